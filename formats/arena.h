@@ -1,0 +1,25 @@
+/*
+ * Memory that is freed all at once. What a reader learns from a file (names,
+ * shapes, metadata) lives exactly as long as the reader, so it has one owner.
+ */
+#ifndef NB_ARENA_H
+#define NB_ARENA_H
+
+#include <stddef.h>
+
+struct nb_arena_block;
+
+struct nb_arena {
+    struct nb_arena_block *blocks;
+};
+
+/* SIZE bytes aligned for any type, or NULL when memory is out. */
+void *nb_arena_alloc(struct nb_arena *arena, size_t size);
+/* COUNT zeroed elements of SIZE bytes; NULL when memory is out or the product overflows. */
+void *nb_arena_calloc(struct nb_arena *arena, size_t count, size_t size);
+/* A copy of LENGTH bytes with a NUL behind it. */
+char *nb_arena_strndup(struct nb_arena *arena, const char *s, size_t length);
+char *nb_arena_strdup(struct nb_arena *arena, const char *s);
+void nb_arena_free(struct nb_arena *arena);
+
+#endif

@@ -1,0 +1,401 @@
+#include "checkpoint.h"
+
+#include "json.h"
+#include "regex.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INDEX_NAME "model.safetensors.index.json"
+#define SHARD_PATTERN "model-[0-9]{5}-of-[0-9]{5}\\.safetensors"
+#define MAX_SHARDS 4096u
+
+/* What the index says: which shard holds which tensor, sorted by name. */
+struct weight_map {
+    struct entry {
+        const char *tensor, *shard;
+        bool found;
+    } *entries;
+    size_t count, room;
+};
+
+struct names {
+    const char **items;
+    size_t count;
+};
+
+char *
+nb_checkpoint_path(struct nb_checkpoint *cp, const char *name)
+{
+    size_t a = strlen(cp->folder), b = strlen(name);
+    char *path = nb_arena_alloc(&cp->arena, a + b + 2);
+
+    if (path != NULL) {
+        memcpy(path, cp->folder, a);
+        path[a] = '/';
+        memcpy(path + a + 1, name, b + 1);
+    }
+    return path;
+}
+
+enum nb_status
+nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, name);
+
+    *object = NULL;
+    if (path == NULL)
+        return nb_fail_memory(err);
+    return nb_is_file(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The folder's files whose names match SHARD_PATTERN, sorted. */
+static enum nb_status
+list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
+{
+    DIR *dir = opendir(cp->folder);
+    struct dirent *entry;
+    enum nb_status status = NB_OK;
+
+    *out = (struct names){ 0 };
+    if (dir == NULL)
+        return nb_fail(err, NB_INPUT, "%s: cannot be opened: %s", cp->folder, strerror(errno));
+    out->items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items);
+    if (out->items == NULL)
+        status = nb_fail_memory(err);
+    while (status == NB_OK && (entry = readdir(dir)) != NULL) {
+        if (!nb_regex_is(SHARD_PATTERN, entry->d_name))
+            continue;
+        if (out->count == MAX_SHARDS)
+            status = nb_fail(err, NB_INPUT, "%s: more than %u shards", cp->folder, MAX_SHARDS);
+        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, entry->d_name)) == NULL)
+            status = nb_fail_memory(err);
+    }
+    closedir(dir);
+    if (status == NB_OK)
+        qsort(out->items, out->count, sizeof *out->items, compare_names);
+    return status;
+}
+
+static enum nb_status
+add_entry(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span key, struct nb_json_span value,
+          const char *path, struct nb_error *err)
+{
+    size_t a, b;
+    char *tensor = nb_json_string(&cp->arena, key, &a), *shard = nb_json_string(&cp->arena, value, &b);
+
+    if (tensor == NULL || shard == NULL || strlen(tensor) != a || strlen(shard) != b)
+        return nb_fail(err, NB_INPUT, "%s: weight_map is not a map of tensor names to file names", path);
+    /* The index may come from a stranger: it names files of its own folder and no others. */
+    if (strchr(shard, '/') != NULL || *shard == '.' || *shard == '\0')
+        return nb_fail(err, NB_INPUT, "%s: '%s' is not the name of a file in this folder", path, shard);
+    if (map->count == map->room) {
+        size_t room = map->room == 0 ? 1024 : 2 * map->room;
+        struct entry *grown = realloc(map->entries, room * sizeof *grown);
+
+        if (grown == NULL)
+            return nb_fail_memory(err);
+        map->entries = grown;
+        map->room = room;
+    }
+    map->entries[map->count++] = (struct entry){ .tensor = tensor, .shard = shard };
+    return NB_OK;
+}
+
+static int
+by_tensor(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->tensor, ((const struct entry *)b)->tensor);
+}
+
+static enum nb_status
+parse_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span text, const char *path,
+            struct nb_error *err)
+{
+    struct nb_json_span root, key, value, weights = { 0 };
+    struct nb_json_cursor cursor;
+    enum nb_status status = NB_OK;
+    int more;
+
+    if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&cursor, root))
+        return nb_fail(err, NB_INPUT, "%s: holds no JSON object", path);
+    while ((more = nb_json_next(&cursor, &key, &value)) > 0)
+        if (nb_json_is(key, "weight_map"))
+            weights = value;
+    if (more < 0)
+        return nb_fail(err, NB_INPUT, "%s: not valid JSON", path);
+    if (weights.at == NULL || *weights.at != '{' || !nb_json_enter(&cursor, weights))
+        return nb_fail(err, NB_INPUT, "%s: has no weight_map", path);
+    while (status == NB_OK && (more = nb_json_next(&cursor, &key, &value)) > 0)
+        status = add_entry(cp, map, key, value, path, err);
+    if (status == NB_OK && more < 0)
+        return nb_fail(err, NB_INPUT, "%s: not valid JSON", path);
+    if (status == NB_OK && map->count == 0)
+        return nb_fail(err, NB_INPUT, "%s: its weight_map is empty", path);
+    if (status != NB_OK)
+        return status;
+    qsort(map->entries, map->count, sizeof *map->entries, by_tensor);
+    for (size_t i = 1; i < map->count; i++)
+        if (strcmp(map->entries[i - 1].tensor, map->entries[i].tensor) == 0)
+            return nb_fail(err, NB_INPUT, "%s: tensor '%s' occurs twice", path, map->entries[i].tensor);
+    return NB_OK;
+}
+
+static enum nb_status
+read_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, INDEX_NAME), *text;
+    size_t length;
+    enum nb_status status;
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    status = nb_file_load(path, NB_JSON_FILE_LIMIT, &text, &length, err);
+    if (status != NB_OK)
+        return status;
+    status = parse_index(cp, map, (struct nb_json_span){ text, length }, path, err);
+    free(text);
+    return status;
+}
+
+/* The distinct shards that MAP names, sorted. */
+static enum nb_status
+shards_of(struct nb_checkpoint *cp, const struct weight_map *map, struct names *out, struct nb_error *err)
+{
+    const char **all = nb_arena_calloc(&cp->arena, map->count, sizeof *all);
+
+    if (all == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < map->count; i++)
+        all[i] = map->entries[i].shard;
+    qsort(all, map->count, sizeof *all, compare_names);
+    *out = (struct names){ .items = all };
+    for (size_t i = 0; i < map->count; i++)
+        if (i == 0 || strcmp(all[i], all[out->count - 1]) != 0)
+            all[out->count++] = all[i];
+    if (out->count > MAX_SHARDS)
+        return nb_fail(err, NB_INPUT, "%s: the index names more than %u shards", cp->folder, MAX_SHARDS);
+    return NB_OK;
+}
+
+static bool
+is_named(const struct names *names, const char *name)
+{
+    return bsearch(&name, names->items, names->count, sizeof *names->items, compare_names) != NULL;
+}
+
+static enum nb_status
+check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted, struct nb_error *err)
+{
+    struct names present;
+    enum nb_status status = list_shards(cp, &present, err);
+
+    if (status != NB_OK)
+        return status;
+    for (size_t i = 0; i < present.count; i++)
+        if (!is_named(wanted, present.items[i]))
+            return nb_fail(err, NB_INPUT, "%s: shard '%s' is here, but %s does not name it", cp->folder,
+                           present.items[i], INDEX_NAME);
+    for (size_t i = 0; i < wanted->count; i++) {
+        char *path = nb_checkpoint_path(cp, wanted->items[i]);
+
+        if (path == NULL)
+            return nb_fail_memory(err);
+        if (!nb_is_file(path))
+            return nb_fail(err, NB_INPUT, "%s: shard '%s' is missing (%s names %zu)", cp->folder, wanted->items[i],
+                           INDEX_NAME, wanted->count);
+    }
+    return NB_OK;
+}
+
+/* Shards without an index must be numbered 1 to n of n. */
+static enum nb_status
+check_shard_numbers(const struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    unsigned long of = strtoul(shards->items[0] + strlen("model-00001-of-"), NULL, 10);
+
+    for (size_t i = 0; i < shards->count; i++) {
+        const char *name = shards->items[i];
+
+        if (strtoul(name + strlen("model-00001-of-"), NULL, 10) != of ||
+            strtoul(name + strlen("model-"), NULL, 10) != i + 1)
+            return nb_fail(err, NB_INPUT, "%s: shard %zu of %lu is missing or has another name (found '%s')",
+                           cp->folder, i + 1, of, name);
+    }
+    if (shards->count != of)
+        return nb_fail(err, NB_INPUT, "%s: shard %zu of %lu is missing", cp->folder, shards->count + 1, of);
+    return NB_OK;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct nb_checkpoint_tensor *)a)->info.name,
+                  ((const struct nb_checkpoint_tensor *)b)->info.name);
+}
+
+static enum nb_status
+open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    size_t room = 0;
+    enum nb_status status = NB_OK;
+
+    cp->files = nb_arena_calloc(&cp->arena, shards->count, sizeof *cp->files);
+    if (cp->files == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < shards->count; i++) {
+        struct nb_safetensors st;
+        char *path = nb_checkpoint_path(cp, shards->items[i]);
+
+        if (path == NULL)
+            return nb_fail_memory(err);
+        status = nb_file_open(&cp->files[i], path, err);
+        if (status != NB_OK)
+            return status;
+        cp->n_files = (uint32_t)i + 1;
+        status = nb_safetensors_read(&cp->files[i], &cp->arena, &st, err);
+        if (status != NB_OK)
+            return status;
+        if (cp->n_tensors + st.count > room) {
+            room = 2 * (cp->n_tensors + st.count);
+            struct nb_checkpoint_tensor *grown = realloc(cp->tensors, room * sizeof *grown);
+
+            if (grown == NULL)
+                return nb_fail_memory(err);
+            cp->tensors = grown;
+        }
+        struct nb_checkpoint_tensor *first = cp->tensors + cp->n_tensors;
+        for (size_t k = 0; k < st.count; k++)
+            first[k] = (struct nb_checkpoint_tensor){ .info = st.tensors[k], .file = (uint32_t)i };
+        if (st.count > 0)
+            qsort(first, st.count, sizeof *first, by_name);
+        cp->n_tensors += st.count;
+    }
+    return NB_OK;
+}
+
+/* Every tensor just where the index says, and none that it does not know; no name in two shards. */
+static enum nb_status
+check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *map, const struct names *shards,
+                            struct nb_error *err)
+{
+    for (size_t i = 0; i < cp->n_tensors; i++) {
+        const struct nb_checkpoint_tensor *t = &cp->tensors[i];
+        struct entry key = { .tensor = t->info.name };
+        struct entry *entry = bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
+
+        if (entry == NULL || strcmp(entry->shard, shards->items[t->file]) != 0)
+            return nb_fail(err, NB_INPUT, "%s: tensor '%s' is in shard '%s', but %s says %s", cp->folder,
+                           t->info.name, shards->items[t->file], INDEX_NAME,
+                           entry == NULL ? "nothing of it" : entry->shard);
+        entry->found = true;
+    }
+    for (size_t i = 0; i < map->count; i++)
+        if (!map->entries[i].found)
+            return nb_fail(err, NB_INPUT, "%s: tensor '%s' is not in shard '%s', where %s puts it", cp->folder,
+                           map->entries[i].tensor, map->entries[i].shard, INDEX_NAME);
+    return NB_OK;
+}
+
+static enum nb_status
+open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    struct weight_map map = { 0 };
+    struct names shards;
+    const char *single = "model.safetensors";
+    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
+    enum nb_status status;
+
+    if (index == NULL || path == NULL)
+        return nb_fail_memory(err);
+    if (nb_is_file(index)) {
+        status = read_index(cp, &map, err);
+        if (status == NB_OK)
+            status = shards_of(cp, &map, &shards, err);
+        if (status == NB_OK)
+            status = check_shards_against_index(cp, &shards, err);
+        if (status == NB_OK)
+            status = open_shards(cp, &shards, err);
+        if (status == NB_OK)
+            status = check_tensors_against_index(cp, &map, &shards, err);
+        free(map.entries);
+        return status;
+    }
+    if (nb_is_file(path)) {
+        shards = (struct names){ &single, 1 };
+        return open_shards(cp, &shards, err);
+    }
+    status = list_shards(cp, &shards, err);
+    if (status != NB_OK)
+        return status;
+    if (shards.count == 0)
+        return nb_fail(err, NB_INPUT,
+                       "%s: no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
+                       "run code)",
+                       cp->folder);
+    status = check_shard_numbers(cp, &shards, err);
+    return status == NB_OK ? open_shards(cp, &shards, err) : status;
+}
+
+static enum nb_status
+open_config(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, "config.json");
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    if (!nb_is_file(path))
+        return nb_fail(err, NB_INPUT, "%s: has no config.json, so it is not a checkpoint folder", cp->folder);
+    return nb_json_load(path, 0, &cp->config, err);
+}
+
+enum nb_status
+nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+{
+    enum nb_status status;
+    const bool single = !nb_is_folder(path);
+    char *copy;
+
+    *cp = (struct nb_checkpoint){ 0 };
+    copy = nb_arena_strdup(&cp->arena, path);
+    if (copy == NULL)
+        return nb_fail_memory(err);
+    if (single) {
+        cp->folder = dirname(copy);
+    } else {
+        for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+            copy[n - 1] = '\0';
+        cp->folder = copy;
+    }
+    status = open_config(cp, err);
+    if (status == NB_OK && single) {
+        const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+
+        status = open_shards(cp, &(struct names){ &name, 1 }, err);
+    } else if (status == NB_OK) {
+        status = open_weights(cp, err);
+    }
+    if (status != NB_OK)
+        nb_checkpoint_close(cp);
+    return status;
+}
+
+void
+nb_checkpoint_close(struct nb_checkpoint *cp)
+{
+    for (uint32_t i = 0; i < cp->n_files; i++)
+        nb_file_close(&cp->files[i]);
+    json_decref(cp->config);
+    free(cp->tensors);
+    nb_arena_free(&cp->arena);
+    *cp = (struct nb_checkpoint){ 0 };
+}

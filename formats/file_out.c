@@ -1,0 +1,166 @@
+#include "file_out.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum nb_status
+fail_with(const struct nb_file_out *file, const char *what, int code, struct nb_error *err)
+{
+    return nb_fail(err, NB_SYSTEM, "%s: %s: %s", file->name, what, strerror(code));
+}
+
+/* Takes SIZE bytes from the disk. Where the file system cannot, the writes will find out. */
+static int
+reserve(int fd, uint64_t size)
+{
+    if (ftruncate(fd, (off_t)size) != 0)
+        return errno;
+#ifdef __linux__
+    if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        return errno;
+#endif
+    return 0;
+}
+
+static enum nb_status
+exists_error(const char *name, struct nb_error *err)
+{
+    return nb_fail(err, NB_USAGE, "%s: exists already, and would be overwritten", name);
+}
+
+enum nb_status
+nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace,
+              struct nb_error *err)
+{
+    size_t length = strlen(name);
+    enum nb_status status;
+    int code;
+
+    file->fd = -1;
+    file->name = malloc(length + 1);
+    file->partial = malloc(length + sizeof ".partial");
+    if (file->name == NULL || file->partial == NULL) {
+        status = nb_fail_memory(err);
+        goto fail;
+    }
+    memcpy(file->name, name, length + 1);
+    memcpy(file->partial, name, length);
+    memcpy(file->partial + length, ".partial", sizeof ".partial");
+
+    struct stat st;
+    if (lstat(name, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) {
+            status = nb_fail(err, NB_USAGE, "%s: is a folder, not a file to write", name);
+            goto fail;
+        }
+        if (!replace) {
+            status = exists_error(name, err);
+            goto fail;
+        }
+    }
+    file->fd = open(file->partial, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (file->fd < 0) {
+        status = nb_fail(err, NB_SYSTEM, "%s: cannot be created: %s", file->partial, strerror(errno));
+        goto fail;
+    }
+    /* The lock goes with the process, so only a live writer can hold it. */
+    if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
+        status = nb_fail(err, NB_SYSTEM, "%s: another process is writing it", file->partial);
+        close(file->fd);
+        file->fd = -1; /* not ours to remove */
+        goto fail;
+    }
+    code = ftruncate(file->fd, 0) != 0 ? errno : reserve(file->fd, size);
+    if (code != 0) {
+        status = nb_fail(err, NB_SYSTEM, "%s: no room for %" PRIu64 " bytes: %s", name, size, strerror(code));
+        goto fail;
+    }
+    return NB_OK;
+fail:
+    nb_out_abort(file);
+    return status;
+}
+
+enum nb_status
+nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size,
+             struct nb_error *err)
+{
+    const char *from = bytes;
+    uint64_t done = 0;
+
+    while (done < size) {
+        ssize_t put = pwrite(file->fd, from + done, (size_t)(size - done), (off_t)(offset + done));
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return fail_with(file, "writing failed", put < 0 ? errno : EIO, err);
+        done += (uint64_t)put;
+    }
+    return NB_OK;
+}
+
+/* A rename is only safe from a power cut once its folder is on the disk too. */
+static void
+sync_folder_of(const char *name)
+{
+    char *copy = strdup(name);
+    int fd;
+
+    if (copy == NULL)
+        return;
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+enum nb_status
+nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    if (fsync(file->fd) != 0) {
+        status = fail_with(file, "writing failed", errno, err);
+    } else if (replace) {
+        if (rename(file->partial, file->name) != 0)
+            status = fail_with(file, "cannot be given its name", errno, err);
+    } else if (link(file->partial, file->name) == 0) {
+        /* link, unlike rename, never replaces a file that came up meanwhile */
+        unlink(file->partial);
+    } else if (errno == EEXIST) {
+        status = exists_error(file->name, err);
+    } else if (rename(file->partial, file->name) != 0) { /* no hard links here */
+        status = fail_with(file, "cannot be given its name", errno, err);
+    }
+    if (status == NB_OK) {
+        sync_folder_of(file->name);
+        close(file->fd);
+        file->fd = -1;
+    }
+    nb_out_abort(file); /* frees the names; removes the file if it is still open */
+    return status;
+}
+
+void
+nb_out_abort(struct nb_file_out *file)
+{
+    if (file->fd >= 0) {
+        unlink(file->partial);
+        close(file->fd);
+        file->fd = -1;
+    }
+    free(file->name);
+    free(file->partial);
+    file->name = file->partial = NULL;
+}

@@ -1,0 +1,14 @@
+/* What bytes in model files mean: the public face of this room. */
+#ifndef NB_FORMATS_H
+#define NB_FORMATS_H
+
+#include "file_out.h"
+#include "gguf.h"
+#include "metadata.h"
+#include "model_name.h"
+#include "regex.h"
+#include "source.h"
+#include "status.h"
+#include "types.h"
+
+#endif

@@ -1,0 +1,136 @@
+#include "model_card.h"
+
+#include "file_in.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <yaml.h>
+
+#define README_LIMIT ((uint64_t)8 << 20)
+#define MAX_DEPTH 16
+
+/* A plain scalar as YAML's core types have it; a quoted one is always text. */
+static json_t *
+scalar(const yaml_node_t *node)
+{
+    const char *text = (const char *)node->data.scalar.value;
+    char *end;
+    static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no", "off" };
+
+    if (node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+        return json_stringn(text, node->data.scalar.length);
+    if (*text == '\0' || strcmp(text, "~") == 0 || strcasecmp(text, "null") == 0)
+        return json_null();
+    for (size_t i = 0; i < 3; i++) {
+        if (strcasecmp(text, yes[i]) == 0)
+            return json_true();
+        if (strcasecmp(text, no[i]) == 0)
+            return json_false();
+    }
+    if (isdigit((unsigned char)*text) || *text == '-' || *text == '+' || *text == '.') {
+        long long whole = strtoll(text, &end, 10);
+
+        if (*end == '\0' && end != text)
+            return json_integer(whole);
+        double real = strtod(text, &end);
+        if (*end == '\0' && end != text)
+            return json_real(real); /* NULL for infinities, which is as well */
+    }
+    return json_stringn(text, node->data.scalar.length);
+}
+
+/* NODE as JSON, or NULL. BUDGET bounds the nodes: aliases can make a small document huge. */
+static json_t *
+to_json(yaml_document_t *document, int index, unsigned depth, unsigned *budget)
+{
+    const yaml_node_t *node = yaml_document_get_node(document, index);
+    json_t *out = NULL;
+
+    if (node == NULL || depth > MAX_DEPTH || (*budget)-- == 0)
+        return NULL;
+    switch (node->type) {
+    case YAML_SCALAR_NODE:
+        return scalar(node);
+    case YAML_SEQUENCE_NODE:
+        out = json_array();
+        for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++)
+            if (*budget > 0)
+                json_array_append_new(out, to_json(document, *i, depth + 1, budget));
+        return out;
+    case YAML_MAPPING_NODE:
+        out = json_object();
+        for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
+            const yaml_node_t *key = yaml_document_get_node(document, p->key);
+
+            if (*budget > 0 && key != NULL && key->type == YAML_SCALAR_NODE)
+                json_object_set_new(out, (const char *)key->data.scalar.value,
+                                    to_json(document, p->value, depth + 1, budget));
+        }
+        return out;
+    case YAML_NO_NODE:
+    default:
+        return NULL;
+    }
+}
+
+/* The text between the first line, which must be "---", and the next such line; NULL if there is none. */
+static char *
+front_matter(char *text)
+{
+    char *from, *line;
+
+    if (strncmp(text, "---\n", 4) != 0 && strncmp(text, "---\r\n", 5) != 0)
+        return NULL;
+    from = strchr(text, '\n') + 1;
+    for (line = from; line != NULL && *line != '\0';) {
+        char *next = strchr(line, '\n');
+
+        if (strncmp(line, "---", 3) == 0 && (line[3] == '\n' || line[3] == '\r' || line[3] == '\0'))
+            break;
+        line = next == NULL ? line + strlen(line) : next + 1;
+    }
+    *line = '\0';
+    /* Authors indent with tabs now and then, which YAML forbids. */
+    for (char *p = from; *p != '\0'; p++)
+        if (*p == '\t')
+            *p = ' ';
+    return from;
+}
+
+enum nb_status
+nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, "README.md"), *text, *yaml;
+    size_t length;
+    yaml_parser_t parser;
+    yaml_document_t document;
+    unsigned budget = 100000;
+    enum nb_status status;
+
+    *card = NULL;
+    if (path == NULL)
+        return nb_fail_memory(err);
+    if (!nb_is_file(path))
+        return NB_OK;
+    status = nb_file_load(path, README_LIMIT, &text, &length, err);
+    if (status != NB_OK)
+        return status;
+    yaml = front_matter(text);
+    if (yaml != NULL && yaml_parser_initialize(&parser)) {
+        yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, strlen(yaml));
+        if (yaml_parser_load(&parser, &document)) {
+            if (yaml_document_get_root_node(&document) != NULL)
+                *card = to_json(&document, 1, 0, &budget);
+            yaml_document_delete(&document);
+        }
+        yaml_parser_delete(&parser);
+    }
+    free(text);
+    if (*card != NULL && !json_is_object(*card)) {
+        json_decref(*card);
+        *card = NULL;
+    }
+    return NB_OK;
+}

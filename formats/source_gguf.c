@@ -1,0 +1,153 @@
+/* A GGUF file, or all files of a split set, as a source. */
+#include "gguf.h"
+#include "source.h"
+
+#include "checked.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_SPLITS 4096u
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
+}
+
+/* Names may not come twice in a set; within one file the reader has checked that. */
+static enum nb_status
+check_names(const struct nb_source *source, struct nb_error *err)
+{
+    const struct nb_tensor **sorted = calloc(source->n_tensors + 1, sizeof *sorted);
+    enum nb_status status = NB_OK;
+
+    if (sorted == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < source->n_tensors; i++)
+        sorted[i] = &source->tensors[i];
+    qsort(sorted, source->n_tensors, sizeof *sorted, by_name);
+    for (size_t i = 1; i < source->n_tensors && status == NB_OK; i++)
+        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
+            status = nb_fail(err, NB_INPUT, "%s: tensor '%s' is in two files of the split set", source->path,
+                             sorted[i]->name);
+    free(sorted);
+    return status;
+}
+
+/* Moves the tensors of GGUF to SOURCE; names go along into its arena. */
+static enum nb_status
+adopt_tensors(struct nb_source *source, const struct nb_gguf *gguf, struct nb_error *err)
+{
+    struct nb_tensor *grown = realloc(source->tensors, (source->n_tensors + gguf->count + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return nb_fail_memory(err);
+    source->tensors = grown;
+    for (size_t i = 0; i < gguf->count; i++) {
+        struct nb_tensor *t = &grown[source->n_tensors];
+
+        *t = gguf->tensors[i];
+        t->name = t->source_name = nb_arena_strdup(&source->arena, t->name);
+        if (t->name == NULL)
+            return nb_fail_memory(err);
+        source->n_tensors++;
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+check_part(const struct nb_gguf *gguf, uint32_t number, uint64_t count, const char *name, struct nb_error *err)
+{
+    uint64_t no, of;
+
+    if (!nb_meta_get_u64(&gguf->meta, "split.no", &no) || !nb_meta_get_u64(&gguf->meta, "split.count", &of) ||
+        no != number || of != count)
+        return nb_fail(err, NB_INPUT, "%s: does not say that it is part %" PRIu32 " of %" PRIu64, name, number + 1,
+                       count);
+    return NB_OK;
+}
+
+/* Opens part NUMBER of a set whose first part is open. */
+static enum nb_status
+open_part(struct nb_source *source, const char *prefix, uint32_t number, uint64_t count, struct nb_error *err)
+{
+    size_t room = strlen(prefix) + sizeof "-00001-of-00001.gguf";
+    char *name = nb_arena_alloc(&source->arena, room + 16);
+    struct nb_gguf gguf;
+    enum nb_status status;
+
+    if (name == NULL)
+        return nb_fail_memory(err);
+    snprintf(name, room + 16, "%s-%05u-of-%05u.gguf", prefix, (unsigned)number + 1, (unsigned)count);
+    status = nb_file_open(&source->files[number], name, err);
+    if (status != NB_OK)
+        return status;
+    source->n_files = number + 1;
+    status = nb_gguf_read(&source->files[number], number, &gguf, err);
+    if (status != NB_OK)
+        return status;
+    status = check_part(&gguf, number, count, name, err);
+    if (status == NB_OK)
+        status = adopt_tensors(source, &gguf, err);
+    nb_gguf_free(&gguf);
+    return status;
+}
+
+static enum nb_status
+open_rest(struct nb_source *source, uint64_t count, struct nb_error *err)
+{
+    uint64_t no, expected = 0;
+    char suffix[64], *prefix = nb_arena_strdup(&source->arena, source->path);
+    size_t length = strlen(source->path), suffix_length;
+    enum nb_status status = NB_OK;
+
+    if (prefix == NULL)
+        return nb_fail_memory(err);
+    if (count > MAX_SPLITS)
+        return nb_fail(err, NB_INPUT, "%s: says it is one of %" PRIu64 " parts", source->path, count);
+    if (!nb_meta_get_u64(&source->meta, "split.no", &no) || no != 0)
+        return nb_fail(err, NB_INPUT, "%s: is not the first part of its split set; name that one", source->path);
+    suffix_length = (size_t)snprintf(suffix, sizeof suffix, "-00001-of-%05u.gguf", (unsigned)count);
+    if (length <= suffix_length || strcmp(source->path + length - suffix_length, suffix) != 0)
+        return nb_fail(err, NB_INPUT, "%s: is the first of %" PRIu64 " parts, but its name does not end with '%s'",
+                       source->path, count, suffix);
+    prefix[length - suffix_length] = '\0';
+    for (uint32_t i = 1; i < count && status == NB_OK; i++)
+        status = open_part(source, prefix, i, count, err);
+    if (status != NB_OK)
+        return status;
+    if (nb_meta_get_u64(&source->meta, "split.tensors.count", &expected) && expected != source->n_tensors)
+        return nb_fail(err, NB_INPUT, "%s: the split set has %zu tensors, but should have %" PRIu64, source->path,
+                       source->n_tensors, expected);
+    return check_names(source, err);
+}
+
+enum nb_status
+nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error *err)
+{
+    struct nb_gguf gguf;
+    uint64_t parts = 0;
+    enum nb_status status;
+
+    source->kind = NB_SOURCE_GGUF;
+    source->files = nb_arena_calloc(&source->arena, MAX_SPLITS, sizeof *source->files);
+    if (source->files == NULL)
+        return nb_fail_memory(err);
+    status = nb_file_open(&source->files[0], path, err);
+    if (status != NB_OK)
+        return status;
+    source->n_files = 1;
+    status = nb_gguf_read(&source->files[0], 0, &gguf, err);
+    if (status != NB_OK)
+        return status;
+    status = adopt_tensors(source, &gguf, err);
+    source->meta = gguf.meta; /* moved */
+    gguf.meta = (struct nb_metadata){ 0 };
+    nb_gguf_free(&gguf);
+    if (status == NB_OK && nb_meta_get_u64(&source->meta, "split.count", &parts) && parts > 1)
+        status = open_rest(source, parts, err);
+    return status;
+}

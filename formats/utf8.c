@@ -1,0 +1,25 @@
+#include "utf8.h"
+
+#include <utf8proc.h>
+
+bool
+nb_utf8_valid(const char *s, size_t length)
+{
+    const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)s;
+
+    while (length > 0) {
+        utf8proc_int32_t codepoint;
+        utf8proc_ssize_t n;
+
+        if (*p < 0x80) {
+            p++, length--;
+            continue;
+        }
+        n = utf8proc_iterate(p, length > 4 ? 4 : (utf8proc_ssize_t)length, &codepoint);
+        if (n < 1)
+            return false;
+        p += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
