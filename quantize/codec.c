@@ -1,0 +1,190 @@
+#include "codec.h"
+
+#include "halves.h"
+#include "kernels.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const struct nb_kernels nb_kernels_scalar;
+#if defined(NB_HAVE_X86)
+extern const struct nb_kernels nb_kernels_sse2, nb_kernels_avx2, nb_kernels_avx512;
+#elif defined(NB_HAVE_NEON)
+extern const struct nb_kernels nb_kernels_neon;
+#endif
+
+static int
+always(void)
+{
+    return 1;
+}
+
+#if defined(NB_HAVE_X86)
+static int
+has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
+
+static int
+has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+/* Slowest first. */
+static const struct tier {
+    const struct nb_kernels *kernels;
+    int (*runs_here)(void);
+} tiers[] = {
+    { &nb_kernels_scalar, always },
+#if defined(NB_HAVE_X86)
+    { &nb_kernels_sse2, always },
+    { &nb_kernels_avx2, has_avx2 },
+    { &nb_kernels_avx512, has_avx512 },
+#elif defined(NB_HAVE_NEON)
+    { &nb_kernels_neon, always },
+#endif
+};
+
+#define N_TIERS (sizeof tiers / sizeof tiers[0])
+
+/* The once-chosen table: the library's only global state. */
+static _Atomic(const struct nb_kernels *) chosen;
+
+static const struct nb_kernels *
+fastest(void)
+{
+    const struct nb_kernels *best = NULL;
+
+    for (size_t i = 0; i < N_TIERS; i++)
+        if (tiers[i].runs_here())
+            best = tiers[i].kernels;
+    return best;
+}
+
+static const struct nb_kernels *
+kernels(void)
+{
+    const struct nb_kernels *k = atomic_load_explicit(&chosen, memory_order_relaxed);
+
+    if (k == NULL) {
+        k = fastest(); /* the same for every thread that comes here at once */
+        atomic_store_explicit(&chosen, k, memory_order_relaxed);
+    }
+    return k;
+}
+
+const char *
+nb_tier(void)
+{
+    return kernels()->tier;
+}
+
+bool
+nb_tier_set(const char *name)
+{
+    if (name == NULL) {
+        atomic_store(&chosen, fastest());
+        return true;
+    }
+    for (size_t i = 0; i < N_TIERS; i++) {
+        if (strcmp(tiers[i].kernels->tier, name) == 0 && tiers[i].runs_here()) {
+            atomic_store(&chosen, tiers[i].kernels);
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *const *
+nb_tiers(void)
+{
+    static const char *names[N_TIERS + 1];
+    size_t n = 0;
+
+    for (size_t i = 0; i < N_TIERS; i++)
+        if (tiers[i].runs_here())
+            names[n++] = tiers[i].kernels->tier;
+    return names;
+}
+
+enum nb_status
+nb_tier_from_environment(struct nb_error *err)
+{
+    const char *name = getenv("NIBBLE_CPU");
+
+    if (name == NULL || *name == '\0' || nb_tier_set(name))
+        return NB_OK;
+    return nb_fail(err, NB_USAGE, "NIBBLE_CPU=%s: this machine cannot run that (it runs up to %s)", name,
+                   fastest()->tier);
+}
+
+bool
+nb_can_encode(enum nb_type type)
+{
+    return (unsigned)type < NB_GGUF_TYPES && nb_kernels_scalar.encode[type] != NULL;
+}
+
+bool
+nb_can_decode(enum nb_type type)
+{
+    return (unsigned)type < NB_TYPES && nb_kernels_scalar.decode[type] != NULL;
+}
+
+void
+nb_encode(enum nb_type type, const float *x, size_t rows, size_t columns, const float *importance, void *out)
+{
+    kernels()->encode[type](x, rows, columns, importance, out);
+}
+
+void
+nb_decode(enum nb_type type, const void *from, size_t count, float *out)
+{
+    kernels()->decode[type](from, count, out);
+}
+
+/* Where a block keeps its half-float scales. */
+static const struct {
+    uint8_t count, at[2];
+} scales[NB_GGUF_TYPES] = {
+    [NB_Q4_0] = { 1, { 0 } },    [NB_Q4_1] = { 2, { 0, 2 } }, [NB_Q5_0] = { 1, { 0 } },
+    [NB_Q5_1] = { 2, { 0, 2 } }, [NB_Q8_0] = { 1, { 0 } },    [NB_Q4_K] = { 2, { 0, 2 } },
+    [NB_Q5_K] = { 2, { 0, 2 } }, [NB_Q6_K] = { 1, { 208 } },
+};
+
+static size_t
+find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
+{
+    const struct nb_type_info *info = nb_type_info(type);
+
+    for (size_t i = 0; i < count / info->block; i++) {
+        for (unsigned k = 0; k < scales[type].count; k++) {
+            uint16_t half;
+
+            memcpy(&half, blocks + i * info->block_bytes + scales[type].at[k], sizeof half);
+            if ((half & 0x7C00) == 0x7C00)
+                return i * info->block;
+        }
+    }
+    return count;
+}
+
+size_t
+nb_find_nonfinite(enum nb_type type, const void *from, size_t count)
+{
+    const struct nb_type_info *info = nb_type_info(type);
+    nb_nonfinite_fn *any = kernels()->nonfinite[type];
+
+    if (info->kind == NB_KIND_BLOCK)
+        return type < NB_GGUF_TYPES && scales[type].count > 0 ? find_bad_scale(type, from, count) : count;
+    if (any == NULL || !any(from, count))
+        return count;
+    for (size_t i = 0; i < count; i++)
+        if (any((const char *)from + i * info->block_bytes, 1))
+            return i;
+    return count;
+}

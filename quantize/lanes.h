@@ -1,0 +1,279 @@
+/*
+ * Vectors whose lanes are independent blocks.
+ *
+ * The reference quantizers add floats strictly in element order. A sum that is
+ * split over lanes gives other bits; many sums side by side do not. So a kernel
+ * is written once, over values that are "one float of each of NB_LANES blocks",
+ * and reads like the scalar algorithm. It is compiled at width 1, which is the
+ * portable oracle, and at 4, 8 and 16.
+ *
+ * Every operation here is exact IEEE arithmetic on each lane: the same bits at
+ * any width, as long as nothing is contracted (-ffp-contract=off).
+ */
+#ifndef NB_LANES_H
+#define NB_LANES_H
+
+#ifndef NB_LANES
+#error "NB_LANES says how many lanes to compile for"
+#endif
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#if NB_LANES > 1 && (defined(__x86_64__) || defined(__i386__))
+#include <immintrin.h>
+#elif NB_LANES > 1 && defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define NB_INLINE static inline __attribute__((always_inline))
+
+#if NB_LANES == 1
+typedef float lf;    /* a float in each lane */
+typedef int32_t li;  /* an integer in each lane */
+#else
+typedef float lf __attribute__((vector_size(4 * NB_LANES)));
+typedef int32_t li __attribute__((vector_size(4 * NB_LANES)));
+#endif
+#if NB_LANES == 16
+typedef __mmask16 lm; /* yes or no in each lane */
+#else
+typedef li lm;        /* all bits or none */
+#endif
+
+NB_INLINE lf
+lf_set1(float a)
+{
+#if NB_LANES == 1
+    return a;
+#else
+    lf v;
+    for (int i = 0; i < NB_LANES; i++)
+        v[i] = a;
+    return v;
+#endif
+}
+
+NB_INLINE float
+lf_get(lf v, int lane)
+{
+#if NB_LANES == 1
+    (void)lane;
+    return v;
+#else
+    return v[lane];
+#endif
+}
+
+NB_INLINE void
+lf_store(float *to, lf v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+NB_INLINE li
+lf_bits(lf v)
+{
+    li bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+NB_INLINE lf
+li_as_float(li bits)
+{
+    lf v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+NB_INLINE lf
+lf_from_int(li v)
+{
+#if NB_LANES == 1
+    return (float)v;
+#else
+    return __builtin_convertvector(v, lf);
+#endif
+}
+
+/* Comparisons and choice. */
+
+#if NB_LANES == 16
+NB_INLINE lm lf_lt(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+NB_INLINE lm lf_le(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
+NB_INLINE lm lf_eq(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ); }
+NB_INLINE lf lf_select(lm yes, lf a, lf b) { return (lf)_mm512_mask_blend_ps(yes, (__m512)b, (__m512)a); }
+NB_INLINE li li_select(lm yes, li a, li b) { return (li)_mm512_mask_blend_epi32(yes, (__m512i)b, (__m512i)a); }
+NB_INLINE bool lm_all(lm m) { return m == 0xFFFF; }
+NB_INLINE lm lm_and(lm a, lm b) { return (lm)(a & b); }
+#else
+#if NB_LANES == 1
+NB_INLINE lm lf_lt(lf a, lf b) { return -(a < b); }
+NB_INLINE lm lf_le(lf a, lf b) { return -(a <= b); }
+NB_INLINE lm lf_eq(lf a, lf b) { return -(a == b); }
+#else
+NB_INLINE lm lf_lt(lf a, lf b) { return a < b; }
+NB_INLINE lm lf_le(lf a, lf b) { return a <= b; }
+NB_INLINE lm lf_eq(lf a, lf b) { return a == b; }
+#endif
+NB_INLINE li li_select(lm yes, li a, li b) { return (a & yes) | (b & ~yes); }
+NB_INLINE lf
+lf_select(lm yes, lf a, lf b)
+{
+    return li_as_float(li_select(yes, lf_bits(a), lf_bits(b)));
+}
+NB_INLINE bool
+lm_all(lm m)
+{
+#if NB_LANES == 1
+    return m != 0;
+#elif NB_LANES == 8
+    return _mm256_movemask_ps((__m256)m) == 0xFF;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)m) == 0xF;
+#elif defined(__aarch64__)
+    return vminvq_u32((uint32x4_t)m) != 0;
+#else
+    for (int i = 0; i < NB_LANES; i++)
+        if (m[i] == 0)
+            return false;
+    return true;
+#endif
+}
+NB_INLINE lm lm_and(lm a, lm b) { return a & b; }
+#endif
+
+/* a < b ? a : b and a > b ? a : b, to the letter: the second where they are equal or one is NaN. */
+NB_INLINE lf
+lf_min(lf a, lf b)
+{
+#if NB_LANES == 16
+    return (lf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif NB_LANES == 8
+    return (lf)_mm256_min_ps((__m256)a, (__m256)b);
+#elif NB_LANES == 4 && defined(__SSE2__)
+    return (lf)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return lf_select(lf_lt(a, b), a, b);
+#endif
+}
+
+NB_INLINE lf
+lf_max(lf a, lf b)
+{
+#if NB_LANES == 16
+    return (lf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif NB_LANES == 8
+    return (lf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif NB_LANES == 4 && defined(__SSE2__)
+    return (lf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return lf_select(lf_lt(b, a), a, b);
+#endif
+}
+
+NB_INLINE lf
+lf_abs(lf v)
+{
+    return li_as_float(lf_bits(v) & 0x7FFFFFFF);
+}
+
+/* |magnitude| with the sign of SIGN */
+NB_INLINE lf
+lf_copysign(lf magnitude, lf sign)
+{
+    return li_as_float((lf_bits(magnitude) & 0x7FFFFFFF) | (lf_bits(sign) & INT32_MIN));
+}
+
+NB_INLINE lf
+lf_sqrt(lf v)
+{
+#if NB_LANES == 1
+    return sqrtf(v);
+#elif NB_LANES == 16
+    return (lf)_mm512_sqrt_ps((__m512)v);
+#elif NB_LANES == 8
+    return (lf)_mm256_sqrt_ps((__m256)v);
+#elif defined(__SSE2__)
+    return (lf)_mm_sqrt_ps((__m128)v);
+#elif defined(__aarch64__)
+    return (lf)vsqrtq_f32((float32x4_t)v);
+#else
+    for (int i = 0; i < NB_LANES; i++)
+        v[i] = sqrtf(v[i]);
+    return v;
+#endif
+}
+
+/* 1.5 * 2^23: adding it leaves a small number's nearest integer, ties to even, in the low bits. */
+#define NB_ROUND_MAGIC 12582912.0f
+
+/*
+ * The nearest integer as the reference takes it, by the bits of v + magic; for
+ * |v| > 2^22 or NaN that is nonsense, but the same nonsense everywhere.
+ */
+NB_INLINE li
+lf_nearest(lf v)
+{
+    return (lf_bits(v + lf_set1(NB_ROUND_MAGIC)) & 0x007FFFFF) - 0x00400000;
+}
+
+/* The same as a float, for |v| <= 2^22 only: two additions. */
+NB_INLINE lf
+lf_round_small(lf v)
+{
+    const lf magic = lf_set1(NB_ROUND_MAGIC);
+
+    return v + magic - magic;
+}
+
+/* Towards zero; INT32_MIN where that is no 32-bit integer, as x86 has it. */
+NB_INLINE li
+lf_truncate(lf v)
+{
+#if NB_LANES == 16
+    return (li)_mm512_cvttps_epi32((__m512)v);
+#elif NB_LANES == 8
+    return (li)_mm256_cvttps_epi32((__m256)v);
+#elif NB_LANES == 4 && defined(__SSE2__)
+    return (li)_mm_cvttps_epi32((__m128)v);
+#else
+    const lm fits = lm_and(lf_le(lf_set1(-2147483648.0f), v), lf_lt(v, lf_set1(2147483648.0f)));
+    const lf safe = lf_select(fits, v, lf_set1(-2147483648.0f));
+#if NB_LANES == 1
+    return (int32_t)safe;
+#else
+    return __builtin_convertvector(safe, li);
+#endif
+#endif
+}
+
+/*
+ * Element i of each of NB_LANES blocks becomes out[i]. Block k begins at
+ * x + k * N.
+ */
+NB_INLINE void
+lf_load_blocks(lf *out, const float *x, int n)
+{
+    float *to = (float *)out;
+
+    for (int k = 0; k < NB_LANES; k++)
+        for (int i = 0; i < n; i++)
+            to[i * NB_LANES + k] = x[k * n + i];
+}
+
+/* The reverse for small integers: the low byte of in[i] goes to q[lane * N + i]. */
+NB_INLINE void
+li_store_blocks(uint8_t *q, const li *in, int n)
+{
+    const int32_t *from = (const int32_t *)in;
+
+    for (int k = 0; k < NB_LANES; k++)
+        for (int i = 0; i < n; i++)
+            q[k * n + i] = (uint8_t)from[i * NB_LANES + k];
+}
+
+#endif

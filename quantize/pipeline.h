@@ -1,0 +1,32 @@
+/*
+ * Fills a plan: read a tile, make floats of it, make blocks of those, write
+ * them where they belong. The threads share one counter and nothing else;
+ * memory is threads x tile, whatever the model's size.
+ */
+#ifndef NB_PIPELINE_H
+#define NB_PIPELINE_H
+
+#include "plan.h"
+
+#include <signal.h>
+
+struct nb_pipeline_options {
+    unsigned threads; /* 0: one for each core */
+    bool replace;         /* an existing file */
+    bool allow_nonfinite; /* NaN and infinity are written, not refused */
+    /* Called now and then from the calling thread, with source bytes; may be NULL. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+    /* Not zero asks for a stop: NB_SYSTEM "interrupted". May be NULL. */
+    const volatile sig_atomic_t *stop;
+};
+
+/*
+ * Writes the file NAME, whole or not at all. Refused, with tensor and index: a
+ * NaN or infinity in the source, and a value that the target type turns into
+ * one. The bytes do not depend on the number of threads.
+ */
+enum nb_status nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, const char *name,
+                               const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
+
+#endif
