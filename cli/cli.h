@@ -1,0 +1,47 @@
+/* What the commands share. This is the only room that prints or exits. */
+#ifndef NB_CLI_H
+#define NB_CLI_H
+
+#include "formats.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+int cmd_quantize(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_types(int argc, char **argv);
+
+/* Prints "nibble: " and the sentence of ERR to stderr; returns the exit code. */
+int cli_fail(const struct nb_error *err);
+/* The same for a mistake on the command line, with a pointer to --help of COMMAND. */
+int cli_usage(const char *command, const char *format, ...) NB_PRINTF(2, 3);
+/* "note: ..." lines of a source, to stderr. */
+void cli_print_notes(const struct nb_source *source);
+json_t *cli_notes_json(const struct nb_source *source);
+/* OBJECT, which is released, as one line on stdout. */
+int cli_print_json(json_t *object);
+/* Flushes stdout; a full disk behind a pipe is an error too. Returns the exit code. */
+int cli_finish(void);
+
+#define CLI_TEXT 64
+/* "1.23 GB"; decimal units, as disks and llama.cpp's tables have them. */
+const char *cli_bytes(char *text, double bytes);
+/* "3.67 M" */
+const char *cli_count(char *text, double count);
+/* "256 x 2048": rows last, as GGUF has them */
+const char *cli_shape(char *text, const struct nb_tensor *tensor);
+
+/* A bar on stderr, if that is a terminal. */
+struct cli_progress {
+    bool on;
+    double started, drawn;
+};
+void cli_progress_start(struct cli_progress *progress);
+/* For nb_pipeline_options.progress, with a struct cli_progress as CONTEXT. */
+void cli_progress_update(void *context, uint64_t done, uint64_t total);
+void cli_progress_end(struct cli_progress *progress);
+/* Seconds of a clock that only goes forward. */
+double cli_now(void);
+
+#endif

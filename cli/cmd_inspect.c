@@ -1,0 +1,304 @@
+#include "cli.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: nibble inspect [OPTIONS] FILE_OR_FOLDER\n"
+    "\n"
+    "Shows the metadata, the tensors by type, sizes and bits per weight of a GGUF file,\n"
+    "a checkpoint folder or a safetensors file. A checkpoint is shown as the GGUF file it\n"
+    "would become.\n"
+    "\n"
+    "  --tensors   list every tensor\n"
+    "  --json      one JSON object, with metadata and tensors in full\n"
+    "\n"
+    "Example: nibble inspect --tensors model-Q4_K_M.gguf\n";
+
+#define SHOWN_ELEMENTS 6
+#define SHOWN_BYTES 60
+
+static uint64_t
+little_endian(const unsigned char *bytes, uint64_t size)
+{
+    uint64_t value = 0;
+
+    for (uint64_t i = 0; i < size; i++)
+        value |= (uint64_t)bytes[i] << (8 * i);
+    return value;
+}
+
+/* One number of TYPE as JSON. */
+static json_t *
+number_json(enum nb_kv_type type, const unsigned char *data)
+{
+    const uint64_t size = nb_kv_type_size(type);
+    uint64_t raw = little_endian(data, size);
+    float f;
+    double d;
+
+    switch (type) {
+    case NB_KV_BOOL:
+        return json_boolean(raw != 0);
+    case NB_KV_F32:
+        memcpy(&f, data, sizeof f);
+        return json_real((double)f);
+    case NB_KV_F64:
+        memcpy(&d, data, sizeof d);
+        return json_real(d);
+    case NB_KV_I8: case NB_KV_I16: case NB_KV_I32: case NB_KV_I64:
+        if (size < 8 && (raw >> (8 * size - 1)) != 0)
+            raw |= ~(uint64_t)0 << (8 * size);
+        return json_integer((json_int_t)raw);
+    default:
+        return json_integer((json_int_t)raw);
+    }
+}
+
+/* The elements of KV, at most LIMIT of them. */
+static json_t *
+array_json(const struct nb_kv *kv, uint64_t limit)
+{
+    json_t *list = json_array();
+    uint64_t at = 0;
+
+    for (uint64_t i = 0; i < kv->count && i < limit; i++) {
+        uint64_t size = nb_kv_type_size(kv->element);
+
+        if (kv->element == NB_KV_STRING) {
+            size = little_endian(kv->data + at, 8);
+            at += 8;
+            json_array_append_new(list, json_stringn((const char *)kv->data + at, (size_t)size));
+        } else {
+            json_array_append_new(list, number_json(kv->element, kv->data + at));
+        }
+        at += size;
+    }
+    return list;
+}
+
+static json_t *
+value_json(const struct nb_kv *kv)
+{
+    if (kv->type == NB_KV_ARRAY)
+        return array_json(kv, UINT64_MAX);
+    if (kv->type == NB_KV_STRING)
+        return json_stringn((const char *)kv->data, (size_t)kv->size);
+    return number_json(kv->type, kv->data);
+}
+
+/* TEXT on one line, cut after SHOWN_BYTES; it may come from a stranger. */
+static void
+print_cut(const char *text)
+{
+    size_t n = 0;
+
+    for (; text[n] != '\0' && (n < SHOWN_BYTES || ((unsigned char)text[n] & 0xC0) == 0x80); n++) {
+        const unsigned char c = (unsigned char)text[n];
+
+        if (c == '\n')
+            fputs("\\n", stdout);
+        else
+            putchar(c < 0x20 || c == 0x7F ? '?' : c);
+    }
+    if (text[n] != '\0')
+        printf("... (%zu bytes)", strlen(text));
+}
+
+static void
+print_array(const struct nb_kv *kv)
+{
+    json_t *list = array_json(kv, SHOWN_ELEMENTS), *entry;
+    size_t i;
+
+    printf("%" PRIu64 " %s: [", kv->count, nb_kv_type_name(kv->element));
+    json_array_foreach(list, i, entry) {
+        char *text = json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+
+        printf("%s", i > 0 ? ", " : "");
+        print_cut(text == NULL ? "?" : text);
+        free(text);
+    }
+    printf("%s]", kv->count > SHOWN_ELEMENTS ? ", ..." : "");
+    json_decref(list);
+}
+
+static void
+print_metadata(const struct nb_metadata *meta)
+{
+    printf("\nmetadata (%zu)\n", meta->count);
+    for (size_t i = 0; i < meta->count; i++) {
+        const struct nb_kv *kv = &meta->items[i];
+
+        printf("  %-44s ", kv->key);
+        if (kv->type == NB_KV_ARRAY) {
+            print_array(kv);
+        } else if (kv->type == NB_KV_STRING) {
+            print_cut((const char *)kv->data);
+        } else {
+            json_t *number = number_json(kv->type, kv->data);
+            char *text = number == NULL ? NULL : json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+
+            printf("%s", text == NULL ? "not finite" : text);
+            free(text);
+            json_decref(number);
+        }
+        putchar('\n');
+    }
+}
+
+struct totals {
+    uint64_t tensors[NB_TYPES], bytes[NB_TYPES], all_bytes;
+};
+
+static struct totals
+count_types(const struct nb_source *source)
+{
+    struct totals sum = { .all_bytes = 0 };
+
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        sum.tensors[source->tensors[i].type]++;
+        sum.bytes[source->tensors[i].type] += source->tensors[i].bytes;
+        sum.all_bytes += source->tensors[i].bytes;
+    }
+    return sum;
+}
+
+static double
+bpw(uint64_t bytes, uint64_t parameters)
+{
+    return parameters == 0 ? 0 : 8.0 * (double)bytes / (double)parameters;
+}
+
+static void
+print_types(const struct totals *sum)
+{
+    char text[CLI_TEXT];
+
+    puts("\ntypes");
+    for (unsigned t = 0; t < NB_TYPES; t++)
+        if (sum->tensors[t] > 0)
+            printf("  %-8s %6" PRIu64 " tensors %10s %5.1f %%\n", nb_type_info((enum nb_type)t)->name,
+                   sum->tensors[t], cli_bytes(text, (double)sum->bytes[t]),
+                   100.0 * (double)sum->bytes[t] / (double)(sum->all_bytes > 0 ? sum->all_bytes : 1));
+}
+
+static void
+print_tensors(const struct nb_source *source)
+{
+    char shape[CLI_TEXT], bytes[CLI_TEXT];
+
+    printf("\ntensors (%zu)\n", source->n_tensors);
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const struct nb_tensor *t = &source->tensors[i];
+
+        printf("  %-40s %-8s %18s %10s", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
+               cli_bytes(bytes, (double)t->bytes));
+        if (source->kind == NB_SOURCE_CHECKPOINT)
+            printf("  %s", t->source_name);
+        putchar('\n');
+    }
+}
+
+static int
+print_text(const struct nb_source *source, bool tensors)
+{
+    const struct totals sum = count_types(source);
+    const uint64_t parameters = nb_source_parameters(source);
+    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    printf("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
+           arch == NULL ? "no architecture" : arch);
+    printf("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight\n",
+           cli_count(a, (double)parameters), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
+           source->n_files, source->n_files == 1 ? "" : "s", bpw(sum.all_bytes, parameters));
+    print_types(&sum);
+    print_metadata(&source->meta);
+    if (tensors)
+        print_tensors(source);
+    cli_print_notes(source);
+    return cli_finish();
+}
+
+static json_t *
+tensors_json(const struct nb_source *source)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const struct nb_tensor *t = &source->tensors[i];
+        json_t *shape = json_array();
+
+        for (uint32_t d = 0; d < t->n_dims; d++)
+            json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name",
+                                              t->source_name, "type", nb_type_info(t->type)->name, "shape", shape,
+                                              "bytes", (json_int_t)t->bytes, "file", (json_int_t)t->file, "offset",
+                                              (json_int_t)t->offset));
+    }
+    return list;
+}
+
+static int
+print_json(const struct nb_source *source)
+{
+    const struct totals sum = count_types(source);
+    const uint64_t parameters = nb_source_parameters(source);
+    json_t *meta = json_object(), *types = json_object();
+
+    for (size_t i = 0; i < source->meta.count; i++)
+        json_object_set_new(meta, source->meta.items[i].key, value_json(&source->meta.items[i]));
+    for (unsigned t = 0; t < NB_TYPES; t++)
+        if (sum.tensors[t] > 0)
+            json_object_set_new(types, nb_type_info((enum nb_type)t)->name,
+                                json_pack("{s:I, s:I}", "tensors", (json_int_t)sum.tensors[t], "bytes",
+                                          (json_int_t)sum.bytes[t]));
+    return cli_print_json(json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:o}", "path", source->path, "format",
+        source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
+        "tensor_bytes", (json_int_t)sum.all_bytes, "parameters", (json_int_t)parameters, "bpw",
+        bpw(sum.all_bytes, parameters), "types", types, "metadata", meta, "tensors", tensors_json(source), "notes",
+        cli_notes_json(source)));
+}
+
+int
+cmd_inspect(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "json", no_argument, NULL, 'J' },
+        { "tensors", no_argument, NULL, 'T' },
+        { NULL, 0, NULL, 0 },
+    };
+    bool json = false, tensors = false;
+    struct nb_source source;
+    struct nb_error err;
+    int c, code;
+
+    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (c) {
+        case 'h':
+            fputs(help_text, stdout);
+            return cli_finish();
+        case 'J':
+            json = true;
+            break;
+        case 'T':
+            tensors = true;
+            break;
+        default:
+            return cli_usage("inspect", "that is not an option of inspect");
+        }
+    }
+    if (optind + 1 != argc)
+        return cli_usage("inspect", "name one file or folder");
+    if (nb_source_open(&source, argv[optind], NULL, &err) != NB_OK)
+        return cli_fail(&err);
+    code = json ? print_json(&source) : print_text(&source, tensors);
+    nb_source_close(&source);
+    return code;
+}

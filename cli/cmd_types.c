@@ -1,0 +1,95 @@
+#include "cli.h"
+
+#include "codec.h"
+#include "recipe.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+static const char help_text[] =
+    "Usage: nibble types [--json]\n"
+    "\n"
+    "Lists every recipe (what 'nibble quantize -t' takes) and every tensor type, with\n"
+    "bits per weight. 'read' and 'write' say what this version can do.\n"
+    "\n"
+    "Example: nibble types\n";
+
+static const char *
+abilities(enum nb_type type)
+{
+    return nb_can_encode(type) ? "read, write" : nb_can_decode(type) ? "read" : "-";
+}
+
+static int
+print_json(void)
+{
+    json_t *types = json_array(), *list = json_array();
+    size_t n;
+    const struct nb_recipe *r = nb_recipes(&n);
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b, s:s}", "name", r[i].name, "file_type",
+                                              (int)r[i].file_type, "base", nb_type_info(r[i].base)->name, "available",
+                                              (int)nb_recipe_available(&r[i]), "description", r[i].description));
+    for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
+        const struct nb_type_info *info = nb_type_info((enum nb_type)t);
+
+        if (info->kind != NB_KIND_NONE)
+            json_array_append_new(types,
+                                  json_pack("{s:s, s:i, s:i, s:i, s:f, s:b, s:b}", "name", info->name, "id", (int)t,
+                                            "block", (int)info->block, "block_bytes", (int)info->block_bytes, "bpw",
+                                            nb_type_bpw((enum nb_type)t), "read", (int)nb_can_decode((enum nb_type)t),
+                                            "write", (int)nb_can_encode((enum nb_type)t)));
+    }
+    return cli_print_json(json_pack("{s:o, s:o}", "recipes", list, "types", types));
+}
+
+static int
+print_tables(void)
+{
+    size_t n;
+    const struct nb_recipe *r = nb_recipes(&n);
+
+    printf("%-10s %-8s %6s  %s\n", "recipe", "base", "bpw", "");
+    for (size_t i = 0; i < n; i++)
+        printf("%-10s %-8s %6.4g  %s%s\n", r[i].name, nb_type_info(r[i].base)->name, nb_type_bpw(r[i].base),
+               r[i].description, nb_recipe_available(&r[i]) ? "" : " (not in this version)");
+    printf("\n%-8s %3s %6s %6s %8s  %s\n", "type", "id", "block", "bytes", "bpw", "");
+    for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
+        const struct nb_type_info *info = nb_type_info((enum nb_type)t);
+
+        if (info->kind != NB_KIND_NONE)
+            printf("%-8s %3u %6u %6u %8.5g  %s\n", info->name, t, info->block, info->block_bytes,
+                   nb_type_bpw((enum nb_type)t), abilities((enum nb_type)t));
+    }
+    puts("\nbpw of a recipe is its base type's; its rules give some tensors more.");
+    return cli_finish();
+}
+
+int
+cmd_types(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "json", no_argument, NULL, 'J' },
+        { NULL, 0, NULL, 0 },
+    };
+    bool json = false;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (c) {
+        case 'h':
+            fputs(help_text, stdout);
+            return cli_finish();
+        case 'J':
+            json = true;
+            break;
+        default:
+            return cli_usage("types", "that is not an option of types");
+        }
+    }
+    if (optind < argc)
+        return cli_usage("types", "'%s' is one argument too many", argv[optind]);
+    return json ? print_json() : print_tables();
+}

@@ -1,0 +1,50 @@
+#include "cli.h"
+
+#include "codec.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    { "quantize", cmd_quantize, "a checkpoint folder, safetensors or GGUF file to a (quantized) GGUF file" },
+    { "inspect", cmd_inspect, "what is in a model file or checkpoint folder" },
+    { "types", cmd_types, "every tensor type and recipe, with bits per weight" },
+};
+
+static int
+help(void)
+{
+    puts("nibble - model quantization and conversion\n\nUsage: nibble COMMAND [OPTIONS] ...\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    puts("\n'nibble COMMAND --help' has the options and an example of each.\n"
+         "\nExit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 the input cannot be used,\n"
+         "4 the system failed (disk, memory).\n"
+         "\nNIBBLE_CPU=scalar|sse2|avx2|avx512|neon forces a tier of kernels; all give the same bytes.");
+    return cli_finish();
+}
+
+int
+main(int argc, char **argv)
+{
+    struct nb_error err;
+
+    if (argc < 2)
+        return cli_usage("", "what is to be done? Name a command");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
+        return help();
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("nibble " NB_VERSION);
+        return cli_finish();
+    }
+    if (nb_tier_from_environment(&err) != NB_OK)
+        return cli_fail(&err);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    return cli_usage("", "'%s' is not a command", argv[1]);
+}

@@ -1,0 +1,108 @@
+#include "cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+cli_fail(const struct nb_error *err)
+{
+    fflush(stdout);
+    fprintf(stderr, "nibble: %s\n", err->message);
+    return (int)err->status;
+}
+
+int
+cli_usage(const char *command, const char *format, ...)
+{
+    va_list args;
+
+    fflush(stdout);
+    fputs("nibble: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nTry 'nibble%s%s --help'.\n", *command == '\0' ? "" : " ", command);
+    return NB_USAGE;
+}
+
+void
+cli_print_notes(const struct nb_source *source)
+{
+    for (const struct nb_note *note = source->notes; note != NULL; note = note->next)
+        fprintf(stderr, "note: %s\n", note->text);
+}
+
+json_t *
+cli_notes_json(const struct nb_source *source)
+{
+    json_t *notes = json_array();
+
+    for (const struct nb_note *note = source->notes; note != NULL; note = note->next)
+        json_array_append_new(notes, json_string(note->text));
+    return notes;
+}
+
+int
+cli_print_json(json_t *object)
+{
+    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+
+    json_decref(object);
+    if (text == NULL) {
+        fputs("nibble: out of memory\n", stderr);
+        return NB_SYSTEM;
+    }
+    puts(text);
+    free(text);
+    return cli_finish();
+}
+
+int
+cli_finish(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return NB_OK;
+    fprintf(stderr, "nibble: writing to the standard output failed: %s\n", strerror(errno));
+    return NB_SYSTEM;
+}
+
+static const char *
+scaled(char *text, double value, const char *unit)
+{
+    static const char *const prefixes[] = { "", "k", "M", "G", "T" };
+    size_t i = 0;
+
+    while (value >= 999.5 && i + 1 < sizeof prefixes / sizeof prefixes[0]) {
+        value /= 1000;
+        i++;
+    }
+    snprintf(text, CLI_TEXT, i == 0 || value >= 99.95 ? "%.0f %s%s" : value >= 9.995 ? "%.1f %s%s" : "%.2f %s%s",
+             value, prefixes[i], unit);
+    return text;
+}
+
+const char *
+cli_bytes(char *text, double bytes)
+{
+    return scaled(text, bytes, "B");
+}
+
+const char *
+cli_count(char *text, double count)
+{
+    return scaled(text, count, "");
+}
+
+const char *
+cli_shape(char *text, const struct nb_tensor *tensor)
+{
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < tensor->n_dims && at < CLI_TEXT; i++)
+        at += (size_t)snprintf(text + at, CLI_TEXT - at, "%s%" PRIu64, i > 0 ? " x " : "", tensor->ne[i]);
+    return text;
+}
