@@ -1,0 +1,301 @@
+/*
+ * Every codec against the reference's blocks: tests/golden/quant_vectors.tsv
+ * has hashes of what ggml writes for 14 inputs, with and without importance.
+ * Every tier of this machine must give all of them.
+ */
+#include "codec.h"
+#include "testing.h"
+
+#include <xxhash.h>
+
+#define ROWS 16
+#define COLUMNS 1024
+#define COUNT (ROWS * COLUMNS)
+
+static uint64_t state;
+
+static uint64_t
+next(void)
+{
+    uint64_t z = state += 0x9E3779B97F4A7C15u;
+
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+/* The sum of twelve uniform numbers, minus 6: near enough to a Gaussian, and exact everywhere. */
+static double
+gaussian(void)
+{
+    double sum = 0;
+
+    for (int i = 0; i < 12; i++)
+        sum += (double)(next() >> 40) * 0x1p-24;
+    return sum - 6;
+}
+
+static float
+to_bfloat(float f)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &f, sizeof bits);
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static const char *const inputs[] = {
+    "normal", "heavy", "outlier_columns", "positive", "negative", "sparse", "constant_rows",
+    "tiny", "subnormal", "large", "ties", "one_hot", "bf16", "mixed_scale",
+};
+
+static void
+make_input(unsigned d, float *x)
+{
+    state = 1000003u + d;
+    for (int row = 0; row < ROWS; row++) {
+        for (int c = 0; c < COLUMNS; c++) {
+            const double v = gaussian();
+            double y = 0;
+
+            switch (d) {
+            case 0: case 12: y = 0.02 * v; break;
+            case 1: y = 0.02 * v * v * v; break;
+            case 2: y = 0.02 * v * (c % 97 == 0 ? 16 : 1); break;
+            case 3: y = (v + 6) / 12; break;
+            case 4: y = -(v + 6) / 12; break;
+            case 5: y = v > 1.28 ? 0.02 * v : 0; break;
+            case 6: y = (row - 8) * 0.0078125; break;
+            case 7: y = 1e-8 * v; break;
+            case 8: y = 1e-40 * v; break;
+            case 9: y = 1000 * v; break;
+            case 10: y = ((int)(next() % 7) - 3) * 0.125; break;
+            case 11: y = c % 32 == row * 5 % 32 ? 0.5 * v : 0; break;
+            case 13: y = 0.02 * v * (double)(1u << (2 * (c / 32 % 8))); break;
+            default: break;
+            }
+            x[row * COLUMNS + c] = d == 12 ? to_bfloat((float)y) : (float)y;
+        }
+    }
+}
+
+static void
+make_importance(unsigned k, float *w)
+{
+    state = 7000003u + 99 + k;
+    for (int c = 0; c < COLUMNS; c++) {
+        const double v = gaussian();
+
+        w[c] = (float)(0.05 + v * v);
+        if (k == 1 && next() % 10 == 0)
+            w[c] = 0;
+    }
+}
+
+static uint64_t
+hash(const void *bytes, size_t size)
+{
+    return XXH64(bytes, size, 0);
+}
+
+/* NaN counts as the default quiet NaN. */
+static uint64_t
+hash_floats(float *x)
+{
+    for (int i = 0; i < COUNT; i++)
+        if (x[i] != x[i])
+            x[i] = NAN;
+    return hash(x, COUNT * sizeof *x);
+}
+
+static unsigned
+input_index(const char *name)
+{
+    for (unsigned i = 0; i < 14; i++)
+        if (strcmp(inputs[i], name) == 0)
+            return i;
+    fail_msg("unknown input '%s'", name);
+    return 0;
+}
+
+/* Returns how many rows of the table it checked. */
+static size_t
+check_table(void)
+{
+    static float x[COUNT], importance[COLUMNS], back[COUNT];
+    static unsigned char blocks[COUNT * 4];
+    FILE *table = fopen(TEST_DATA "/golden/quant_vectors.tsv", "r");
+    char line[512], type_name[32], input[32], kind[32];
+    unsigned long long input_hash, blocks_hash, floats_hash, bytes;
+    size_t checked = 0;
+
+    assert_non_null(table);
+    while (fgets(line, sizeof line, table) != NULL) {
+        enum nb_type type;
+        uint64_t size;
+
+        if (*line == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%31s %31s %31s %llx %llx %llx %llu", type_name, input, kind, &input_hash,
+                                &blocks_hash, &floats_hash, &bytes), 7);
+        type = nb_type_by_name(type_name);
+        if (!nb_can_encode(type))
+            continue; /* the table is ahead of the codecs */
+        make_input(input_index(input), x);
+        assert_int_equal(hash(x, sizeof x), input_hash);
+        if (strcmp(kind, "none") != 0)
+            make_importance(strcmp(kind, "zeros") == 0, importance);
+        memset(blocks, 0xA5, sizeof blocks);
+        nb_encode(type, x, ROWS, COLUMNS, strcmp(kind, "none") == 0 ? NULL : importance, blocks);
+        assert_true(nb_type_bytes(type, COUNT, &size));
+        assert_int_equal(size, bytes);
+        if (hash(blocks, size) != blocks_hash)
+            fail_msg("%s: %s, %s, importance %s: other blocks than the reference's", nb_tier(), type_name, input,
+                     kind);
+        nb_decode(type, blocks, COUNT, back);
+        if (hash_floats(back) != floats_hash)
+            fail_msg("%s: %s, %s, importance %s: decodes to other floats", nb_tier(), type_name, input, kind);
+        checked++;
+    }
+    fclose(table);
+    return checked;
+}
+
+static void
+every_tier_gives_the_reference_blocks(void **unused)
+{
+    (void)unused;
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+        assert_true(nb_tier_set(*tier));
+        /* eight block types x 14 inputs x 3 importances, and the two halves */
+        assert_int_equal(check_table(), 8 * 14 * 3 + 2 * 14);
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+static void
+a_row_of_any_length_is_encoded_as_its_blocks_alone(void **unused)
+{
+    static const enum nb_type types[] = { NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q8_0, NB_Q4_K, NB_Q5_K, NB_Q6_K };
+    static float x[COUNT];
+    static unsigned char whole[COUNT * 4], part[COUNT * 4];
+
+    (void)unused;
+    make_input(1, x);
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+        assert_true(nb_tier_set(*tier));
+        for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+            const size_t block = nb_type_info(types[t])->block, size = nb_type_info(types[t])->block_bytes;
+
+            for (size_t n = 1; n <= 19; n++) {
+                memset(whole, 0xA5, sizeof whole);
+                nb_encode(types[t], x, 1, n * block, NULL, whole);
+                for (size_t b = 0; b < n; b++)
+                    nb_encode(types[t], x + b * block, 1, block, NULL, part + b * size);
+                assert_memory_equal(whole, part, n * size);
+                assert_int_equal(whole[n * size], 0xA5); /* not a byte behind */
+            }
+        }
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+static void
+halves_round_trip_and_round_to_even(void **unused)
+{
+    static uint16_t all[65536], back[65536];
+    static float x[65536];
+    const float cases[] = { 65504.0f, 65519.996f, 65520.0f, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, -0.0f, 1.0f + 0x1p-11f,
+                            1.0f + 0x3p-11f, 1e30f, 0x1.ffcp-15f, 0x1.fffp-15f };
+    const uint16_t expected[] = { 0x7BFF, 0x7BFF, 0x7C00, 1, 0, 1, 0x8000, 0x3C00, 0x3C02, 0x7C00, 0x03FF + 1, 0x0400 };
+    uint16_t out[sizeof cases / sizeof cases[0]];
+
+    (void)unused;
+    for (unsigned i = 0; i < 65536; i++)
+        all[i] = (uint16_t)i;
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+        assert_true(nb_tier_set(*tier));
+        nb_decode(NB_F16, all, 65536, x);
+        nb_encode(NB_F16, x, 1, 65536, NULL, back);
+        for (unsigned i = 0; i < 65536; i++) /* NaN becomes the one quiet NaN of its sign */
+            assert_int_equal(back[i], (i & 0x7FFF) > 0x7C00 ? (i & 0x8000) | 0x7E00 : i);
+        nb_decode(NB_BF16, all, 65536, x);
+        nb_encode(NB_BF16, x, 1, 65536, NULL, back);
+        for (unsigned i = 0; i < 65536; i++)
+            assert_int_equal(back[i], (i & 0x7FFF) > 0x7F80 ? i | 64 : i);
+        nb_encode(NB_F16, cases, 1, sizeof cases / sizeof cases[0], NULL, out);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+            assert_int_equal(out[i], expected[i]);
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+static void
+bytes_of_float8_decode_by_the_ocp_tables(void **unused)
+{
+    const unsigned char e4m3[] = { 0x00, 0x01, 0x08, 0x38, 0x7E, 0xFE, 0x7F, 0x80 };
+    const float e4m3_floats[] = { 0, 0x1p-9f, 0x1p-6f, 1, 448, -448, NAN, -0.0f };
+    const unsigned char e5m2[] = { 0x01, 0x3C, 0x7B, 0xFB, 0x7C };
+    const float e5m2_floats[] = { 0x1p-16f, 1, 57344, -57344, INFINITY };
+    float out[8];
+
+    (void)unused;
+    nb_decode(NB_F8_E4M3, e4m3, 8, out);
+    for (int i = 0; i < 8; i++)
+        assert_true(out[i] == e4m3_floats[i] || (isnan(out[i]) && isnan(e4m3_floats[i])));
+    assert_true(signbit(out[7]));
+    nb_decode(NB_F8_E5M2, e5m2, 5, out);
+    for (int i = 0; i < 5; i++)
+        assert_true(out[i] == e5m2_floats[i]);
+    assert_int_equal(nb_find_nonfinite(NB_F8_E4M3, e4m3, 8), 6);
+    assert_int_equal(nb_find_nonfinite(NB_F8_E5M2, e5m2, 5), 4);
+}
+
+static void
+any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
+{
+    static const enum nb_type types[] = { NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q8_0, NB_Q4_K,
+                                          NB_Q5_K, NB_Q6_K, NB_F16, NB_BF16 };
+    static float x[COUNT];
+    static unsigned char first[COUNT * 4], again[COUNT * 4];
+
+    (void)unused;
+    state = 42;
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t bits = (uint32_t)next();
+
+        if ((bits & 0x7F800000) == 0x7F800000)
+            bits &= 0xFF7FFFFF; /* finite: NaN and infinity are refused before they come here */
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
+        uint64_t size;
+
+        assert_true(nb_type_bytes(types[t], COUNT, &size));
+        assert_true(nb_tier_set("scalar"));
+        nb_encode(types[t], x, ROWS, COLUMNS, NULL, first);
+        for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+            assert_true(nb_tier_set(*tier));
+            nb_encode(types[t], x, ROWS, COLUMNS, NULL, again);
+            if (memcmp(first, again, size) != 0)
+                fail_msg("%s differs from scalar on %s", *tier, nb_type_info(types[t])->name);
+        }
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_tier_gives_the_reference_blocks),
+        cmocka_unit_test(a_row_of_any_length_is_encoded_as_its_blocks_alone),
+        cmocka_unit_test(halves_round_trip_and_round_to_even),
+        cmocka_unit_test(bytes_of_float8_decode_by_the_ocp_tables),
+        cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
