@@ -286,16 +286,33 @@ reason(const struct nb_choice *choice)
     }
 }
 
+static bool
+is_same_fallback(const struct nb_plan_tensor *a, const struct nb_plan_tensor *b)
+{
+    return b->choice.why == NB_WHY_FALLBACK && a->choice.meant == b->choice.meant &&
+           a->choice.type == b->choice.type && a->source->ne[0] == b->source->ne[0];
+}
+
+/* A line for each kind of replacement, with every tensor it was made for. */
 static void
 print_fallbacks(const struct nb_plan *plan)
 {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
+        bool told = false;
 
-        if (t->choice.why == NB_WHY_FALLBACK)
-            fprintf(stderr, "warning: %s: rows of %" PRIu64 " do not divide into blocks of %s: %s instead\n",
-                    t->source->name, t->source->ne[0], nb_type_info(t->choice.meant)->name,
-                    nb_type_info(t->choice.type)->name);
+        if (t->choice.why != NB_WHY_FALLBACK)
+            continue;
+        for (size_t k = 0; k < i && !told; k++)
+            told = is_same_fallback(t, &plan->tensors[k]);
+        if (told)
+            continue;
+        fprintf(stderr, "warning: rows of %" PRIu64 " do not divide into blocks of %s; %s instead for",
+                t->source->ne[0], nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name);
+        for (size_t k = i; k < plan->n_tensors; k++)
+            if (is_same_fallback(t, &plan->tensors[k]))
+                fprintf(stderr, " %s", plan->tensors[k].source->name);
+        fputc('\n', stderr);
     }
 }
 
@@ -435,9 +452,10 @@ quantize(struct arguments *a)
         nb_gguf_file_name(&plan.meta, a->plan.recipe.recipe->name, name, sizeof name);
         a->output = name;
     }
-    if (!a->json)
+    if (!a->json) { /* the object has both */
         cli_print_notes(&source);
-    print_fallbacks(&plan);
+        print_fallbacks(&plan);
+    }
     code = run_plan(a, &source, &plan);
     nb_plan_free(&plan);
     nb_source_close(&source);

@@ -24,22 +24,24 @@
  * models' tokenizer.json files.
  */
 static const struct {
-    const char *name, *steps;
+    const char *name;
+    const char *merging; /* the name without ignore_merges, where that is another */
+    const char *steps;
 } known[] = {
-    { "llama-bpe", "split:" WORDS_AND_DIGITS("\\p{N}{1,3}") "\nbytes\n" },
-    { "qwen2", "split:" WORDS_AND_DIGITS("\\p{N}") "\nbytes\n" },
-    { "qwen35", "split:" CONTRACTIONS "|" LEAD
+    { "llama-bpe", "smaug-bpe", "split:" WORDS_AND_DIGITS("\\p{N}{1,3}") "\nbytes\n" },
+    { "qwen2", NULL, "split:" WORDS_AND_DIGITS("\\p{N}") "\nbytes\n" },
+    { "qwen35", NULL, "split:" CONTRACTIONS "|" LEAD
                 "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES "\nbytes\n" },
-    { "gpt-2", "bytes+words\n" },
-    { "gpt-4o", "split:" LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
+    { "gpt-2", NULL, "bytes+words\n" },
+    { "gpt-4o", NULL, "split:" LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
                 "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
-    { "tekken", "split:" LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER
+    { "tekken", NULL, "split:" LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER
                 "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
-    { "smollm", "digits\nbytes+words\n" },
-    { "deepseek-v3", "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
+    { "smollm", NULL, "digits\nbytes+words\n" },
+    { "deepseek-v3", NULL, "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
                      "split:[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
                      "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES "\nbytes\n" },
-    { "falcon", "punctuation\nbytes+words\ndigits+\nsplit:[0-9][0-9][0-9]\n" },
+    { "falcon", NULL, "punctuation\nbytes+words\ndigits+\nsplit:[0-9][0-9][0-9]\n" },
 };
 
 struct steps {
@@ -131,13 +133,19 @@ add_steps(struct steps *s, json_t *tree)
 }
 
 const char *
-nb_pre_tokenizer_name(json_t *tree)
+nb_pre_tokenizer_name(json_t *tree, bool ignore_merges)
 {
     struct steps s = { .length = 0 };
 
     add_steps(&s, tree);
     for (size_t i = 0; !s.strange && i < sizeof known / sizeof known[0]; i++)
         if (strcmp(known[i].steps, s.text) == 0)
-            return known[i].name;
+            return ignore_merges || known[i].merging == NULL ? known[i].name : known[i].merging;
     return NULL;
+}
+
+bool
+nb_pre_tokenizer_adds_bos(const char *name)
+{
+    return strcmp(name, "llama-bpe") == 0 || strcmp(name, "tekken") == 0;
 }

@@ -313,7 +313,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, 0, err);
 
     if (pre == NULL)
-        pre = nb_pre_tokenizer_name(tj->pre_tokenizer);
+        pre = nb_pre_tokenizer_name(tj->pre_tokenizer, tj->ignore_merges);
     if (pre == NULL)
         return nb_fail(err, NB_INPUT,
                        "%s: its pre-tokenizer is none that llama.cpp is known to have (if you know which one it is: "
@@ -412,5 +412,9 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, 
     if (status != NB_OK)
         return status;
     vocabulary_quirks(rows, meta);
+    /* A tokenizer that says nothing of BOS adds none; llama.cpp must be told. */
+    if (nb_pre_tokenizer_adds_bos(nb_meta_get_string(meta, "tokenizer.ggml.pre")) &&
+        nb_meta_find(meta, "tokenizer.ggml.add_bos_token") == NULL)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);
     return nb_meta_status(meta, err);
 }

@@ -45,7 +45,7 @@ struct nb_tokenizer_json {
     struct nb_json_span vocab, merges;
     json_t *added_tokens, *normalizer, *pre_tokenizer, *post_processor, *decoder;
     char model_type[32];
-    bool byte_fallback;
+    bool byte_fallback, ignore_merges;
 };
 
 enum nb_status nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *out,
@@ -61,8 +61,14 @@ enum nb_status nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, stru
 enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab,
                                      struct nb_error *err) NB_MUST_CHECK;
 
-/* The name under which llama.cpp knows the pre-tokenizer TREE; NULL if it knows none like it. */
-const char *nb_pre_tokenizer_name(json_t *tree);
+/*
+ * The name under which llama.cpp knows the pre-tokenizer TREE; NULL if it knows
+ * none like it. The name also tells llama.cpp whether a word that is a token
+ * is taken whole, merges or not (IGNORE_MERGES).
+ */
+const char *nb_pre_tokenizer_name(json_t *tree, bool ignore_merges);
+/* True if llama.cpp puts BOS before every text with this pre-tokenizer, unless told otherwise. */
+bool nb_pre_tokenizer_adds_bos(const char *name);
 
 /*
  * Special token ids, add_bos and the like, normalizer flags and chat
