@@ -41,6 +41,13 @@ scalar(const yaml_node_t *node)
     return json_stringn(text, node->data.scalar.length);
 }
 
+/* "- no" in a list is a language, whatever YAML thinks. */
+static bool
+is_norwegian(const yaml_node_t *node)
+{
+    return node != NULL && node->type == YAML_SCALAR_NODE && strcmp((const char *)node->data.scalar.value, "no") == 0;
+}
+
 /* NODE as JSON, or NULL. BUDGET bounds the nodes: aliases can make a small document huge. */
 static json_t *
 to_json(yaml_document_t *document, int index, unsigned depth, unsigned *budget)
@@ -56,7 +63,9 @@ to_json(yaml_document_t *document, int index, unsigned depth, unsigned *budget)
     case YAML_SEQUENCE_NODE:
         out = json_array();
         for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++)
-            if (*budget > 0)
+            if (is_norwegian(yaml_document_get_node(document, *i)))
+                json_array_append_new(out, json_string("no"));
+            else if (*budget > 0)
                 json_array_append_new(out, to_json(document, *i, depth + 1, budget));
         return out;
     case YAML_MAPPING_NODE:

@@ -17,9 +17,11 @@ is_plain_conversion(const struct nb_source *source, const struct nb_plan_options
     return source->kind == NB_SOURCE_CHECKPOINT && nb_type_info(o->recipe.recipe->base)->kind == NB_KIND_FLOAT;
 }
 
+/* An overridden key goes to the end, as in llama-quantize. */
 static void
 apply_override(struct nb_metadata *meta, const struct nb_kv_override *o)
 {
+    nb_meta_remove(meta, o->key);
     switch (o->type) {
     case NB_KV_STRING:
         nb_meta_set_string(meta, o->key, o->value.text);

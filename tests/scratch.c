@@ -1,0 +1,268 @@
+#include "scratch.h"
+
+#include "testing.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+static char root[SCRATCH_PATH / 2];
+
+int
+scratch_setup(void **state)
+{
+    const char *base = getenv("TMPDIR");
+
+    (void)state;
+    snprintf(root, sizeof root, "%s/nibble-test.XXXXXX", base == NULL ? "/tmp" : base);
+    return mkdtemp(root) == NULL ? -1 : 0;
+}
+
+static void
+remove_all(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    char inner[4 * SCRATCH_PATH];
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        assert_true(snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) < (int)sizeof inner);
+        if (entry->d_type == DT_DIR)
+            remove_all(inner);
+        else
+            unlink(inner);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    if (rmdir(path) != 0)
+        unlink(path);
+}
+
+int
+scratch_teardown(void **state)
+{
+    (void)state;
+    remove_all(root);
+    return 0;
+}
+
+const char *
+scratch_path(const char *name)
+{
+    static char paths[8][SCRATCH_PATH];
+    static unsigned turn;
+    char *path = paths[turn++ % 8];
+
+    assert_true(snprintf(path, SCRATCH_PATH, "%s/%s", root, name) < SCRATCH_PATH);
+    return path;
+}
+
+void
+scratch_remove(const char *name)
+{
+    remove_all(scratch_path(name));
+}
+
+void
+scratch_folder(const char *name)
+{
+    assert_int_equal(mkdir(scratch_path(name), 0777), 0);
+}
+
+void
+scratch_write(const char *name, const void *bytes, size_t size)
+{
+    FILE *f = fopen(scratch_path(name), "wb");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
+void
+scratch_write_text(const char *name, const char *text)
+{
+    scratch_write(name, text, strlen(text));
+}
+
+unsigned char *
+scratch_read(const char *path, size_t *size)
+{
+    FILE *f = fopen(path, "rb");
+    unsigned char *bytes;
+    long length;
+
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    length = ftell(f);
+    rewind(f);
+    bytes = malloc((size_t)length + 1);
+    assert_non_null(bytes);
+    *size = fread(bytes, 1, (size_t)length, f);
+    assert_int_equal(*size, length);
+    fclose(f);
+    return bytes;
+}
+
+uint64_t
+scratch_hash(const char *path)
+{
+    size_t size;
+    unsigned char *bytes = scratch_read(path, &size);
+    uint64_t hash = XXH64(bytes, size, 0);
+
+    free(bytes);
+    return hash;
+}
+
+bool
+scratch_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* Reads both pipes to their ends, so that neither can fill up and stall the child. */
+static void
+drain(int fd, char *to, size_t room)
+{
+    size_t at = 0;
+    ssize_t n;
+
+    while ((n = read(fd, to + at, room - 1 - at)) > 0)
+        at += (size_t)n;
+    to[at] = '\0';
+    close(fd);
+}
+
+void
+run_nibble(struct run *run, const char *const *args)
+{
+    const char *argv[64] = { "nibble" };
+    int out[2], status;
+    char errors[sizeof root + 16];
+    pid_t child;
+    FILE *f;
+
+    for (int i = 0; args[i] != NULL; i++)
+        argv[i + 1] = args[i];
+    snprintf(errors, sizeof errors, "%s/stderr", root);
+    assert_int_equal(pipe(out), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int err = open(errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+        dup2(out[1], STDOUT_FILENO);
+        dup2(err, STDERR_FILENO);
+        close(out[0]);
+        close(out[1]);
+        if (chdir(root) != 0)
+            _exit(126);
+        execv(NIBBLE_PROGRAM, (char *const *)argv);
+        _exit(127);
+    }
+    close(out[1]);
+    drain(out[0], run->out, sizeof run->out);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    f = fopen(errors, "r");
+    assert_non_null(f);
+    run->err[fread(run->err, 1, sizeof run->err - 1, f)] = '\0';
+    fclose(f);
+    unlink(errors);
+}
+
+const char tiny_config[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":64,\"intermediate_size\":96,"
+    "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"num_key_value_heads\":1,\"vocab_size\":32,"
+    "\"max_position_embeddings\":128,\"rms_norm_eps\":1e-05,\"rope_theta\":10000.0,"
+    "\"tie_word_embeddings\":true,\"bos_token_id\":0,\"eos_token_id\":1}";
+
+const char tiny_tokenizer[] =
+    "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true,\"normalized\":false},"
+    "{\"id\":1,\"content\":\"</s>\",\"special\":true,\"normalized\":false}],"
+    "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+    "\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\"},"
+    "\"model\":{\"type\":\"BPE\",\"byte_fallback\":false,\"vocab\":{\"a\":2,\"b\":3,\"ab\":4,\"\\u0120\":5},"
+    "\"merges\":[\"a b\"]}}";
+
+void
+write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes)
+{
+    const uint64_t length = strlen(header);
+    unsigned char *bytes = calloc(1, 8 + length + data_bytes);
+    char path[SCRATCH_PATH];
+
+    assert_non_null(bytes);
+    memcpy(bytes, &length, 8);
+    memcpy(bytes + 8, header, length);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    scratch_write(path, bytes, 8 + length + data_bytes);
+    free(bytes);
+}
+
+static void
+tiny_weights(const char *folder)
+{
+    static const struct {
+        const char *name;
+        unsigned rows, columns;
+    } tensors[] = {
+        { "model.embed_tokens.weight", 32, 64 },
+        { "model.norm.weight", 64, 0 },
+        { "model.layers.0.input_layernorm.weight", 64, 0 },
+        { "model.layers.0.post_attention_layernorm.weight", 64, 0 },
+        { "model.layers.0.self_attn.q_proj.weight", 64, 64 },
+        { "model.layers.0.self_attn.k_proj.weight", 32, 64 },
+        { "model.layers.0.self_attn.v_proj.weight", 32, 64 },
+        { "model.layers.0.self_attn.o_proj.weight", 64, 64 },
+        { "model.layers.0.mlp.gate_proj.weight", 96, 64 },
+        { "model.layers.0.mlp.up_proj.weight", 96, 64 },
+        { "model.layers.0.mlp.down_proj.weight", 64, 96 },
+    };
+    char header[8192], path[SCRATCH_PATH];
+    size_t length = 0, at = 0, size;
+    unsigned char *bytes;
+
+    for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
+        const size_t n = 4 * (size_t)tensors[i].rows * (tensors[i].columns == 0 ? 1 : tensors[i].columns);
+        char shape[64];
+
+        snprintf(shape, sizeof shape, tensors[i].columns == 0 ? "[%u]" : "[%u,%u]", tensors[i].rows,
+                 tensors[i].columns);
+        length += (size_t)snprintf(header + length, sizeof header - length,
+                                   "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                                   i == 0 ? "{" : ",", tensors[i].name, shape, at, at + n);
+        at += n;
+    }
+    snprintf(header + length, sizeof header - length, "}");
+    write_safetensors(folder, "model.safetensors", header, at);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    bytes = scratch_read(scratch_path(path), &size);
+    for (size_t i = 0; i < at / 4; i++) { /* something to tell the rows apart by */
+        const float f = (float)((double)(i * 2654435761u % 1000) / 500 - 1);
+
+        memcpy(bytes + size - at + 4 * i, &f, 4);
+    }
+    scratch_write(path, bytes, size);
+    free(bytes);
+}
+
+void
+tiny_checkpoint(const char *folder)
+{
+    char path[SCRATCH_PATH];
+
+    scratch_remove(folder);
+    scratch_folder(folder);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    scratch_write_text(path, tiny_config);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    scratch_write_text(path, tiny_tokenizer);
+    tiny_weights(folder);
+}

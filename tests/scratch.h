@@ -1,0 +1,44 @@
+/* A scratch folder, a tiny checkpoint to spoil, and the program run in a child. */
+#ifndef NB_SCRATCH_H
+#define NB_SCRATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCRATCH_PATH 512
+
+/* For cmocka's group fixtures: makes and removes the folder. */
+int scratch_setup(void **state);
+int scratch_teardown(void **state);
+/* The path of NAME in the scratch folder; in a static buffer, one of eight in turn. */
+const char *scratch_path(const char *name);
+void scratch_remove(const char *name); /* a file, or a folder with all that is in it */
+void scratch_folder(const char *name);
+void scratch_write(const char *name, const void *bytes, size_t size);
+void scratch_write_text(const char *name, const char *text);
+/* The file's bytes, from malloc. */
+unsigned char *scratch_read(const char *path, size_t *size);
+uint64_t scratch_hash(const char *path); /* XXH64, seed 0 */
+bool scratch_exists(const char *path);
+
+struct run {
+    int code;         /* exit code, or 128 + signal */
+    char out[65536], err[65536];
+};
+/* Runs the program with ARGS, a list that ends with NULL and does not begin with its name. */
+void run_nibble(struct run *run, const char *const *args);
+#define RUN(run, ...) run_nibble(run, (const char *const[]){ __VA_ARGS__, NULL })
+
+/*
+ * A valid checkpoint FOLDER: one layer, hidden 64, two heads and one key-value
+ * head, 32 tokens of byte-level BPE, F32; about 200 KiB.
+ */
+void tiny_checkpoint(const char *folder);
+/* Its config.json and tokenizer.json, for those who want to change them. */
+extern const char tiny_config[], tiny_tokenizer[];
+
+/* Writes FOLDER/NAME as a safetensors file with this header and DATA_BYTES of zeros. */
+void write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes);
+
+#endif

@@ -1,0 +1,397 @@
+/*
+ * Checkpoints that cannot be used, one for each way to be wrong: one clear
+ * sentence, exit code 3, and no file.
+ */
+#include "scratch.h"
+#include "testing.h"
+
+#include <unistd.h>
+
+static struct run run;
+
+/* Quantizes the folder "bad" and expects a refusal whose sentence has EXPECTED in it. */
+static void
+expect_refusal(const char *what, const char *expected)
+{
+    size_t lines = 0;
+
+    RUN(&run, "quantize", "bad", "-t", "q8_0", "-o", "out.gguf");
+    for (const char *p = run.err; *p != '\0'; p++)
+        lines += *p == '\n';
+    if (run.code != 3 || lines != 1 || strstr(run.err, expected) == NULL)
+        fail_msg("%s: exit code %d, %zu lines: %s (expected '%s')", what, run.code, lines, run.err, expected);
+    assert_false(scratch_exists(scratch_path("out.gguf")));
+    assert_false(scratch_exists(scratch_path("out.gguf.partial")));
+}
+
+static void
+a_good_checkpoint_is_converted(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("bad");
+    RUN(&run, "quantize", "bad", "-t", "q8_0", "-o", "out.gguf");
+    if (run.code != 0)
+        fail_msg("%s", run.err);
+    assert_true(scratch_exists(scratch_path("out.gguf")));
+    unlink(scratch_path("out.gguf"));
+}
+
+/* The weights as a whole: HEADER with DATA_BYTES behind it. */
+static void
+safetensors_headers_that_lie_are_refused(void **unused)
+{
+    static const struct {
+        const char *what, *header;
+        size_t data_bytes;
+        const char *expected;
+    } cases[] = {
+        { "no JSON", "hello", 0, "not a JSON object" },
+        { "an array", "[]", 0, "not a JSON object" },
+        { "unfinished", "{\"a\":{\"dtype\":\"F32\"", 0, "not a JSON object" },
+        { "a comma too many", "{\"a\":1,}", 0, "dtype, shape and data_offsets" },
+        { "white space before", " {}", 0, "not a JSON object" },
+        { "something behind", "{} x", 0, "not a JSON object" },
+        { "an entry that is no object", "{\"a\":[1]}", 0, "dtype, shape and data_offsets" },
+        { "a missing field", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "dtype, shape and data_offsets" },
+        { "an unknown field", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", 4,
+          "dtype, shape and data_offsets" },
+        { "an unknown dtype", "{\"a\":{\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "unknown dtype 'F99'" },
+        { "a dtype that is no string", "{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype is not a string" },
+        { "a shape that is no array", "{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "shape is not an array" },
+        { "a negative side", "{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "not a count" },
+        { "half a side", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "not a count" },
+        { "nine dimensions", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "more dimensions" },
+        { "a product of 2^64", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "overflows" },
+        { "bytes of 2^64", "{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}}", 0, "overflows" },
+        { "an integer beyond 64 bits", "{\"a\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,4]}}", 4, "dtype, shape" },
+        { "one offset", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "not a pair of counts" },
+        { "a negative offset", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "not a pair of counts" },
+        { "offsets the wrong way", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "outside the data" },
+        { "offsets beyond the end", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "outside the data" },
+        { "offsets near 2^63", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9223372036854775803,9223372036854775807]}}", 4, "outside the data" },
+        { "a span of another size", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "but its span has 4" },
+        { "an overlap", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "overlap" },
+        { "a hole", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, "belong to no tensor" },
+        { "a hole before the first", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "belong to no tensor" },
+        { "bytes behind the last", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 8, "belong to no tensor" },
+        { "data without tensors", "{}", 4, "no tensor that it belongs to" },
+        { "a name twice", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "occurs twice" },
+        { "metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "occurs twice" },
+        { "metadata of numbers", "{\"__metadata__\":{\"a\":1}}", 0, "strings to strings" },
+        { "a name that is not UTF-8", "{\"a\xff\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "not valid UTF-8" },
+        { "a name with NUL", "{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "not valid UTF-8" },
+        { "nothing at all", "{}", 0, "no token embedding" },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        write_safetensors("bad", "model.safetensors", cases[i].header, cases[i].data_bytes);
+        expect_refusal(cases[i].what, cases[i].expected);
+    }
+}
+
+static void
+files_that_are_cut_short_are_refused_at_every_length(void **unused)
+{
+    size_t size;
+    unsigned char *whole;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    for (size_t n = 0; n < size; n += n < 16 ? 1 : n < 2000 ? 97 : 9973) {
+        scratch_write("bad/model.safetensors", whole, n);
+        expect_refusal("cut short", "model.safetensors");
+    }
+    memset(whole, 0xFF, 8); /* a header of 2^64 - 1 bytes */
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("a giant header", "over the format's limit of 100000000");
+    memcpy(whole, &(uint64_t){ 100000000 }, 8); /* allowed, but not there */
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("a long header", "cut short");
+    free(whole);
+}
+
+static void
+deep_nesting_is_refused_and_not_followed(void **unused)
+{
+    char *deep = malloc(400001);
+
+    (void)unused;
+    assert_non_null(deep);
+    tiny_checkpoint("bad");
+    memset(deep, '[', 400000);
+    deep[400000] = '\0';
+    scratch_write_text("bad/config.json", deep);
+    expect_refusal("a deep config", "not valid JSON");
+    tiny_checkpoint("bad");
+    memcpy(deep, "{\"a\":", 5);
+    write_safetensors("bad", "model.safetensors", deep, 0);
+    expect_refusal("a deep header", "not a JSON object");
+    tiny_checkpoint("bad");
+    scratch_write_text("bad/tokenizer.json", deep);
+    expect_refusal("a deep tokenizer", "not valid JSON");
+    free(deep);
+}
+
+/* TEXT with its first FROM replaced by TO, into bad/NAME. */
+static void
+write_changed(const char *name, const char *text, const char *from, const char *to)
+{
+    const char *at = strstr(text, from);
+    char changed[8192], path[SCRATCH_PATH];
+
+    assert_non_null(at);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    snprintf(path, sizeof path, "bad/%s", name);
+    scratch_write_text(path, changed);
+}
+
+static void
+configs_that_fit_no_model_are_refused(void **unused)
+{
+    static const struct {
+        const char *from, *to, *expected;
+    } cases[] = {
+        { "{", "", "not valid JSON" },
+        { "\"LlamaForCausalLM\"", "\"GPT99\"", "'GPT99' is not supported" },
+        { "\"LlamaForCausalLM\"", "7", "names no model class" },
+        { "[\"LlamaForCausalLM\"]", "[]", "names no model class" },
+        { "\"hidden_size\":64", "\"hidden_siz\":64", "has no hidden_size" },
+        { "\"hidden_size\":64", "\"hidden_size\":\"64\"", "hidden_size is not a number" },
+        { "\"hidden_size\":64", "\"hidden_size\":0", "hidden_size is 0" },
+        { "\"hidden_size\":64", "\"hidden_size\":-64", "hidden_size is -64" },
+        { "\"hidden_size\":64", "\"hidden_size\":64.5", "hidden_size is 64.5" },
+        { "\"hidden_size\":64", "\"hidden_size\":1e300", "hidden_size is 1e+300" },
+        { "\"hidden_size\":64", "\"hidden_size\":128", "but config.json makes it" },
+        { "\"num_hidden_layers\":1", "\"num_hidden_layers\":2", "'model.layers.1.input_layernorm.weight' is missing" },
+        { "\"num_hidden_layers\":1", "\"num_hidden_layers\":1000000000", "more than any model has" },
+        { "\"num_hidden_layers\":1", "\"num_hidden_layers\":0", "num_hidden_layers is 0" },
+        { "\"num_attention_heads\":2", "\"num_attention_heads\":4", "but config.json makes it" },
+        { "\"num_key_value_heads\":1", "\"num_key_value_heads\":2", "but config.json makes it" },
+        { "\"num_key_value_heads\":1", "\"num_key_value_heads\":3", "cannot share 3 key-value heads" },
+        { "\"rms_norm_eps\":1e-05", "\"rms_norm_eps\":0", "must be above zero" },
+        { "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false", "'lm_head.weight' is missing" },
+        { "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,\"head_dim\":1", "cannot be rotated" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"type\":\"mystery\"}", "'mystery' is not supported" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}", "lacks its factors" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0}", "make no sense" },
+        { "\"rope_theta\":10000.0", "\"quantization_config\":{\"quant_method\":\"fp8\"}", "quantized already" },
+        { "\"hidden_size\":64", "\"hidden_size\":64,\"hidden_size\":64", "not valid JSON" },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        write_changed("config.json", tiny_config, cases[i].from, cases[i].to);
+        expect_refusal(cases[i].to, cases[i].expected);
+    }
+    tiny_checkpoint("bad");
+    unlink(scratch_path("bad/config.json"));
+    expect_refusal("no config", "has no config.json");
+    scratch_write_text("bad/config.json", "");
+    expect_refusal("an empty config", "not valid JSON");
+}
+
+static void
+tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
+{
+    static const struct {
+        const char *from, *to, *expected;
+    } cases[] = {
+        { "{", "", "not valid JSON" },
+        { "\"BPE\"", "\"Unigram\"", "of type 'Unigram'" },
+        { "\"model\"", "\"modem\"", "has no model" },
+        { "\"vocab\"", "\"vocap\"", "has no vocabulary" },
+        { "\"merges\"", "\"merge\"", "has no merges" },
+        { "[\"a b\"]", "[\"a b\",7]", "merge 1 is not a pair" },
+        { "[\"a b\"]", "[[\"a\"]]", "merge 0 is not a pair" },
+        { "[\"a b\"]", "[[\"a\",\"b\",\"c\"]]", "merge 0 is not a pair" },
+        { "\"a\":2", "\"a\":32", "the embedding only 32 rows" },
+        { "\"a\":2", "\"a\":-2", "an id that is not a number" },
+        { "\"a\":2", "\"a\":\"2\"", "an id that is not a number" },
+        { "\"a\":2", "\"a\":18446744073709551618", "an id that is not a number" },
+        { "\"a\":2", "\"a\":3", "the same id 3" },
+        { "\"id\":0", "\"id\":99", "the embedding only 32 rows" },
+        { "\"id\":0", "\"id\":-1", "has no text or no id" },
+        { "\"content\":\"<s>\"", "\"content\":5", "has no text or no id" },
+        { "\"use_regex\":true", "\"use_regex\":false", "its pre-tokenizer is none" },
+        { "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "null", "its pre-tokenizer is none" },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        write_changed("tokenizer.json", tiny_tokenizer, cases[i].from, cases[i].to);
+        expect_refusal(cases[i].to, cases[i].expected);
+    }
+    tiny_checkpoint("bad");
+    unlink(scratch_path("bad/tokenizer.json"));
+    expect_refusal("no tokenizer", "neither tokenizer.json nor tokenizer.model");
+    scratch_write("bad/tokenizer.model", "\x0a\xff\xff\xff\xff\x0f", 6);
+    expect_refusal("a piece longer than the file", "not a SentencePiece model");
+    scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x05x", 5);
+    expect_refusal("a text longer than its piece", "piece 0 is malformed");
+    scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x01\xff", 5);
+    expect_refusal("a piece that is not UTF-8", "piece 0 is malformed");
+    scratch_write("bad/tokenizer.model", "", 0);
+    expect_refusal("an empty model", "has no pieces");
+    tiny_checkpoint("bad");
+    scratch_write_text("bad/tokenizer_config.json", "{\"bos_token\":");
+    expect_refusal("half a tokenizer_config", "not valid JSON");
+    tiny_checkpoint("bad");
+    scratch_write_text("bad/generation_config.json", "[]");
+    expect_refusal("a generation_config that is no object", "holds no JSON object");
+}
+
+#define INDEX "bad/model.safetensors.index.json"
+
+static void
+indexes_that_do_not_match_their_shards_are_refused(void **unused)
+{
+    static const struct {
+        const char *what, *index, *expected;
+    } cases[] = {
+        { "no JSON", "x", "no JSON object" },
+        { "no map", "{}", "has no weight_map" },
+        { "an empty map", "{\"weight_map\":{}}", "weight_map is empty" },
+        { "a map of numbers", "{\"weight_map\":{\"a\":1}}", "not a map of tensor names to file names" },
+        { "a tensor twice", "{\"weight_map\":{\"a\":\"x\",\"a\":\"x\"}}", "occurs twice" },
+        { "a file of another folder", "{\"weight_map\":{\"a\":\"../model.safetensors\"}}", "not the name of a file" },
+        { "an absolute path", "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "not the name of a file" },
+        { "a shard that is not there", "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}", "is missing" },
+        { "a tensor that is not there", "{\"weight_map\":{\"a\":\"model.safetensors\"}}", "but model.safetensors.index.json says nothing of it" },
+    };
+    size_t size;
+    unsigned char *whole;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        scratch_write_text(INDEX, cases[i].index);
+        expect_refusal(cases[i].what, cases[i].expected);
+    }
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    unlink(scratch_path("bad/model.safetensors"));
+    expect_refusal("no weights", "no model.safetensors");
+    scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
+    expect_refusal("half the shards, no index", "shard 2 of 2 is missing");
+    scratch_write("bad/model-00002-of-00002.safetensors", whole, size);
+    expect_refusal("the same tensors in two shards", "is in two shards");
+    unlink(scratch_path("bad/model-00001-of-00002.safetensors"));
+    expect_refusal("the other half", "shard 1 of 2 is missing");
+    tiny_checkpoint("bad");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
+    scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
+    expect_refusal("a shard that the index does not name", "does not name it");
+    free(whole);
+}
+
+static void
+tensors_that_are_no_part_of_the_model_are_refused(void **unused)
+{
+    size_t size;
+    unsigned char *whole, *at;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    at = memmem(whole, size, "up_proj", 7);
+    memcpy(at, "xp_proj", 7);
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("an unknown tensor", "mlp.xp_proj.weight' is no part of a LlamaForCausalLM");
+    memcpy(at, "up_proj", 7);
+    at = memmem(whole, size, "layers.0.mlp.up", 15);
+    at[7] = '7';
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("a layer too many", "is no part of a LlamaForCausalLM with 1 layers");
+    at[7] = '0';
+    at = memmem(whole, size, "F32", 3);
+    memcpy(at, "I32", 3);
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("integers for weights", "holds no weights");
+    free(whole);
+}
+
+static void
+nan_and_infinity_are_refused_with_tensor_and_place(void **unused)
+{
+    static const float bad[] = { NAN, INFINITY, -INFINITY };
+    size_t size;
+    unsigned char *whole;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    for (size_t i = 0; i < 3; i++) {
+        unsigned char good[4];
+
+        memcpy(good, whole + size - 4, 4);
+        memcpy(whole + size - 4, &bad[i], 4); /* the last element of down_proj, 64 x 96 */
+        scratch_write("bad/model.safetensors", whole, size);
+        expect_refusal("not finite", "'model.layers.0.mlp.down_proj.weight' (blk.0.ffn_down.weight): element 6143 "
+                                     "(row 63, column 95) is NaN or infinite");
+        RUN(&run, "quantize", "bad", "-t", "f16", "-o", "out.gguf", "--allow-nonfinite");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "quantize", "bad", "-t", "q8_0", "-o", "out.gguf", "--allow-nonfinite", "--force");
+        assert_int_equal(run.code, 0);
+        unlink(scratch_path("out.gguf"));
+        memcpy(whole + size - 4, good, 4);
+    }
+    memcpy(whole + size - 4, &(float){ 1e30f }, 4); /* finite, but not as a half */
+    scratch_write("bad/model.safetensors", whole, size);
+    expect_refusal("too large for a scale", "too large for q8_0");
+    free(whole);
+}
+
+static void
+sources_of_other_kinds_are_refused(void **unused)
+{
+    (void)unused;
+    RUN(&run, "quantize", "nowhere", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "nowhere: cannot be opened"));
+    scratch_write_text("pytorch_model.bin", "x");
+    RUN(&run, "quantize", "pytorch_model.bin", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "can run code"));
+    scratch_write_text("notes.txt", "this is no model at all");
+    RUN(&run, "inspect", "notes.txt");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "GGUF"));
+    RUN(&run, "quantize", "/dev/null", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "not a regular file"));
+}
+
+static void
+names_from_strangers_cannot_reach_the_terminal(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("bad");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"\\u001b[31mred\":{\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    expect_refusal("an escape sequence", "'?[31mred'");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_good_checkpoint_is_converted),
+        cmocka_unit_test(safetensors_headers_that_lie_are_refused),
+        cmocka_unit_test(files_that_are_cut_short_are_refused_at_every_length),
+        cmocka_unit_test(deep_nesting_is_refused_and_not_followed),
+        cmocka_unit_test(configs_that_fit_no_model_are_refused),
+        cmocka_unit_test(tokenizers_that_fit_no_vocabulary_are_refused),
+        cmocka_unit_test(indexes_that_do_not_match_their_shards_are_refused),
+        cmocka_unit_test(tensors_that_are_no_part_of_the_model_are_refused),
+        cmocka_unit_test(nan_and_infinity_are_refused_with_tensor_and_place),
+        cmocka_unit_test(sources_of_other_kinds_are_refused),
+        cmocka_unit_test(names_from_strangers_cannot_reach_the_terminal),
+    };
+
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

@@ -1,0 +1,236 @@
+/*
+ * The output file: whole under its name, or not there. Full disks, kills,
+ * folders that cannot be written, files that are in the way.
+ */
+#include "formats.h"
+#include "quantize.h"
+#include "scratch.h"
+#include "testing.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+
+static struct run run;
+
+static void
+an_existing_file_is_kept_unless_forced(void **unused)
+{
+    uint64_t before;
+
+    (void)unused;
+    scratch_write_text("out.gguf", "precious");
+    before = scratch_hash(scratch_path("out.gguf"));
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "exists already"));
+    assert_int_equal(scratch_hash(scratch_path("out.gguf")), before);
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "inspect", "out.gguf");
+    assert_int_equal(run.code, 0);
+    unlink(scratch_path("out.gguf"));
+}
+
+static void
+a_failed_run_leaves_the_old_file(void **unused)
+{
+    uint64_t before;
+    size_t size;
+    unsigned char *bytes;
+
+    (void)unused;
+    tiny_checkpoint("model");
+    RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf");
+    assert_int_equal(run.code, 0);
+    before = scratch_hash(scratch_path("out.gguf"));
+    bytes = scratch_read(scratch_path("model/model.safetensors"), &size);
+    memcpy(bytes + size - 4, &(float){ NAN }, 4);
+    scratch_write("model/model.safetensors", bytes, size);
+    free(bytes);
+    RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 3);
+    assert_int_equal(scratch_hash(scratch_path("out.gguf")), before);
+    assert_false(scratch_exists(scratch_path("out.gguf.partial")));
+    unlink(scratch_path("out.gguf"));
+}
+
+static void
+the_source_is_never_overwritten(void **unused)
+{
+    uint64_t before;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f16", "-o", "model.gguf");
+    assert_int_equal(run.code, 0);
+    before = scratch_hash(scratch_path("model.gguf"));
+    RUN(&run, "quantize", "model.gguf", "-t", "q8_0", "-o", "./model.gguf", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is the source"));
+    assert_int_equal(scratch_hash(scratch_path("model.gguf")), before);
+    unlink(scratch_path("model.gguf"));
+}
+
+static void
+places_that_cannot_be_written_are_errors(void **unused)
+{
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-o", "no/such/folder/out.gguf");
+    assert_int_equal(run.code, 4);
+    scratch_folder("folder.gguf");
+    RUN(&run, "quantize", SAMPLE, "-o", "folder.gguf", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is a folder"));
+    scratch_remove("folder.gguf");
+    if (geteuid() == 0)
+        return; /* root may write everywhere */
+    scratch_folder("locked");
+    chmod(scratch_path("locked"), 0500);
+    RUN(&run, "quantize", SAMPLE, "-o", "locked/out.gguf");
+    assert_int_equal(run.code, 4);
+}
+
+static void
+a_full_disk_leaves_nothing_behind(void **unused)
+{
+    char options[] = "size=1m";
+    const char *disk;
+
+    (void)unused;
+    scratch_folder("disk");
+    disk = scratch_path("disk");
+    if (mount("tmpfs", disk, "tmpfs", 0, options) != 0) {
+        print_message("a tmpfs cannot be mounted here: skipped\n");
+        skip();
+    }
+    RUN(&run, "quantize", SAMPLE, "-o", "disk/out.gguf");
+    if (run.code != 4 || strstr(run.err, "No space left") == NULL || scratch_exists(scratch_path("disk/out.gguf")) ||
+        scratch_exists(scratch_path("disk/out.gguf.partial"))) {
+        umount(disk);
+        fail_msg("exit code %d: %s", run.code, run.err);
+    }
+    umount(disk);
+}
+
+/* Starts the program on the sample and returns its process. */
+static pid_t
+start(const char *recipe)
+{
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        int null = open("/dev/null", O_WRONLY);
+
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "-t", recipe, "-o", scratch_path("out.gguf"), "--force",
+              "-j", "2", NULL);
+        _exit(127);
+    }
+    return child;
+}
+
+static void
+a_kill_at_any_moment_leaves_no_half_file_under_the_name(void **unused)
+{
+    unsigned killed = 0, finished = 0;
+    uint64_t whole;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "q5_k_m", "-o", "whole.gguf");
+    assert_int_equal(run.code, 0);
+    whole = scratch_hash(scratch_path("whole.gguf"));
+    unlink(scratch_path("out.gguf"));
+    for (unsigned i = 0; i < 120; i++) {
+        pid_t child = start("q5_k_m");
+        int status;
+
+        /* moments from the start of the process to well behind its end */
+        nanosleep(&(struct timespec){ 0, (long)(i * i) * 4000 }, NULL);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFSIGNALED(status))
+            killed++;
+        else
+            finished++;
+        if (scratch_exists(scratch_path("out.gguf")))
+            assert_int_equal(scratch_hash(scratch_path("out.gguf")), whole);
+    }
+    print_message("%u killed, %u finished first\n", killed, finished);
+    assert_true(killed > 0);
+    /* what a killed run left is no hindrance to the next */
+    RUN(&run, "quantize", SAMPLE, "-t", "q5_k_m", "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(scratch_hash(scratch_path("out.gguf")), whole);
+    assert_false(scratch_exists(scratch_path("out.gguf.partial")));
+}
+
+static void
+an_interrupt_cleans_up(void **unused)
+{
+    unsigned interrupted = 0;
+
+    (void)unused;
+    unlink(scratch_path("out.gguf"));
+    for (unsigned i = 0; i < 60; i++) {
+        pid_t child = start("q5_k_m");
+        int status;
+
+        nanosleep(&(struct timespec){ 0, (long)(i + 1) * 300000 }, NULL);
+        kill(child, SIGTERM);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        /* before the handler is set up, the signal itself ends the program; then there is no file yet */
+        assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 4 || WEXITSTATUS(status) == 0);
+        interrupted += WIFEXITED(status) && WEXITSTATUS(status) == 4;
+        assert_false(scratch_exists(scratch_path("out.gguf.partial")));
+    }
+    print_message("%u interrupted\n", interrupted);
+}
+
+static void
+a_source_that_shrinks_while_it_is_read_is_an_error(void **unused)
+{
+    struct nb_plan_options options = { .via = NB_TYPE_NONE };
+    const struct nb_pipeline_options how = { .threads = 2 };
+    struct nb_source source;
+    struct nb_plan plan;
+    struct nb_error err;
+
+    (void)unused;
+    options.recipe.recipe = nb_recipe_by_name("F16");
+    options.recipe.output_type = options.recipe.embedding_type = NB_TYPE_NONE;
+    tiny_checkpoint("model");
+    assert_int_equal(nb_source_open(&source, scratch_path("model"), NULL, &err), NB_OK);
+    assert_int_equal(nb_plan_make(&plan, &source, &options, &err), NB_OK);
+    assert_int_equal(truncate(scratch_path("model/model.safetensors"), 30000), 0);
+    assert_int_equal(nb_pipeline_run(&source, &plan, scratch_path("shrunk.gguf"), &how, &err), NB_INPUT);
+    assert_non_null(strstr(err.message, "ends at byte"));
+    assert_false(scratch_exists(scratch_path("shrunk.gguf")));
+    assert_false(scratch_exists(scratch_path("shrunk.gguf.partial")));
+    nb_plan_free(&plan);
+    nb_source_close(&source);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_existing_file_is_kept_unless_forced),
+        cmocka_unit_test(a_failed_run_leaves_the_old_file),
+        cmocka_unit_test(the_source_is_never_overwritten),
+        cmocka_unit_test(places_that_cannot_be_written_are_errors),
+        cmocka_unit_test(a_full_disk_leaves_nothing_behind),
+        cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_file_under_the_name),
+        cmocka_unit_test(an_interrupt_cleans_up),
+        cmocka_unit_test(a_source_that_shrinks_while_it_is_read_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
