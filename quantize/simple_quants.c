@@ -41,7 +41,7 @@ inverse_or_zero(lf d)
 NB_INLINE li
 truncated_level(lf v, int32_t cap)
 {
-    const li byte = (lf_truncate(v) << 24) >> 24, caps = (li){ 0 } + cap;
+    const li byte = ((lf_truncate(v) & 0xFF) ^ 0x80) - 0x80, caps = (li){ 0 } + cap;
 #if NB_LANES == 1
     return byte < caps ? byte : caps;
 #else
