@@ -3,8 +3,9 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo test interop install clean packages
+.PHONY: all demo test interop bench install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
@@ -26,6 +27,11 @@ test: all
 
 interop: all
 	sh tests/interop/run $(BUILD)/nibble
+
+# Megabytes of made-up BF16 weights to convert.
+MEGABYTES ?= 4200
+bench: all
+	sh tests/bench/end_to_end $(BUILD)/nibble $(BUILD)/make_checkpoint data/tinystories-3m $(MEGABYTES)
 
 install: all
 	cmake --install $(BUILD)

@@ -98,7 +98,7 @@ write_vocab(const struct nb_vocab *vocab, bool with_scores, struct nb_metadata *
             nb_strings_add(&texts, t->text, t->length);
         else
             nb_strings_add(&texts, pad, (uint64_t)snprintf(pad, sizeof pad, "[PAD%" PRIu64 "]", i));
-        types[i] = t->type;
+        types[i] = (int32_t)t->type;
         scores[i] = t->score;
     }
     nb_meta_set_strings(meta, "tokenizer.ggml.tokens", &texts);
