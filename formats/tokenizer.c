@@ -195,25 +195,29 @@ sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, 
     return write_vocab(&vocab, true, meta, err);
 }
 
-/* The added tokens of tokenizer.json. TYPE_OF says what each becomes. */
+/* The added tokens of tokenizer.json; those whose ids are taken are left alone unless asked. */
 static enum nb_status
-add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab,
-                enum nb_token_type (*type_of)(json_t *token, const char *text), struct nb_error *err)
+add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab, bool replace,
+                struct nb_error *err)
 {
     json_t *token;
     size_t i;
 
     json_array_foreach(tj->added_tokens, i, token) {
         const char *text = nb_token_content(token);
-        json_t *id = json_object_get(token, "id");
+        json_t *number = json_object_get(token, "id");
         enum nb_status status;
+        uint64_t id;
 
-        if (text == NULL || !json_is_integer(id) || json_integer_value(id) < 0)
+        if (text == NULL || !json_is_integer(number) || json_integer_value(number) < 0)
             return nb_fail(err, NB_INPUT, "%s: added token %zu has no text or no id", tj->path, i);
-        if ((uint64_t)json_integer_value(id) >= vocab->size)
-            return nb_fail(err, NB_INPUT, "%s: token '%s' has id %lld, but the embedding only %" PRIu64 " rows",
-                           tj->path, text, (long long)json_integer_value(id), vocab->size);
-        status = set_token(vocab, &cp->arena, (uint64_t)json_integer_value(id), text, type_of(token, text), err);
+        id = (uint64_t)json_integer_value(number);
+        if (id >= vocab->size)
+            return nb_fail(err, NB_INPUT, "%s: token '%s' has id %" PRIu64 ", but the embedding only %" PRIu64 " rows",
+                           tj->path, text, id, vocab->size);
+        if (!replace && vocab->tokens[id].text != NULL)
+            continue;
+        status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
         if (status != NB_OK)
             return status;
     }
@@ -230,35 +234,33 @@ is_byte_token(const struct nb_token *t)
 }
 
 static bool
+is_token(json_t *token, const char *text)
+{
+    const char *content = nb_token_content(token);
+
+    return content != NULL && strcmp(content, text) == 0;
+}
+
+/* Does tokenizer_config.json or special_tokens_map.json give TEXT a role? */
+static bool
 is_named_special(json_t *config, const char *text)
 {
     static const char *const names[] = { "bos_token", "eos_token", "unk_token", "sep_token",
                                          "pad_token", "cls_token", "mask_token" };
-    json_t *more, *token;
+    json_t *token;
+    const char *name;
     size_t i;
 
-    for (i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *content = nb_token_content(json_object_get(config, names[i]));
-
-        if (content != NULL && strcmp(content, text) == 0)
+    for (i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (is_token(json_object_get(config, names[i]), text))
             return true;
-    }
-    more = json_object_get(config, "additional_special_tokens");
-    json_array_foreach(more, i, token) {
-        const char *content = nb_token_content(token);
-
-        if (content != NULL && strcmp(content, text) == 0)
+    json_array_foreach(json_object_get(config, "additional_special_tokens"), i, token)
+        if (is_token(token, text))
             return true;
-    }
+    json_object_foreach(json_object_get(config, "extra_special_tokens"), name, token)
+        if (is_token(token, text))
+            return true;
     return false;
-}
-
-static enum nb_token_type
-user_defined(json_t *token, const char *text)
-{
-    (void)token;
-    (void)text;
-    return NB_TOKEN_USER_DEFINED;
 }
 
 /*
@@ -270,19 +272,13 @@ static enum nb_status
 byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, json_t *map,
                     uint64_t rows, struct nb_metadata *meta, struct nb_error *err)
 {
-    struct nb_vocab vocab, base;
+    struct nb_vocab vocab;
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, ADDED_SCORE, err);
 
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
-    if (status != NB_OK)
-        return status;
-    base.size = rows;
-    base.tokens = nb_arena_alloc(&cp->arena, (size_t)rows * sizeof *base.tokens);
-    if (base.tokens == NULL)
-        return nb_fail_memory(err);
-    memcpy(base.tokens, vocab.tokens, (size_t)rows * sizeof *base.tokens);
-    status = add_json_tokens(cp, tj, &vocab, user_defined, err);
+    if (status == NB_OK)
+        status = add_json_tokens(cp, tj, &vocab, false, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, false, err);
     if (status != NB_OK)
@@ -290,15 +286,14 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
     for (uint64_t i = 0; i < rows; i++) {
         struct nb_token *t = &vocab.tokens[i];
 
-        if (base.tokens[i].text != NULL)
-            *t = base.tokens[i]; /* already in the vocabulary: as it stands there */
-        t->score = ADDED_SCORE;
         if (t->text == NULL)
             continue;
-        if (base.tokens[i].text != NULL && is_byte_token(t))
+        if (is_byte_token(t))
             t->type = NB_TOKEN_BYTE;
         else if (is_named_special(config, t->text) || is_named_special(map, t->text))
             t->type = NB_TOKEN_CONTROL;
+        else if (t->type == NB_TOKEN_CONTROL) /* only the named ones are, to the reference */
+            t->type = NB_TOKEN_USER_DEFINED;
     }
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
@@ -322,7 +317,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
     if (status == NB_OK)
-        status = add_json_tokens(cp, tj, &vocab, added_type, err);
+        status = add_json_tokens(cp, tj, &vocab, true, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, false, err);
     if (status != NB_OK)

@@ -60,6 +60,19 @@ unpack_scales(const uint8_t *packed, uint8_t *scale, uint8_t *min)
     }
 }
 
+/* The floats that the quantized scales and minimums stand for: a weight is ds * level - dm. */
+static void
+unpack_steps(uint16_t d, uint16_t dmin, const uint8_t *packed, float *ds, float *dm)
+{
+    uint8_t scale[8], min[8];
+
+    unpack_scales(packed, scale, min);
+    for (int j = 0; j < 8; j++) {
+        ds[j] = nb_f16_to_f32(d) * (float)scale[j];
+        dm[j] = nb_f16_to_f32(dmin) * (float)min[j];
+    }
+}
+
 /* How a type with minimums is searched without importance. */
 struct affine_search {
     float top, first, step;
@@ -297,16 +310,12 @@ NB_TIERED(nb_decode_q4_K)(const void *blocks, size_t count, float *out)
     const struct block_q4_K *b = blocks;
 
     for (size_t i = 0; i < count / SUPER; i++, b++, out += SUPER) {
-        const float d = nb_f16_to_f32(b->d), dmin = nb_f16_to_f32(b->dmin);
-        uint8_t scale[8], min[8];
+        float ds[8], dm[8];
 
-        unpack_scales(b->scales, scale, min);
-        for (int j = 0; j < 8; j++) {
-            const float ds = d * (float)scale[j], dm = dmin * (float)min[j];
-
+        unpack_steps(b->d, b->dmin, b->scales, ds, dm);
+        for (int j = 0; j < 8; j++)
             for (int l = 0; l < 32; l++)
-                out[32 * j + l] = ds * (float)(b->qs[j / 2 * 32 + l] >> (j % 2 * 4) & 15) - dm;
-        }
+                out[32 * j + l] = ds[j] * (float)(b->qs[j / 2 * 32 + l] >> (j % 2 * 4) & 15) - dm[j];
     }
 }
 
@@ -316,17 +325,14 @@ NB_TIERED(nb_decode_q5_K)(const void *blocks, size_t count, float *out)
     const struct block_q5_K *b = blocks;
 
     for (size_t i = 0; i < count / SUPER; i++, b++, out += SUPER) {
-        const float d = nb_f16_to_f32(b->d), dmin = nb_f16_to_f32(b->dmin);
-        uint8_t scale[8], min[8];
+        float ds[8], dm[8];
 
-        unpack_scales(b->scales, scale, min);
+        unpack_steps(b->d, b->dmin, b->scales, ds, dm);
         for (int j = 0; j < 8; j++) {
-            const float ds = d * (float)scale[j], dm = dmin * (float)min[j];
-
             for (int l = 0; l < 32; l++) {
                 const int low = b->qs[j / 2 * 32 + l] >> (j % 2 * 4) & 15, high = b->qh[l] >> j & 1;
 
-                out[32 * j + l] = ds * (float)(low | high << 4) - dm;
+                out[32 * j + l] = ds[j] * (float)(low | high << 4) - dm[j];
             }
         }
     }
