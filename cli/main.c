@@ -34,7 +34,7 @@ main(int argc, char **argv)
     struct nb_error err;
 
     if (argc < 2)
-        return cli_usage("", "what is to be done? Name a command");
+        return cli_usage("", "name a command");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0)
         return help();
     if (strcmp(argv[1], "--version") == 0) {

@@ -94,7 +94,11 @@ cli_bytes(char *text, double bytes)
 const char *
 cli_count(char *text, double count)
 {
-    return scaled(text, count, "");
+    size_t n = strlen(scaled(text, count, ""));
+
+    if (n > 0 && text[n - 1] == ' ') /* no prefix either */
+        text[n - 1] = '\0';
+    return text;
 }
 
 const char *

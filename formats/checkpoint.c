@@ -346,15 +346,19 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
     return status == NB_OK ? open_shards(cp, &shards, err) : status;
 }
 
+/* SINGLE: the weights are one file that was named itself. */
 static enum nb_status
-open_config(struct nb_checkpoint *cp, struct nb_error *err)
+open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {
     char *path = nb_checkpoint_path(cp, "config.json");
 
     if (path == NULL)
         return nb_fail_memory(err);
     if (!nb_is_file(path))
-        return nb_fail(err, NB_INPUT, "%s: has no config.json, so it is not a checkpoint folder", cp->folder);
+        return nb_fail(err, NB_INPUT,
+                       single ? "%s: has no config.json beside it, which says what model it is"
+                              : "%s: has no config.json, so it is not a checkpoint folder",
+                       named);
     return nb_json_load(path, 0, &cp->config, err);
 }
 
@@ -376,7 +380,7 @@ nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *
             copy[n - 1] = '\0';
         cp->folder = copy;
     }
-    status = open_config(cp, err);
+    status = open_config(cp, single ? path : cp->folder, single, err);
     if (status == NB_OK && single) {
         const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
 

@@ -367,6 +367,26 @@ sources_of_other_kinds_are_refused(void **unused)
 }
 
 static void
+a_safetensors_file_alone_needs_its_config(void **unused)
+{
+    uint64_t folder;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    RUN(&run, "quantize", "bad", "-t", "q8_0", "-o", "out.gguf");
+    assert_int_equal(run.code, 0);
+    folder = scratch_hash(scratch_path("out.gguf"));
+    RUN(&run, "quantize", "bad/model.safetensors", "-t", "q8_0", "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(scratch_hash(scratch_path("out.gguf")), folder);
+    unlink(scratch_path("out.gguf"));
+    unlink(scratch_path("bad/config.json"));
+    RUN(&run, "quantize", "bad/model.safetensors", "-t", "q8_0", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "has no config.json beside it"));
+}
+
+static void
 names_from_strangers_cannot_reach_the_terminal(void **unused)
 {
     (void)unused;
@@ -390,6 +410,7 @@ main(void)
         cmocka_unit_test(tensors_that_are_no_part_of_the_model_are_refused),
         cmocka_unit_test(nan_and_infinity_are_refused_with_tensor_and_place),
         cmocka_unit_test(sources_of_other_kinds_are_refused),
+        cmocka_unit_test(a_safetensors_file_alone_needs_its_config),
         cmocka_unit_test(names_from_strangers_cannot_reach_the_terminal),
     };
 

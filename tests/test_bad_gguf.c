@@ -5,6 +5,7 @@
 #include "scratch.h"
 #include "testing.h"
 
+#include <jansson.h>
 #include <unistd.h>
 
 static struct run run;
@@ -270,6 +271,62 @@ no_changed_byte_crashes(void **unused)
     free(whole);
 }
 
+/* Where the bytes of tensor NAME end, by the JSON of the last run. */
+static size_t
+end_of_tensor(const char *name)
+{
+    json_t *object = json_loads(run.out, 0, NULL), *tensor;
+    size_t end = 0, i;
+
+    assert_non_null(object);
+    json_array_foreach(json_object_get(object, "tensors"), i, tensor)
+        if (strcmp(json_string_value(json_object_get(tensor, "name")), name) == 0)
+            end = (size_t)(json_integer_value(json_object_get(tensor, "offset")) +
+                           json_integer_value(json_object_get(tensor, "bytes")));
+    json_decref(object);
+    return end;
+}
+
+static void
+nan_in_floats_and_in_scales_is_refused(void **unused)
+{
+    static const struct {
+        const char *recipe, *expected;
+    } cases[] = {
+        { "f32", "element 6143" }, { "f16", "element 6143" }, { "bf16", "element 6143" },
+        { "q8_0", "element 6112" }, /* the block, by its first element */
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t size, at;
+        unsigned char *whole;
+
+        tiny_checkpoint("model");
+        RUN(&run, "quantize", "model", "-t", cases[i].recipe, "-o", "good.gguf", "--force");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "inspect", "good.gguf", "--json");
+        whole = scratch_read(scratch_path("good.gguf"), &size);
+        at = end_of_tensor("blk.0.ffn_down.weight");
+        assert_true(at > 0);
+        /* the last element, or the scale of the last block of 34 bytes */
+        if (strcmp(cases[i].recipe, "q8_0") == 0)
+            at -= 32;
+        whole[at - 1] = 0x7F;
+        whole[at - 2] = 0xFF;
+        scratch_write("bad.gguf", whole, size);
+        free(whole);
+        /* copied, and quantized again */
+        RUN(&run, "quantize", "bad.gguf", "-t", cases[i].recipe, "-o", "out.gguf");
+        if (run.code != 3 || strstr(run.err, cases[i].expected) == NULL)
+            fail_msg("%s: exit code %d: %s", cases[i].recipe, run.code, run.err);
+        RUN(&run, "quantize", "bad.gguf", "-t", "q4_0", "--allow-requantize", "-o", "out.gguf");
+        if (run.code != 3 || strstr(run.err, cases[i].expected) == NULL)
+            fail_msg("%s: exit code %d: %s", cases[i].recipe, run.code, run.err);
+        assert_false(scratch_exists(scratch_path("out.gguf")));
+    }
+}
+
 /* Part NUMBER of COUNT with one tensor. */
 static void
 write_part(const char *name, uint16_t number, uint16_t count, const char *tensor, int32_t total)
@@ -332,6 +389,7 @@ main(void)
         cmocka_unit_test(tensor_infos_that_lie_are_refused),
         cmocka_unit_test(every_truncation_of_a_good_file_is_refused),
         cmocka_unit_test(no_changed_byte_crashes),
+        cmocka_unit_test(nan_in_floats_and_in_scales_is_refused),
         cmocka_unit_test(split_sets_must_be_whole),
     };
 
