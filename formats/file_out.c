@@ -36,6 +36,36 @@ exists_error(const char *name, struct nb_error *err)
     return nb_fail(err, NB_USAGE, "%s: exists already, and would be overwritten", name);
 }
 
+/* True if the file behind FD still has the name PATH. */
+static bool
+is_named(int fd, const char *path)
+{
+    struct stat by_fd, by_name;
+
+    return fstat(fd, &by_fd) == 0 && lstat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
+           by_fd.st_ino == by_name.st_ino;
+}
+
+/*
+ * Opens and locks NAME.partial. The lock goes with the process, so only a live
+ * writer can hold it. Between open and lock another writer may have finished
+ * and given the file its final name; then this is no longer ours to touch.
+ */
+static enum nb_status
+open_partial(struct nb_file_out *file, struct nb_error *err)
+{
+    for (int tries = 0; tries < 10; tries++) {
+        file->fd = open(file->partial, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (file->fd < 0)
+            return nb_fail(err, NB_SYSTEM, "%s: cannot be created: %s", file->partial, strerror(errno));
+        if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && is_named(file->fd, file->partial))
+            return NB_OK;
+        close(file->fd);
+        file->fd = -1; /* not ours to remove */
+    }
+    return nb_fail(err, NB_SYSTEM, "%s: another process is writing it", file->partial);
+}
+
 enum nb_status
 nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace,
               struct nb_error *err)
@@ -66,18 +96,9 @@ nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool re
             goto fail;
         }
     }
-    file->fd = open(file->partial, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (file->fd < 0) {
-        status = nb_fail(err, NB_SYSTEM, "%s: cannot be created: %s", file->partial, strerror(errno));
+    status = open_partial(file, err);
+    if (status != NB_OK)
         goto fail;
-    }
-    /* The lock goes with the process, so only a live writer can hold it. */
-    if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
-        status = nb_fail(err, NB_SYSTEM, "%s: another process is writing it", file->partial);
-        close(file->fd);
-        file->fd = -1; /* not ours to remove */
-        goto fail;
-    }
     code = ftruncate(file->fd, 0) != 0 ? errno : reserve(file->fd, size);
     if (code != 0) {
         status = nb_fail(err, NB_SYSTEM, "%s: no room for %" PRIu64 " bytes: %s", name, size, strerror(code));
@@ -125,6 +146,23 @@ sync_folder_of(const char *name)
     free(copy);
 }
 
+/* Renames without ever replacing a file that came up meanwhile, where the system can; 0 or an errno. */
+static int
+rename_to_new(const char *from, const char *to)
+{
+    struct stat st;
+
+#ifdef RENAME_NOREPLACE
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return errno;
+#endif
+    if (lstat(to, &st) == 0)
+        return EEXIST;
+    return rename(from, to) == 0 ? 0 : errno;
+}
+
 enum nb_status
 nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
 {
@@ -132,16 +170,14 @@ nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
 
     if (fsync(file->fd) != 0) {
         status = fail_with(file, "writing failed", errno, err);
-    } else if (replace) {
-        if (rename(file->partial, file->name) != 0)
-            status = fail_with(file, "cannot be given its name", errno, err);
-    } else if (link(file->partial, file->name) == 0) {
-        /* link, unlike rename, never replaces a file that came up meanwhile */
-        unlink(file->partial);
-    } else if (errno == EEXIST) {
-        status = exists_error(file->name, err);
-    } else if (rename(file->partial, file->name) != 0) { /* no hard links here */
-        status = fail_with(file, "cannot be given its name", errno, err);
+    } else {
+        const int code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
+                                 : rename_to_new(file->partial, file->name);
+
+        if (code == EEXIST)
+            status = exists_error(file->name, err);
+        else if (code != 0)
+            status = fail_with(file, "cannot be given its name", code, err);
     }
     if (status == NB_OK) {
         sync_folder_of(file->name);

@@ -6,7 +6,7 @@
 #include "gguf.h"
 
 #include "checked.h"
-#include "utf8.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

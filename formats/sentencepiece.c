@@ -7,7 +7,7 @@
 #include "tokenizer.h"
 
 #include "file_in.h"
-#include "utf8.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

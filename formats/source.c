@@ -1,20 +1,13 @@
 #include "source.h"
 
 #include "checkpoint.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool
-ends_with(const char *s, const char *end)
-{
-    size_t a = strlen(s), b = strlen(end);
-
-    return a >= b && strcmp(s + a - b, end) == 0;
-}
 
 enum nb_status
 nb_source_open(struct nb_source *source, const char *path, const char *pre_tokenizer, struct nb_error *err)
@@ -25,9 +18,9 @@ nb_source_open(struct nb_source *source, const char *path, const char *pre_token
     source->path = nb_arena_strdup(&source->arena, path);
     if (source->path == NULL)
         return nb_fail_memory(err);
-    if (nb_is_folder(path) || ends_with(path, ".safetensors"))
+    if (nb_is_folder(path) || nb_ends_with(path, ".safetensors"))
         status = nb_source_open_checkpoint(source, source->path, pre_tokenizer, err);
-    else if (ends_with(path, ".bin") || ends_with(path, ".pt") || ends_with(path, ".pth"))
+    else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
         status = nb_fail(err, NB_INPUT, "%s: PyTorch files are not read: they can run code; convert to safetensors",
                          path);
     else

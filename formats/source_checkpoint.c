@@ -3,6 +3,7 @@
 #include "family.h"
 #include "model_card.h"
 #include "source.h"
+#include "text.h"
 #include "tokenizer.h"
 
 #include <inttypes.h>
@@ -90,14 +91,9 @@ find_row(const struct builder *b, const char *name, uint64_t *layer)
 static bool
 is_ignored(const struct builder *b, const char *name)
 {
-    const size_t n = strlen(name);
-
-    for (const char *const *end = b->family->ignored; *end != NULL; end++) {
-        const size_t k = strlen(*end);
-
-        if (n >= k && strcmp(name + n - k, *end) == 0)
+    for (const char *const *end = b->family->ignored; *end != NULL; end++)
+        if (nb_ends_with(name, *end))
             return true;
-    }
     return false;
 }
 
@@ -114,6 +110,15 @@ find_tensor(const struct builder *b, enum nb_presence presence)
     return NULL;
 }
 
+static const struct nb_family_tensor *
+row_with(const struct builder *b, enum nb_presence presence)
+{
+    for (size_t i = 0; i < b->family->n_tensors; i++)
+        if (b->family->tensors[i].presence == presence)
+            return &b->family->tensors[i];
+    return NULL;
+}
+
 /* The vocabulary is as long as the embedding, wherever that is stored. */
 static enum nb_status
 find_vocabulary(struct builder *b)
@@ -125,7 +130,7 @@ find_vocabulary(struct builder *b)
         embedding = find_tensor(b, NB_OUTPUT_TABLE);
     if (embedding == NULL)
         return nb_fail(b->err, NB_INPUT, "%s: has no token embedding ('%s')", b->cp->folder,
-                       b->family->tensors[0].checkpoint);
+                       row_with(b, NB_EMBEDDING_TABLE)->checkpoint);
     if (embedding->info.n_dims != 2 || embedding->info.shape[0] < 1 || embedding->info.shape[0] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder,
                        embedding->info.name);
@@ -136,19 +141,11 @@ find_vocabulary(struct builder *b)
     return NB_OK;
 }
 
-static bool
-ends_with(const char *s, const char *end)
-{
-    const size_t a = strlen(s), b = strlen(end);
-
-    return a >= b && strcmp(s + a - b, end) == 0;
-}
-
 /* What a GGUF file that nobody quantized has: vectors and norms in F32, the rest as it was. */
 static void
 set_plain_type(struct nb_tensor *t)
 {
-    t->always_f32 = t->n_dims < 2 || ends_with(t->name, "_norm.weight") || !ends_with(t->name, ".weight");
+    t->always_f32 = t->n_dims < 2 || nb_ends_with(t->name, "_norm.weight") || !nb_ends_with(t->name, ".weight");
     t->plain_type = !t->always_f32 && (t->type == NB_F16 || t->type == NB_BF16) ? t->type : NB_F32;
 }
 
@@ -244,15 +241,6 @@ add_rope_freqs(struct builder *b)
         return nb_fail_memory(b->err);
     b->source->n_tensors++;
     return NB_OK;
-}
-
-static const struct nb_family_tensor *
-row_with(const struct builder *b, enum nb_presence presence)
-{
-    for (size_t i = 0; i < b->family->n_tensors; i++)
-        if (b->family->tensors[i].presence == presence)
-            return &b->family->tensors[i];
-    return NULL;
 }
 
 static enum nb_status

@@ -1,5 +1,6 @@
-#include "utf8.h"
+#include "text.h"
 
+#include <string.h>
 #include <utf8proc.h>
 
 bool
@@ -22,4 +23,12 @@ nb_utf8_valid(const char *s, size_t length)
         length -= (size_t)n;
     }
     return true;
+}
+
+bool
+nb_ends_with(const char *s, const char *end)
+{
+    const size_t a = strlen(s), b = strlen(end);
+
+    return a >= b && memcmp(s + a - b, end, b) == 0;
 }

@@ -1,10 +1,12 @@
-#ifndef NB_UTF8_H
-#define NB_UTF8_H
+/* Small questions about text. */
+#ifndef NB_TEXT_H
+#define NB_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
 /* True if the LENGTH bytes at S are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool nb_utf8_valid(const char *s, size_t length);
+bool nb_ends_with(const char *s, const char *end);
 
 #endif
