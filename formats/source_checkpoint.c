@@ -78,6 +78,18 @@ matches(const char *pattern, const char *name, uint64_t *layer)
     return true;
 }
 
+/* The reverse: PATTERN with LAYER for its "%u". */
+static void
+name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size)
+{
+    const char *hole = strstr(pattern, "%u");
+
+    if (hole == NULL)
+        snprintf(name, size, "%s", pattern);
+    else
+        snprintf(name, size, "%.*s%" PRIu64 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
+}
+
 static const struct nb_family_tensor *
 find_row(const struct builder *b, const char *name, uint64_t *layer)
 {
@@ -186,11 +198,7 @@ add_tensor(struct builder *b, const struct nb_family_tensor *row, uint64_t layer
     if (*seen)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is in two shards", b->cp->folder, ct->info.name);
     *seen = true;
-    /* The table's formats are ours; a pattern without "%u" does not look at the layer. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(name, sizeof name, row->gguf, (unsigned)layer);
-#pragma GCC diagnostic pop
+    name_in_layer(row->gguf, layer, name, sizeof name);
     *t = (struct nb_tensor){
         .name = nb_arena_strdup(&b->source->arena, name),
         .source_name = ct->info.name,
@@ -285,10 +293,7 @@ check_complete(const struct builder *b)
 
             if (b->seen[i * layers + layer])
                 continue;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-            snprintf(name, sizeof name, row->checkpoint, (unsigned)layer);
-#pragma GCC diagnostic pop
+            name_in_layer(row->checkpoint, layer, name, sizeof name);
             return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is missing", b->cp->folder, name);
         }
     }

@@ -6,6 +6,10 @@
 #include <string.h>
 #include <strings.h>
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "The files are little-endian, and so must the machine be: their numbers are used as they lie."
+#endif
+
 #define FLOAT(name, dtype, bytes) { name, dtype, NB_KIND_FLOAT, 1, bytes }
 #define INTEGER(name, dtype, bytes) { name, dtype, NB_KIND_INTEGER, 1, bytes }
 #define BLOCK(name, elements, bytes) { name, NULL, NB_KIND_BLOCK, elements, bytes }
