@@ -18,10 +18,9 @@
     CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 
 /*
- * Steps are written as "split:REGEX", "digits" (each digit alone),
- * "digits+" (runs), "punctuation", "bytes" (byte level) and "bytes+words" (byte
- * level with GPT-2's own splitting), one a line. The patterns are those of the
- * models' tokenizer.json files.
+ * Steps are written as "split:REGEX", "digits" (each digit alone), "bytes" (byte
+ * level) and "bytes+words" (byte level with GPT-2's own splitting), one a line.
+ * The patterns are those of the models' tokenizer.json files.
  */
 static const struct {
     const char *name;
@@ -41,7 +40,6 @@ static const struct {
     { "deepseek-v3", NULL, "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
                      "split:[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
                      "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES "\nbytes\n" },
-    { "falcon", NULL, "punctuation\nbytes+words\ndigits+\nsplit:[0-9][0-9][0-9]\n" },
 };
 
 struct steps {
@@ -121,10 +119,8 @@ add_steps(struct steps *s, json_t *tree)
                 add_steps(s, step);
     } else if (has_text(tree, "type", "Split")) {
         add_split(s, tree);
-    } else if (has_text(tree, "type", "Digits")) {
-        add_step(s, "digits", is_true(tree, "individual_digits", false) ? "" : "+");
-    } else if (has_text(tree, "type", "Punctuation")) {
-        add_step(s, "punctuation", "");
+    } else if (has_text(tree, "type", "Digits") && is_true(tree, "individual_digits", false)) {
+        add_step(s, "digits", "");
     } else if (has_text(tree, "type", "ByteLevel")) {
         add_step(s, "bytes", is_true(tree, "use_regex", true) ? "+words" : "");
     } else {
