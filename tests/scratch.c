@@ -206,8 +206,23 @@ write_safetensors(const char *folder, const char *name, const char *header, size
     free(bytes);
 }
 
+/* The five coarse weights, in bytes of each dtype. */
+static const struct dtype {
+    const char *name;
+    size_t size;
+    uint64_t weights[5]; /* little-endian */
+} dtypes[] = {
+    { "F64", 8, { 0xBFF0000000000000u, 0xBFE0000000000000u, 0, 0x3FE0000000000000u, 0x3FF0000000000000u } },
+    { "F32", 4, { 0xBF800000, 0xBF000000, 0, 0x3F000000, 0x3F800000 } },
+    { "F16", 2, { 0xBC00, 0xB800, 0, 0x3800, 0x3C00 } },
+    { "BF16", 2, { 0xBF80, 0xBF00, 0, 0x3F00, 0x3F80 } },
+    { "F8_E4M3", 1, { 0xB8, 0xB0, 0, 0x30, 0x38 } },
+    { "F8_E5M2", 1, { 0xBC, 0xB8, 0, 0x38, 0x3C } },
+};
+
+/* Weights in DTYPE, or finer ones in F32 where that is NULL. */
 static void
-tiny_weights(const char *folder)
+tiny_weights(const char *folder, const struct dtype *dtype)
 {
     static const struct {
         const char *name;
@@ -226,35 +241,39 @@ tiny_weights(const char *folder)
         { "model.layers.0.mlp.down_proj.weight", 64, 96 },
     };
     char header[8192], path[SCRATCH_PATH];
+    const size_t element = dtype == NULL ? 4 : dtype->size;
     size_t length = 0, at = 0, size;
     unsigned char *bytes;
 
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
-        const size_t n = 4 * (size_t)tensors[i].rows * (tensors[i].columns == 0 ? 1 : tensors[i].columns);
+        const size_t n = element * tensors[i].rows * (tensors[i].columns == 0 ? 1 : tensors[i].columns);
         char shape[64];
 
         snprintf(shape, sizeof shape, tensors[i].columns == 0 ? "[%u]" : "[%u,%u]", tensors[i].rows,
                  tensors[i].columns);
         length += (size_t)snprintf(header + length, sizeof header - length,
-                                   "%s\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
-                                   i == 0 ? "{" : ",", tensors[i].name, shape, at, at + n);
+                                   "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                                   i == 0 ? "{" : ",", tensors[i].name, dtype == NULL ? "F32" : dtype->name, shape, at,
+                                   at + n);
         at += n;
     }
     snprintf(header + length, sizeof header - length, "}");
     write_safetensors(folder, "model.safetensors", header, at);
     snprintf(path, sizeof path, "%s/model.safetensors", folder);
     bytes = scratch_read(scratch_path(path), &size);
-    for (size_t i = 0; i < at / 4; i++) { /* something to tell the rows apart by */
-        const float f = (float)((double)(i * 2654435761u % 1000) / 500 - 1);
+    for (size_t i = 0; i < at / element; i++) { /* something to tell the rows apart by */
+        const size_t random = i * 2654435761u % 1000;
+        const float fine = (float)((double)random / 500 - 1);
 
-        memcpy(bytes + size - at + 4 * i, &f, 4);
+        memcpy(bytes + size - at + element * i, dtype == NULL ? (const void *)&fine : &dtype->weights[random % 5],
+               element);
     }
     scratch_write(path, bytes, size);
     free(bytes);
 }
 
-void
-tiny_checkpoint(const char *folder)
+static void
+tiny_folder(const char *folder, const struct dtype *dtype)
 {
     char path[SCRATCH_PATH];
 
@@ -264,5 +283,23 @@ tiny_checkpoint(const char *folder)
     scratch_write_text(path, tiny_config);
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     scratch_write_text(path, tiny_tokenizer);
-    tiny_weights(folder);
+    tiny_weights(folder, dtype);
+}
+
+void
+tiny_checkpoint(const char *folder)
+{
+    tiny_folder(folder, NULL);
+}
+
+void
+tiny_checkpoint_in(const char *folder, const char *dtype)
+{
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        if (strcmp(dtypes[i].name, dtype) == 0) {
+            tiny_folder(folder, &dtypes[i]);
+            return;
+        }
+    }
+    fail_msg("no dtype '%s'", dtype);
 }

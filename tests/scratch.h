@@ -35,6 +35,8 @@ void run_nibble(struct run *run, const char *const *args);
  * head, 32 tokens of byte-level BPE, F32; about 200 KiB.
  */
 void tiny_checkpoint(const char *folder);
+/* The same with weights of -1, -0.5, 0, 0.5 and 1, stored as DTYPE: F64, F32, F16, BF16, F8_E4M3 or F8_E5M2. */
+void tiny_checkpoint_in(const char *folder, const char *dtype);
 /* Its config.json and tokenizer.json, for those who want to change them. */
 extern const char tiny_config[], tiny_tokenizer[];
 

@@ -118,6 +118,26 @@ rounding_via_f16_is_the_two_step_way(void **unused)
 }
 
 static void
+every_stored_dtype_gives_the_same_floats(void **unused)
+{
+    static const char *const dtypes[] = { "F64", "F16", "BF16", "F8_E4M3", "F8_E5M2" };
+    static const char *const recipes[] = { "F32", "F16", "Q8_0", "Q5_1" };
+
+    (void)unused;
+    for (size_t r = 0; r < sizeof recipes / sizeof recipes[0]; r++) {
+        uint64_t expected;
+
+        tiny_checkpoint_in("model", "F32");
+        expected = MADE("model", "-t", recipes[r]);
+        for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+            tiny_checkpoint_in("model", dtypes[i]);
+            if (MADE("model", "-t", recipes[r]) != expected)
+                fail_msg("%s from %s", recipes[r], dtypes[i]);
+        }
+    }
+}
+
+static void
 wrong_usage_is_answered_with_code_2(void **unused)
 {
     static const char *const lines[][6] = {
@@ -213,6 +233,7 @@ main(void)
         cmocka_unit_test(every_tier_writes_the_reference_files),
         cmocka_unit_test(threads_do_not_change_a_byte),
         cmocka_unit_test(rounding_via_f16_is_the_two_step_way),
+        cmocka_unit_test(every_stored_dtype_gives_the_same_floats),
         cmocka_unit_test(wrong_usage_is_answered_with_code_2),
         cmocka_unit_test(a_dry_run_writes_nothing_and_tells_the_sizes),
         cmocka_unit_test(inspect_tells_the_same_as_text_and_as_json),
