@@ -86,15 +86,13 @@ nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool re
     memcpy(file->partial + length, ".partial", sizeof ".partial");
 
     struct stat st;
-    if (lstat(name, &st) == 0) {
-        if (S_ISDIR(st.st_mode)) {
-            status = nb_fail(err, NB_USAGE, "%s: is a folder, not a file to write", name);
-            goto fail;
-        }
-        if (!replace) {
-            status = exists_error(name, err);
-            goto fail;
-        }
+    if (stat(name, &st) == 0 && !S_ISREG(st.st_mode)) { /* a folder; or /dev/null, which root could replace */
+        status = nb_fail(err, NB_USAGE, "%s: is there already and is no file that could be replaced", name);
+        goto fail;
+    }
+    if (!replace && lstat(name, &st) == 0) {
+        status = exists_error(name, err);
+        goto fail;
     }
     status = open_partial(file, err);
     if (status != NB_OK)
