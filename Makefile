@@ -31,6 +31,8 @@ interop: all
 # Megabytes of made-up BF16 weights to convert.
 MEGABYTES ?= 4200
 bench: all
+	$(BUILD)/bench_codecs
+	@echo
 	sh tests/bench/end_to_end $(BUILD)/nibble $(BUILD)/make_checkpoint data/tinystories-3m $(MEGABYTES)
 
 install: all
