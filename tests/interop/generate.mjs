@@ -6,7 +6,7 @@ const llama = await getLlama({gpu: false, build: "never", progressLogs: false, l
 
 async function complete(path) {
     const model = await llama.loadModel({modelPath: path});
-    const context = await model.createContext({contextSize: 256});
+    const context = await model.createContext({contextSize: 256, threads: 1});
     const completion = new LlamaCompletion({contextSequence: context.getSequence()});
     const text = await completion.generateCompletion("once upon a time", {maxTokens: 48, temperature: 0});
     await context.dispose();
