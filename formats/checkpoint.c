@@ -1,8 +1,8 @@
 #include "checkpoint.h"
 
 #include "json.h"
-#include "regex.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define INDEX_NAME "model.safetensors.index.json"
-#define SHARD_PATTERN "model-[0-9]{5}-of-[0-9]{5}\\.safetensors"
+#define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
 /* What the index says: which shard holds which tensor, sorted by name. */
@@ -58,6 +58,16 @@ compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+static bool
+is_shard_name(const char *name)
+{
+    const char *p = SHARD_PATTERN;
+
+    for (; *p != '\0' && (*p == '0' ? isdigit((unsigned char)*name) : *p == *name); p++)
+        name++;
+    return *p == '\0' && *name == '\0';
+}
+
 /* The folder's files whose names match SHARD_PATTERN, sorted. */
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
@@ -73,7 +83,7 @@ list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
     if (out->items == NULL)
         status = nb_fail_memory(err);
     while (status == NB_OK && (entry = readdir(dir)) != NULL) {
-        if (!nb_regex_is(SHARD_PATTERN, entry->d_name))
+        if (!is_shard_name(entry->d_name))
             continue;
         if (out->count == MAX_SHARDS)
             status = nb_fail(err, NB_INPUT, "%s: more than %u shards", cp->folder, MAX_SHARDS);

@@ -1,6 +1,7 @@
 #include "model_card.h"
 #include "model_name.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,12 +98,13 @@ facts_from_card(struct facts *facts, json_t *card)
 }
 
 static void
-facts_from_name(struct facts *facts, const char *id, uint64_t parameters)
+facts_from_name(struct facts *facts, const char *id, uint64_t parameters, struct nb_metadata *meta)
 {
     struct nb_model_name parts;
     char title[NB_NAME_PART];
 
     nb_model_name_parse(id, parameters, &parts);
+    meta->out_of_memory |= parts.out_of_memory;
     nb_model_title(parts.full, title);
     set_field(facts, NAME, title);
     nb_model_title(parts.organization, title);
@@ -162,6 +164,7 @@ relative_from_id(struct nb_metadata *meta, const char *what, size_t index, const
             hub_id = ""; /* not OWNER/NAME */
     }
     nb_model_name_parse(hub_id, parameters, &parts);
+    meta->out_of_memory |= parts.out_of_memory;
     nb_model_title(parts.full, title);
     set_relative(meta, what, index, "name", title);
     set_relative(meta, what, index, "version", parts.version);
@@ -187,7 +190,7 @@ relatives(struct nb_metadata *meta, json_t *card, const char *const *entries, co
         return;
     single = json_array();
     if (json_is_string(list)) {
-        json_array_append(single, list);
+        meta->out_of_memory |= json_array_append(single, list) != 0;
         list = single;
     }
     snprintf(key, sizeof key, "general.%s.count", what);
@@ -220,8 +223,8 @@ string_list(struct nb_metadata *meta, json_t *card, const char *first, const cha
     nb_meta_set_strings(meta, key, &list);
 }
 
-/* The folder's own name, also of "." and "..". */
-static void
+/* The folder's own name, also of "." and ".."; false where memory is out. */
+static bool
 folder_name(const char *folder, char *name, size_t size)
 {
     char *real = realpath(folder, NULL);
@@ -229,6 +232,7 @@ folder_name(const char *folder, char *name, size_t size)
 
     snprintf(name, size, "%s", slash == NULL ? "" : slash + 1);
     free(real);
+    return real != NULL || errno != ENOMEM;
 }
 
 static void
@@ -264,12 +268,12 @@ nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_met
         json_decref(generation);
         return status;
     }
-    folder_name(cp->folder, folder, sizeof folder);
+    meta->out_of_memory |= !folder_name(cp->folder, folder, sizeof folder);
     facts_from_card(facts, card);
     /* Only a hub's OWNER/NAME is a name; a path of somebody's machine is not. */
     if (id != NULL && *id != '\0' && (strchr(id, '/') == NULL || strchr(id, '/') == strrchr(id, '/')))
-        facts_from_name(facts, id, parameters);
-    facts_from_name(facts, folder, parameters);
+        facts_from_name(facts, id, parameters, meta);
+    facts_from_name(facts, folder, parameters, meta);
     set_field(facts, NAME, folder);
     nb_size_label(parameters, label);
     set_field(facts, SIZE_LABEL, label);

@@ -23,8 +23,8 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
                              (flags & NB_JSON_BIG_INTEGERS ? JSON_DECODE_INT_AS_REAL : 0),
                          &why);
     free(text);
-    if (*object == NULL && json_error_code(&why) == json_error_out_of_memory)
-        return nb_fail_memory(err);
+    if (*object == NULL && (why.line < 1 || json_error_code(&why) == json_error_out_of_memory))
+        return nb_fail_memory(err); /* a parser that got to read says a line */
     if (*object == NULL)
         return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %d, column %d: %s", name, why.line,
                        why.column, why.text);

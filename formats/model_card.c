@@ -3,6 +3,7 @@
 #include "file_in.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -36,7 +37,7 @@ scalar(const yaml_node_t *node)
             return json_integer(whole);
         double real = strtod(text, &end);
         if (*end == '\0' && end != text)
-            return json_real(real); /* NULL for infinities, which is as well */
+            return isfinite(real) ? json_real(real) : json_null(); /* JSON has no infinities */
     }
     return json_stringn(text, node->data.scalar.length);
 }
@@ -48,40 +49,62 @@ is_norwegian(const yaml_node_t *node)
     return node != NULL && node->type == YAML_SCALAR_NODE && strcmp((const char *)node->data.scalar.value, "no") == 0;
 }
 
-/* NODE as JSON, or NULL. BUDGET bounds the nodes: aliases can make a small document huge. */
+struct reading {
+    yaml_document_t document;
+    unsigned budget; /* of nodes: aliases can make a small document huge */
+    bool out_of_memory;
+};
+
+static json_t *to_json(struct reading *r, int index, unsigned depth);
+
 static json_t *
-to_json(yaml_document_t *document, int index, unsigned depth, unsigned *budget)
+sequence(struct reading *r, const yaml_node_t *node, unsigned depth)
 {
-    const yaml_node_t *node = yaml_document_get_node(document, index);
-    json_t *out = NULL;
+    json_t *list = json_array();
 
-    if (node == NULL || depth > MAX_DEPTH || (*budget)-- == 0)
-        return NULL;
-    switch (node->type) {
-    case YAML_SCALAR_NODE:
-        return scalar(node);
-    case YAML_SEQUENCE_NODE:
-        out = json_array();
-        for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++)
-            if (is_norwegian(yaml_document_get_node(document, *i)))
-                json_array_append_new(out, json_string("no"));
-            else if (*budget > 0)
-                json_array_append_new(out, to_json(document, *i, depth + 1, budget));
-        return out;
-    case YAML_MAPPING_NODE:
-        out = json_object();
-        for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
-            const yaml_node_t *key = yaml_document_get_node(document, p->key);
+    for (yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
+        json_t *item = is_norwegian(yaml_document_get_node(&r->document, *i)) ? json_string("no")
+                                                                              : to_json(r, *i, depth + 1);
 
-            if (*budget > 0 && key != NULL && key->type == YAML_SCALAR_NODE)
-                json_object_set_new(out, (const char *)key->data.scalar.value,
-                                    to_json(document, p->value, depth + 1, budget));
-        }
-        return out;
-    case YAML_NO_NODE:
-    default:
-        return NULL;
+        if (item != NULL && json_array_append_new(list, item) != 0)
+            r->out_of_memory = true;
     }
+    return list;
+}
+
+static json_t *
+mapping(struct reading *r, const yaml_node_t *node, unsigned depth)
+{
+    json_t *map = json_object();
+
+    for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top; p++) {
+        const yaml_node_t *key = yaml_document_get_node(&r->document, p->key);
+        json_t *value = NULL;
+
+        if (key != NULL && key->type == YAML_SCALAR_NODE)
+            value = to_json(r, p->value, depth + 1);
+        if (value != NULL && json_object_set_new(map, (const char *)key->data.scalar.value, value) != 0)
+            r->out_of_memory = true;
+    }
+    return map;
+}
+
+/* Node INDEX as JSON, or NULL where it is left out. */
+static json_t *
+to_json(struct reading *r, int index, unsigned depth)
+{
+    const yaml_node_t *node = yaml_document_get_node(&r->document, index);
+    json_t *out;
+
+    if (node == NULL || node->type == YAML_NO_NODE || depth > MAX_DEPTH || r->budget == 0)
+        return NULL;
+    r->budget--;
+    out = node->type == YAML_SCALAR_NODE     ? scalar(node)
+          : node->type == YAML_SEQUENCE_NODE ? sequence(r, node, depth)
+                                             : mapping(r, node, depth);
+    if (out == NULL)
+        r->out_of_memory = true;
+    return out;
 }
 
 /* The text between the first line, which must be "---", and the next such line; NULL if there is none. */
@@ -114,8 +137,7 @@ nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err
     char *path = nb_checkpoint_path(cp, "README.md"), *text, *yaml;
     size_t length;
     yaml_parser_t parser;
-    yaml_document_t document;
-    unsigned budget = 100000;
+    struct reading reading = { .budget = 100000 };
     enum nb_status status;
 
     *card = NULL;
@@ -127,16 +149,25 @@ nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err
     if (status != NB_OK)
         return status;
     yaml = front_matter(text);
-    if (yaml != NULL && yaml_parser_initialize(&parser)) {
+    if (yaml != NULL && !yaml_parser_initialize(&parser)) {
+        reading.out_of_memory = true;
+    } else if (yaml != NULL) {
         yaml_parser_set_input_string(&parser, (const unsigned char *)yaml, strlen(yaml));
-        if (yaml_parser_load(&parser, &document)) {
-            if (yaml_document_get_root_node(&document) != NULL)
-                *card = to_json(&document, 1, 0, &budget);
-            yaml_document_delete(&document);
+        if (yaml_parser_load(&parser, &reading.document)) {
+            if (yaml_document_get_root_node(&reading.document) != NULL)
+                *card = to_json(&reading, 1, 0);
+            yaml_document_delete(&reading.document);
+        } else if (parser.error == YAML_MEMORY_ERROR || parser.error == YAML_NO_ERROR) { /* libyaml's strdup */
+            reading.out_of_memory = true;
         }
         yaml_parser_delete(&parser);
     }
     free(text);
+    if (reading.out_of_memory) {
+        json_decref(*card);
+        *card = NULL;
+        return nb_fail_memory(err);
+    }
     if (*card != NULL && !json_is_object(*card)) {
         json_decref(*card);
         *card = NULL;

@@ -58,17 +58,17 @@ is_far_from(const char *s, uint64_t parameters)
 }
 
 static void
-label_part(struct part *part, bool first, uint64_t parameters)
+label_part(struct part *part, bool first, uint64_t parameters, bool *oom)
 {
     char *s = part->text;
 
-    if (nb_regex_is("(v|iter)?\\d+([.]\\d+)*", s)) {
+    if (nb_regex_is("(v|iter)?\\d+([.]\\d+)*", s, oom)) {
         part->labels = VERSION;
-    } else if (nb_regex_is("i?q\\d(_\\w)*|b?fp?(16|32)", s)) {
+    } else if (nb_regex_is("i?q\\d(_\\w)*|b?fp?(16|32)", s, oom)) {
         part->labels = TYPE;
         for (char *p = s; *p != '\0'; p++)
             *p = (char)toupper((unsigned char)*p);
-    } else if (!first && nb_regex_is("((A|\\d+x)?\\d+([._]\\d+)?[KMBT]\\d?|small|mini|medium|large|x?xl)", s)) {
+    } else if (!first && nb_regex_is("((A|\\d+x)?\\d+([._]\\d+)?[KMBT]\\d?|small|mini|medium|large|x?xl)", s, oom)) {
         normalize_size(s);
         if (is_far_from(s, parameters)) {
             part->labels = FINETUNE;
@@ -76,7 +76,7 @@ label_part(struct part *part, bool first, uint64_t parameters)
         } else {
             part->labels = SIZE_LABEL;
         }
-    } else if (!first && nb_regex_is("chat|instruct|vision|lora", s)) {
+    } else if (!first && nb_regex_is("chat|instruct|vision|lora", s, oom)) {
         part->labels = FINETUNE;
     }
 }
@@ -170,7 +170,7 @@ nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *o
         p += length + (p[length] == '-');
     }
     for (size_t i = 0; i < n; i++)
-        label_part(&parts[i], i == 0, parameters);
+        label_part(&parts[i], i == 0, parameters, &out->out_of_memory);
     drop_wordy_sizes(parts, n);
     label_basename(parts, n);
     join(parts, n, BASENAME, 0, out->basename);
@@ -194,6 +194,16 @@ is_lower(const char *s, size_t n)
     return letters;
 }
 
+/* "v1.2" */
+static bool
+is_version(const char *s, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (!isdigit((unsigned char)s[i]) && !(s[i] == '.' && i > 1 && s[i - 1] != '.' && i + 1 < n))
+            return false;
+    return n > 1 && *s == 'v';
+}
+
 void
 nb_model_title(const char *name, char *title)
 {
@@ -201,19 +211,17 @@ nb_model_title(const char *name, char *title)
 
     while (*name != '\0' && at + 1 < NB_NAME_PART) {
         const size_t n = strcspn(name, "- \t\n");
-        char word[NB_NAME_PART];
         bool capitalize, inside = false;
 
         if (n == 0) {
             name++;
             continue;
         }
-        snprintf(word, sizeof word, "%.*s", (int)n, name);
-        capitalize = is_lower(name, n) && !nb_regex_is("v\\d+(?:\\.\\d+)*|\\d.*", word);
+        capitalize = is_lower(name, n) && !isdigit((unsigned char)*name) && !is_version(name, n);
         if (at > 0)
             title[at++] = ' ';
-        for (size_t i = 0; word[i] != '\0' && at + 1 < NB_NAME_PART; i++) {
-            const unsigned char c = (unsigned char)word[i];
+        for (size_t i = 0; i < n && at + 1 < NB_NAME_PART; i++) {
+            const unsigned char c = (unsigned char)name[i];
 
             title[at++] = (char)(capitalize && !inside ? toupper(c) : c);
             inside = isalpha(c) || c >= 0x80;

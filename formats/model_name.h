@@ -10,6 +10,7 @@
 struct nb_model_name {
     char full[NB_NAME_PART], organization[NB_NAME_PART], basename[NB_NAME_PART], finetune[NB_NAME_PART],
         version[NB_NAME_PART], size_label[NB_NAME_PART];
+    bool out_of_memory; /* then the parts mean nothing */
 };
 
 void nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *out);

@@ -22,14 +22,15 @@ compile(const char *pattern, uint32_t options, struct nb_error *err)
     return code;
 }
 
-static bool
+/* 1 for a match, 0 for none, -1 where memory is out. */
+static int
 search(const pcre2_code *code, const char *text)
 {
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    bool found = match != NULL && pcre2_match(code, (PCRE2_SPTR)text, strlen(text), 0, 0, match, NULL) >= 0;
+    int found = match == NULL ? PCRE2_ERROR_NOMEMORY : pcre2_match(code, (PCRE2_SPTR)text, strlen(text), 0, 0, match, NULL);
 
     pcre2_match_data_free(match);
-    return found;
+    return found >= 0 ? 1 : found == PCRE2_ERROR_NOMEMORY ? -1 : 0;
 }
 
 struct nb_regex *
@@ -41,7 +42,7 @@ nb_regex_new(const char *pattern, struct nb_error *err)
 bool
 nb_regex_search(const struct nb_regex *regex, const char *text)
 {
-    return search((const pcre2_code *)regex, text);
+    return search((const pcre2_code *)regex, text) > 0;
 }
 
 void
@@ -51,11 +52,13 @@ nb_regex_free(struct nb_regex *regex)
 }
 
 bool
-nb_regex_is(const char *pattern, const char *text)
+nb_regex_is(const char *pattern, const char *text, bool *out_of_memory)
 {
     pcre2_code *code = compile(pattern, PCRE2_CASELESS | PCRE2_ANCHORED | PCRE2_ENDANCHORED, NULL);
-    bool matches = code != NULL && search(code, text);
+    int found = code == NULL ? -1 : search(code, text); /* the patterns are right, so only memory can fail */
 
     pcre2_code_free(code);
-    return matches;
+    if (found < 0)
+        *out_of_memory = true;
+    return found > 0;
 }

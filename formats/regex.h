@@ -14,7 +14,10 @@ struct nb_regex *nb_regex_new(const char *pattern, struct nb_error *err);
 bool nb_regex_search(const struct nb_regex *regex, const char *text);
 void nb_regex_free(struct nb_regex *regex);
 
-/* True if PATTERN, in any case, matches all of TEXT. For patterns of our own. */
-bool nb_regex_is(const char *pattern, const char *text);
+/*
+ * True if PATTERN, in any case, matches all of TEXT. For patterns of our own.
+ * Sets *OUT_OF_MEMORY, and leaves it alone otherwise.
+ */
+bool nb_regex_is(const char *pattern, const char *text, bool *out_of_memory);
 
 #endif
