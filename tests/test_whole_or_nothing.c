@@ -220,6 +220,46 @@ a_source_that_shrinks_while_it_is_read_is_an_error(void **unused)
     nb_source_close(&source);
 }
 
+/* Each allocation fails once: the same file comes of it, or an error and none. */
+static void
+running_out_of_memory_is_never_silent(void **unused)
+{
+    unsigned refused = 0, in_a_row = 0;
+    uint64_t whole;
+    char number[16];
+
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+    print_message("the allocator cannot be replaced here: skipped\n");
+    skip();
+#endif
+    tiny_checkpoint("model");
+    scratch_write_text("model/README.md", "---\nlicense: mit\ntags: [a, b]\nbase_model: x/y-1B\n---\n");
+    scratch_write_text("model/generation_config.json", "{\"temperature\":0.5}");
+    RUN(&run, "quantize", "model", "-t", "q4_0", "-o", "whole.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    whole = scratch_hash(scratch_path("whole.gguf"));
+    setenv("LD_PRELOAD", FAILING_MALLOC, 1);
+    for (unsigned i = 1; in_a_row < 50 && i < 5000; i++) { /* until nothing fails any more */
+        snprintf(number, sizeof number, "%u", i);
+        setenv("FAIL_AT", number, 1);
+        unlink(scratch_path("out.gguf"));
+        RUN(&run, "quantize", "model", "-t", "q4_0", "-o", "out.gguf", "-j", "1");
+        in_a_row = run.code == 0 ? in_a_row + 1 : 0;
+        refused += run.code != 0;
+        if (run.code != 0 && run.code != 3 && run.code != 4)
+            fail_msg("allocation %u: exit code %d: %s", i, run.code, run.err);
+        if (scratch_exists(scratch_path("out.gguf")) != (run.code == 0) ||
+            scratch_exists(scratch_path("out.gguf.partial")))
+            fail_msg("allocation %u: exit code %d, but files say otherwise", i, run.code);
+        if (run.code == 0 && scratch_hash(scratch_path("out.gguf")) != whole)
+            fail_msg("allocation %u fails in silence: another file", i);
+    }
+    unsetenv("LD_PRELOAD");
+    print_message("%u of them refused\n", refused);
+    assert_true(refused > 100);
+}
+
 int
 main(void)
 {
@@ -231,6 +271,7 @@ main(void)
         cmocka_unit_test(a_full_disk_leaves_nothing_behind),
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_file_under_the_name),
         cmocka_unit_test(an_interrupt_cleans_up),
+        cmocka_unit_test(running_out_of_memory_is_never_silent),
         cmocka_unit_test(a_source_that_shrinks_while_it_is_read_is_an_error),
     };
 
