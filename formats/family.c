@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-extern const struct nb_family nb_family_llama, nb_family_mistral;
-
 const struct nb_family *const nb_families[] = { &nb_family_llama, &nb_family_mistral, NULL };
 
 const struct nb_family *

@@ -95,6 +95,9 @@ struct nb_family {
     bool can_scale_rope_llama3; /* writes rope_freqs.weight */
 };
 
+/* families/llama.c */
+extern const struct nb_family nb_family_llama, nb_family_mistral;
+
 /* The family of the model class CLASS, or NULL. */
 const struct nb_family *nb_family_by_class(const char *class);
 /* Every family; ends with NULL. */

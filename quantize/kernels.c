@@ -1,8 +1,6 @@
 /* The kernels of this tier, as a table. */
 #include "kernels.h"
 
-const struct nb_kernels NB_TIERED(nb_kernels);
-
 #define STRING_(s) #s
 #define STRING(s) STRING_(s)
 

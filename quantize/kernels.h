@@ -35,6 +35,7 @@ struct nb_kernels {
 #define NB_TIERED(name) NB_PASTE(name, NB_TIER)
 
 #ifdef NB_TIER
+extern const struct nb_kernels NB_TIERED(nb_kernels);
 nb_encode_fn NB_TIERED(nb_encode_q4_0), NB_TIERED(nb_encode_q4_1), NB_TIERED(nb_encode_q5_0),
     NB_TIERED(nb_encode_q5_1), NB_TIERED(nb_encode_q8_0), NB_TIERED(nb_encode_q4_K), NB_TIERED(nb_encode_q5_K),
     NB_TIERED(nb_encode_q6_K), NB_TIERED(nb_encode_f32), NB_TIERED(nb_encode_f16), NB_TIERED(nb_encode_bf16);

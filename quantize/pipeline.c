@@ -211,12 +211,12 @@ worker_main(void *argument)
 }
 
 static void
-report(const struct job *job)
+report(struct job *job)
 {
     const struct nb_pipeline_options *o = job->options;
 
     if (o->progress != NULL)
-        o->progress(o->context, atomic_load(&((struct job *)job)->bytes_done), job->plan->source_bytes);
+        o->progress(o->context, atomic_load(&job->bytes_done), job->plan->source_bytes);
 }
 
 /* Waits for the workers, reporting progress in between. */
