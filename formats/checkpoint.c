@@ -340,13 +340,16 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
         free(map.entries);
         return status;
     }
-    if (nb_is_file(path)) {
-        shards = (struct names){ &single, 1 };
-        return open_shards(cp, &shards, err);
-    }
     status = list_shards(cp, &shards, err);
     if (status != NB_OK)
         return status;
+    if (nb_is_file(path)) {
+        if (shards.count > 0)
+            return nb_fail(err, NB_INPUT, "%s: has both %s and shard '%s', and no index that says which to take",
+                           cp->folder, single, shards.items[0]);
+        shards = (struct names){ &single, 1 };
+        return open_shards(cp, &shards, err);
+    }
     if (shards.count == 0)
         return nb_fail(err, NB_INPUT,
                        "%s: no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "

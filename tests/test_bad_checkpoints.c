@@ -283,6 +283,9 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
     unlink(scratch_path("bad/model-00001-of-00002.safetensors"));
     expect_refusal("the other half", "shard 1 of 2 is missing");
     tiny_checkpoint("bad");
+    scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
+    expect_refusal("one file and a shard, no index", "has both model.safetensors and shard");
+    tiny_checkpoint("bad");
     scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
     expect_refusal("a shard that the index does not name", "does not name it");
