@@ -14,6 +14,7 @@
 #define NB_GGUF_MAGIC "GGUF"
 #define NB_GGUF_VERSION 3u
 #define NB_GGUF_ALIGNMENT 32u
+#define NB_QUANTIZATION_VERSION 2u /* general.quantization_version: of the block formats (GGML_QNT_VERSION) */
 
 struct nb_gguf {
     uint32_t version;

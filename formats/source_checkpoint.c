@@ -1,6 +1,7 @@
 /* A checkpoint as a source: its tensors under the names, shapes and row orders of GGUF. */
 #include "checkpoint.h"
 #include "family.h"
+#include "gguf.h"
 #include "model_card.h"
 #include "source.h"
 #include "text.h"
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define QUANTIZATION_VERSION 2u /* GGML_QNT_VERSION: of the block formats */
 
 struct builder {
     struct nb_source *source;
@@ -154,11 +153,10 @@ find_vocabulary(struct builder *b)
 }
 
 /* What a GGUF file that nobody quantized has: vectors and norms in F32, the rest as it was. */
-static void
-set_plain_type(struct nb_tensor *t)
+static enum nb_type
+plain_type(const struct nb_tensor *t)
 {
-    t->always_f32 = t->n_dims < 2 || nb_ends_with(t->name, "_norm.weight") || !nb_ends_with(t->name, ".weight");
-    t->plain_type = !t->always_f32 && (t->type == NB_F16 || t->type == NB_BF16) ? t->type : NB_F32;
+    return !nb_tensor_is_always_f32(t) && (t->type == NB_F16 || t->type == NB_BF16) ? t->type : NB_F32;
 }
 
 static enum nb_status
@@ -213,7 +211,7 @@ add_tensor(struct builder *b, const struct nb_family_tensor *row, uint64_t layer
         return nb_fail_memory(b->err);
     for (uint32_t i = 0; i < t->n_dims; i++)
         t->ne[i] = ct->info.shape[t->n_dims - 1 - i];
-    set_plain_type(t);
+    t->plain_type = plain_type(t);
     if (!nb_tensor_measure(t))
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is too large", b->cp->folder, ct->info.name);
     b->source->n_tensors++;
@@ -240,7 +238,6 @@ add_rope_freqs(struct builder *b)
         .source_name = "config.json: rope_scaling",
         .type = NB_F32,
         .plain_type = NB_F32,
-        .always_f32 = true,
         .n_dims = 1,
         .ne = { (uint64_t)b->hp.value[NB_HP_HEAD_DIM] / 2, 1, 1, 1 },
         .bytes_in_memory = factors,
@@ -337,7 +334,7 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
         status = nb_family_metadata(b->family, b->cp->config, &b->hp, 0, meta, b->err);
     if (status != NB_OK)
         return status;
-    nb_meta_set_u32(meta, "general.quantization_version", QUANTIZATION_VERSION);
+    nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
     return nb_tokenizer_metadata(b->cp, (uint64_t)b->hp.value[NB_HP_VOCAB], pre_tokenizer, meta, b->err);
 }
 

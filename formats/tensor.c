@@ -1,6 +1,7 @@
 #include "tensor.h"
 
 #include "checked.h"
+#include "text.h"
 
 bool
 nb_tensor_measure(struct nb_tensor *tensor)
@@ -13,6 +14,12 @@ nb_tensor_measure(struct nb_tensor *tensor)
             return false;
     return tensor->ne[0] % info->block == 0 && tensor->elements <= INT64_MAX &&
            nb_type_bytes(tensor->type, tensor->elements, &tensor->bytes) && tensor->bytes <= INT64_MAX;
+}
+
+bool
+nb_tensor_is_always_f32(const struct nb_tensor *t)
+{
+    return t->n_dims < 2 || nb_ends_with(t->name, "_norm.weight") || !nb_ends_with(t->name, ".weight");
 }
 
 uint64_t

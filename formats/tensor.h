@@ -36,7 +36,6 @@ struct nb_tensor {
     enum nb_type type;       /* as stored */
     /* The type it has in a GGUF file that nobody quantized, where that is not the stored one. */
     enum nb_type plain_type;
-    bool always_f32; /* converters write it as F32 whatever they write else: vectors, norms */
     uint32_t n_dims;
     uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the length of a row; 1 beyond n_dims */
     uint64_t elements, bytes;
@@ -48,6 +47,8 @@ struct nb_tensor {
 
 /* Fills ELEMENTS and BYTES from type and ne; false where they overflow, or a block does not fit the row. */
 bool nb_tensor_measure(struct nb_tensor *tensor);
+/* True for what converters write as F32 whatever they write else: vectors, norms. */
+bool nb_tensor_is_always_f32(const struct nb_tensor *tensor);
 /* The stored row that is row ROW of the GGUF tensor. */
 uint64_t nb_row_map_apply(const struct nb_row_map *map, uint64_t row);
 

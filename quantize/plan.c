@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUANTIZATION_VERSION 2u
-
 /* A checkpoint that is only converted to floats is written as the reference's converter writes it. */
 static bool
 is_plain_conversion(const struct nb_source *source, const struct nb_plan_options *o)
@@ -45,7 +43,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     if (!is_plain_conversion(source, o)) { /* llama-quantize moves these two to the end */
         nb_meta_remove(meta, "general.quantization_version");
         nb_meta_remove(meta, "general.file_type");
-        nb_meta_set_u32(meta, "general.quantization_version", QUANTIZATION_VERSION);
+        nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
     }
     nb_meta_set_u32(meta, "general.file_type", o->recipe.recipe->file_type);
     /* The output is one file with the format's default alignment, whatever the input was. */
@@ -58,7 +56,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     return nb_meta_status(meta, err);
 }
 
-/* Can this machine of ours make CHOICE out of T? */
+/* Can T become TYPE, by these options and by this version? */
 static enum nb_status
 check_conversion(const struct nb_tensor *t, enum nb_type type, const struct nb_plan_options *o, struct nb_error *err)
 {
@@ -102,7 +100,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
         const size_t to = is_plain_conversion(source, o) ? (size_t)(sorted[i] - source->tensors) : i;
 
         plan->tensors[to] = (struct nb_plan_tensor){ .source = sorted[i], .choice = choices[i], .via = o->via };
-        if (sorted[i]->always_f32 || nb_type_info(sorted[i]->type)->kind != NB_KIND_FLOAT ||
+        if (nb_tensor_is_always_f32(sorted[i]) || nb_type_info(sorted[i]->type)->kind != NB_KIND_FLOAT ||
             sorted[i]->type == o->via)
             plan->tensors[to].via = NB_TYPE_NONE;
         plan->n_fallbacks += choices[i].why == NB_WHY_FALLBACK;

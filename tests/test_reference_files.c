@@ -115,6 +115,7 @@ rounding_via_f16_is_the_two_step_way(void **unused)
     assert_int_not_equal(direct, two_steps);
     RUN(&run, "quantize", "model", "-t", "f32", "-o", "single.gguf");
     assert_int_equal(MADE("single.gguf", "-t", "q8_0"), direct);
+    assert_int_equal(MADE("single.gguf", "-t", "q8_0", "--via", "f16"), two_steps); /* norms stay as they are */
 }
 
 static void
