@@ -158,11 +158,11 @@ take_string_array(struct reader *r, struct nb_kv *kv)
         return status;
     kv->data = data;
     for (uint64_t i = 0; i < kv->count; i++, at += length) {
+        /* Every length is checked again: the bytes were read twice, and the file may have changed in between. */
         length = 0;
-        for (unsigned b = 0; b < 8; b++)
+        for (unsigned b = 0; b < 8 && kv->size - at >= 8; b++)
             length |= (uint64_t)data[at + b] << (8 * b);
         at += 8;
-        /* Re-checked: the bytes were read again, and the file may have changed in between. */
         if (at > kv->size || length > kv->size - at)
             return nb_fail(r->err, NB_INPUT, "%s: changed while it was read", r->file->name);
         if (!nb_utf8_valid((const char *)data + at, (size_t)length))
