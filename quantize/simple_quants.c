@@ -23,7 +23,7 @@ _Static_assert(sizeof(struct block_q8_0) == 34, "q8_0");
 
 /* A batch of blocks between search and packing. */
 struct batch {
-    float d[BATCH], m[BATCH];
+    float d[BATCH], m[BATCH]; /* m is 0 where the type has none */
     uint8_t level[BATCH * BLOCK];
 };
 
@@ -70,6 +70,7 @@ round_linear(const lf *x, float top, struct batch *out, int at)
     for (int i = 0; i < BLOCK; i++)
         level[i] = truncated_level(x[i] * inverse + lf_set1(top + 0.5f), (int32_t)(2 * top) - 1);
     lf_store(out->d + at, d);
+    lf_store(out->m + at, lf_set1(0));
     li_store_blocks(out->level + at * BLOCK, level, BLOCK);
 }
 
@@ -110,6 +111,7 @@ search_linear(const lf *x, const lf *w, float top, struct batch *out, int at)
 
     nb_linear_fit_levels(&fit, x, BLOCK, top, level);
     lf_store(out->d + at, fit.scale);
+    lf_store(out->m + at, lf_set1(0));
     li_store_blocks(out->level + at * BLOCK, level, BLOCK);
 }
 
