@@ -439,7 +439,7 @@ quantize(struct arguments *a)
     struct nb_source source;
     struct nb_plan plan;
     struct nb_error err;
-    char name[256];
+    char name[240]; /* with ".partial" behind it still a name that file systems take */
     int code;
 
     if (nb_source_open(&source, a->source, a->pre_tokenizer, &err) != NB_OK)

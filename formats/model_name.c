@@ -268,17 +268,20 @@ append_key(const struct nb_metadata *meta, const char *key, char *name, size_t s
 void
 nb_gguf_file_name(const struct nb_metadata *meta, const char *encoding, char *name, size_t size)
 {
-    size_t at;
+    char suffix[64];
+    size_t at, room;
 
+    /* A long name is cut, never the ending. */
+    room = size - (size_t)snprintf(suffix, sizeof suffix, "-%s.gguf", encoding);
     *name = '\0';
-    append_key(meta, "general.basename", name, size);
+    append_key(meta, "general.basename", name, room);
     if (*name == '\0')
-        append_key(meta, "general.name", name, size);
+        append_key(meta, "general.name", name, room);
     if (*name == '\0' || *name == '.')
-        snprintf(name, size, "model");
-    append_key(meta, "general.size_label", name, size);
-    append_key(meta, "general.finetune", name, size);
-    append_key(meta, "general.version", name, size);
+        snprintf(name, room, "model");
+    append_key(meta, "general.size_label", name, room);
+    append_key(meta, "general.finetune", name, room);
+    append_key(meta, "general.version", name, room);
     at = strlen(name);
-    snprintf(name + at, size - at, "-%s.gguf", encoding);
+    snprintf(name + at, size - at, "%s", suffix);
 }

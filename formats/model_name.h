@@ -20,7 +20,8 @@ void nb_model_title(const char *name, char *title);
 void nb_size_label(uint64_t parameters, char *label);
 /*
  * The file name that the GGUF naming convention gives a model with this
- * metadata: Base-Size-Finetune-Version-ENCODING.gguf. NAME has SIZE bytes.
+ * metadata: Base-Size-Finetune-Version-ENCODING.gguf. NAME has SIZE bytes, at
+ * least 128.
  */
 void nb_gguf_file_name(const struct nb_metadata *meta, const char *encoding, char *name, size_t size);
 

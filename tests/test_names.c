@@ -73,6 +73,28 @@ endless_names_do_no_harm(void **unused)
     nb_model_name_parse("---", 1, &name);
 }
 
+static void
+a_file_name_keeps_its_ending(void **unused)
+{
+    struct nb_metadata meta = { .count = 0 };
+    char name[240], model[1000];
+
+    (void)unused;
+    nb_gguf_file_name(&meta, "Q4_K_M", name, sizeof name);
+    assert_string_equal(name, "model-Q4_K_M.gguf");
+    memset(model, 'x', sizeof model - 1);
+    model[sizeof model - 1] = '\0';
+    nb_meta_set_string(&meta, "general.name", model);
+    nb_meta_set_string(&meta, "general.size_label", "7B");
+    nb_gguf_file_name(&meta, "Q4_K_M", name, sizeof name);
+    assert_int_equal(strlen(name), sizeof name - 1);
+    assert_string_equal(name + strlen(name) - strlen("-Q4_K_M.gguf"), "-Q4_K_M.gguf");
+    nb_meta_set_string(&meta, "general.basename", "../a b");
+    nb_gguf_file_name(&meta, "F16", name, sizeof name);
+    assert_string_equal(name, "model-7B-F16.gguf"); /* never another folder, never hidden */
+    nb_meta_free(&meta);
+}
+
 static const char *
 meta(const struct nb_source *source, const char *key)
 {
@@ -148,6 +170,7 @@ main(void)
         cmocka_unit_test(names_come_apart_as_the_reference_takes_them),
         cmocka_unit_test(sizes_have_two_digits),
         cmocka_unit_test(endless_names_do_no_harm),
+        cmocka_unit_test(a_file_name_keeps_its_ending),
         cmocka_unit_test(the_model_card_and_generation_config_are_read),
         cmocka_unit_test(strange_model_cards_are_passed_over),
     };
