@@ -58,27 +58,34 @@ nb_affine_levels(const lf *x, const lf *w, lf *level, int n, lf scale, lf min, l
 }
 
 NB_INLINE lf
-nb_affine_error(const lf *x, const lf *w, const lf *level, int n, lf scale, lf min)
+nb_affine_error(const lf *x, const lf *w, const lf *level, int n, lf scale, lf min, const bool absolute)
 {
     lf error = lf_set1(0);
 
     for (int i = 0; i < n; i++) {
         const lf difference = scale * level[i] + min - x[i];
 
-        error += w[i] * (difference * difference);
+        error += w[i] * (absolute ? lf_abs(difference) : difference * difference);
     }
     return error;
 }
 
+/* The scales that an affine fit tries: (first + step * t + top) / range for t from 0 to steps. */
+struct nb_affine_search {
+    float top, first, step;
+    int steps;
+    bool absolute; /* by absolute errors, not by their squares */
+};
+
 /*
  * x ~ scale * level + min with levels 0 to TOP and min <= 0: a first guess, then
- * STEPS + 1 trials with the scale that (first + step * t + TOP) / range rounds
- * with, each solved for scale and min by weighted least squares. The returned
- * minimum is that of the fit, not negated.
+ * the trials, each solved for scale and min by weighted least squares. The
+ * returned minimum is that of the fit, not negated.
  */
 NB_INLINE struct nb_fit
-nb_fit_affine(const lf *x, const lf *w, int n, float top, float first, float step, int steps)
+nb_fit_affine(const lf *x, const lf *w, int n, const struct nb_affine_search search)
 {
+    const float top = search.top;
     const lf zero = lf_set1(0), tops = lf_set1(top), limit = lf_set1(4000000.0f);
     lf level[32], lowest = x[0], highest = x[0], sum_w = w[0], sum_x = w[0] * x[0];
     struct nb_fit fit;
@@ -98,10 +105,10 @@ nb_fit_affine(const lf *x, const lf *w, int n, float top, float first, float ste
     fit.level_min = fit.min = min;
     fit.scale = lf_set1(1) / fit.level_scale;
     nb_affine_levels(x, w, level, n, fit.level_scale, min, tops, false);
-    error = nb_affine_error(x, w, level, n, fit.scale, min);
+    error = nb_affine_error(x, w, level, n, fit.scale, min, search.absolute);
 
-    for (int t = 0; t <= steps; t++) {
-        const lf scale = lf_set1(first + step * (float)t + top) / range;
+    for (int t = 0; t <= search.steps; t++) {
+        const lf scale = lf_set1(search.first + search.step * (float)t + top) / range;
         /* Rounding is monotone, so the extremes tell whether every value of the group is small. */
         const lm small = lm_and(lf_le(lf_abs(scale * (lowest - min)), limit),
                                 lf_le(lf_abs(scale * (highest - min)), limit));
@@ -117,7 +124,7 @@ nb_fit_affine(const lf *x, const lf *w, int n, float top, float first, float ste
 
         new_min = lf_select(above, zero, new_min);
         new_scale = lf_select(above, s.xl / s.l2, new_scale);
-        new_error = nb_affine_error(x, w, level, n, new_scale, new_min);
+        new_error = nb_affine_error(x, w, level, n, new_scale, new_min, search.absolute);
         better = lm_and(lf_lt(zero, determinant), lf_lt(new_error, error));
         error = lf_select(better, new_error, error);
         fit.scale = lf_select(better, new_scale, fit.scale);
@@ -138,8 +145,23 @@ nb_affine_fit_levels(const struct nb_fit *fit, const lf *x, int n, float top, li
     for (int i = 0; i < n; i++) {
         const lf l = nb_level(fit->level_scale * (x[i] - fit->level_min), lf_set1(0), lf_set1(top), false);
 
-        level[i] = lf_nearest(lf_select(fit->flat, lf_set1(0), l));
+        level[i] = lf_to_int(lf_select(fit->flat, lf_set1(0), l));
     }
+}
+
+/* The value of largest magnitude, sign included; the first of equals. */
+NB_INLINE lf
+nb_largest(const lf *x, int n)
+{
+    lf largest = lf_set1(0), absolute = lf_set1(0);
+
+    for (int i = 0; i < n; i++) {
+        const lf a = lf_abs(x[i]);
+
+        largest = lf_select(lf_lt(absolute, a), x[i], largest);
+        absolute = lf_max(a, absolute);
+    }
+    return largest;
 }
 
 /*
@@ -151,19 +173,14 @@ NB_INLINE struct nb_fit
 nb_fit_linear(const lf *x, const lf *w, int n, float top)
 {
     const lf zero = lf_set1(0), low = lf_set1(-top), high = lf_set1(top - 1);
-    lf largest = zero, absolute = zero, best = zero;
+    lf largest = nb_largest(x, n), best = zero, wx[32];
     struct nb_fit fit;
 
-    for (int i = 0; i < n; i++) {
-        const lf a = lf_abs(x[i]);
-        const lm more = lf_lt(absolute, a);
-
-        absolute = lf_select(more, a, absolute);
-        largest = lf_select(more, x[i], largest);
-    }
-    fit.flat = lf_lt(absolute, lf_set1(NB_GROUP_EPSILON));
+    fit.flat = lf_lt(lf_abs(largest), lf_set1(NB_GROUP_EPSILON));
     largest = lf_select(fit.flat, lf_set1(1), largest);
     fit.scale = fit.level_scale = fit.min = fit.level_min = zero;
+    for (int i = 0; i < n; i++)
+        wx[i] = w[i] * x[i];
     for (int t = -10; t <= 9; t++) {
         const bool guess = t == -10; /* the plain scale comes first */
         const lf scale = lf_set1(guess ? -top : -(top + 0.1f * (float)t)) / largest;
@@ -176,7 +193,7 @@ nb_fit_linear(const lf *x, const lf *w, int n, float top)
         for (int i = 0; i < n; i++) {
             const lf l = nb_level(scale * x[i], low, high, true);
 
-            xl += w[i] * x[i] * l;
+            xl += wx[i] * l;
             l2 += w[i] * l * l;
         }
         quotient = lf_select(lf_eq(l2, zero), zero, xl / l2);
@@ -202,8 +219,146 @@ nb_linear_fit_levels(const struct nb_fit *fit, const lf *x, int n, float top, li
     for (int i = 0; i < n; i++) {
         const lf l = nb_level(fit->level_scale * x[i], lf_set1(-top), lf_set1(top - 1), false) + lf_set1(top);
 
-        level[i] = lf_nearest(lf_select(fit->flat, lf_set1(0), l));
+        level[i] = lf_to_int(lf_select(fit->flat, lf_set1(0), l));
     }
+}
+
+/*
+ * x ~ scale * level with levels -TOP to TOP - 1, errors weighted by x^2: from
+ * the largest value at -TOP, up to five rounds that move one level at a time to
+ * where the others want it. Returns the scale; levels are stored plus TOP, those
+ * of a flat group as 0.
+ */
+NB_INLINE lf
+nb_fit_linear_descent(const lf *x, int n, float top, li *level)
+{
+    const lf zero = lf_set1(0), low = lf_set1(-top), high = lf_set1(top - 1);
+    lf largest = nb_largest(x, n), l[16], w[16], xl = zero, l2 = zero, scale;
+    const lm flat = lf_lt(lf_abs(largest), lf_set1(NB_GROUP_EPSILON));
+
+    scale = lf_set1(-top) / lf_select(flat, lf_set1(1), largest);
+    for (int i = 0; i < n; i++) {
+        w[i] = x[i] * x[i];
+        l[i] = nb_level(scale * x[i], low, high, true);
+        xl += w[i] * x[i] * l[i];
+        l2 += w[i] * l[i] * l[i];
+    }
+    for (int round = 0; round < 5; round++) {
+        bool changed = false;
+
+        for (int i = 0; i < n; i++) {
+            const lf wx = w[i] * x[i];
+            lf rest_xl = xl - wx * l[i], rest_l2 = l2 - w[i] * l[i] * l[i];
+            const lf fresh = nb_level(x[i] * rest_l2 / rest_xl, low, high, false);
+            lm better = lm_and(lf_lt(zero, rest_xl), lm_not(lf_eq(fresh, l[i])));
+
+            if (!lm_any(better))
+                continue;
+            rest_xl += wx * fresh;
+            rest_l2 += w[i] * fresh * fresh;
+            better = lm_and(better, lm_and(lf_lt(zero, rest_l2),
+                                           lf_lt(xl * xl * rest_l2, rest_xl * rest_xl * l2)));
+            l[i] = lf_select(better, fresh, l[i]);
+            xl = lf_select(better, rest_xl, xl);
+            l2 = lf_select(better, rest_l2, l2);
+            changed |= lm_any(better);
+        }
+        if (!changed)
+            break;
+    }
+    for (int i = 0; i < n; i++)
+        level[i] = lf_to_int(lf_select(flat, zero, l[i] + lf_set1(top)));
+    return lf_select(lm_or(flat, lm_not(lf_lt(zero, l2))), zero, xl / l2);
+}
+
+/* What the reference's byte keeps of a level: 0 to 255. */
+NB_INLINE lf
+nb_byte_level(lf v)
+{
+    return lf_from_int(lf_nearest(v) & 0xFF);
+}
+
+/* The best of nine scales around TOP / max, by weighted error. */
+NB_INLINE lf
+nb_positive_scale(const lf *x, const lf *w, int n, float top, lf max)
+{
+    lf scale = lf_set1(top) / max, best = lf_set1(0);
+
+    for (int i = 0; i < n; i++) {
+        const lf difference = x[i] - lf_set1(1) / scale * nb_byte_level(scale * x[i]);
+
+        best += w[i] * difference * difference;
+    }
+    for (int t = -4; t <= 4; t++) {
+        const lf trial = lf_set1(0.1f * (float)t + top) / max, inverse = lf_set1(1) / trial;
+        lf error = lf_set1(0);
+        lm better;
+
+        if (t == 0)
+            continue;
+        for (int i = 0; i < n; i++) {
+            const lf level = lf_min(lf_from_int(lf_nearest(trial * x[i])), lf_set1(top));
+            const lf difference = x[i] - inverse * level;
+
+            error += w[i] * difference * difference;
+        }
+        better = lf_lt(error, best);
+        best = lf_select(better, error, best);
+        scale = lf_select(better, trial, scale);
+    }
+    return scale;
+}
+
+/*
+ * x ~ scale * level for N <= 32 values that are not negative, levels 0 to TOP:
+ * the best of nine scales, then up to five rounds that move one level at a time.
+ * Returns the scale. A negative value is possible and gets the reference's
+ * levels: those of a byte.
+ */
+NB_INLINE lf
+nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
+{
+    const lf zero = lf_set1(0), tops = lf_set1(top);
+    lf l[32], max = zero, scale, xl = zero, l2 = zero;
+    lm flat;
+
+    for (int i = 0; i < n; i++)
+        max = lf_max(max, x[i]);
+    flat = lf_lt(max, lf_set1(NB_GROUP_EPSILON));
+    scale = nb_positive_scale(x, w, n, top, lf_select(flat, lf_set1(1), max));
+    for (int i = 0; i < n; i++) {
+        const li signed_level = li_min(lf_nearest(scale * x[i]), lf_to_int(tops));
+
+        l[i] = lf_from_int(signed_level & 0xFF);
+        xl += w[i] * x[i] * lf_from_int(signed_level);
+        l2 += w[i] * lf_from_int(signed_level) * lf_from_int(signed_level);
+    }
+    for (int round = 0; round < 5; round++) {
+        bool changed = false;
+
+        for (int i = 0; i < n; i++) {
+            lf rest_xl = xl - w[i] * x[i] * l[i], rest_l2 = l2 - w[i] * l[i] * l[i];
+            const li fresh = li_min(lf_nearest(x[i] * rest_l2 / rest_xl), lf_to_int(tops));
+            const lf fresh_level = lf_from_int(fresh);
+            lm better = lm_and(lm_and(lf_lt(zero, rest_xl), lf_lt(zero, rest_l2)),
+                               lm_not(lf_eq(fresh_level, l[i])));
+
+            if (!lm_any(better))
+                continue;
+            rest_xl += w[i] * x[i] * fresh_level;
+            rest_l2 += w[i] * fresh_level * fresh_level;
+            better = lm_and(better, lf_lt(xl * xl * rest_l2, rest_xl * rest_xl * l2));
+            l[i] = lf_select(better, lf_from_int(fresh & 0xFF), l[i]);
+            xl = lf_select(better, rest_xl, xl);
+            l2 = lf_select(better, rest_l2, l2);
+            changed |= lm_any(better);
+        }
+        if (!changed)
+            break;
+    }
+    for (int i = 0; i < n; i++)
+        level[i] = lf_to_int(lf_select(flat, zero, l[i]));
+    return lf_select(lm_or(flat, lm_not(lf_lt(zero, l2))), zero, xl / l2);
 }
 
 /* One float's nearest integer; see lf_nearest. */
@@ -217,81 +372,23 @@ nb_nearest(float v)
     return (bits & 0x007FFFFF) - 0x00400000;
 }
 
-static inline int
-nb_min_int(int a, int b)
+/* w = importance * sqrt(sigma2 + x^2) */
+NB_INLINE void
+nb_importance_weights(const lf *x, const lf *importance, lf sigma2, int n, lf *w)
 {
-    return a < b ? a : b;
+    for (int i = 0; i < n; i++)
+        w[i] = importance[i] * lf_sqrt(sigma2 + x[i] * x[i]);
 }
 
-/*
- * x ~ scale * level for N values that are not negative, levels 0 to TOP: eight
- * scales around the plain one by weighted error, then up to five rounds that
- * move one level at a time. For the scales of a super-block, so not over lanes.
- */
-static inline float
-nb_fit_positive(int n, int top, const float *x, uint8_t *level, const float *w)
+/* The sum of squares in their order. */
+NB_INLINE lf
+nb_sum_of_squares(const lf *x, int n)
 {
-    float max = 0, scale, best = 0, xl = 0, l2 = 0;
+    lf sum = lf_set1(0);
 
     for (int i = 0; i < n; i++)
-        max = max > x[i] ? max : x[i];
-    if (max < NB_GROUP_EPSILON) {
-        memset(level, 0, (size_t)n);
-        return 0;
-    }
-    scale = (float)top / max;
-    for (int i = 0; i < n; i++) {
-        const float difference = x[i] - 1 / scale * (float)(uint8_t)nb_nearest(scale * x[i]);
-
-        best += w[i] * difference * difference;
-    }
-    for (int t = -4; t <= 4; t++) {
-        const float trial = (0.1f * (float)t + (float)top) / max, inverse = 1 / trial;
-        float error = 0;
-
-        if (t == 0)
-            continue;
-        for (int i = 0; i < n; i++) {
-            const float difference = x[i] - inverse * (float)nb_min_int(top, nb_nearest(trial * x[i]));
-
-            error += w[i] * difference * difference;
-        }
-        if (error < best) {
-            best = error;
-            scale = trial;
-        }
-    }
-    for (int i = 0; i < n; i++) {
-        level[i] = (uint8_t)nb_min_int(top, nb_nearest(scale * x[i]));
-        xl += w[i] * x[i] * (float)level[i];
-        l2 += w[i] * (float)level[i] * (float)level[i];
-    }
-    for (int round = 0; round < 5; round++) {
-        bool changed = false;
-
-        for (int i = 0; i < n; i++) {
-            const float old = (float)level[i];
-            float rest_xl = xl - w[i] * x[i] * old, rest_l2 = l2 - w[i] * old * old;
-            int l;
-
-            if (!(rest_xl > 0 && rest_l2 > 0))
-                continue;
-            l = nb_min_int(top, nb_nearest(x[i] * rest_l2 / rest_xl));
-            if (l == level[i])
-                continue;
-            rest_xl += w[i] * x[i] * (float)l;
-            rest_l2 += w[i] * (float)l * (float)l;
-            if (rest_xl * rest_xl * l2 > xl * xl * rest_l2) {
-                level[i] = (uint8_t)l;
-                xl = rest_xl;
-                l2 = rest_l2;
-                changed = true;
-            }
-        }
-        if (!changed)
-            break;
-    }
-    return l2 > 0 ? xl / l2 : 0;
+        sum += x[i] * x[i];
+    return sum;
 }
 
 #endif

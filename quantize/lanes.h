@@ -33,9 +33,11 @@
 #if NB_LANES == 1
 typedef float lf;    /* a float in each lane */
 typedef int32_t li;  /* an integer in each lane */
+typedef uint32_t lu; /* 32 bits in each lane */
 #else
 typedef float lf __attribute__((vector_size(4 * NB_LANES)));
 typedef int32_t li __attribute__((vector_size(4 * NB_LANES)));
+typedef uint32_t lu __attribute__((vector_size(4 * NB_LANES)));
 #endif
 #if NB_LANES == 16
 typedef __mmask16 lm; /* yes or no in each lane */
@@ -89,6 +91,34 @@ li_as_float(li bits)
     return v;
 }
 
+NB_INLINE void
+lu_store(uint32_t *to, lu v)
+{
+    memcpy(to, &v, sizeof v);
+}
+
+NB_INLINE lf
+lf_load(const float *from)
+{
+    lf v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+NB_INLINE lu
+lu_load(const uint32_t *from)
+{
+    lu v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+NB_INLINE lu
+lu_set1(uint32_t a)
+{
+    return (lu){ 0 } + a;
+}
+
 NB_INLINE lf
 lf_from_int(li v)
 {
@@ -96,6 +126,17 @@ lf_from_int(li v)
     return (float)v;
 #else
     return __builtin_convertvector(v, lf);
+#endif
+}
+
+/* Towards zero, for floats that are 32-bit integers or near one. */
+NB_INLINE li
+lf_to_int(lf v)
+{
+#if NB_LANES == 1
+    return (int32_t)v;
+#else
+    return __builtin_convertvector(v, li);
 #endif
 }
 
@@ -107,18 +148,29 @@ NB_INLINE lm lf_le(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b,
 NB_INLINE lm lf_eq(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ); }
 NB_INLINE lf lf_select(lm yes, lf a, lf b) { return (lf)_mm512_mask_blend_ps(yes, (__m512)b, (__m512)a); }
 NB_INLINE li li_select(lm yes, li a, li b) { return (li)_mm512_mask_blend_epi32(yes, (__m512i)b, (__m512i)a); }
+NB_INLINE lm li_eq(li a, li b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
+NB_INLINE lm li_lt(li a, li b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
+NB_INLINE li lm_int(lm m) { return (li)_mm512_maskz_set1_epi32(m, 1); } /* 1 or 0 */
 NB_INLINE bool lm_all(lm m) { return m == 0xFFFF; }
+NB_INLINE bool lm_any(lm m) { return m != 0; }
 NB_INLINE lm lm_and(lm a, lm b) { return (lm)(a & b); }
+NB_INLINE lm lm_or(lm a, lm b) { return (lm)(a | b); }
+NB_INLINE lm lm_not(lm a) { return (lm)~a; }
 #else
 #if NB_LANES == 1
 NB_INLINE lm lf_lt(lf a, lf b) { return -(a < b); }
 NB_INLINE lm lf_le(lf a, lf b) { return -(a <= b); }
 NB_INLINE lm lf_eq(lf a, lf b) { return -(a == b); }
+NB_INLINE lm li_eq(li a, li b) { return -(a == b); }
+NB_INLINE lm li_lt(li a, li b) { return -(a < b); }
 #else
 NB_INLINE lm lf_lt(lf a, lf b) { return a < b; }
 NB_INLINE lm lf_le(lf a, lf b) { return a <= b; }
 NB_INLINE lm lf_eq(lf a, lf b) { return a == b; }
+NB_INLINE lm li_eq(li a, li b) { return a == b; }
+NB_INLINE lm li_lt(li a, li b) { return a < b; }
 #endif
+NB_INLINE li lm_int(lm m) { return m & 1; } /* 1 or 0 */
 NB_INLINE li li_select(lm yes, li a, li b) { return (a & yes) | (b & ~yes); }
 NB_INLINE lf
 lf_select(lm yes, lf a, lf b)
@@ -143,7 +195,25 @@ lm_all(lm m)
     return true;
 #endif
 }
+NB_INLINE bool
+lm_any(lm m)
+{
+    return !lm_all(~m);
+}
 NB_INLINE lm lm_and(lm a, lm b) { return a & b; }
+NB_INLINE lm lm_or(lm a, lm b) { return a | b; }
+NB_INLINE lm lm_not(lm a) { return ~a; }
+#endif
+
+#if NB_LANES == 16
+NB_INLINE li li_min(li a, li b) { return (li)_mm512_min_epi32((__m512i)a, (__m512i)b); }
+NB_INLINE li li_max(li a, li b) { return (li)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+#elif NB_LANES == 8
+NB_INLINE li li_min(li a, li b) { return (li)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+NB_INLINE li li_max(li a, li b) { return (li)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+#else
+NB_INLINE li li_min(li a, li b) { return li_select(li_lt(b, a), b, a); }
+NB_INLINE li li_max(li a, li b) { return li_select(li_lt(a, b), b, a); }
 #endif
 
 /* a < b ? a : b and a > b ? a : b, to the letter: the second where they are equal or one is NaN. */
@@ -251,29 +321,110 @@ lf_truncate(lf v)
 #endif
 }
 
-/*
- * Element i of each of NB_LANES blocks becomes out[i]. Block k begins at
- * x + k * N.
- */
-NB_INLINE void
-lf_load_blocks(lf *out, const float *x, int n)
+/* The nearest integer, halves away from zero; INT32_MIN as lf_truncate. */
+NB_INLINE li
+lf_round_away(lf v)
 {
-    float *to = (float *)out;
-
-    for (int k = 0; k < NB_LANES; k++)
-        for (int i = 0; i < n; i++)
-            to[i * NB_LANES + k] = x[k * n + i];
+    /* The float below 0.5: with 0.5 itself, 0.5 - 2^-25 would round up to 1. */
+    return lf_truncate(v + lf_copysign(lf_set1(0x1.fffffep-2f), v));
 }
 
-/* The reverse for small integers: the low byte of in[i] goes to q[lane * N + i]. */
-NB_INLINE void
-li_store_blocks(uint8_t *q, const li *in, int n)
-{
-    const int32_t *from = (const int32_t *)in;
+/*
+ * Between memory, where a block's elements are neighbours, and lanes, where the
+ * same element of all blocks is one vector. A vector is NB_LANES / 4 slots of
+ * 16 bytes: what is loaded is 16 bytes of each block, then 4 x 4 elements are
+ * transposed within each slot, so that lane k stays block k.
+ */
+#if NB_LANES > 1
+#define NB_LOW_PAIRS(s) 4 * (s), NB_LANES + 4 * (s), 4 * (s) + 1, NB_LANES + 4 * (s) + 1
+#define NB_HIGH_PAIRS(s) 4 * (s) + 2, NB_LANES + 4 * (s) + 2, 4 * (s) + 3, NB_LANES + 4 * (s) + 3
+#define NB_LOW_HALVES(s) 4 * (s), 4 * (s) + 1, NB_LANES + 4 * (s), NB_LANES + 4 * (s) + 1
+#define NB_HIGH_HALVES(s) 4 * (s) + 2, 4 * (s) + 3, NB_LANES + 4 * (s) + 2, NB_LANES + 4 * (s) + 3
+#if NB_LANES == 4
+#define NB_EACH_SLOT(m) m(0)
+#elif NB_LANES == 8
+#define NB_EACH_SLOT(m) m(0), m(1)
+#else
+#define NB_EACH_SLOT(m) m(0), m(1), m(2), m(3)
+#endif
 
-    for (int k = 0; k < NB_LANES; k++)
-        for (int i = 0; i < n; i++)
-            q[k * n + i] = (uint8_t)from[i * NB_LANES + k];
+/* Transposes the 4 x 4 words of each slot. */
+NB_INLINE void
+lu_transpose_slots(lu *v)
+{
+    const lu a = __builtin_shufflevector(v[0], v[1], NB_EACH_SLOT(NB_LOW_PAIRS));
+    const lu b = __builtin_shufflevector(v[2], v[3], NB_EACH_SLOT(NB_LOW_PAIRS));
+    const lu c = __builtin_shufflevector(v[0], v[1], NB_EACH_SLOT(NB_HIGH_PAIRS));
+    const lu d = __builtin_shufflevector(v[2], v[3], NB_EACH_SLOT(NB_HIGH_PAIRS));
+
+    v[0] = __builtin_shufflevector(a, b, NB_EACH_SLOT(NB_LOW_HALVES));
+    v[1] = __builtin_shufflevector(a, b, NB_EACH_SLOT(NB_HIGH_HALVES));
+    v[2] = __builtin_shufflevector(c, d, NB_EACH_SLOT(NB_LOW_HALVES));
+    v[3] = __builtin_shufflevector(c, d, NB_EACH_SLOT(NB_HIGH_HALVES));
+}
+
+/* Slot s becomes the 16 bytes at from[4 s + R] + AT floats. */
+NB_INLINE lu
+lu_load_slots(const float *const *from, size_t at, int r)
+{
+#if NB_LANES == 16
+    const __m128i a = _mm_loadu_si128((const __m128i_u *)(const void *)(from[r] + at));
+    const __m128i b = _mm_loadu_si128((const __m128i_u *)(const void *)(from[4 + r] + at));
+    const __m128i c = _mm_loadu_si128((const __m128i_u *)(const void *)(from[8 + r] + at));
+    const __m128i d = _mm_loadu_si128((const __m128i_u *)(const void *)(from[12 + r] + at));
+    const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);
+
+    return (lu)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+#elif NB_LANES == 8
+    const __m128i a = _mm_loadu_si128((const __m128i_u *)(const void *)(from[r] + at));
+    const __m128i b = _mm_loadu_si128((const __m128i_u *)(const void *)(from[4 + r] + at));
+
+    return (lu)_mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+#else
+    lu v;
+
+    memcpy(&v, from[r] + at, sizeof v);
+    return v;
+#endif
+}
+#endif
+
+/* out[i] becomes element AT + i of every block; block k begins at from[k]. N is a multiple of 4. */
+NB_INLINE void
+lf_load_blocks(lf *out, const float *const *from, size_t at, int n)
+{
+#if NB_LANES == 1
+    memcpy(out, *from + at, (size_t)n * sizeof *out);
+#else
+    for (int i = 0; i < n; i += 4) {
+        lu v[4];
+
+        for (int r = 0; r < 4; r++)
+            v[r] = lu_load_slots(from, at + (size_t)i, r);
+        lu_transpose_slots(v);
+        memcpy(out + i, v, sizeof v);
+    }
+#endif
+}
+
+/* The reverse for the 32-bit words of finished blocks: in[i] goes to byte AT + 4 i of each. N is a multiple of 4. */
+NB_INLINE void
+lu_store_blocks(uint8_t *const *to, size_t at, const lu *in, int n)
+{
+#if NB_LANES == 1
+    memcpy(*to + at, in, (size_t)n * sizeof *in);
+#else
+    for (int i = 0; i < n; i += 4) {
+        lu v[4];
+
+        memcpy(v, in + i, sizeof v);
+        lu_transpose_slots(v);
+        for (int r = 0; r < 4; r++)
+            for (int s = 0; s < NB_LANES / 4; s++)
+                memcpy(to[4 * s + r] + at + 4 * i, (const char *)&v[r] + 16 * s, 16);
+    }
+#endif
 }
 
 #endif
