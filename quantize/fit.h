@@ -164,6 +164,64 @@ nb_largest(const lf *x, int n)
     return largest;
 }
 
+/* A trial of a linear fit: what it rounds with and the weighted sums that judge it. */
+struct nb_linear_trial {
+    lf level_scale, xl, l2;
+};
+
+/*
+ * The sums of COUNT trials at once: one trial's sums must be added in order, so
+ * alone it would wait for its own additions. LOW and HIGH say whether a level
+ * can pass the limit on that side.
+ */
+NB_INLINE void
+nb_linear_sums(const lf *x, const lf *w, const lf *wx, int n, float top, const bool low, const bool high,
+               struct nb_linear_trial *trial, const int count)
+{
+    for (int k = 0; k < count; k++)
+        trial[k].xl = trial[k].l2 = lf_set1(0);
+#pragma GCC unroll 2
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < count; k++) {
+            lf l = lf_round_small(trial[k].level_scale * x[i]); /* |x| <= |largest|: it stays near TOP */
+
+            if (high)
+                l = lf_min(l, lf_set1(top - 1));
+            if (low)
+                l = lf_max(l, lf_set1(-top));
+            trial[k].xl += wx[i] * l;
+            trial[k].l2 += w[i] * l * l;
+        }
+    }
+}
+
+/* Keeps TRIAL if it is better than what FIT has, whose merit is *BEST. */
+NB_INLINE void
+nb_linear_judge(const struct nb_linear_trial *trial, struct nb_fit *fit, lf *best)
+{
+    const lf quotient = trial->xl / trial->l2;
+    const lm better = lm_and(lf_lt(lf_set1(0), trial->l2), lf_lt(*best * trial->l2, trial->xl * trial->xl));
+
+    fit->scale = lf_select(better, quotient, fit->scale);
+    fit->level_scale = lf_select(better, trial->level_scale, fit->level_scale);
+    *best = lf_select(better, quotient * trial->xl, *best);
+}
+
+/* Trials T and T + 1 of nb_fit_linear. */
+NB_INLINE void
+nb_linear_pair(const lf *x, const lf *w, const lf *wx, int n, float top, lf largest, const int t, const int count,
+               struct nb_fit *fit, lf *best)
+{
+    struct nb_linear_trial trial[2];
+
+    for (int k = 0; k < count; k++)
+        trial[k].level_scale = lf_set1(-(top + 0.1f * (float)(t + k))) / largest;
+    /* Up to top + 0.4 rounds to top, and up to top - 0.6 to top - 1. */
+    nb_linear_sums(x, w, wx, n, top, t + count - 1 > 4, t + count - 1 > -6, trial, count);
+    for (int k = 0; k < count; k++)
+        nb_linear_judge(&trial[k], fit, best);
+}
+
 /*
  * x ~ scale * level with levels -TOP to TOP - 1: the largest value, sign
  * included, is put at -TOP, then at -(TOP + 0.1 t) for t from -9 to 9, and the
@@ -172,42 +230,30 @@ nb_largest(const lf *x, int n)
 NB_INLINE struct nb_fit
 nb_fit_linear(const lf *x, const lf *w, int n, float top)
 {
-    const lf zero = lf_set1(0), low = lf_set1(-top), high = lf_set1(top - 1);
-    lf largest = nb_largest(x, n), best = zero, wx[32];
+    const lf zero = lf_set1(0);
+    lf largest = nb_largest(x, n), best, wx[32];
+    struct nb_linear_trial plain;
     struct nb_fit fit;
 
     fit.flat = lf_lt(lf_abs(largest), lf_set1(NB_GROUP_EPSILON));
     largest = lf_select(fit.flat, lf_set1(1), largest);
-    fit.scale = fit.level_scale = fit.min = fit.level_min = zero;
+    fit.min = fit.level_min = zero;
     for (int i = 0; i < n; i++)
         wx[i] = w[i] * x[i];
-    for (int t = -10; t <= 9; t++) {
-        const bool guess = t == -10; /* the plain scale comes first */
-        const lf scale = lf_set1(guess ? -top : -(top + 0.1f * (float)t)) / largest;
-        lf xl = zero, l2 = zero, quotient;
-        lm better;
-
-        if (t == 0)
-            continue;
-        /* |x| <= |largest|, so |scale * x| stays near TOP. */
-        for (int i = 0; i < n; i++) {
-            const lf l = nb_level(scale * x[i], low, high, true);
-
-            xl += wx[i] * l;
-            l2 += w[i] * l * l;
-        }
-        quotient = lf_select(lf_eq(l2, zero), zero, xl / l2);
-        if (guess) {
-            fit.scale = quotient;
-            fit.level_scale = scale;
-            best = quotient * xl;
-            continue;
-        }
-        better = lm_and(lf_lt(zero, l2), lf_lt(best * l2, xl * xl));
-        fit.scale = lf_select(better, quotient, fit.scale);
-        fit.level_scale = lf_select(better, scale, fit.level_scale);
-        best = lf_select(better, quotient * xl, best);
-    }
+    plain.level_scale = fit.level_scale = lf_set1(-top) / largest;
+    nb_linear_sums(x, w, wx, n, top, false, true, &plain, 1);
+    fit.scale = lf_select(lf_eq(plain.l2, zero), zero, plain.xl / plain.l2);
+    best = fit.scale * plain.xl;
+    nb_linear_pair(x, w, wx, n, top, largest, -9, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, -7, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, -5, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, -3, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, -1, 1, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, 1, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, 3, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, 5, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, 7, 2, &fit, &best);
+    nb_linear_pair(x, w, wx, n, top, largest, 9, 1, &fit, &best);
     fit.scale = lf_select(fit.flat, zero, fit.scale);
     return fit;
 }
