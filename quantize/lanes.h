@@ -151,6 +151,7 @@ NB_INLINE li li_select(lm yes, li a, li b) { return (li)_mm512_mask_blend_epi32(
 NB_INLINE lm li_eq(li a, li b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
 NB_INLINE lm li_lt(li a, li b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
 NB_INLINE li lm_int(lm m) { return (li)_mm512_maskz_set1_epi32(m, 1); } /* 1 or 0 */
+NB_INLINE li li_count(li n, lm m) { return (li)_mm512_mask_sub_epi32((__m512i)n, m, (__m512i)n, _mm512_set1_epi32(-1)); }
 NB_INLINE bool lm_all(lm m) { return m == 0xFFFF; }
 NB_INLINE bool lm_any(lm m) { return m != 0; }
 NB_INLINE lm lm_and(lm a, lm b) { return (lm)(a & b); }
@@ -171,6 +172,7 @@ NB_INLINE lm li_eq(li a, li b) { return a == b; }
 NB_INLINE lm li_lt(li a, li b) { return a < b; }
 #endif
 NB_INLINE li lm_int(lm m) { return m & 1; } /* 1 or 0 */
+NB_INLINE li li_count(li n, lm m) { return n - m; } /* n + 1 where m */
 NB_INLINE li li_select(lm yes, li a, li b) { return (a & yes) | (b & ~yes); }
 NB_INLINE lf
 lf_select(lm yes, lf a, lf b)
@@ -327,6 +329,77 @@ lf_round_away(lf v)
 {
     /* The float below 0.5: with 0.5 itself, 0.5 - 2^-25 would round up to 1. */
     return lf_truncate(v + lf_copysign(lf_set1(0x1.fffffep-2f), v));
+}
+
+/* table[index[k]] in each lane k, for indices of 0 to 7. */
+NB_INLINE lf
+lf_lookup8(const float *table, li index)
+{
+#if NB_LANES == 1
+    return table[index];
+#elif NB_LANES == 16
+    const __m512 twice = _mm512_broadcast_f32x8(_mm256_loadu_ps(table));
+
+    return (lf)_mm512_permutexvar_ps((__m512i)index, twice);
+#elif NB_LANES == 8
+    return (lf)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+#else
+    lf v;
+
+    for (int k = 0; k < NB_LANES; k++)
+        v[k] = table[index[k]];
+    return v;
+#endif
+}
+
+/* table[index[k]] in each lane k, for indices of 0 to 15. */
+NB_INLINE lf
+lf_lookup16(const float *table, li index)
+{
+#if NB_LANES == 1
+    return table[index];
+#elif NB_LANES == 16
+    return (lf)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(table));
+#elif NB_LANES == 8
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), (__m256i)index);
+
+    return (lf)_mm256_blendv_ps(low, high, (__m256)(index << 28)); /* by bit 3 */
+#else
+    lf v;
+
+    for (int k = 0; k < NB_LANES; k++)
+        v[k] = table[index[k]];
+    return v;
+#endif
+}
+
+/* Fifteen rising thresholds: those at even places, at 1, 5, 9, 13, at 3 and 11, and the one at 7. */
+struct nb_thresholds {
+    float eight[8], four[8], two[8], one;
+};
+
+/* How many of the thresholds are not above v; 15 for NaN. */
+NB_INLINE li
+lf_rank(const struct nb_thresholds *t, lf v)
+{
+#if NB_LANES == 4 /* no lookups worth their name */
+    li n = li_count((li)lu_set1(0), lm_not(lf_lt(v, lf_set1(t->one))));
+
+    for (int i = 0; i < 8; i++)
+        n = li_count(n, lm_not(lf_lt(v, lf_set1(t->eight[i]))));
+    for (int i = 0; i < 4; i++)
+        n = li_count(n, lm_not(lf_lt(v, lf_set1(t->four[i]))));
+    for (int i = 0; i < 2; i++)
+        n = li_count(n, lm_not(lf_lt(v, lf_set1(t->two[i]))));
+    return n;
+#else
+    li n = lm_int(lm_not(lf_lt(v, lf_set1(t->one))));
+
+    n = li_count(n + n, lm_not(lf_lt(v, lf_lookup8(t->two, n))));
+    n = li_count(n + n, lm_not(lf_lt(v, lf_lookup8(t->four, n))));
+    return li_count(n + n, lm_not(lf_lt(v, lf_lookup8(t->eight, n))));
+#endif
 }
 
 /*
