@@ -15,42 +15,26 @@
 
 #if NB_LANES >= 8
 
-/* The best candidate that each lane has seen. */
-struct nb_best {
-    lf error;
-    lu code, place; /* place: in which vector of the list */
-};
-
-/* Of the lanes' best the smallest error; of equals the one that comes first in the list. */
-NB_INLINE uint32_t
-nb_best_code(const struct nb_best *best)
+/* The smallest of eight. */
+NB_INLINE __m256
+nb_least_of_8(__m256 v)
 {
-    uint32_t code[NB_LANES], place[NB_LANES];
-    int k = 0;
-
-#if NB_LANES == 16
-    const float least = _mm512_reduce_min_ps((__m512)best->error);
-    uint32_t equal = _mm512_cmp_ps_mask((__m512)best->error, _mm512_set1_ps(least), _CMP_EQ_OQ);
-#else
-    __m256 v = (__m256)best->error;
-    uint32_t equal;
-
     v = _mm256_min_ps(v, _mm256_permute2f128_ps(v, v, 1));
     v = _mm256_min_ps(v, _mm256_permute_ps(v, 0x4E));
-    v = _mm256_min_ps(v, _mm256_permute_ps(v, 0xB1));
-    equal = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, (__m256)best->error, _CMP_EQ_OQ));
+    return _mm256_min_ps(v, _mm256_permute_ps(v, 0xB1));
+}
 
+/* The smallest of all lanes, and which lanes have it. */
+NB_INLINE uint32_t
+nb_least_lanes(lf v)
+{
+#if NB_LANES == 16
+    const __m256 eight = _mm256_min_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+
+    return _mm512_cmp_ps_mask((__m512)v, _mm512_broadcast_f32x8(nb_least_of_8(eight)), _CMP_EQ_OQ);
+#else
+    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, nb_least_of_8((__m256)v), _CMP_EQ_OQ));
 #endif
-    lu_store(code, best->code);
-    k = __builtin_ctz(equal);
-    if ((equal & (equal - 1)) == 0)
-        return code[k];
-    lu_store(place, best->place);
-    for (int i = k + 1; i < NB_LANES; i++)
-        if ((equal >> i & 1) != 0 && place[i] < place[k])
-            k = i;
-
-    return code[k];
 }
 
 NB_INLINE lu
@@ -61,17 +45,6 @@ nb_load_codes(const uint16_t *codes)
 #else
     return (lu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)(const void *)codes));
 #endif
-}
-
-/* Takes candidates with these ERRORS and codes into account. */
-NB_INLINE void
-nb_take_better(struct nb_best *best, lf error, lu code, uint32_t place)
-{
-    const lm better = lf_lt(error, best->error);
-
-    best->error = lf_select(better, error, best->error);
-    best->code = (lu)li_select(better, (li)code, (li)best->code);
-    best->place = (lu)li_select(better, (li)lu_set1(place), (li)best->place);
 }
 
 /* table[index & 3] for a table of four floats. */
@@ -85,30 +58,110 @@ nb_lookup4(const float *table, lu index)
 #endif
 }
 
+/* The sum of the ERRORs (element, level) of as many candidates as there are lanes. */
+NB_INLINE lf
+nb_sums_of_8(float (*error)[4], const uint16_t *codes)
+{
+    const lu code = nb_load_codes(codes);
+    lf sum = nb_lookup4(error[0], code);
+
+    for (int i = 1; i < 8; i++)
+        sum += nb_lookup4(error[i], code >> 2 * i);
+    return sum;
+}
+
+NB_INLINE lf
+nb_sums_of_4(float (*error)[8], const uint16_t *codes)
+{
+    const lu code = nb_load_codes(codes);
+    lf sum = lf_lookup8(error[0], (li)code);
+
+    for (int i = 1; i < 4; i++)
+        sum += lf_lookup8(error[i], (li)(code >> 3 * i));
+    return sum;
+}
+
+/* Of the lanes that are set in EQUAL the one whose candidate came first: PLACE is where its vector began. */
+static uint32_t
+nb_first_of(uint32_t equal, lu place)
+{
+    uint32_t places[NB_LANES], first = UINT32_MAX;
+
+    lu_store(places, place);
+    for (; equal != 0; equal &= equal - 1) {
+        const uint32_t lane = (uint32_t)__builtin_ctz(equal);
+
+        first = places[lane] + lane < first ? places[lane] + lane : first;
+    }
+    return first;
+}
+
+/* Looks at COUNT candidates whose errors SUMS gives; most lists are no longer than one vector. */
+#define NB_FIND_LEAST(sums, error, codes, count)                                    \
+    lf least = lf_min(sums(error, codes), lf_set1(FLT_MAX));                        \
+    lu place = lu_set1(0);                                                          \
+                                                                                    \
+    if ((count) <= NB_LANES)                                                        \
+        return (codes)[__builtin_ctz(nb_least_lanes(least))];                       \
+    for (uint32_t j = NB_LANES; j < (count); j += NB_LANES) {                       \
+        const lf sum = sums(error, (codes) + j);                                    \
+        const lm better = lf_lt(sum, least);                                        \
+                                                                                    \
+        least = lf_select(better, sum, least);                                      \
+        place = (lu)li_select(better, (li)lu_set1(j), (li)place);                   \
+    }                                                                               \
+    return (codes)[nb_first_of(nb_least_lanes(least), place)];
+
+#else
+
+/*
+ * The same one by one. Errors are not negative, so a part of the sum can be
+ * enough to tell.
+ */
+#define NB_FIND_LEAST(dimensions, bits, error, codes, count)                        \
+    float least = FLT_MAX;                                                          \
+    uint32_t nearest = (codes)[0];                                                  \
+                                                                                    \
+    for (uint32_t j = 0; j < (count); j++) {                                        \
+        const uint32_t code = (codes)[j];                                           \
+        float sum = 0;                                                              \
+                                                                                    \
+        for (int i = 0; i < (dimensions) / 2; i++)                                  \
+            sum += (error)[i][code >> ((bits) * i) & ((1 << (bits)) - 1)];          \
+        if (sum >= least)                                                           \
+            continue;                                                               \
+        for (int i = (dimensions) / 2; i < (dimensions); i++)                       \
+            sum += (error)[i][code >> ((bits) * i) & ((1 << (bits)) - 1)];          \
+        if (sum < least) {                                                          \
+            least = sum;                                                            \
+            nearest = code;                                                         \
+        }                                                                           \
+    }                                                                               \
+    return nearest;
+
 #endif
 
 /*
- * The code, out of a list of COUNT, whose eight VALUES (by two-bit level; there
- * are three) are nearest to x by the weights w.
+ * The code, out of a list of COUNT, whose eight values are nearest to x by the
+ * weights w. The values of the three levels are SCALE times Q.
  */
 NB_INLINE uint32_t
-nb_nearest_of_8(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count)
+nb_nearest_of_8(const float *x, const float *w, float scale, const float *q, const uint16_t *codes, uint32_t count)
 {
     float error[8][4] __attribute__((aligned(32)));
 #if NB_LANES >= 8
     const __m256 xs = _mm256_loadu_ps(x), ws = _mm256_loadu_ps(w);
-    struct nb_best best = { lf_set1(FLT_MAX), lu_set1(codes[0]), lu_set1(0) };
-    __m256 e[3], low, high;
+    __m256 e[3];
 
     for (int l = 0; l < 3; l++) {
-        const __m256 difference = _mm256_sub_ps(_mm256_set1_ps(values[l]), xs);
+        const __m256 difference = _mm256_sub_ps(_mm256_set1_ps(scale * q[l]), xs);
 
         e[l] = _mm256_mul_ps(_mm256_mul_ps(ws, difference), difference);
     }
     /* Element i's three errors side by side. */
     for (int i = 0; i < 4; i += 2) {
-        low = i == 0 ? _mm256_unpacklo_ps(e[0], e[1]) : _mm256_unpackhi_ps(e[0], e[1]);
-        high = i == 0 ? _mm256_unpacklo_ps(e[2], e[2]) : _mm256_unpackhi_ps(e[2], e[2]);
+        const __m256 low = i == 0 ? _mm256_unpacklo_ps(e[0], e[1]) : _mm256_unpackhi_ps(e[0], e[1]);
+        const __m256 high = i == 0 ? _mm256_unpacklo_ps(e[2], e[2]) : _mm256_unpackhi_ps(e[2], e[2]);
         const __m256 even = _mm256_shuffle_ps(low, high, 0x44), odd = _mm256_shuffle_ps(low, high, 0xEE);
 
         _mm_store_ps(error[i], _mm256_castps256_ps128(even));
@@ -116,92 +169,42 @@ nb_nearest_of_8(const float *x, const float *w, const float *values, const uint1
         _mm_store_ps(error[i + 1], _mm256_castps256_ps128(odd));
         _mm_store_ps(error[i + 5], _mm256_extractf128_ps(odd, 1));
     }
-    for (uint32_t j = 0; j < count; j += NB_LANES) {
-        const lu code = nb_load_codes(codes + j);
-        lf sum = nb_lookup4(error[0], code);
-
-        for (int i = 1; i < 8; i++)
-            sum += nb_lookup4(error[i], code >> 2 * i);
-        nb_take_better(&best, sum, code, j);
-    }
-    return nb_best_code(&best);
+    NB_FIND_LEAST(nb_sums_of_8, error, codes, count)
 #else
-    float least = FLT_MAX;
-    uint32_t nearest = codes[0];
-
     for (int i = 0; i < 8; i++) {
         for (int l = 0; l < 3; l++) {
-            const float difference = values[l] - x[i];
+            const float difference = scale * q[l] - x[i];
 
             error[i][l] = w[i] * difference * difference;
         }
     }
-    for (uint32_t j = 0; j < count; j++) {
-        const uint32_t code = codes[j];
-        float sum = error[0][code & 3];
-
-        /* No term is negative, so half the sum can be enough to tell. */
-        for (int i = 1; i < 4; i++)
-            sum += error[i][code >> 2 * i & 3];
-        if (sum >= least)
-            continue;
-        for (int i = 4; i < 8; i++)
-            sum += error[i][code >> 2 * i & 3];
-        if (sum < least) {
-            least = sum;
-            nearest = code;
-        }
-    }
-    return nearest;
+    NB_FIND_LEAST(8, 2, error, codes, count)
 #endif
 }
 
-/* The same for four VALUES by three-bit level, of which there are eight. */
+/* The same for four values of eight levels. */
 NB_INLINE uint32_t
-nb_nearest_of_4(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count)
+nb_nearest_of_4(const float *x, const float *w, float scale, const float *q, const uint16_t *codes, uint32_t count)
 {
-#if NB_LANES >= 8
-    const __m256 v = _mm256_loadu_ps(values);
-    struct nb_best best = { lf_set1(FLT_MAX), lu_set1(codes[0]), lu_set1(0) };
     float error[4][8] __attribute__((aligned(32)));
+#if NB_LANES >= 8
+    const __m256 values = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_loadu_ps(q));
 
     for (int i = 0; i < 4; i++) {
-        const __m256 difference = _mm256_sub_ps(v, _mm256_set1_ps(x[i]));
+        const __m256 difference = _mm256_sub_ps(values, _mm256_set1_ps(x[i]));
 
         _mm256_store_ps(error[i], _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(w[i]), difference), difference));
     }
-    for (uint32_t j = 0; j < count; j += NB_LANES) {
-        const lu code = nb_load_codes(codes + j);
-        lf sum = lf_lookup8(error[0], (li)code);
-
-        for (int i = 1; i < 4; i++)
-            sum += lf_lookup8(error[i], (li)(code >> 3 * i));
-        nb_take_better(&best, sum, code, j);
-    }
-    return nb_best_code(&best);
+    NB_FIND_LEAST(nb_sums_of_4, error, codes, count)
 #else
-    float error[4][8], least = FLT_MAX;
-    uint32_t nearest = codes[0];
-
     for (int i = 0; i < 4; i++) {
         for (int l = 0; l < 8; l++) {
-            const float difference = values[l] - x[i];
+            const float difference = scale * q[l] - x[i];
 
             error[i][l] = w[i] * difference * difference;
         }
     }
-    for (uint32_t j = 0; j < count; j++) {
-        const uint32_t code = codes[j];
-        float sum = error[0][code & 7];
-
-        for (int i = 1; i < 4; i++)
-            sum += error[i][code >> 3 * i & 7];
-        if (sum < least) {
-            least = sum;
-            nearest = code;
-        }
-    }
-    return nearest;
+    NB_FIND_LEAST(4, 3, error, codes, count)
 #endif
 }
 

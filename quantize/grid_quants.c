@@ -196,6 +196,7 @@ NB_INLINE void
 find_codes(const struct grid_type *type, const struct nb_codebook *book, const struct group *g, lf scale,
            const lu *point, lu wanted, struct cells *out)
 {
+    static const float odd[8] = { 1, 3, 5, 7, 9, 11, 13, 15 }; /* what levels stand for */
     uint32_t points[NB_LANES], codes[NB_LANES], replaced[NB_LANES], wants[NB_LANES];
     float scales[NB_LANES];
 
@@ -209,18 +210,15 @@ find_codes(const struct grid_type *type, const struct nb_codebook *book, const s
             const struct nb_point *p = &book->points[points[k]];
             const uint16_t *list = book->codes + p->at;
             const float *x = g->plain_x[k] + c * type->cell, *w = g->root_w[k] + c * type->cell;
-            float values[8];
 
             if ((wants[k] >> c & 1) == 0)
                 continue;
             codes[k] = list[0];
             if (p->count == 0)
                 continue;
-            for (int l = 0; l < type->levels; l++)
-                values[l] = scales[k] * (float)(2 * l + 1);
             replaced[k] |= 1u << c;
-            codes[k] = type->cell == 8 ? nb_nearest_of_8(x, w, values, list, p->count)
-                                       : nb_nearest_of_4(x, w, values, list, p->count);
+            codes[k] = type->cell == 8 ? nb_nearest_of_8(x, w, scales[k], odd, list, p->count)
+                                       : nb_nearest_of_4(x, w, scales[k], odd, list, p->count);
         }
         out->code[c] = lu_load(codes);
     }

@@ -40,11 +40,12 @@ nb_encode_fn NB_TIERED(nb_encode_f32), NB_TIERED(nb_encode_f16), NB_TIERED(nb_en
     NB_TIERED(nb_encode_q4_0), NB_TIERED(nb_encode_q4_1), NB_TIERED(nb_encode_q5_0),
     NB_TIERED(nb_encode_q5_1), NB_TIERED(nb_encode_q8_0), NB_TIERED(nb_encode_q2_K),
     NB_TIERED(nb_encode_q3_K), NB_TIERED(nb_encode_q4_K), NB_TIERED(nb_encode_q5_K),
-    NB_TIERED(nb_encode_q6_K), NB_TIERED(nb_encode_iq2_xxs), NB_TIERED(nb_encode_iq2_xs),
-    NB_TIERED(nb_encode_iq2_s), NB_TIERED(nb_encode_iq3_xxs), NB_TIERED(nb_encode_iq3_s),
-    NB_TIERED(nb_encode_iq4_nl), NB_TIERED(nb_encode_iq4_xs), NB_TIERED(nb_encode_tq1_0),
-    NB_TIERED(nb_encode_tq2_0), NB_TIERED(nb_encode_q1_0), NB_TIERED(nb_encode_q2_0),
-    NB_TIERED(nb_encode_mxfp4), NB_TIERED(nb_encode_nvfp4);
+    NB_TIERED(nb_encode_q6_K), NB_TIERED(nb_encode_iq1_s), NB_TIERED(nb_encode_iq1_m),
+    NB_TIERED(nb_encode_iq2_xxs), NB_TIERED(nb_encode_iq2_xs), NB_TIERED(nb_encode_iq2_s),
+    NB_TIERED(nb_encode_iq3_xxs), NB_TIERED(nb_encode_iq3_s), NB_TIERED(nb_encode_iq4_nl),
+    NB_TIERED(nb_encode_iq4_xs), NB_TIERED(nb_encode_tq1_0), NB_TIERED(nb_encode_tq2_0),
+    NB_TIERED(nb_encode_q1_0), NB_TIERED(nb_encode_q2_0), NB_TIERED(nb_encode_mxfp4),
+    NB_TIERED(nb_encode_nvfp4);
 nb_decode_fn NB_TIERED(nb_decode_f32), NB_TIERED(nb_decode_f16), NB_TIERED(nb_decode_bf16),
     NB_TIERED(nb_decode_f64), NB_TIERED(nb_decode_f8_e4m3), NB_TIERED(nb_decode_f8_e5m2),
     NB_TIERED(nb_decode_i8), NB_TIERED(nb_decode_i16), NB_TIERED(nb_decode_i32), NB_TIERED(nb_decode_i64),
@@ -52,11 +53,11 @@ nb_decode_fn NB_TIERED(nb_decode_f32), NB_TIERED(nb_decode_f16), NB_TIERED(nb_de
     NB_TIERED(nb_decode_q5_1), NB_TIERED(nb_decode_q8_0), NB_TIERED(nb_decode_q8_1),
     NB_TIERED(nb_decode_q8_K), NB_TIERED(nb_decode_q2_K), NB_TIERED(nb_decode_q3_K),
     NB_TIERED(nb_decode_q4_K), NB_TIERED(nb_decode_q5_K), NB_TIERED(nb_decode_q6_K),
-    NB_TIERED(nb_decode_iq2_xxs), NB_TIERED(nb_decode_iq2_xs), NB_TIERED(nb_decode_iq2_s),
-    NB_TIERED(nb_decode_iq3_xxs), NB_TIERED(nb_decode_iq3_s), NB_TIERED(nb_decode_iq4_nl),
-    NB_TIERED(nb_decode_iq4_xs), NB_TIERED(nb_decode_tq1_0), NB_TIERED(nb_decode_tq2_0),
-    NB_TIERED(nb_decode_q1_0), NB_TIERED(nb_decode_q2_0), NB_TIERED(nb_decode_mxfp4),
-    NB_TIERED(nb_decode_nvfp4);
+    NB_TIERED(nb_decode_iq1_s), NB_TIERED(nb_decode_iq1_m), NB_TIERED(nb_decode_iq2_xxs),
+    NB_TIERED(nb_decode_iq2_xs), NB_TIERED(nb_decode_iq2_s), NB_TIERED(nb_decode_iq3_xxs),
+    NB_TIERED(nb_decode_iq3_s), NB_TIERED(nb_decode_iq4_nl), NB_TIERED(nb_decode_iq4_xs),
+    NB_TIERED(nb_decode_tq1_0), NB_TIERED(nb_decode_tq2_0), NB_TIERED(nb_decode_q1_0),
+    NB_TIERED(nb_decode_q2_0), NB_TIERED(nb_decode_mxfp4), NB_TIERED(nb_decode_nvfp4);
 nb_nonfinite_fn NB_TIERED(nb_nonfinite_f32), NB_TIERED(nb_nonfinite_16f), NB_TIERED(nb_nonfinite_16b),
     NB_TIERED(nb_nonfinite_f64), NB_TIERED(nb_nonfinite_f8_e4m3), NB_TIERED(nb_nonfinite_f8_e5m2);
 #endif

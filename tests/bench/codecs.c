@@ -94,7 +94,7 @@ main(int argc, char **argv)
 {
     static const enum nb_type types[] = {
         NB_F16, NB_BF16, NB_Q8_0, NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q2_K, NB_Q3_K, NB_Q4_K, NB_Q5_K, NB_Q6_K,
-        NB_IQ2_XXS, NB_IQ2_XS, NB_IQ2_S, NB_IQ3_XXS, NB_IQ3_S, NB_IQ4_NL, NB_IQ4_XS, NB_TQ1_0, NB_TQ2_0, NB_Q1_0, NB_Q2_0, NB_MXFP4, NB_NVFP4,
+        NB_IQ1_S, NB_IQ1_M, NB_IQ2_XXS, NB_IQ2_XS, NB_IQ2_S, NB_IQ3_XXS, NB_IQ3_S, NB_IQ4_NL, NB_IQ4_XS, NB_TQ1_0, NB_TQ2_0, NB_Q1_0, NB_Q2_0, NB_MXFP4, NB_NVFP4,
     };
     static const struct {
         enum work work;

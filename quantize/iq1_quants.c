@@ -1,0 +1,505 @@
+/*
+ * IQ1_S and IQ1_M: -1, 0 or 1, shifted by an eighth up or down, times a scale.
+ * With three levels the best scale of a group can be found exactly: sort the
+ * weights, and try every two places to cut them in three. What the cuts give is
+ * then replaced by the nearest entry of the codebook. Layouts and algorithms:
+ * ggml-quants.c of llama.cpp v0.5.0, reproduced to the bit. One lane holds one
+ * super-block; the search for the nearest entry has its own lanes.
+ */
+#include "candidates.h"
+#include "codebook.h"
+#include "fit.h"
+#include "kernels.h"
+#include "strip.h"
+
+#define SUPER 256
+#define MAX_GROUP 32
+#define DELTA 0.125f
+
+struct block_iq1_s {
+    uint16_t d;
+    uint8_t qs[32];  /* the low 8 bits of four indices for each group of 32 */
+    uint16_t qh[8];  /* four times their high 3 bits, 3 bits of scale, sign of the shift */
+};
+
+struct block_iq1_m {
+    uint8_t qs[32], qh[16]; /* for each group of 16: two indices of 11 bits, each with the sign of its shift */
+    uint16_t scales[4];     /* 3 bits for each group; above them four bits of d */
+};
+
+_Static_assert(sizeof(struct block_iq1_s) == 50, "iq1_s");
+_Static_assert(sizeof(struct block_iq1_m) == 56, "iq1_m");
+
+/* What the three levels stand for with the shift up, and with the shift down. */
+static const float shifted[2][3] = { { -1 + DELTA, DELTA, 1 + DELTA }, { -1 - DELTA, -DELTA, 1 - DELTA } };
+
+/* A group of every lane. */
+struct group {
+    int n; /* weights in it: 32 or 16 */
+    lf x[MAX_GROUP], w[MAX_GROUP];
+    li rank[MAX_GROUP]; /* each weight's place among all, in rising order; equal ones keep theirs */
+    lm flat;
+    float plain_x[NB_LANES][MAX_GROUP], plain_w[NB_LANES][MAX_GROUP];
+};
+
+/* The best cuts. */
+struct cuts {
+    lf scale, merit;
+    li first, second; /* places below first are level 0, below second level 1 */
+    li shift;         /* IQ1_S: 0 up, 1 down; IQ1_M: 2 * that of the first eight weights + that of the others */
+};
+
+struct iq1_group {
+    lf scale;
+    li shift;
+    lu index[4];
+};
+
+NB_INLINE void
+rank_weights(struct group *g)
+{
+    for (int i = 0; i < g->n; i++)
+        g->rank[i] = (li)lu_set1(0);
+    for (int i = 0; i < g->n; i++) {
+        for (int j = i + 1; j < g->n; j++) {
+            const lm swapped = lf_lt(g->x[j], g->x[i]);
+
+            g->rank[i] = li_count(g->rank[i], swapped);
+            g->rank[j] = li_count(g->rank[j], lm_not(swapped));
+        }
+    }
+}
+
+/* From lanes to blocks: V[i] of block k becomes out[k][i]. */
+NB_INLINE void
+unload(const lf *v, int n, float out[NB_LANES][MAX_GROUP])
+{
+    uint8_t *to[NB_LANES];
+    lu words[MAX_GROUP];
+
+    for (int k = 0; k < NB_LANES; k++)
+        to[k] = (uint8_t *)out[k];
+    memcpy(words, v, (size_t)n * sizeof *words);
+    lu_store_blocks(to, 0, words, n);
+}
+
+NB_INLINE void
+load_group(const struct nb_strip *s, const lf *x, int at, lf sigma2, float flat, struct group *g)
+{
+    lf importance[MAX_GROUP], max = lf_set1(0);
+
+    for (int i = 0; i < g->n; i++) {
+        g->x[i] = x[at + i];
+        g->w[i] = x[at + i] * x[at + i];
+        max = lf_max(max, lf_abs(x[at + i]));
+    }
+    if (s->has_importance) {
+        lf_load_blocks(importance, s->importance, (size_t)at, g->n);
+        nb_importance_weights(g->x, importance, sigma2, g->n, g->w);
+    }
+    g->flat = lf_lt(max, lf_set1(flat));
+    rank_weights(g);
+    unload(g->x, g->n, g->plain_x);
+    unload(g->w, g->n, g->plain_w);
+}
+
+/*
+ * Sums over the weights in rising order: sums[i] are over the first i. HALF: 0
+ * or 1 counts only the first or only the other eight weights of 16; -1 counts
+ * all.
+ */
+NB_INLINE void
+sum_in_order(const struct group *g, int half, lf *sum_wx, lf *sum_w)
+{
+    float wx[MAX_GROUP][NB_LANES] = { { 0 } }, w[MAX_GROUP][NB_LANES] = { { 0 } };
+    const int from = half == 1 ? 8 : 0, to = half == 0 ? 8 : g->n;
+
+    for (int i = from; i < to; i++) {
+        int32_t rank[NB_LANES];
+        float a[NB_LANES], b[NB_LANES];
+
+        memcpy(rank, &g->rank[i], sizeof rank);
+        lf_store(a, g->w[i] * g->x[i]);
+        lf_store(b, g->w[i]);
+        for (int k = 0; k < NB_LANES; k++) {
+            wx[rank[k]][k] = a[k];
+            w[rank[k]][k] = b[k];
+        }
+    }
+    sum_wx[0] = sum_w[0] = lf_set1(0);
+    for (int i = 0; i < g->n; i++) {
+        sum_wx[i + 1] = sum_wx[i] + lf_load(wx[i]);
+        sum_w[i + 1] = sum_w[i] + lf_load(w[i]);
+    }
+}
+
+/* Takes the cuts FIRST and SECOND with SHIFT if their sums are better. */
+NB_INLINE void
+judge(struct cuts *best, lf qx, lf q2, int first, int second, int shift)
+{
+    const lm better = lm_and(lf_lt(lf_set1(0), q2), lf_lt(best->merit * q2, qx * qx));
+
+    if (!lm_any(better))
+        return;
+    best->scale = lf_select(better, qx / q2, best->scale);
+    best->merit = lf_select(better, best->scale * qx, best->merit);
+    best->first = li_select(better, (li)lu_set1((uint32_t)first), best->first);
+    best->second = li_select(better, (li)lu_set1((uint32_t)second), best->second);
+    best->shift = li_select(better, (li)lu_set1((uint32_t)shift), best->shift);
+}
+
+NB_INLINE struct cuts
+no_cuts(void)
+{
+    const li none = (li)lu_set1(0) - 1;
+
+    return (struct cuts){ lf_set1(0), lf_set1(-FLT_MAX), none, none, (li)lu_set1(0) };
+}
+
+/* Every cut of 32 weights, with one shift for all. */
+NB_INLINE struct cuts
+cut_iq1_s(const struct group *g)
+{
+    const float *up = shifted[0], *down = shifted[1];
+    lf x[33], w[33], last_x[2][33], last_w[2][33];
+    struct cuts best = no_cuts();
+
+    sum_in_order(g, -1, x, w);
+    for (int i = 0; i <= 32; i++) {
+        for (int s = 0; s < 2; s++) {
+            const lf value = lf_set1(shifted[s][2]);
+
+            last_x[s][i] = (x[32] - x[i]) * value;
+            last_w[s][i] = (w[32] - w[i]) * value * value;
+        }
+    }
+    for (int i = 0; i <= 32; i++) {
+        const lf up_x = (x[i] - x[0]) * lf_set1(up[0]), down_x = (x[i] - x[0]) * lf_set1(down[0]);
+        const lf up_w = (w[i] - w[0]) * lf_set1(up[0]) * lf_set1(up[0]);
+        const lf down_w = (w[i] - w[0]) * lf_set1(down[0]) * lf_set1(down[0]);
+
+        for (int j = i; j <= 32; j++) {
+            /* The middle's shift is the same up and down, but for the sign. */
+            const lf middle_x = (x[j] - x[i]) * lf_set1(DELTA), middle_w = (w[j] - w[i]) * lf_set1(DELTA) * lf_set1(DELTA);
+
+            judge(&best, up_x + middle_x + last_x[0][j], up_w + middle_w + last_w[0][j], i, j, 0);
+            judge(&best, down_x - middle_x + last_x[1][j], down_w + middle_w + last_w[1][j], i, j, 1);
+        }
+    }
+    return best;
+}
+
+/* The sums of one half of a group of 16 for the two shifts, each a sum of parts that one cut decides. */
+struct half_sums {
+    lf x[17];                        /* of wx, in order */
+    lf total_x[2];                   /* all of them times the highest value */
+    lf first_w[2][17], second_w[2][17];
+};
+
+NB_INLINE void
+sum_half(const struct group *g, int half, struct half_sums *h)
+{
+    lf w[17];
+
+    sum_in_order(g, half, h->x, w);
+    for (int s = 0; s < 2; s++) {
+        const float *v = shifted[s];
+        const lf first = lf_set1(v[0] * v[0] - v[1] * v[1]), second = lf_set1(v[1] * v[1] - v[2] * v[2]);
+        const lf total_w = w[16] * lf_set1(v[2]) * lf_set1(v[2]);
+
+        h->total_x[s] = h->x[16] * lf_set1(v[2]);
+        for (int i = 0; i <= 16; i++) {
+            h->first_w[s][i] = total_w + w[i] * first;
+            h->second_w[s][i] = w[i] * second;
+        }
+    }
+}
+
+/* Every cut of 16 weights, with a shift for each eight. */
+NB_INLINE struct cuts
+cut_iq1_m(const struct group *g)
+{
+    struct cuts best = no_cuts();
+    struct half_sums h[2];
+
+    sum_half(g, 0, &h[0]);
+    sum_half(g, 1, &h[1]);
+    for (int i = 0; i <= 16; i++) {
+        for (int j = i; j <= 16; j++) {
+            lf qx[2][2], q2[2][2]; /* half, shift */
+
+            for (int k = 0; k < 2; k++) {
+                for (int s = 0; s < 2; s++) {
+                    qx[k][s] = h[k].total_x[s] - (h[k].x[i] + h[k].x[j]);
+                    q2[k][s] = h[k].first_w[s][i] + h[k].second_w[s][j];
+                }
+            }
+            for (int shift = 0; shift < 4; shift++)
+                judge(&best, qx[0][shift / 2] + qx[1][shift % 2], q2[0][shift / 2] + q2[1][shift % 2], i, j, shift);
+        }
+    }
+    return best;
+}
+
+/* Which row of SHIFTED cell C of 8 weights has. */
+NB_INLINE int
+shift_of(int n, int32_t shift, int c)
+{
+    return n == 32 ? shift : c == 0 ? shift / 2 : shift % 2;
+}
+
+/* The levels that the cuts give each weight, as the codes of the cells. */
+NB_INLINE void
+cut_codes(const struct group *g, const struct cuts *cuts, lm mirrored, lu *code)
+{
+    for (int c = 0; c < g->n / 8; c++) {
+        code[c] = lu_set1(0);
+        for (int i = 0; i < 8; i++) {
+            const li rank = g->rank[8 * c + i];
+            const li level = li_count(lm_int(lm_not(li_lt(rank, cuts->first))), lm_not(li_lt(rank, cuts->second)));
+
+            code[c] |= (lu)li_select(mirrored, 2 - level, level) << 2 * i;
+        }
+    }
+}
+
+/* The scale for cells' CODES of one lane by least squares, if there is one. */
+static float
+refit_scale(const struct group *g, int k, int32_t shift, const uint32_t *code, float scale)
+{
+    float qx = 0, q2 = 0;
+
+    for (int i = 0; i < g->n; i++) {
+        const float q = shifted[shift_of(g->n, shift, i / 8)][code[i / 8] >> i % 8 * 2 & 3];
+
+        qx += g->plain_w[k][i] * q * g->plain_x[k][i];
+        q2 += g->plain_w[k][i] * q * q;
+    }
+    return qx > 0 && q2 > 0 ? qx / q2 : scale;
+}
+
+/* Replaces the points of lane K that are no entries; returns the scale after that. */
+NB_INLINE float
+replace_points(const struct nb_codebook *book, const struct group *g, int k, float scale, int32_t shift, uint32_t *code)
+{
+    bool replaced = false;
+
+    for (int c = 0; c < g->n / 8; c++) {
+        const struct nb_point *p = &book->points[nb_point_of_code(book, code[c])];
+
+        if (p->count == 0)
+            continue;
+        replaced = true;
+        code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, scale,
+                                  shifted[shift_of(g->n, shift, c)], book->codes + p->at, p->count);
+    }
+    return replaced ? refit_scale(g, k, shift, code, scale) : scale;
+}
+
+/* From the best cuts of a group to entries of the codebook. */
+NB_INLINE void
+finish_group(const struct nb_codebook *book, const struct group *g, struct cuts *cuts, struct iq1_group *out)
+{
+    const lf zero = lf_set1(0);
+    const lm none = lm_or(g->flat, li_lt(cuts->first, (li)lu_set1(0))), mirrored = lf_lt(cuts->scale, zero);
+    uint32_t codes[4][NB_LANES];
+    int32_t shifts[NB_LANES], nones[NB_LANES];
+    float scales[NB_LANES];
+    lu code[4];
+
+    cut_codes(g, cuts, mirrored, code);
+    for (int c = 0; c < g->n / 8; c++)
+        lu_store(codes[c], code[c]);
+    out->shift = li_select(mirrored, (g->n == 32 ? 1 : 3) - cuts->shift, cuts->shift);
+    lf_store(scales, lf_abs(cuts->scale));
+    lu_store((uint32_t *)shifts, (lu)out->shift);
+    lu_store((uint32_t *)nones, (lu)lm_int(none));
+    for (int k = 0; k < NB_LANES; k++) {
+        uint32_t own[4];
+
+        for (int c = 0; c < g->n / 8; c++)
+            own[c] = codes[c][k];
+        if (!nones[k])
+            scales[k] = replace_points(book, g, k, scales[k], shifts[k], own);
+        for (int c = 0; c < g->n / 8; c++)
+            codes[c][k] = nones[k] ? 0 : book->points[nb_point_of_code(book, own[c])].entry;
+    }
+    for (int c = 0; c < g->n / 8; c++)
+        out->index[c] = lu_load(codes[c]);
+    out->scale = lf_select(none, zero, lf_load(scales));
+    out->shift = li_select(none, (li)lu_set1(0), out->shift);
+}
+
+/* The scales as levels of three bits, against the largest; 0 where there is none, which EMPTY tells. Returns d. */
+NB_INLINE lf
+round_scales(const struct iq1_group *group, int count, lu *level, lm *empty)
+{
+    lf max = lf_set1(0), d, inverse;
+
+    for (int j = 0; j < count; j++)
+        max = lf_max(max, group[j].scale);
+    *empty = lf_eq(max, lf_set1(0));
+    d = max / lf_set1(15);
+    inverse = lf_set1(1) / lf_select(*empty, lf_set1(1), d);
+    for (int j = 0; j < count; j++) {
+        const lf l = nb_level(lf_set1(0.5f) * (inverse * group[j].scale - lf_set1(1)), lf_set1(0), lf_set1(7), false);
+
+        level[j] = (lu)li_select(*empty, (li)lu_set1(0), lf_to_int(l));
+    }
+    return d;
+}
+
+NB_INLINE void
+encode_iq1_s_strip(const struct nb_strip *s)
+{
+    const struct nb_codebook *book = nb_codebook_ready(NB_CODEBOOK_IQ1);
+    struct iq1_group group[8];
+    lf x[SUPER], sigma2, d;
+    lu words[8], high[4], level[8];
+    lm empty;
+
+    lf_load_blocks(x, s->x, 0, SUPER);
+    sigma2 = lf_set1(2) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
+    for (int j = 0; j < 8; j++) {
+        struct group g = { .n = 32 };
+        struct cuts cuts;
+
+        load_group(s, x, j * 32, sigma2, 1e-12f, &g);
+        cuts = cut_iq1_s(&g);
+        finish_group(book, &g, &cuts, &group[j]);
+    }
+    d = round_scales(group, 8, level, &empty);
+    for (int j = 0; j < 8; j++) {
+        const lu *i = group[j].index;
+        const lu bits = i[0] >> 8 | i[1] >> 8 << 3 | i[2] >> 8 << 6 | i[3] >> 8 << 9 | level[j] << 12 |
+                        (lu)li_select(empty, (li)lu_set1(0), group[j].shift) << 15;
+
+        words[j] = nb_bytes(i[0] & 255, i[1] & 255, i[2] & 255, i[3] & 255);
+        high[j / 2] = j % 2 == 0 ? bits : high[j / 2] | bits << 16;
+    }
+    nb_store_u16(s, 0, nb_halves(d * lf_set1(1.125f)));
+    lu_store_blocks(s->out, offsetof(struct block_iq1_s, qs), words, 8);
+    lu_store_blocks(s->out, offsetof(struct block_iq1_s, qh), high, 4);
+}
+
+/* The least squares factor of all groups of IQ1_M with their rounded scales; D where there is none. */
+NB_INLINE lf
+refit_iq1_m(const struct nb_codebook *book, const struct nb_strip *s, const lf *x, lf sigma2,
+            const struct iq1_group *group, const lu *level, lf d)
+{
+    lf qx = lf_set1(0), q2 = lf_set1(0);
+
+    for (int i = 0; i < SUPER; i += 8) {
+        const struct iq1_group *g = &group[i / 16];
+        const lm down = li_eq(i % 16 == 0 ? g->shift >> 1 : g->shift & 1, (li)lu_set1(1));
+        const lf step = lf_from_int((li)(2 * level[i / 16] + 1)), delta = lf_select(down, lf_set1(-DELTA), lf_set1(DELTA));
+        uint32_t code[NB_LANES];
+        lf importance[8], w[8];
+
+        lu_store(code, g->index[i / 8 % 2]);
+        for (int k = 0; k < NB_LANES; k++)
+            code[k] = book->entries[code[k]];
+        if (s->has_importance) {
+            lf_load_blocks(importance, s->importance, (size_t)i, 8);
+            nb_importance_weights(x + i, importance, sigma2, 8, w);
+        }
+        for (int j = 0; j < 8; j++) {
+            const lf value = lf_from_int((li)(lu_load(code) >> 2 * j & 3) - 1) + delta, q = value * step;
+            const lf weight = s->has_importance ? w[j] : x[i + j] * x[i + j];
+
+            qx += weight * q * x[i + j];
+            q2 += weight * q * q;
+        }
+    }
+    return lf_select(lf_lt(lf_set1(0), q2), qx / q2, d);
+}
+
+NB_INLINE void
+encode_iq1_m_strip(const struct nb_strip *s)
+{
+    const struct nb_codebook *book = nb_codebook_ready(NB_CODEBOOK_IQ1);
+    struct iq1_group group[16];
+    lf x[SUPER], sigma2, d;
+    lu words[8], high[4], scales[2], level[16], half;
+    lm empty;
+
+    lf_load_blocks(x, s->x, 0, SUPER);
+    sigma2 = lf_set1(2) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
+    for (int j = 0; j < 16; j++) {
+        struct group g = { .n = 16 };
+        struct cuts cuts;
+
+        load_group(s, x, j * 16, sigma2, 1e-7f, &g);
+        cuts = cut_iq1_m(&g);
+        finish_group(book, &g, &cuts, &group[j]);
+    }
+    d = round_scales(group, 16, level, &empty);
+    half = nb_halves(refit_iq1_m(book, s, x, sigma2, group, level, d) * lf_set1(1.1125f));
+    half = (lu)li_select(empty, (li)lu_set1(0), (li)half);
+    for (int j = 0; j < 8; j++)
+        words[j] = nb_bytes(group[2 * j].index[0] & 255, group[2 * j].index[1] & 255, group[2 * j + 1].index[0] & 255,
+                            group[2 * j + 1].index[1] & 255);
+    for (int w = 0; w < 4; w++) {
+        high[w] = lu_set1(0);
+        for (int i = 0; i < 4; i++) {
+            const struct iq1_group *g = &group[4 * w + i];
+            const li shift = li_select(empty, (li)lu_set1(0), g->shift);
+
+            high[w] |= (g->index[0] >> 8 | g->index[1] >> 8 << 4 | (lu)(shift >> 1) << 3 | (lu)(shift & 1) << 7) << 8 * i;
+        }
+    }
+    for (int w = 0; w < 2; w++) {
+        scales[w] = lu_set1(0);
+        for (int i = 0; i < 8; i++)
+            scales[w] |= level[8 * w + i] << (i / 4 * 16 + i % 4 * 3);
+        scales[w] |= (half >> 8 * w & 15) << 12 | (half >> (8 * w + 4) & 15) << 28;
+    }
+    lu_store_blocks(s->out, offsetof(struct block_iq1_m, qs), words, 8);
+    lu_store_blocks(s->out, offsetof(struct block_iq1_m, qh), high, 4);
+    nb_store_u32(s, offsetof(struct block_iq1_m, scales), scales[0]);
+    nb_store_u32(s, offsetof(struct block_iq1_m, scales) + 4, scales[1]);
+}
+
+NB_ENCODER(nb_encode_iq1_s, SUPER, sizeof(struct block_iq1_s), false, encode_iq1_s_strip)
+NB_ENCODER(nb_encode_iq1_m, SUPER, sizeof(struct block_iq1_m), false, encode_iq1_m_strip)
+
+static void
+decode_entry(uint32_t code, float d, bool down, float *out)
+{
+    for (int i = 0; i < 8; i++)
+        out[i] = d * ((float)(code >> 2 * i & 3) - 1 + (down ? -DELTA : DELTA));
+}
+
+void
+NB_TIERED(nb_decode_iq1_s)(const void *blocks, size_t count, float *out)
+{
+    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ1)->entries;
+    const struct block_iq1_s *b = blocks;
+
+    for (size_t i = 0; i < count / SUPER; i++, b++) {
+        for (int j = 0; j < 32; j++, out += 8) {
+            const uint32_t bits = b->qh[j / 4], index = b->qs[j] | (bits >> j % 4 * 3 & 7) << 8;
+
+            decode_entry(entries[index], nb_f16_to_f32(b->d) * (float)(2 * (bits >> 12 & 7) + 1), bits >> 15, out);
+        }
+    }
+}
+
+void
+NB_TIERED(nb_decode_iq1_m)(const void *blocks, size_t count, float *out)
+{
+    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ1)->entries;
+    const struct block_iq1_m *b = blocks;
+
+    for (size_t i = 0; i < count / SUPER; i++, b++) {
+        const uint16_t *s = b->scales;
+        const float d = nb_f16_to_f32(
+            (uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12));
+
+        for (int j = 0; j < 32; j++, out += 8) {
+            const uint32_t bits = b->qh[j / 2] >> j % 2 * 4, index = b->qs[j] | (bits & 7) << 8;
+
+            decode_entry(entries[index], d * (float)(2 * (s[j / 8] >> j / 2 % 4 * 3 & 7) + 1), bits & 8, out);
+        }
+    }
+}
