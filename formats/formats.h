@@ -4,6 +4,7 @@
 
 #include "file_out.h"
 #include "gguf.h"
+#include "imatrix.h"
 #include "metadata.h"
 #include "model_name.h"
 #include "regex.h"

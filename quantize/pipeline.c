@@ -2,10 +2,12 @@
 
 #include "codec.h"
 #include "file_out.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,7 +16,8 @@
 /*
  * Elements in a tile, a multiple of every block. Raw, float and finished form
  * together stay within a second-level cache: 65,536 BF16 weights are 128 KiB,
- * 256 KiB and less than that.
+ * 256 KiB and less than that. With importance a tile is whole rows, as many as
+ * there are in that, or one.
  */
 #define TILE 65536u
 #define MAX_ELEMENT_BYTES 8u
@@ -25,7 +28,8 @@ struct job {
     const struct nb_source *source;
     const struct nb_plan *plan;
     const struct nb_pipeline_options *options;
-    struct nb_file_out out;
+    struct nb_file_out *outs; /* one for each file of the plan */
+    uint64_t largest_tile;
     atomic_uint_fast64_t next_tile, bytes_done;
 
     pthread_mutex_t lock; /* of what follows */
@@ -86,6 +90,19 @@ round_via(struct worker *w, const struct tile *tile, struct nb_error *err)
     return NB_OK;
 }
 
+static void
+encode(const struct tile *tile, enum nb_type to, const float *x, void *out)
+{
+    const struct nb_plan_tensor *t = tile->tensor;
+    const uint64_t *ne = t->source->ne;
+
+    if (t->importance == NULL)
+        nb_encode(to, x, 1, (size_t)tile->count, NULL, out);
+    else /* no tile crosses from one expert to the next */
+        nb_encode(to, x, (size_t)(tile->count / ne[0]), (size_t)ne[0],
+                  t->importance + tile->first / (ne[0] * ne[1]) * ne[0], out);
+}
+
 /* The finished bytes of a tile; *BYTES points to them. */
 static enum nb_status
 convert(struct worker *w, const struct tile *tile, const unsigned char **bytes, struct nb_error *err)
@@ -107,7 +124,7 @@ convert(struct worker *w, const struct tile *tile, const unsigned char **bytes, 
         if (status != NB_OK)
             return status;
     }
-    nb_encode(to, w->floats, 1, n, NULL, w->done);
+    encode(tile, to, w->floats, w->done);
     if (strict && (bad = nb_find_nonfinite(to, w->done, n)) < n)
         return overflow_error(tile, to, bad, err);
     *bytes = w->done;
@@ -127,7 +144,7 @@ do_tile(struct worker *w, const struct tile *tile, struct nb_error *err)
         status = convert(w, tile, &bytes, err);
     if (status != NB_OK)
         return status;
-    return nb_out_write(&w->job->out, t->offset + tile->first / to->block * to->block_bytes, bytes,
+    return nb_out_write(&w->job->outs[t->file], t->offset + tile->first / to->block * to->block_bytes, bytes,
                         tile->count / to->block * to->block_bytes, err);
 }
 
@@ -144,10 +161,33 @@ note_failure(struct job *job, uint64_t tile, enum nb_status status, const struct
     atomic_store(&job->failing, true);
 }
 
-static uint64_t
-tiles_of(const struct nb_plan_tensor *t)
+/* How T is cut: into spans that no tile crosses, and those into tiles. */
+struct cut {
+    uint64_t span, tile, tiles_in_span, tiles;
+};
+
+static struct cut
+cut_tensor(const struct nb_plan_tensor *t)
 {
-    return (t->source->elements + TILE - 1) / TILE;
+    const uint64_t *ne = t->source->ne;
+    struct cut cut = { .span = t->source->elements, .tile = TILE };
+
+    if (t->importance != NULL) {
+        cut.span = ne[0] * ne[1];
+        cut.tile = ne[0] < TILE ? TILE / ne[0] * ne[0] : ne[0];
+    }
+    cut.tiles_in_span = (cut.span + cut.tile - 1) / cut.tile;
+    cut.tiles = cut.span == 0 ? 0 : t->source->elements / cut.span * cut.tiles_in_span;
+    return cut;
+}
+
+static struct tile
+tile_of(const struct nb_plan_tensor *t, const struct cut *cut, uint64_t number)
+{
+    const uint64_t within = number % cut->tiles_in_span * cut->tile;
+    const uint64_t left = cut->span - within;
+
+    return (struct tile){ t, number / cut->tiles_in_span * cut->span + within, left < cut->tile ? left : cut->tile };
 }
 
 /* Tiles come to a worker in rising order, so it finds them by walking on. */
@@ -157,20 +197,25 @@ work(struct worker *w)
     struct job *job = w->job;
     const struct nb_plan_tensor *t = job->plan->tensors, *end = t + job->plan->n_tensors;
     uint64_t first_tile = 0; /* of t */
+    struct cut cut = { 0 };
 
+    if (t < end)
+        cut = cut_tensor(t);
     while (!atomic_load_explicit(&job->failing, memory_order_relaxed)) {
         const uint64_t number = atomic_fetch_add(&job->next_tile, 1);
+        const struct nb_type_info *from;
         struct nb_error err;
         struct tile tile;
         enum nb_status status;
 
-        while (t < end && number - first_tile >= tiles_of(t))
-            first_tile += tiles_of(t++);
+        while (t < end && number - first_tile >= cut.tiles) {
+            first_tile += cut.tiles;
+            if (++t < end)
+                cut = cut_tensor(t);
+        }
         if (t == end)
             return;
-        tile.tensor = t;
-        tile.first = (number - first_tile) * TILE;
-        tile.count = t->source->elements - tile.first < TILE ? t->source->elements - tile.first : TILE;
+        tile = tile_of(t, &cut, number - first_tile);
         if (job->options->stop != NULL && *job->options->stop != 0)
             status = nb_fail(&err, NB_SYSTEM, "interrupted");
         else
@@ -179,9 +224,8 @@ work(struct worker *w)
             note_failure(job, number, status, &err);
             return;
         }
-        atomic_fetch_add_explicit(&job->bytes_done,
-                                  tile.count / nb_type_info(t->source->type)->block *
-                                      nb_type_info(t->source->type)->block_bytes,
+        from = nb_type_info(t->source->type);
+        atomic_fetch_add_explicit(&job->bytes_done, tile.count / from->block * from->block_bytes,
                                   memory_order_relaxed);
     }
 }
@@ -193,9 +237,9 @@ worker_main(void *argument)
     struct job *job = w.job;
     struct nb_error err;
 
-    w.raw = malloc((size_t)TILE * MAX_ELEMENT_BYTES);
-    w.floats = malloc(TILE * sizeof *w.floats);
-    w.done = malloc((size_t)TILE * sizeof(float));
+    w.raw = malloc((size_t)job->largest_tile * MAX_ELEMENT_BYTES);
+    w.floats = malloc((size_t)job->largest_tile * sizeof *w.floats);
+    w.done = malloc((size_t)job->largest_tile * sizeof(float));
     if (w.raw == NULL || w.floats == NULL || w.done == NULL)
         note_failure(job, 0, nb_fail_memory(&err), &err);
     else
@@ -276,18 +320,83 @@ run_workers(struct job *job)
         pthread_join(threads[i], NULL);
 }
 
+static uint64_t
+largest_tile(const struct nb_plan *plan)
+{
+    uint64_t largest = TILE;
+
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const struct cut cut = cut_tensor(&plan->tensors[i]);
+
+        largest = cut.tile > largest ? cut.tile : largest;
+    }
+    return largest;
+}
+
+/* The name of file NUMBER of COUNT: NAME itself, or one part of a split set. */
+static char *
+part_name(const char *name, uint32_t number, uint32_t count)
+{
+    const size_t length = strlen(name), stem = nb_ends_with(name, ".gguf") ? length - strlen(".gguf") : length;
+    const size_t room = length + sizeof "-00001-of-00001.gguf";
+    char *part = malloc(room);
+
+    if (part == NULL)
+        return NULL;
+    if (count == 1)
+        memcpy(part, name, length + 1);
+    else
+        snprintf(part, room, "%.*s-%05u-of-%05u.gguf", (int)stem, name, (unsigned)number + 1, (unsigned)count);
+    return part;
+}
+
+static enum nb_status
+create_files(struct job *job, const char *name, uint32_t *created, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint32_t i = 0; i < job->plan->n_files && status == NB_OK; i++) {
+        const struct nb_plan_file *file = &job->plan->files[i];
+        char *part = part_name(name, i, job->plan->n_files);
+
+        status = part == NULL ? nb_fail_memory(err)
+                              : nb_out_create(&job->outs[i], part, file->bytes, job->options->replace, err);
+        free(part);
+        if (status != NB_OK)
+            return status;
+        *created = i + 1;
+        status = nb_out_write(&job->outs[i], 0, file->header, file->header_bytes, err);
+    }
+    return status;
+}
+
+/* Gives the files their names, if all went well; otherwise nothing stays. */
+static enum nb_status
+finish_files(struct job *job, uint32_t created, enum nb_status status, struct nb_error *err)
+{
+    for (uint32_t i = 0; i < created; i++) {
+        if (status == NB_OK)
+            status = nb_out_commit(&job->outs[i], job->options->replace, err);
+        else
+            nb_out_abort(&job->outs[i]);
+    }
+    return status;
+}
+
 enum nb_status
 nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, const char *name,
                 const struct nb_pipeline_options *options, struct nb_error *err)
 {
-    struct job job = { .source = source, .plan = plan, .options = options };
-    enum nb_status status = nb_out_create(&job.out, name, plan->total_bytes, options->replace, err);
+    struct job job = { .source = source, .plan = plan, .options = options, .largest_tile = largest_tile(plan) };
+    uint32_t created = 0;
+    enum nb_status status;
 
-    if (status != NB_OK)
-        return status;
+    job.outs = calloc(plan->n_files, sizeof *job.outs);
+    if (job.outs == NULL)
+        return nb_fail_memory(err);
     pthread_mutex_init(&job.lock, NULL);
     pthread_cond_init(&job.finished, NULL);
-    status = nb_out_write(&job.out, 0, plan->header, plan->header_bytes, err);
+    status = create_files(&job, name, &created, err);
     if (status == NB_OK) {
         run_workers(&job);
         status = job.status;
@@ -296,9 +405,7 @@ nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, cons
     }
     pthread_cond_destroy(&job.finished);
     pthread_mutex_destroy(&job.lock);
-    if (status != NB_OK)
-        nb_out_abort(&job.out);
-    else
-        status = nb_out_commit(&job.out, options->replace, err);
+    status = finish_files(&job, created, status, err);
+    free(job.outs);
     return status;
 }

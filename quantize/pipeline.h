@@ -22,7 +22,7 @@ struct nb_pipeline_options {
 };
 
 /*
- * Writes the file NAME, whole or not at all. Refused, with tensor and index: a
+ * Writes the file NAME, or the parts NAME-00001-of-0000N.gguf, whole or not at all. Refused, with tensor and index: a
  * NaN or infinity in the source, and a value that the target type turns into
  * one. The bytes do not depend on the number of threads.
  */

@@ -3,8 +3,10 @@
 #include "checked.h"
 #include "codec.h"
 #include "gguf.h"
+#include "prune.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +35,37 @@ apply_override(struct nb_metadata *meta, const struct nb_kv_override *o)
     }
 }
 
+static bool
+has_imatrix(const struct nb_plan_options *o)
+{
+    return o->imatrix != NULL && o->imatrix->count > 0;
+}
+
+/* What is behind the last slash: where a file was on this machine is nobody's business. */
+static const char *
+file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+/* The reference's keys about the importance matrix. */
+static void
+describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
+{
+    nb_meta_remove(meta, "quantize.imatrix.file");
+    nb_meta_remove(meta, "quantize.imatrix.dataset");
+    nb_meta_remove(meta, "quantize.imatrix.entries_count");
+    nb_meta_remove(meta, "quantize.imatrix.chunks_count");
+    nb_meta_set_string(meta, "quantize.imatrix.file", file_name(o->imatrix_path));
+    if (o->imatrix->dataset != NULL)
+        nb_meta_set_string(meta, "quantize.imatrix.dataset", file_name(o->imatrix->dataset));
+    nb_meta_set_u32(meta, "quantize.imatrix.entries_count", (uint32_t)o->imatrix->count);
+    if (o->imatrix->chunks > 0)
+        nb_meta_set_u32(meta, "quantize.imatrix.chunks_count", o->imatrix->chunks);
+}
+
 static enum nb_status
 plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
               struct nb_error *err)
@@ -53,6 +86,8 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     nb_meta_remove(meta, "general.alignment");
     for (size_t i = 0; i < o->n_overrides; i++)
         apply_override(meta, &o->overrides[i]);
+    if (has_imatrix(o))
+        describe_imatrix(meta, o);
     return nb_meta_status(meta, err);
 }
 
@@ -77,53 +112,194 @@ check_conversion(const struct nb_tensor *t, enum nb_type type, const struct nb_p
     return NB_OK;
 }
 
+/* Would TYPE's search use importance? */
+static bool
+uses_importance(enum nb_type type)
+{
+    switch (type) {
+    case NB_Q4_0: case NB_Q4_1: case NB_Q5_0: case NB_Q5_1: case NB_Q2_K: case NB_Q3_K: case NB_Q4_K: case NB_Q5_K:
+    case NB_Q6_K: case NB_IQ1_S: case NB_IQ1_M: case NB_IQ2_XXS: case NB_IQ2_XS: case NB_IQ2_S: case NB_IQ3_XXS:
+    case NB_IQ3_S: case NB_IQ4_NL: case NB_IQ4_XS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool
+is_embedding(const struct nb_tensor *t)
+{
+    return strcmp(t->name, "token_embd.weight") == 0 || strcmp(t->name, "per_layer_token_embd.weight") == 0;
+}
+
+/*
+ * Is T as TYPE worth nothing without importance? The rule is llama-quantize's:
+ * the smallest types, but for the embedding and the output, which importance
+ * matrices do not have. Three of the types have no search without it at all.
+ */
+static bool
+needs_importance(const struct nb_tensor *t, enum nb_type type, const struct nb_recipe *recipe)
+{
+    const bool exempt = is_embedding(t) || strcmp(t->name, "output.weight") == 0;
+
+    switch (type) {
+    case NB_IQ1_S: case NB_IQ2_XXS: case NB_IQ2_XS:
+        return true;
+    case NB_IQ1_M: case NB_IQ2_S: case NB_IQ3_XXS:
+        return !exempt;
+    case NB_Q2_K:
+        return !exempt && recipe->file_type == NB_FT_Q2_K_S;
+    default:
+        return false;
+    }
+}
+
+/* T's row of IMATRIX, by the name that the tensor had before layers were left out. */
+static enum nb_status
+find_importance(struct nb_plan_tensor *t, const char *name, const struct nb_imatrix *imatrix, struct nb_error *err)
+{
+    const struct nb_imatrix_entry *e = nb_imatrix_find(imatrix, name);
+    const uint64_t expected = t->source->ne[0] * t->source->ne[2] * t->source->ne[3];
+
+    t->lacks_importance = e == NULL && uses_importance(t->choice.type);
+    if (e == NULL)
+        return NB_OK;
+    if (e->count == expected) {
+        t->importance = uses_importance(t->choice.type) ? e->values : NULL;
+        return NB_OK;
+    }
+    if (is_embedding(t->source)) { /* matrices have been made with a wrong one */
+        t->lacks_importance = uses_importance(t->choice.type);
+        return NB_OK;
+    }
+    return nb_fail(err, NB_INPUT, "the importance matrix has %" PRIu64 " values for tensor '%s', which needs %" PRIu64,
+                   e->count, name, expected);
+}
+
+static enum nb_status
+missing_importance(const struct nb_plan_tensor *first, size_t count, bool given, struct nb_error *err)
+{
+    char others[64] = "";
+
+    if (count > 1)
+        snprintf(others, sizeof others, " (and %zu more)", count - 1);
+    return nb_fail(err, given ? NB_INPUT : NB_USAGE,
+                   given ? "tensor '%s'%s would become %s, for which the importance matrix would need an entry"
+                         : "tensor '%s'%s would become %s, which needs an importance matrix (--imatrix)",
+                   first->source->name, others, nb_type_info(first->choice.type)->name);
+}
+
+static enum nb_status
+plan_importance(struct nb_plan *plan, const struct nb_plan_options *o, struct nb_error *err)
+{
+    const bool given = has_imatrix(o);
+    const struct nb_plan_tensor *first = NULL;
+    size_t missing = 0;
+
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        struct nb_plan_tensor *t = &plan->tensors[i];
+        char name[NB_MAX_NAME + 32];
+        enum nb_status status = NB_OK;
+
+        if (t->choice.type == t->source->type && t->via == NB_TYPE_NONE)
+            continue; /* only copied */
+        nb_prune_original_name(t->source->name, o->prune, o->n_prune, name, sizeof name);
+        if (given)
+            status = find_importance(t, name, o->imatrix, err);
+        if (status != NB_OK)
+            return status;
+        if (t->importance == NULL && needs_importance(t->source, t->choice.type, o->recipe.recipe))
+            first = missing++ == 0 ? t : first;
+    }
+    return missing == 0 ? NB_OK : missing_importance(first, missing, given, err);
+}
+
+static int
+by_file(const void *a, const void *b)
+{
+    const struct nb_tensor *x = *(const struct nb_tensor *const *)a, *y = *(const struct nb_tensor *const *)b;
+
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* What becomes of SORTED[i], the plan's next tensor but for its place. */
+static enum nb_status
+plan_tensor(struct nb_plan *plan, const struct nb_tensor *t, const struct nb_choice *choice,
+            const struct nb_plan_options *o, struct nb_plan_tensor *out, struct nb_error *err)
+{
+    *out = (struct nb_plan_tensor){ .source = t, .choice = *choice, .via = o->via };
+    out->file = o->keep_split ? t->file : 0;
+    if (nb_tensor_is_always_f32(t) || nb_type_info(t->type)->kind != NB_KIND_FLOAT || t->type == o->via)
+        out->via = NB_TYPE_NONE;
+    plan->n_fallbacks += choice->why == NB_WHY_FALLBACK;
+    return check_conversion(t, choice->type, o, err);
+}
+
 static enum nb_status
 plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
              struct nb_error *err)
 {
     const struct nb_model_facts facts = nb_model_facts(&plan->meta);
-    const struct nb_tensor **sorted = calloc(source->n_tensors + 1, sizeof *sorted);
-    struct nb_choice *choices = calloc(source->n_tensors + 1, sizeof *choices);
+    struct nb_recipe_options recipe = o->recipe;
+    const size_t n = plan->n_tensors;
+    const struct nb_tensor **sorted = calloc(n + 1, sizeof *sorted);
+    struct nb_choice *choices = calloc(n + 1, sizeof *choices);
     enum nb_status status = NB_OK;
 
-    plan->tensors = calloc(source->n_tensors + 1, sizeof *plan->tensors);
+    recipe.has_importance = recipe.has_importance || has_imatrix(o);
+    plan->tensors = calloc(n + 1, sizeof *plan->tensors);
     if (sorted == NULL || choices == NULL || plan->tensors == NULL)
         status = nb_fail_memory(err);
-    for (size_t i = 0; i < source->n_tensors && status == NB_OK; i++)
-        sorted[i] = &source->tensors[i];
+    for (size_t i = 0; i < n && status == NB_OK; i++)
+        sorted[i] = &plan->sources[i];
     if (status == NB_OK) {
-        qsort(sorted, source->n_tensors, sizeof *sorted, nb_layer_order);
-        status = nb_recipe_choose(&o->recipe, &facts, sorted, source->n_tensors, choices, err);
+        qsort(sorted, n, sizeof *sorted, o->keep_split ? by_file : nb_layer_order);
+        status = nb_recipe_choose(&recipe, &facts, sorted, n, choices, err);
     }
-    for (size_t i = 0; i < source->n_tensors && status == NB_OK; i++) {
+    for (size_t i = 0; i < n && status == NB_OK; i++) {
         /* In the source's own order, or in that in which the types were chosen. */
-        const size_t to = is_plain_conversion(source, o) ? (size_t)(sorted[i] - source->tensors) : i;
+        const size_t to = is_plain_conversion(source, o) ? (size_t)(sorted[i] - plan->sources) : i;
 
-        plan->tensors[to] = (struct nb_plan_tensor){ .source = sorted[i], .choice = choices[i], .via = o->via };
-        if (nb_tensor_is_always_f32(sorted[i]) || nb_type_info(sorted[i]->type)->kind != NB_KIND_FLOAT ||
-            sorted[i]->type == o->via)
-            plan->tensors[to].via = NB_TYPE_NONE;
-        plan->n_fallbacks += choices[i].why == NB_WHY_FALLBACK;
-        status = check_conversion(sorted[i], choices[i].type, o, err);
+        status = plan_tensor(plan, sorted[i], &choices[i], o, &plan->tensors[to], err);
     }
-    plan->n_tensors = source->n_tensors;
     free(sorted);
     free(choices);
     return status;
 }
 
-/* Offsets first from the start of the data; then the header, whose size they do not change. */
+/* The part of the metadata that is in output file NUMBER. */
 static enum nb_status
-plan_layout(struct nb_plan *plan, struct nb_error *err)
+file_metadata(const struct nb_plan *plan, uint32_t number, struct nb_metadata *meta, struct nb_error *err)
 {
-    struct nb_gguf_info *infos = calloc(plan->n_tensors + 1, sizeof *infos);
+    *meta = (struct nb_metadata){ 0 };
+    if (number == 0)
+        nb_meta_copy(meta, &plan->meta);
+    if (plan->n_files > 1) {
+        const uint16_t no = (uint16_t)number, count = (uint16_t)plan->n_files;
+
+        nb_meta_set(meta, "split.no", NB_KV_U16, NB_KV_U16, 1, &no, sizeof no);
+        nb_meta_set(meta, "split.count", NB_KV_U16, NB_KV_U16, 1, &count, sizeof count);
+        nb_meta_set_i32(meta, "split.tensors.count", (int32_t)plan->n_tensors);
+    }
+    return nb_meta_status(meta, err);
+}
+
+/* Sizes and offsets of the tensors of one file, which are COUNT from FIRST on; then its header. */
+static enum nb_status
+plan_file(struct nb_plan *plan, uint32_t number, size_t first, size_t count, struct nb_error *err)
+{
+    struct nb_plan_file *file = &plan->files[number];
+    struct nb_gguf_info *infos = calloc(count + 1, sizeof *infos);
+    struct nb_metadata meta;
     uint64_t at = 0;
     enum nb_status status;
 
     if (infos == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        struct nb_plan_tensor *t = &plan->tensors[i];
+    for (size_t i = 0; i < count; i++) {
+        struct nb_plan_tensor *t = &plan->tensors[first + i];
         uint64_t end;
 
         t->offset = at;
@@ -136,14 +312,52 @@ plan_layout(struct nb_plan *plan, struct nb_error *err)
         plan->source_bytes += t->source->bytes;
         plan->parameters += t->source->elements;
     }
-    status = nb_gguf_header(&plan->meta, infos, plan->n_tensors, &plan->header, &plan->header_bytes, err);
+    status = file_metadata(plan, number, &meta, err);
+    if (status == NB_OK)
+        status = nb_gguf_header(&meta, infos, count, &file->header, &file->header_bytes, err);
+    nb_meta_free(&meta);
     free(infos);
     if (status != NB_OK)
         return status;
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        plan->tensors[i].offset += plan->header_bytes;
-    plan->total_bytes = plan->header_bytes + at;
+    for (size_t i = 0; i < count; i++)
+        plan->tensors[first + i].offset += file->header_bytes;
+    file->bytes = file->header_bytes + at;
+    plan->total_bytes += file->bytes;
     return NB_OK;
+}
+
+static enum nb_status
+plan_layout(struct nb_plan *plan, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+    size_t first = 0;
+
+    plan->files = calloc(plan->n_files, sizeof *plan->files);
+    if (plan->files == NULL)
+        return nb_fail_memory(err);
+    for (uint32_t number = 0; number < plan->n_files && status == NB_OK; number++) {
+        size_t end = first;
+
+        while (end < plan->n_tensors && plan->tensors[end].file == number)
+            end++;
+        status = plan_file(plan, number, first, end - first, err);
+        first = end;
+    }
+    return status;
+}
+
+/* The tensors that there will be, under the names they will have. */
+static enum nb_status
+plan_sources(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
+             struct nb_error *err)
+{
+    if (o->keep_split && source->kind != NB_SOURCE_GGUF)
+        return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF", source->path);
+    plan->n_files = o->keep_split ? source->n_files : 1;
+    plan->sources = calloc(source->n_tensors + 1, sizeof *plan->sources);
+    if (plan->sources == NULL)
+        return nb_fail_memory(err);
+    return nb_prune_tensors(source, o->prune, o->n_prune, &plan->arena, plan->sources, &plan->n_tensors, err);
 }
 
 enum nb_status
@@ -155,7 +369,13 @@ nb_plan_make(struct nb_plan *plan, const struct nb_source *source, const struct 
     *plan = (struct nb_plan){ 0 };
     status = plan_metadata(plan, source, options, err);
     if (status == NB_OK)
+        status = plan_sources(plan, source, options, err);
+    if (status == NB_OK)
         status = plan_tensors(plan, source, options, err);
+    if (status == NB_OK)
+        status = plan_importance(plan, options, err);
+    if (status == NB_OK && options->n_prune > 0) /* the rules wanted the whole number of layers */
+        status = nb_prune_metadata(&plan->meta, options->prune, options->n_prune, err);
     if (status == NB_OK)
         status = plan_layout(plan, err);
     if (status != NB_OK)
@@ -168,7 +388,11 @@ nb_plan_free(struct nb_plan *plan)
 {
     nb_meta_free(&plan->meta);
     free(plan->tensors);
-    free(plan->header);
+    free(plan->sources);
+    for (uint32_t i = 0; i < plan->n_files && plan->files != NULL; i++)
+        free(plan->files[i].header);
+    free(plan->files);
+    nb_arena_free(&plan->arena);
     *plan = (struct nb_plan){ 0 };
 }
 

@@ -6,6 +6,7 @@
 #ifndef NB_PLAN_H
 #define NB_PLAN_H
 
+#include "imatrix.h"
 #include "recipe.h"
 #include "source.h"
 
@@ -30,26 +31,49 @@ struct nb_plan_options {
      * the result is that of the two-step way with such a file in between.
      */
     enum nb_type via;
+    const struct nb_imatrix *imatrix; /* or NULL; must outlive the plan */
+    const char *imatrix_path;         /* where it was; only the file's name is written down */
+    const uint64_t *prune;            /* layers to leave out, each once */
+    size_t n_prune;
+    bool keep_split;                  /* as many output files as a split source has, with the same tensors */
 };
 
 struct nb_plan_tensor {
-    const struct nb_tensor *source;
+    const struct nb_tensor *source; /* under the name it will have */
     struct nb_choice choice;
     enum nb_type via;       /* NB_TYPE_NONE where nothing is rounded in between */
-    uint64_t offset, bytes; /* in the output file */
+    uint32_t file;          /* of the output files */
+    uint64_t offset, bytes; /* in that file */
+    /* ne[0] weights for each ne[0] x ne[1] elements (an expert), or NULL. */
+    const float *importance;
+    bool lacks_importance;  /* the type would use it, a matrix is given, but has no entry */
+};
+
+/* One file to be written. */
+struct nb_plan_file {
+    unsigned char *header;
+    uint64_t header_bytes, bytes;
 };
 
 struct nb_plan {
     struct nb_metadata meta;
-    struct nb_plan_tensor *tensors; /* in file order */
+    struct nb_plan_tensor *tensors; /* file by file, in file order */
     size_t n_tensors;
-    unsigned char *header;
-    uint64_t header_bytes, total_bytes;
-    uint64_t source_bytes;                  /* of all tensors */
+    struct nb_tensor *sources;      /* what the tensors' sources point to */
+    struct nb_plan_file *files;     /* one, or with keep_split as many as the source has */
+    uint32_t n_files;
+    uint64_t total_bytes;           /* of all files */
+    uint64_t source_bytes;          /* of all tensors */
     uint64_t parameters;
     size_t n_fallbacks;
+    struct nb_arena arena;
 };
 
+/*
+ * Refused, beside what the parts refuse: a conversion that is not possible or
+ * was not allowed; a type that needs importance where there is none; importance
+ * of another size than the tensor.
+ */
 enum nb_status nb_plan_make(struct nb_plan *plan, const struct nb_source *source,
                             const struct nb_plan_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_plan_free(struct nb_plan *plan);

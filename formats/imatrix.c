@@ -1,0 +1,358 @@
+#include "imatrix.h"
+
+#include "file_in.h"
+#include "gguf.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUMS ".in_sum2"
+#define COUNTS ".counts"
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct nb_imatrix_entry *)a)->name, ((const struct nb_imatrix_entry *)b)->name);
+}
+
+/* Entry NAME of LENGTH bytes with room for COUNT values, which the caller has checked against the file. */
+static struct nb_imatrix_entry *
+add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count)
+{
+    struct nb_imatrix_entry *e = &m->entries[m->count];
+
+    e->name = nb_arena_strndup(&m->arena, name, length);
+    e->values = nb_arena_calloc(&m->arena, (size_t)count, sizeof *e->values);
+    e->count = count;
+    if (e->name == NULL || e->values == NULL)
+        return NULL;
+    m->count++;
+    return e;
+}
+
+/* The GGUF form: sums of squares and token counts, two tensors for each entry. */
+
+static int
+by_tensor_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
+}
+
+/* A GGUF file's tensors, by name. */
+struct sorted {
+    const struct nb_tensor **tensors;
+    size_t count;
+};
+
+/* The counts that belong to SUMS, or NULL. */
+static const struct nb_tensor *
+find_counts(const struct sorted *sorted, const struct nb_tensor *sums)
+{
+    const size_t length = strlen(sums->name) - strlen(SUMS);
+    char name[NB_MAX_NAME + 1];
+    const struct nb_tensor key = { .name = name }, *const pointer = &key, **found;
+
+    memcpy(name, sums->name, length);
+    memcpy(name + length, COUNTS, sizeof COUNTS);
+    found = bsearch(&pointer, sorted->tensors, sorted->count, sizeof pointer, by_tensor_name);
+    return found == NULL ? NULL : *found;
+}
+
+/* Sums become means: divided by the tokens that each expert saw; ones where it saw none. */
+static enum nb_status
+read_means(const struct nb_file_in *file, const struct nb_tensor *sums, const struct nb_tensor *counts,
+           struct nb_imatrix_entry *e, struct nb_error *err)
+{
+    const uint64_t columns = e->count / counts->elements;
+    enum nb_status status = nb_file_read(file, sums->offset, e->values, sums->bytes, err);
+
+    for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++) {
+        float *row = e->values + expert * columns, count;
+
+        status = nb_file_read(file, counts->offset + expert * sizeof count, &count, sizeof count, err);
+        if (status != NB_OK)
+            return status;
+        if (!isfinite(count) || fabsf(count) > 1e15f)
+            return nb_fail(err, NB_INPUT, "%s: '%s' has a token count that is no number", file->name, e->name);
+        count = roundf(count);
+        for (uint64_t i = 0; i < columns; i++)
+            row[i] = count > 0 ? row[i] / count : 1;
+    }
+    return status;
+}
+
+static enum nb_status
+add_pair(struct nb_imatrix *m, const struct nb_file_in *file, const struct sorted *sorted, const struct nb_tensor *sums,
+         struct nb_error *err)
+{
+    const struct nb_tensor *counts = find_counts(sorted, sums);
+    struct nb_imatrix_entry *e;
+
+    if (counts == NULL)
+        return nb_fail(err, NB_INPUT, "%s: '%s' has sums but no counts", file->name, sums->name);
+    if (sums->type != NB_F32 || counts->type != NB_F32)
+        return nb_fail(err, NB_INPUT, "%s: sums and counts of '%s' are not F32", file->name, sums->name);
+    if (sums->elements == 0 || counts->elements == 0 || sums->elements % counts->elements != 0)
+        return nb_fail(err, NB_INPUT, "%s: '%s' has %" PRIu64 " sums for %" PRIu64 " counts", file->name, sums->name,
+                       sums->elements, counts->elements);
+    e = add_entry(m, sums->name, strlen(sums->name) - strlen(SUMS), sums->elements);
+    if (e == NULL)
+        return nb_fail_memory(err);
+    return read_means(file, sums, counts, e, err);
+}
+
+static enum nb_status
+read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path, struct nb_error *err)
+{
+    const struct nb_kv *datasets = nb_meta_find(&gguf->meta, "imatrix.datasets");
+    uint64_t chunks = 0, length;
+
+    if (datasets == NULL || !nb_meta_get_u64(&gguf->meta, "imatrix.chunk_count", &chunks) || chunks > UINT32_MAX ||
+        nb_meta_find(&gguf->meta, "imatrix.chunk_size") == NULL)
+        return nb_fail(err, NB_INPUT, "%s: is a GGUF file, but no importance matrix: imatrix.datasets, "
+                       "imatrix.chunk_count or imatrix.chunk_size is missing", path);
+    m->chunks = (uint32_t)chunks;
+    if (datasets->type != NB_KV_ARRAY || datasets->element != NB_KV_STRING || datasets->count == 0)
+        return NB_OK;
+    memcpy(&length, datasets->data, sizeof length); /* the reader has checked that it fits */
+    m->dataset = nb_arena_strndup(&m->arena, (const char *)datasets->data + sizeof length, (size_t)length);
+    return m->dataset == NULL ? nb_fail_memory(err) : NB_OK;
+}
+
+static enum nb_status
+read_pairs(struct nb_imatrix *m, const struct nb_file_in *file, const struct sorted *sorted, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < sorted->count && status == NB_OK; i++) {
+        const struct nb_tensor *t = sorted->tensors[i];
+
+        if (nb_ends_with(t->name, SUMS))
+            status = add_pair(m, file, sorted, t, err);
+        else if (!nb_ends_with(t->name, COUNTS))
+            status = nb_fail(err, NB_INPUT, "%s: tensor '%s' is neither sums nor counts", file->name, t->name);
+    }
+    if (status == NB_OK && 2 * m->count != sorted->count)
+        status = nb_fail(err, NB_INPUT, "%s: an entry has counts but no sums", file->name);
+    return status;
+}
+
+static enum nb_status
+read_gguf(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *err)
+{
+    struct nb_gguf gguf;
+    struct sorted sorted;
+    enum nb_status status = nb_gguf_read(file, 0, &gguf, err);
+
+    if (status != NB_OK)
+        return status;
+    m->entries = calloc(gguf.count + 1, sizeof *m->entries);
+    sorted.tensors = calloc(gguf.count + 1, sizeof *sorted.tensors);
+    sorted.count = gguf.count;
+    if (m->entries == NULL || sorted.tensors == NULL) {
+        status = nb_fail_memory(err);
+    } else {
+        for (size_t i = 0; i < gguf.count; i++)
+            sorted.tensors[i] = &gguf.tensors[i];
+        qsort(sorted.tensors, sorted.count, sizeof *sorted.tensors, by_tensor_name);
+        status = read_metadata(m, &gguf, file->name, err);
+    }
+    if (status == NB_OK)
+        status = read_pairs(m, file, &sorted, err);
+    free(sorted.tensors);
+    nb_gguf_free(&gguf);
+    return status;
+}
+
+/* The older form: a number of entries, each a name, a number of calls, and values times that number. */
+
+struct dat {
+    const struct nb_file_in *file;
+    uint64_t at;
+};
+
+/* SIZE bytes, if the file has them. */
+static enum nb_status
+take(struct dat *d, void *to, uint64_t size, struct nb_error *err)
+{
+    if (size > d->file->size - d->at)
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: %" PRIu64
+                       " bytes are expected at byte %" PRIu64 " of %" PRIu64, d->file->name, size, d->at, d->file->size);
+    d->at += size;
+    return nb_file_read(d->file, d->at - size, to, size, err);
+}
+
+static enum nb_status
+take_count(struct dat *d, int32_t *out, struct nb_error *err)
+{
+    enum nb_status status = take(d, out, sizeof *out, err);
+
+    if (status == NB_OK && *out < 1)
+        status = nb_fail(err, NB_INPUT, "%s: is no importance matrix: %" PRId32 " is no length, at byte %" PRIu64,
+                         d->file->name, *out, d->at - sizeof *out);
+    return status;
+}
+
+static enum nb_status
+take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
+{
+    char name[256];
+    int32_t length, calls, count;
+    struct nb_imatrix_entry *e;
+    enum nb_status status = take_count(d, &length, err);
+
+    if (status != NB_OK)
+        return status;
+    if ((size_t)length >= sizeof name)
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name of %" PRId32 " bytes", d->file->name, length);
+    status = take(d, name, (uint64_t)length, err);
+    if (status != NB_OK)
+        return status;
+    name[length] = '\0';
+    if (!nb_utf8_valid(name, (size_t)length) || strlen(name) == 0)
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name is no text", d->file->name);
+    status = take(d, &calls, sizeof calls, err);
+    if (status == NB_OK)
+        status = take_count(d, &count, err);
+    if (status != NB_OK)
+        return status;
+    if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
+        return nb_fail(err, NB_INPUT, "%s: is cut short: '%s' has %" PRId32 " values", d->file->name, name, count);
+    e = add_entry(m, name, strlen(name), (uint64_t)count);
+    if (e == NULL)
+        return nb_fail_memory(err);
+    status = take(d, e->values, (uint64_t)count * sizeof(float), err);
+    for (int32_t i = 0; i < count && status == NB_OK && calls > 0; i++)
+        e->values[i] /= (float)calls;
+    return status;
+}
+
+/* Behind the entries: the number of chunks, and the name of the text. Both may be absent. */
+static enum nb_status
+take_trailer(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
+{
+    int32_t chunks, length;
+    enum nb_status status;
+    char *dataset;
+
+    if (d->file->size - d->at < sizeof chunks + sizeof length)
+        return NB_OK;
+    status = take(d, &chunks, sizeof chunks, err);
+    if (status == NB_OK)
+        status = take(d, &length, sizeof length, err);
+    if (status != NB_OK)
+        return status;
+    m->chunks = chunks > 0 ? (uint32_t)chunks : 0;
+    if (length < 1 || (uint64_t)length > d->file->size - d->at)
+        return NB_OK;
+    dataset = nb_arena_calloc(&m->arena, (size_t)length + 1, 1);
+    if (dataset == NULL)
+        return nb_fail_memory(err);
+    m->dataset = dataset;
+    status = take(d, dataset, (uint64_t)length, err);
+    if (status == NB_OK && !nb_utf8_valid(dataset, strlen(dataset)))
+        m->dataset = NULL;
+    return status;
+}
+
+static enum nb_status
+read_dat(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *err)
+{
+    struct dat d = { .file = file };
+    int32_t count;
+    enum nb_status status = take_count(&d, &count, err);
+
+    if (status != NB_OK)
+        return status;
+    if ((uint64_t)count > file->size / 16) /* three lengths and a value at least */
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: it would have %" PRId32 " entries", file->name,
+                       count);
+    m->entries = calloc((size_t)count, sizeof *m->entries);
+    if (m->entries == NULL)
+        return nb_fail_memory(err);
+    for (int32_t i = 0; i < count && status == NB_OK; i++)
+        status = take_entry(m, &d, err);
+    if (status == NB_OK)
+        status = take_trailer(m, &d, err);
+    return status;
+}
+
+static enum nb_status
+sort_entries(struct nb_imatrix *m, const char *path, struct nb_error *err)
+{
+    if (m->count == 0)
+        return nb_fail(err, NB_INPUT, "%s: has no entries", path);
+    qsort(m->entries, m->count, sizeof *m->entries, by_name);
+    for (size_t i = 1; i < m->count; i++)
+        if (strcmp(m->entries[i - 1].name, m->entries[i].name) == 0)
+            return nb_fail(err, NB_INPUT, "%s: has two entries '%s'", path, m->entries[i].name);
+    return NB_OK;
+}
+
+enum nb_status
+nb_imatrix_load(struct nb_imatrix *m, const char *path, struct nb_error *err)
+{
+    struct nb_file_in file;
+    char magic[4] = { 0 };
+    enum nb_status status = nb_file_open(&file, path, err);
+
+    *m = (struct nb_imatrix){ 0 };
+    if (status != NB_OK)
+        return status;
+    if (file.size >= sizeof magic)
+        status = nb_file_read(&file, 0, magic, sizeof magic, err);
+    if (status == NB_OK)
+        status = memcmp(magic, NB_GGUF_MAGIC, sizeof magic) == 0 ? read_gguf(m, &file, err) : read_dat(m, &file, err);
+    if (status == NB_OK)
+        status = sort_entries(m, path, err);
+    nb_file_close(&file);
+    if (status != NB_OK)
+        nb_imatrix_free(m);
+    return status;
+}
+
+void
+nb_imatrix_free(struct nb_imatrix *m)
+{
+    free(m->entries);
+    nb_arena_free(&m->arena);
+    *m = (struct nb_imatrix){ 0 };
+}
+
+void
+nb_imatrix_filter(struct nb_imatrix *m, const char *const *patterns, size_t n_patterns, bool keep)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < m->count; i++) {
+        bool matches = false;
+
+        for (size_t p = 0; p < n_patterns && !matches; p++)
+            matches = strstr(m->entries[i].name, patterns[p]) != NULL;
+        if (matches == keep)
+            m->entries[kept++] = m->entries[i];
+    }
+    m->count = kept;
+}
+
+enum nb_status
+nb_imatrix_check(const struct nb_imatrix *m, const char *path, struct nb_error *err)
+{
+    for (size_t i = 0; i < m->count; i++)
+        for (uint64_t k = 0; k < m->entries[i].count; k++)
+            if (!(m->entries[i].values[k] >= 0 && m->entries[i].values[k] < INFINITY))
+                return nb_fail(err, NB_INPUT, "%s: value %" PRIu64 " of '%s' is no mean of squares: %g", path, k,
+                               m->entries[i].name, (double)m->entries[i].values[k]);
+    return NB_OK;
+}
+
+const struct nb_imatrix_entry *
+nb_imatrix_find(const struct nb_imatrix *m, const char *name)
+{
+    const struct nb_imatrix_entry key = { .name = name };
+
+    return m->count == 0 ? NULL : bsearch(&key, m->entries, m->count, sizeof key, by_name);
+}
