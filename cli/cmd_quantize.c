@@ -1,60 +1,13 @@
 #include "cli.h"
 
 #include "codec.h"
-#include "pipeline.h"
-#include "plan.h"
+#include "quantize_options.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
-
-static const char help_text[] =
-    "Usage: nibble quantize [OPTIONS] SOURCE\n"
-    "\n"
-    "Writes SOURCE - a checkpoint folder, a .safetensors file with its config.json beside\n"
-    "it, or a GGUF file - as a GGUF file.\n"
-    "\n"
-    "  -t, --type RECIPE              what to write; 'nibble types' lists all (Q4_K_M)\n"
-    "  -o, --output FILE              where to; without it a file in the current folder,\n"
-    "                                 named by the GGUF naming convention\n"
-    "  -j, --threads N                threads (one for each core)\n"
-    "      --force                    overwrite FILE\n"
-    "      --pure                     the recipe's own type for every tensor\n"
-    "      --tensor-type REGEX=TYPE   the type for tensors whose name matches; may be\n"
-    "                                 repeated, the first that matches counts\n"
-    "      --output-tensor-type TYPE  the type of output.weight\n"
-    "      --token-embedding-type TYPE  the type of the token embedding\n"
-    "      --leave-output-tensor      output.weight stays as it is\n"
-    "      --no-fallback              refuse where a row does not divide into blocks,\n"
-    "                                 instead of taking another type for that tensor\n"
-    "      --override-kv KEY=TYPE:VALUE  set metadata; TYPE is int, float, bool or str\n"
-    "      --allow-requantize         quantize what is quantized already\n"
-    "      --allow-nonfinite          write NaN and infinity instead of refusing them\n"
-    "      --via TYPE                 round to f16 or bf16 first: the bytes of the two-step\n"
-    "                                 way with such a file in between\n"
-    "      --dry-run                  show what would be done\n"
-    "      --json                     one JSON object on the standard output\n"
-    "\n"
-    "Example: nibble quantize Llama-3.2-1B -t Q4_K_M -o llama.gguf\n";
-
-#define MAX_OVERRIDES 256
-
-struct arguments {
-    const char *source, *output;
-    struct nb_plan_options plan;
-    struct nb_pipeline_options pipeline;
-    struct nb_type_override types[MAX_OVERRIDES];
-    struct nb_kv_override kvs[MAX_OVERRIDES];
-    const char *pre_tokenizer;
-    bool dry_run, json, help;
-};
 
 static volatile sig_atomic_t stop;
 
@@ -63,209 +16,6 @@ on_signal(int number)
 {
     (void)number;
     stop = 1;
-}
-
-static int
-parse_type(const char *option, const char *text, enum nb_type *out)
-{
-    *out = nb_type_by_name(text);
-    if (*out == NB_TYPE_NONE)
-        return cli_usage("quantize", "%s: '%s' is not a tensor type", option, text);
-    if (!nb_can_encode(*out))
-        return cli_usage("quantize", "%s: this version cannot write %s", option, text);
-    return NB_OK;
-}
-
-/* REGEX=TYPE; a regex may contain '=', a type does not. */
-static int
-parse_tensor_type(struct arguments *a, char *text)
-{
-    char *equals = strrchr(text, '=');
-    struct nb_type_override *o = &a->types[a->plan.recipe.n_overrides];
-    struct nb_error err;
-    int code;
-
-    if (equals == NULL || equals == text)
-        return cli_usage("quantize", "--tensor-type: '%s' is not REGEX=TYPE", text);
-    if (a->plan.recipe.n_overrides == MAX_OVERRIDES)
-        return cli_usage("quantize", "--tensor-type: more than %d of them", MAX_OVERRIDES);
-    *equals = '\0';
-    code = parse_type("--tensor-type", equals + 1, &o->type);
-    if (code != NB_OK)
-        return code;
-    o->pattern = text;
-    o->regex = nb_regex_new(text, &err);
-    if (o->regex == NULL)
-        return cli_fail(&err);
-    a->plan.recipe.n_overrides++;
-    return NB_OK;
-}
-
-static bool
-parse_integer(const char *text, struct nb_kv_override *o)
-{
-    char *end;
-
-    errno = 0;
-    if (*text == '-') {
-        const long long value = strtoll(text, &end, 10);
-
-        o->value.number = (uint64_t)value;
-        o->type = value >= INT32_MIN ? NB_KV_I32 : NB_KV_I64;
-    } else {
-        const unsigned long long value = strtoull(text, &end, 10);
-
-        o->value.number = value;
-        o->type = value <= UINT32_MAX ? NB_KV_U32 : NB_KV_U64; /* as llama-quantize writes them */
-    }
-    return *text != '\0' && !isspace((unsigned char)*text) && *end == '\0' && errno == 0;
-}
-
-/* KEY=TYPE:VALUE, as llama.cpp's tools take it */
-static int
-parse_override_kv(struct arguments *a, char *text)
-{
-    char *equals = strchr(text, '='), *colon = equals == NULL ? NULL : strchr(equals, ':'), *end = NULL;
-    struct nb_kv_override *o = &a->kvs[a->plan.n_overrides];
-    bool good;
-
-    if (colon == NULL || equals == text)
-        return cli_usage("quantize", "--override-kv: '%s' is not KEY=TYPE:VALUE", text);
-    if (a->plan.n_overrides == MAX_OVERRIDES)
-        return cli_usage("quantize", "--override-kv: more than %d of them", MAX_OVERRIDES);
-    *equals = *colon = '\0';
-    o->key = text;
-    if (strcmp(equals + 1, "int") == 0) {
-        good = parse_integer(colon + 1, o);
-    } else if (strcmp(equals + 1, "float") == 0) {
-        o->type = NB_KV_F32;
-        o->value.real = strtof(colon + 1, &end);
-        good = end != colon + 1 && *end == '\0';
-    } else if (strcmp(equals + 1, "bool") == 0) {
-        o->type = NB_KV_BOOL;
-        o->value.number = strcmp(colon + 1, "true") == 0;
-        good = o->value.number == 1 || strcmp(colon + 1, "false") == 0;
-    } else if (strcmp(equals + 1, "str") == 0) {
-        o->type = NB_KV_STRING;
-        o->value.text = colon + 1;
-        good = true;
-    } else {
-        return cli_usage("quantize", "--override-kv: '%s' is not int, float, bool or str", equals + 1);
-    }
-    if (!good)
-        return cli_usage("quantize", "--override-kv: %s: '%s' is not of type %s", text, colon + 1, equals + 1);
-    if (strcmp(text, "general.alignment") == 0 || strncmp(text, "split.", 6) == 0)
-        return cli_usage("quantize", "--override-kv: %s describes the file itself and is not yours to set", text);
-    if (strcmp(text, "tokenizer.ggml.pre") == 0 && o->type == NB_KV_STRING)
-        a->pre_tokenizer = o->value.text;
-    a->plan.n_overrides++;
-    return NB_OK;
-}
-
-static int
-parse_threads(const char *text, unsigned *out)
-{
-    char *end;
-    const unsigned long n = strtoul(text, &end, 10);
-
-    if (!isdigit((unsigned char)*text) || *end != '\0' || n < 1 || n > 256)
-        return cli_usage("quantize", "-j: '%s' is not a number of threads from 1 to 256", text);
-    *out = (unsigned)n;
-    return NB_OK;
-}
-
-static int
-parse_recipe(const char *text, struct arguments *a)
-{
-    a->plan.recipe.recipe = nb_recipe_by_name(text);
-    if (a->plan.recipe.recipe == NULL)
-        return cli_usage("quantize", "'%s' is not a recipe; 'nibble types' lists them", text);
-    if (!nb_recipe_available(a->plan.recipe.recipe))
-        return cli_usage("quantize", "recipe %s is not in this version; 'nibble types' shows what is", text);
-    return NB_OK;
-}
-
-enum { FORCE = 256, PURE, TENSOR_TYPE, OUTPUT_TYPE, EMBEDDING_TYPE, LEAVE_OUTPUT, NO_FALLBACK, OVERRIDE_KV, REQUANTIZE,
-       NONFINITE, VIA, DRY_RUN, JSON };
-
-static const struct option long_options[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "type", required_argument, NULL, 't' },
-    { "output", required_argument, NULL, 'o' },
-    { "threads", required_argument, NULL, 'j' },
-    { "force", no_argument, NULL, FORCE },
-    { "pure", no_argument, NULL, PURE },
-    { "tensor-type", required_argument, NULL, TENSOR_TYPE },
-    { "output-tensor-type", required_argument, NULL, OUTPUT_TYPE },
-    { "token-embedding-type", required_argument, NULL, EMBEDDING_TYPE },
-    { "leave-output-tensor", no_argument, NULL, LEAVE_OUTPUT },
-    { "no-fallback", no_argument, NULL, NO_FALLBACK },
-    { "override-kv", required_argument, NULL, OVERRIDE_KV },
-    { "allow-requantize", no_argument, NULL, REQUANTIZE },
-    { "allow-nonfinite", no_argument, NULL, NONFINITE },
-    { "via", required_argument, NULL, VIA },
-    { "dry-run", no_argument, NULL, DRY_RUN },
-    { "json", no_argument, NULL, JSON },
-    { NULL, 0, NULL, 0 },
-};
-
-static int
-parse_via(const char *text, enum nb_type *out)
-{
-    *out = nb_type_by_name(text);
-    if (*out != NB_F16 && *out != NB_BF16)
-        return cli_usage("quantize", "--via: '%s' is neither f16 nor bf16", text);
-    return NB_OK;
-}
-
-static int
-parse_option(struct arguments *a, int c)
-{
-    struct nb_recipe_options *r = &a->plan.recipe;
-
-    switch (c) {
-    case 'h': a->help = true; return NB_OK;
-    case 't': return parse_recipe(optarg, a);
-    case 'o': a->output = optarg; return NB_OK;
-    case 'j': return parse_threads(optarg, &a->pipeline.threads);
-    case FORCE: a->pipeline.replace = true; return NB_OK;
-    case PURE: r->pure = true; return NB_OK;
-    case TENSOR_TYPE: return parse_tensor_type(a, optarg);
-    case OUTPUT_TYPE: return parse_type("--output-tensor-type", optarg, &r->output_type);
-    case EMBEDDING_TYPE: return parse_type("--token-embedding-type", optarg, &r->embedding_type);
-    case LEAVE_OUTPUT: r->leave_output = true; return NB_OK;
-    case NO_FALLBACK: r->no_fallback = true; return NB_OK;
-    case OVERRIDE_KV: return parse_override_kv(a, optarg);
-    case REQUANTIZE: a->plan.allow_requantize = true; return NB_OK;
-    case NONFINITE: a->pipeline.allow_nonfinite = true; return NB_OK;
-    case VIA: return parse_via(optarg, &a->plan.via);
-    case DRY_RUN: a->dry_run = true; return NB_OK;
-    case JSON: a->json = true; return NB_OK;
-    default: return cli_usage("quantize", "that is not an option of quantize");
-    }
-}
-
-static int
-parse(struct arguments *a, int argc, char **argv)
-{
-    int c, code;
-
-    a->plan.recipe.recipe = nb_recipe_by_name("Q4_K_M");
-    a->plan.recipe.output_type = a->plan.recipe.embedding_type = a->plan.via = NB_TYPE_NONE;
-    a->plan.recipe.overrides = a->types;
-    a->plan.overrides = a->kvs;
-    while ((c = getopt_long(argc, argv, "ht:o:j:", long_options, NULL)) != -1) {
-        code = parse_option(a, c);
-        if (code != NB_OK)
-            return code;
-    }
-    if (a->help)
-        return NB_OK;
-    if (optind + 1 != argc)
-        return cli_usage("quantize", optind == argc ? "name a checkpoint folder or a model file"
-                                                    : "one source at a time");
-    a->source = argv[optind];
-    return NB_OK;
 }
 
 static const char *
@@ -316,6 +66,23 @@ print_fallbacks(const struct nb_plan *plan)
     }
 }
 
+/* One line with every tensor that could use importance, of which the matrix has none. */
+static void
+print_lacking(const struct nb_plan *plan)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        if (!plan->tensors[i].lacks_importance)
+            continue;
+        fprintf(stderr, "%s %s", any ? "" : "warning: quantized without importance, the matrix has no entry for:",
+                plan->tensors[i].source->name);
+        any = true;
+    }
+    if (any)
+        fputc('\n', stderr);
+}
+
 /* "q4_K 21, q6_K 8, f32 9" */
 static void
 print_type_counts(const struct nb_plan *plan)
@@ -334,7 +101,7 @@ print_type_counts(const struct nb_plan *plan)
 }
 
 static json_t *
-plan_json(const struct arguments *a, const struct nb_source *source, const struct nb_plan *plan)
+plan_json(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
     json_t *tensors = json_array();
 
@@ -344,12 +111,12 @@ plan_json(const struct arguments *a, const struct nb_source *source, const struc
 
         for (uint32_t d = 0; d < t->source->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->source->ne[d]));
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:I}", "name",
+        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name",
                                                  t->source->name, "source_name", t->source->source_name, "shape", shape,
                                                  "source_type", nb_type_info(t->source->type)->name, "type",
                                                  nb_type_info(t->choice.type)->name, "meant",
                                                  nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
-                                                 "source_bytes", (json_int_t)t->source->bytes, "bytes",
+                                                 "importance", (int)(t->importance != NULL), "source_bytes", (json_int_t)t->source->bytes, "bytes",
                                                  (json_int_t)t->bytes));
     }
     return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
@@ -374,7 +141,7 @@ print_plan(const struct nb_plan *plan)
 }
 
 static void
-print_summary(const struct arguments *a, const struct nb_plan *plan, double seconds)
+print_summary(const struct quantize_options *a, const struct nb_plan *plan, double seconds)
 {
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
 
@@ -389,27 +156,44 @@ print_summary(const struct arguments *a, const struct nb_plan *plan, double seco
         printf(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
 }
 
-/* The output must not be one of the files that are read. */
-static enum nb_status
-check_output(const struct nb_source *source, const char *output, struct nb_error *err)
+static bool
+is_source_file(const struct nb_source *source, const char *name)
 {
     struct stat out, in;
 
-    if (stat(output, &out) != 0)
-        return NB_OK;
+    if (stat(name, &out) != 0)
+        return false;
     for (uint32_t i = 0; i < source->n_files; i++)
         if (fstat(source->files[i].fd, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return nb_fail(err, NB_USAGE, "%s: is the source; the output needs another name", output);
-    return NB_OK;
+            return true;
+    return false;
+}
+
+/* The output must not be one of the files that are read. */
+static enum nb_status
+check_output(const struct nb_source *source, const struct nb_plan *plan, const char *output, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint32_t i = 0; i < plan->n_files && status == NB_OK; i++) {
+        char *name = nb_plan_file_name(plan, output, i);
+
+        if (name == NULL)
+            status = nb_fail_memory(err);
+        else if (is_source_file(source, name))
+            status = nb_fail(err, NB_USAGE, "%s: is the source; the output needs another name", name);
+        free(name);
+    }
+    return status;
 }
 
 static int
-run_plan(struct arguments *a, const struct nb_source *source, const struct nb_plan *plan)
+run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
     struct sigaction action = { .sa_handler = on_signal };
     struct cli_progress progress;
     struct nb_error err;
-    enum nb_status status = check_output(source, a->output, &err);
+    enum nb_status status = check_output(source, plan, a->output, &err);
     double started = cli_now();
 
     if (status == NB_OK && !a->dry_run) {
@@ -433,48 +217,76 @@ run_plan(struct arguments *a, const struct nb_source *source, const struct nb_pl
     return cli_finish();
 }
 
-static int
-quantize(struct arguments *a)
+/* The matrix that was asked for, filtered and checked; an empty one otherwise. */
+static enum nb_status
+load_imatrix(struct quantize_options *a, struct nb_imatrix *imatrix, struct nb_error *err)
 {
-    struct nb_source source;
+    enum nb_status status;
+
+    *imatrix = (struct nb_imatrix){ 0 };
+    if (a->plan.imatrix_path == NULL)
+        return NB_OK;
+    status = nb_imatrix_load(imatrix, a->plan.imatrix_path, err);
+    if (status != NB_OK)
+        return status;
+    if (a->n_include > 0)
+        nb_imatrix_filter(imatrix, a->include, a->n_include, true);
+    if (a->n_exclude > 0)
+        nb_imatrix_filter(imatrix, a->exclude, a->n_exclude, false);
+    a->plan.imatrix = imatrix;
+    if (imatrix->count == 0)
+        return nb_fail(err, NB_USAGE, "%s: no entry is left after --%s-weights", a->plan.imatrix_path,
+                       a->n_include > 0 ? "include" : "exclude");
+    return nb_imatrix_check(imatrix, a->plan.imatrix_path, err);
+}
+
+static int
+quantize(struct quantize_options *a, const struct nb_source *source)
+{
     struct nb_plan plan;
     struct nb_error err;
     char name[240]; /* with ".partial" behind it still a name that file systems take */
     int code;
 
-    if (nb_source_open(&source, a->source, a->pre_tokenizer, &err) != NB_OK)
+    a->plan.only_look = a->dry_run;
+    if (nb_plan_make(&plan, source, &a->plan, &err) != NB_OK)
         return cli_fail(&err);
-    if (nb_plan_make(&plan, &source, &a->plan, &err) != NB_OK) {
-        nb_source_close(&source);
-        return cli_fail(&err);
-    }
     if (a->output == NULL) {
         nb_gguf_file_name(&plan.meta, a->plan.recipe.recipe->name, name, sizeof name);
         a->output = name;
     }
-    if (!a->json) { /* the object has both */
-        cli_print_notes(&source);
+    if (!a->json) { /* the object has all of them */
+        cli_print_notes(source);
         print_fallbacks(&plan);
+        print_lacking(&plan);
+        if (plan.needs_importance)
+            fputs("warning: this is refused without --dry-run: it needs an importance matrix (--imatrix)\n", stderr);
     }
-    code = run_plan(a, &source, &plan);
+    code = run_plan(a, source, &plan);
     nb_plan_free(&plan);
-    nb_source_close(&source);
     return code;
 }
 
 int
 cmd_quantize(int argc, char **argv)
 {
-    struct arguments a = { 0 };
-    int code = parse(&a, argc, argv);
+    static struct quantize_options a; /* tens of kilobytes */
+    struct nb_imatrix imatrix = { 0 };
+    struct nb_source source;
+    struct nb_error err;
+    int code = quantize_options_parse(&a, argc, argv);
 
     if (code == NB_OK && a.help) {
-        fputs(help_text, stdout);
+        fputs(quantize_help, stdout);
         code = cli_finish();
+    } else if (code == NB_OK && (load_imatrix(&a, &imatrix, &err) != NB_OK ||
+                                 nb_source_open(&source, a.source, a.pre_tokenizer, &err) != NB_OK)) {
+        code = cli_fail(&err);
     } else if (code == NB_OK) {
-        code = quantize(&a);
+        code = quantize(&a, &source);
+        nb_source_close(&source);
     }
-    for (size_t i = 0; i < a.plan.recipe.n_overrides; i++)
-        nb_regex_free(a.types[i].regex);
+    nb_imatrix_free(&imatrix);
+    quantize_options_free(&a);
     return code;
 }

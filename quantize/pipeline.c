@@ -2,12 +2,10 @@
 
 #include "codec.h"
 #include "file_out.h"
-#include "text.h"
 
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -333,23 +331,6 @@ largest_tile(const struct nb_plan *plan)
     return largest;
 }
 
-/* The name of file NUMBER of COUNT: NAME itself, or one part of a split set. */
-static char *
-part_name(const char *name, uint32_t number, uint32_t count)
-{
-    const size_t length = strlen(name), stem = nb_ends_with(name, ".gguf") ? length - strlen(".gguf") : length;
-    const size_t room = length + sizeof "-00001-of-00001.gguf";
-    char *part = malloc(room);
-
-    if (part == NULL)
-        return NULL;
-    if (count == 1)
-        memcpy(part, name, length + 1);
-    else
-        snprintf(part, room, "%.*s-%05u-of-%05u.gguf", (int)stem, name, (unsigned)number + 1, (unsigned)count);
-    return part;
-}
-
 static enum nb_status
 create_files(struct job *job, const char *name, uint32_t *created, struct nb_error *err)
 {
@@ -357,7 +338,7 @@ create_files(struct job *job, const char *name, uint32_t *created, struct nb_err
 
     for (uint32_t i = 0; i < job->plan->n_files && status == NB_OK; i++) {
         const struct nb_plan_file *file = &job->plan->files[i];
-        char *part = part_name(name, i, job->plan->n_files);
+        char *part = nb_plan_file_name(job->plan, name, i);
 
         status = part == NULL ? nb_fail_memory(err)
                               : nb_out_create(&job->outs[i], part, file->bytes, job->options->replace, err);

@@ -4,6 +4,7 @@
 #include "codec.h"
 #include "gguf.h"
 #include "prune.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -211,7 +212,8 @@ plan_importance(struct nb_plan *plan, const struct nb_plan_options *o, struct nb
         if (t->importance == NULL && needs_importance(t->source, t->choice.type, o->recipe.recipe))
             first = missing++ == 0 ? t : first;
     }
-    return missing == 0 ? NB_OK : missing_importance(first, missing, given, err);
+    plan->needs_importance = missing > 0;
+    return missing == 0 || o->only_look ? NB_OK : missing_importance(first, missing, given, err);
 }
 
 static int
@@ -381,6 +383,22 @@ nb_plan_make(struct nb_plan *plan, const struct nb_source *source, const struct 
     if (status != NB_OK)
         nb_plan_free(plan);
     return status;
+}
+
+char *
+nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number)
+{
+    const size_t length = strlen(name), stem = nb_ends_with(name, ".gguf") ? length - strlen(".gguf") : length;
+    const size_t room = length + sizeof "-00001-of-00001.gguf";
+    char *part = malloc(room);
+
+    if (part == NULL)
+        return NULL;
+    if (plan->n_files == 1)
+        memcpy(part, name, length + 1);
+    else
+        snprintf(part, room, "%.*s-%05u-of-%05u.gguf", (int)stem, name, (unsigned)number + 1, (unsigned)plan->n_files);
+    return part;
 }
 
 void

@@ -35,6 +35,7 @@ struct nb_plan_options {
     const char *imatrix_path;         /* where it was; only the file's name is written down */
     const uint64_t *prune;            /* layers to leave out, each once */
     size_t n_prune;
+    bool only_look;                   /* the plan will not be run: missing importance is no error */
     bool keep_split;                  /* as many output files as a split source has, with the same tensors */
 };
 
@@ -66,6 +67,7 @@ struct nb_plan {
     uint64_t source_bytes;          /* of all tensors */
     uint64_t parameters;
     size_t n_fallbacks;
+    bool needs_importance;          /* with only_look: a run would be refused */
     struct nb_arena arena;
 };
 
@@ -77,6 +79,9 @@ struct nb_plan {
 enum nb_status nb_plan_make(struct nb_plan *plan, const struct nb_source *source,
                             const struct nb_plan_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_plan_free(struct nb_plan *plan);
+
+/* The name of output file NUMBER, from malloc: NAME itself, or "NAME-00001-of-00003.gguf" for a part. NULL: no memory. */
+char *nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number);
 
 /* Bits per weight of all tensors together. */
 double nb_plan_bpw(const struct nb_plan *plan);

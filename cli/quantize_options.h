@@ -1,0 +1,33 @@
+/* The command line of nibble quantize. */
+#ifndef NB_QUANTIZE_OPTIONS_H
+#define NB_QUANTIZE_OPTIONS_H
+
+#include "pipeline.h"
+#include "plan.h"
+
+#define MAX_OVERRIDES 256
+#define MAX_PATTERNS 64
+#define MAX_PRUNED 1024
+
+struct quantize_options {
+    const char *source, *output;
+    struct nb_plan_options plan;
+    struct nb_pipeline_options pipeline;
+    struct nb_type_override types[MAX_OVERRIDES];
+    struct nb_kv_override kvs[MAX_OVERRIDES];
+    char *type_files[MAX_OVERRIDES]; /* the text of --tensor-type-file, to which types points */
+    size_t n_type_files;
+    const char *include[MAX_PATTERNS], *exclude[MAX_PATTERNS];
+    size_t n_include, n_exclude;
+    uint64_t pruned[MAX_PRUNED];
+    const char *pre_tokenizer;
+    bool dry_run, json, help;
+};
+
+extern const char quantize_help[];
+
+/* Fills OPTIONS, which must be zero. Returns an exit code; with anything but NB_OK the sentence is printed. */
+int quantize_options_parse(struct quantize_options *options, int argc, char **argv);
+void quantize_options_free(struct quantize_options *options);
+
+#endif
