@@ -77,27 +77,98 @@ index_of(const char *name)
     return 0;
 }
 
+/* A tensor of the layers FROM to TO. */
+struct part {
+    const char *name;
+    unsigned columns, rows, experts, from, to;
+};
+
+struct model {
+    const char *file, *arch;
+    bool tied; /* no output.weight */
+    struct part parts[16];
+};
+
+static const struct model models[] = {
+    { "qwen3-0.6b.schema", "qwen3", false,
+      { { "attn_q", 1024, 2048, 1, 0, 27 }, { "attn_k", 1024, 1024, 1, 0, 27 }, { "attn_v", 1024, 1024, 1, 0, 27 },
+        { "attn_output", 2048, 1024, 1, 0, 27 }, { "ffn_gate", 1024, 3072, 1, 0, 27 },
+        { "ffn_up", 1024, 3072, 1, 0, 27 }, { "ffn_down", 3072, 1024, 1, 0, 27 } } },
+    { "meta-llama-3.1-70b-instruct.schema", "llama", false,
+      { { "attn_q", 8192, 8192, 1, 0, 79 }, { "attn_k", 8192, 1024, 1, 0, 79 }, { "attn_v", 8192, 1024, 1, 0, 79 },
+        { "attn_output", 8192, 8192, 1, 0, 79 }, { "ffn_gate", 8192, 28672, 1, 0, 79 },
+        { "ffn_up", 8192, 28672, 1, 0, 79 }, { "ffn_down", 28672, 8192, 1, 0, 79 } } },
+    { "gemma-3-4b-it.schema", "gemma3", true,
+      { { "attn_q", 2560, 2048, 1, 0, 33 }, { "attn_k", 2560, 1024, 1, 0, 33 }, { "attn_v", 2560, 1024, 1, 0, 33 },
+        { "attn_output", 2048, 2560, 1, 0, 33 }, { "ffn_gate", 2560, 10240, 1, 0, 33 },
+        { "ffn_up", 2560, 10240, 1, 0, 33 }, { "ffn_down", 10240, 2560, 1, 0, 33 } } },
+    { "glm-4.6v.schema", "glm4moe", false,
+      { { "attn_q", 4096, 12288, 1, 0, 45 }, { "attn_k", 4096, 1024, 1, 0, 45 }, { "attn_v", 4096, 1024, 1, 0, 45 },
+        { "attn_output", 12288, 4096, 1, 0, 45 }, { "ffn_gate", 4096, 10944, 1, 0, 0 },
+        { "ffn_up", 4096, 10944, 1, 0, 0 }, { "ffn_down", 10944, 4096, 1, 0, 0 },
+        { "ffn_gate_inp", 4096, 128, 1, 1, 45 }, { "ffn_gate_exps", 4096, 1408, 128, 1, 45 },
+        { "ffn_up_exps", 4096, 1408, 128, 1, 45 }, { "ffn_down_exps", 1408, 4096, 128, 1, 45 },
+        { "ffn_gate_shexp", 4096, 1408, 1, 1, 45 }, { "ffn_up_shexp", 4096, 1408, 1, 1, 45 },
+        { "ffn_down_shexp", 1408, 4096, 1, 1, 45 } } },
+    { "gpt-oss-120b.schema", "gpt-oss", false,
+      { { "attn_q", 2880, 4096, 1, 0, 35 }, { "attn_k", 2880, 512, 1, 0, 35 }, { "attn_v", 2880, 512, 1, 0, 35 },
+        { "attn_output", 4096, 2880, 1, 0, 35 }, { "ffn_gate_inp", 2880, 128, 1, 0, 35 },
+        { "ffn_gate_exps", 2880, 2880, 128, 0, 35 }, { "ffn_up_exps", 2880, 2880, 128, 0, 35 },
+        { "ffn_down_exps", 2880, 2880, 128, 0, 35 } } },
+    { "deepseek-v3.1.schema", "deepseek2", false,
+      { { "attn_q_a", 7168, 1536, 1, 0, 60 }, { "attn_q_b", 1536, 24576, 1, 0, 60 },
+        { "attn_kv_a_mqa", 7168, 576, 1, 0, 60 }, { "attn_k_b", 128, 512, 128, 0, 60 },
+        { "attn_v_b", 512, 128, 128, 0, 60 }, { "attn_output", 16384, 7168, 1, 0, 60 },
+        { "ffn_gate", 7168, 18432, 1, 0, 2 }, { "ffn_up", 7168, 18432, 1, 0, 2 }, { "ffn_down", 18432, 7168, 1, 0, 2 },
+        { "ffn_gate_inp", 7168, 256, 1, 3, 60 }, { "ffn_gate_exps", 7168, 2048, 256, 3, 60 },
+        { "ffn_up_exps", 7168, 2048, 256, 3, 60 }, { "ffn_down_exps", 2048, 7168, 256, 3, 60 },
+        { "ffn_gate_shexp", 7168, 2048, 1, 3, 60 }, { "ffn_up_shexp", 7168, 2048, 1, 3, 60 },
+        { "ffn_down_shexp", 2048, 7168, 1, 3, 60 } } },
+};
+
 static void
-choose_and_compare(const char *file, const struct nb_recipe *recipe, const struct shape *s)
+choose_and_compare(const struct model *model, const struct nb_recipe *recipe, const struct shape *s)
 {
     struct nb_recipe_options options = { .recipe = recipe, .output_type = NB_TYPE_NONE, .embedding_type = NB_TYPE_NONE };
-    const struct nb_model_facts facts = { "llama", s->layers, s->heads, s->kv_heads, s->experts };
+    const struct nb_model_facts facts = { model->arch, s->layers, s->heads, s->kv_heads, s->experts };
     struct nb_error err;
 
     if (nb_recipe_choose(&options, &facts, sorted, n_tensors, choices, &err) != NB_OK)
-        fail_msg("%s, %s: %s", file, recipe->name, err.message);
+        fail_msg("%s, %s: %s", model->file, recipe->name, err.message);
     for (size_t i = 0; i < n_tensors; i++) {
         if (choices[i].why == NB_WHY_KEPT)
             continue;
         if (choices[i].type != expected[i].type)
-            fail_msg("%s, %s: %s is %s, but the reference makes it %s", file, recipe->name, sorted[i]->name,
+            fail_msg("%s, %s: %s is %s, but the reference makes it %s", model->file, recipe->name, sorted[i]->name,
                      nb_type_info(choices[i].type)->name, nb_type_info(expected[i].type)->name);
     }
 }
 
-/* Checks every recipe of the table FILE; returns how many there were. */
+static void
+make_model(const struct model *model, const struct shape *s)
+{
+    char name[NB_MAX_NAME + 1];
+
+    n_tensors = 0;
+    add("token_embd.weight", s->embd, 1000, 1);
+    add("output_norm.weight", s->embd, 1, 1);
+    if (!model->tied)
+        add("output.weight", s->embd, 1000, 1);
+    for (unsigned layer = 0; layer < s->layers; layer++) {
+        snprintf(name, sizeof name, "blk.%u.attn_norm.weight", layer);
+        add(name, s->embd, 1, 1);
+        for (const struct part *p = model->parts; p < model->parts + 16 && p->name != NULL; p++) {
+            snprintf(name, sizeof name, "blk.%u.%s.weight", layer, p->name);
+            if (layer >= p->from && layer <= p->to)
+                add(name, p->columns, p->rows, p->experts);
+        }
+    }
+    qsort(sorted, n_tensors, sizeof sorted[0], nb_layer_order);
+}
+
+/* Checks every recipe of MODEL's table; returns how many there were. */
 static size_t
-check_table(const char *file, unsigned head_dim)
+check_table(const struct model *model)
 {
     char path[512], line[256], word[2][128];
     struct shape s = { .experts = 0 };
@@ -105,16 +176,16 @@ check_table(const char *file, unsigned head_dim)
     size_t checked = 0;
     FILE *f;
 
-    snprintf(path, sizeof path, TEST_DATA "/golden/policy/%s", file);
+    snprintf(path, sizeof path, TEST_DATA "/golden/policy/%s", model->file);
     f = fopen(path, "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f) != NULL) {
         if (sscanf(line, "# n_embd=%u, n_ff=%u, n_vocab=%u, n_layer=%u, n_head=%u, n_head_kv=%u, n_expert=%u", &s.embd,
                    &s.ff, &s.vocab, &s.layers, &s.heads, &s.kv_heads, &s.experts) >= 6) {
-            make_dense(&s, head_dim == 0 ? s.embd / s.heads : head_dim);
+            make_model(model, &s);
         } else if (sscanf(line, "[%127[^]]] %127s", word[0], word[1]) == 2) {
             if (recipe != NULL)
-                choose_and_compare(file, recipe, &s);
+                choose_and_compare(model, recipe, &s);
             recipe = nb_recipe_by_name(word[0]);
             if (recipe == NULL)
                 fail_msg("no recipe '%s'", word[0]);
@@ -130,17 +201,17 @@ check_table(const char *file, unsigned head_dim)
         }
     }
     if (recipe != NULL)
-        choose_and_compare(file, recipe, &s);
+        choose_and_compare(model, recipe, &s);
     fclose(f);
     return checked;
 }
 
 static void
-dense_models_get_the_reference_types(void **unused)
+real_models_get_the_reference_types(void **unused)
 {
     (void)unused;
-    assert_int_equal(check_table("qwen3-0.6b.schema", 128), 33);
-    assert_int_equal(check_table("meta-llama-3.1-70b-instruct.schema", 0), 33);
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        assert_int_equal(check_table(&models[i]), 33);
 }
 
 /* A small model for what follows. */
@@ -269,7 +340,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dense_models_get_the_reference_types),
+        cmocka_unit_test(real_models_get_the_reference_types),
         cmocka_unit_test(rows_that_do_not_divide_fall_back_or_are_refused),
         cmocka_unit_test(overrides_count_or_are_refused),
         cmocka_unit_test(output_and_embedding_can_be_named),
