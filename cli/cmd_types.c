@@ -28,9 +28,10 @@ print_json(void)
     const struct nb_recipe *r = nb_recipes(&n);
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:b, s:s}", "name", r[i].name, "file_type",
-                                              (int)r[i].file_type, "base", nb_type_info(r[i].base)->name, "available",
-                                              (int)nb_recipe_available(&r[i]), "description", r[i].description));
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s}", "name", r[i].name, "file_type",
+                                              (int)r[i].file_type, "base",
+                                              r[i].base == NB_TYPE_NONE ? "" : nb_type_info(r[i].base)->name,
+                                              "description", r[i].description));
     for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
         const struct nb_type_info *info = nb_type_info((enum nb_type)t);
 
@@ -52,8 +53,11 @@ print_tables(void)
 
     printf("%-10s %-8s %6s  %s\n", "recipe", "base", "bpw", "");
     for (size_t i = 0; i < n; i++)
-        printf("%-10s %-8s %6.4g  %s%s\n", r[i].name, nb_type_info(r[i].base)->name, nb_type_bpw(r[i].base),
-               r[i].description, nb_recipe_available(&r[i]) ? "" : " (not in this version)");
+        if (r[i].base == NB_TYPE_NONE)
+            printf("%-10s %-8s %6s  %s\n", r[i].name, "-", "-", r[i].description);
+        else
+            printf("%-10s %-8s %6.4g  %s\n", r[i].name, nb_type_info(r[i].base)->name, nb_type_bpw(r[i].base),
+                   r[i].description);
     printf("\n%-8s %3s %6s %6s %8s  %s\n", "type", "id", "block", "bytes", "bpw", "");
     for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
         const struct nb_type_info *info = nb_type_info((enum nb_type)t);

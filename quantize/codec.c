@@ -151,10 +151,34 @@ nb_decode(enum nb_type type, const void *from, size_t count, float *out)
 static const struct {
     uint8_t count, at[2];
 } scales[NB_GGUF_TYPES] = {
-    [NB_Q4_0] = { 1, { 0 } },    [NB_Q4_1] = { 2, { 0, 2 } }, [NB_Q5_0] = { 1, { 0 } },
-    [NB_Q5_1] = { 2, { 0, 2 } }, [NB_Q8_0] = { 1, { 0 } },    [NB_Q4_K] = { 2, { 0, 2 } },
-    [NB_Q5_K] = { 2, { 0, 2 } }, [NB_Q6_K] = { 1, { 208 } },
+    [NB_Q4_0] = { 1, { 0 } },    [NB_Q4_1] = { 2, { 0, 2 } },   [NB_Q5_0] = { 1, { 0 } },
+    [NB_Q5_1] = { 2, { 0, 2 } }, [NB_Q8_0] = { 1, { 0 } },      [NB_Q8_1] = { 2, { 0, 2 } },
+    [NB_Q2_K] = { 2, { 80, 82 } }, [NB_Q3_K] = { 1, { 108 } },  [NB_Q4_K] = { 2, { 0, 2 } },
+    [NB_Q5_K] = { 2, { 0, 2 } }, [NB_Q6_K] = { 1, { 208 } },    [NB_IQ1_S] = { 1, { 0 } },
+    [NB_IQ2_XXS] = { 1, { 0 } }, [NB_IQ2_XS] = { 1, { 0 } },    [NB_IQ2_S] = { 1, { 0 } },
+    [NB_IQ3_XXS] = { 1, { 0 } }, [NB_IQ3_S] = { 1, { 0 } },     [NB_IQ4_NL] = { 1, { 0 } },
+    [NB_IQ4_XS] = { 1, { 0 } },  [NB_TQ1_0] = { 1, { 52 } },    [NB_TQ2_0] = { 1, { 64 } },
+    [NB_Q1_0] = { 1, { 0 } },    [NB_Q2_0] = { 1, { 0 } },
 };
+
+/* The scales that are no half floats in one place; NVFP4's cannot be NaN, since readers take its NaN for 0. */
+static bool
+is_bad_odd_scale(enum nb_type type, const unsigned char *block)
+{
+    uint32_t bits;
+
+    switch (type) {
+    case NB_MXFP4: /* the first byte is a power of two; the highest stands for NaN */
+        return block[0] == 0xFF;
+    case NB_Q8_K: /* a float in front */
+        memcpy(&bits, block, sizeof bits);
+        return (bits & 0x7F800000) == 0x7F800000;
+    case NB_IQ1_M: /* four bits at the top of each of four words; the exponent is in the last two */
+        return (block[55] & 0x70) == 0x70 && (block[53] & 0xC0) == 0xC0;
+    default:
+        return false;
+    }
+}
 
 static size_t
 find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
@@ -162,13 +186,17 @@ find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
     const struct nb_type_info *info = nb_type_info(type);
 
     for (size_t i = 0; i < count / info->block; i++) {
+        const unsigned char *block = blocks + i * info->block_bytes;
+
         for (unsigned k = 0; k < scales[type].count; k++) {
             uint16_t half;
 
-            memcpy(&half, blocks + i * info->block_bytes + scales[type].at[k], sizeof half);
+            memcpy(&half, block + scales[type].at[k], sizeof half);
             if ((half & 0x7C00) == 0x7C00)
                 return i * info->block;
         }
+        if (scales[type].count == 0 && is_bad_odd_scale(type, block))
+            return i * info->block;
     }
     return count;
 }
@@ -180,7 +208,7 @@ nb_find_nonfinite(enum nb_type type, const void *from, size_t count)
     nb_nonfinite_fn *any = kernels()->nonfinite[type];
 
     if (info->kind == NB_KIND_BLOCK)
-        return type < NB_GGUF_TYPES && scales[type].count > 0 ? find_bad_scale(type, from, count) : count;
+        return type < NB_GGUF_TYPES ? find_bad_scale(type, from, count) : count;
     if (any == NULL || !any(from, count))
         return count;
     for (size_t i = 0; i < count; i++)

@@ -67,6 +67,24 @@ describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
         nb_meta_set_u32(meta, "quantize.imatrix.chunks_count", o->imatrix->chunks);
 }
 
+/* The file type for a copy: the source's, or the one that most of its tensors speak for. */
+static uint32_t
+copied_file_type(const struct nb_source *source)
+{
+    size_t counts[NB_TYPES] = { 0 };
+    enum nb_type most = NB_F32;
+    const struct nb_recipe *recipe;
+    uint64_t said;
+
+    if (nb_meta_get_u64(&source->meta, "general.file_type", &said) && said <= UINT32_MAX)
+        return (uint32_t)said;
+    for (size_t i = 0; i < source->n_tensors; i++)
+        if (++counts[source->tensors[i].type] > counts[most])
+            most = source->tensors[i].type;
+    recipe = nb_recipe_by_name(nb_type_info(most)->name);
+    return NB_FT_GUESSED | (recipe == NULL ? NB_FT_F32 : recipe->file_type);
+}
+
 static enum nb_status
 plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
               struct nb_error *err)
@@ -79,7 +97,9 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
         nb_meta_remove(meta, "general.file_type");
         nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
     }
-    nb_meta_set_u32(meta, "general.file_type", o->recipe.recipe->file_type);
+    nb_meta_set_u32(meta, "general.file_type", o->recipe.recipe->file_type == NB_FT_COPY
+                                                   ? copied_file_type(source)
+                                                   : o->recipe.recipe->file_type);
     /* The output is one file with the format's default alignment, whatever the input was. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");
@@ -353,6 +373,8 @@ static enum nb_status
 plan_sources(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
              struct nb_error *err)
 {
+    if (o->recipe.recipe->file_type == NB_FT_COPY && source->kind != NB_SOURCE_GGUF)
+        return nb_fail(err, NB_USAGE, "COPY takes a GGUF file, and %s is none", source->path);
     if (o->keep_split && source->kind != NB_SOURCE_GGUF)
         return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF", source->path);
     plan->n_files = o->keep_split ? source->n_files : 1;

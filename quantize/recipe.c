@@ -23,7 +23,7 @@ static const struct nb_recipe recipes[] = {
     { "Q2_K_S", NB_FT_Q2_K_S, NB_Q2_K, "needs importance" },
     { "Q2_K", NB_FT_Q2_K, NB_Q2_K, "very small, large loss" },
     { "IQ3_XXS", NB_FT_IQ3_XXS, NB_IQ3_XXS, "needs importance" },
-    { "IQ3_XS", NB_FT_IQ3_XS, NB_IQ3_S, "between IQ3_XXS and IQ3_S" },
+    { "IQ3_XS", NB_FT_IQ3_XS, NB_IQ3_S, "needs importance" },
     { "Q3_K_S", NB_FT_Q3_K_S, NB_Q3_K, "small, noticeable loss" },
     { "IQ3_S", NB_FT_IQ3_S, NB_IQ3_S, "better than Q3_K_S at its size" },
     { "IQ3_M", NB_FT_IQ3_M, NB_IQ3_S, "IQ3_S with more for sensitive tensors" },
@@ -45,6 +45,7 @@ static const struct nb_recipe recipes[] = {
     { "F16", NB_FT_F16, NB_F16, "half floats" },
     { "BF16", NB_FT_BF16, NB_BF16, "brain floats" },
     { "F32", NB_FT_F32, NB_F32, "floats" },
+    { "COPY", NB_FT_COPY, NB_TYPE_NONE, "every tensor as it is" },
 };
 
 #define N_RECIPES (sizeof recipes / sizeof recipes[0])
@@ -77,13 +78,6 @@ nb_file_type_name(uint64_t file_type)
         if (recipes[i].file_type == file_type)
             return recipes[i].name;
     return NULL;
-}
-
-bool
-nb_recipe_available(const struct nb_recipe *recipe)
-{
-    /* The base types that exist today mix only among themselves. */
-    return nb_can_encode(recipe->base);
 }
 
 /* The first of an integer or an array of integers, as per-layer hyperparameters are. */
@@ -525,6 +519,10 @@ choose(struct rules *r, const struct nb_tensor *t, bool *matched, struct nb_choi
     const enum nb_type base = o->recipe->base;
     enum nb_type asked;
 
+    if (o->recipe->file_type == NB_FT_COPY) {
+        *out = (struct nb_choice){ t->type, t->type, NB_WHY_KEPT };
+        return NB_OK;
+    }
     if (!is_quantized(o, t)) {
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;

@@ -47,12 +47,14 @@ enum nb_file_type {
     NB_FT_MXFP4_MOE = 38,
     NB_FT_Q1_0 = 40,
     NB_FT_Q2_0 = 41,
+    NB_FT_GUESSED = 1024, /* a bit: the number is a guess by the tensors */
+    NB_FT_COPY = 0xFFFF,  /* in no file: what the source says */
 };
 
 struct nb_recipe {
     const char *name; /* "Q4_K_M" */
     enum nb_file_type file_type;
-    enum nb_type base;       /* what most tensors become */
+    enum nb_type base;       /* what most tensors become; NB_TYPE_NONE for COPY */
     const char *description; /* for people */
 };
 
@@ -60,8 +62,6 @@ struct nb_recipe {
 const struct nb_recipe *nb_recipe_by_name(const char *name);
 /* Every recipe, smallest file first; COUNT receives how many. */
 const struct nb_recipe *nb_recipes(size_t *count);
-/* True if every type that the recipe may choose can be written by this build. */
-bool nb_recipe_available(const struct nb_recipe *recipe);
 /* The name for a number of general.file_type; NULL if it has none. */
 const char *nb_file_type_name(uint64_t file_type);
 
