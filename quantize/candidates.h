@@ -24,16 +24,55 @@ nb_least_of_8(__m256 v)
     return _mm256_min_ps(v, _mm256_permute_ps(v, 0xB1));
 }
 
-/* The smallest of all lanes, and which lanes have it. */
-NB_INLINE uint32_t
-nb_least_lanes(lf v)
+/* The smallest of all lanes, in every lane. */
+NB_INLINE lf
+nb_least_lane(lf v)
 {
 #if NB_LANES == 16
     const __m256 eight = _mm256_min_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
 
-    return _mm512_cmp_ps_mask((__m512)v, _mm512_broadcast_f32x8(nb_least_of_8(eight)), _CMP_EQ_OQ);
+    return (lf)_mm512_broadcast_f32x8(nb_least_of_8(eight));
 #else
-    return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, nb_least_of_8((__m256)v), _CMP_EQ_OQ));
+    return (lf)nb_least_of_8((__m256)v);
+#endif
+}
+
+/* 0, 1, 2... */
+NB_INLINE li
+nb_lane_numbers(void)
+{
+#if NB_LANES == 16
+    return (li){ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+#else
+    return (li){ 0, 1, 2, 3, 4, 5, 6, 7 };
+#endif
+}
+
+/* The first lane that holds the smallest of all. */
+NB_INLINE uint32_t
+nb_first_least(lf v)
+{
+#if NB_LANES == 16
+    return (uint32_t)__builtin_ctz(lf_eq(v, nb_least_lane(v)));
+#else
+    return (uint32_t)__builtin_ctz((unsigned)_mm256_movemask_ps((__m256)lf_eq(v, nb_least_lane(v))));
+#endif
+}
+
+/* The smallest PLACE of those lanes where ERROR is the smallest of all. */
+NB_INLINE uint32_t
+nb_first_place(lf error, li place)
+{
+    const li last = (li)lu_set1(INT32_MAX), of_least = li_select(lf_eq(error, nb_least_lane(error)), place, last);
+#if NB_LANES == 16
+    return (uint32_t)_mm512_reduce_min_epi32((__m512i)of_least);
+#else
+    __m256i v = (__m256i)of_least;
+
+    v = _mm256_min_epi32(v, _mm256_permute2x128_si256(v, v, 1));
+    v = _mm256_min_epi32(v, _mm256_shuffle_epi32(v, 0x4E));
+    v = _mm256_min_epi32(v, _mm256_shuffle_epi32(v, 0xB1));
+    return (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(v));
 #endif
 }
 
@@ -81,38 +120,28 @@ nb_sums_of_4(float (*error)[8], const uint16_t *codes)
     return sum;
 }
 
-/* Of the lanes that are set in EQUAL the one whose candidate came first: PLACE is where its vector began. */
-static uint32_t
-nb_first_of(uint32_t equal, lu place)
-{
-    uint32_t places[NB_LANES], first = UINT32_MAX;
+/* Lists up to this length take the same time, without a branch. */
+#define NB_SHORT_LIST NB_LANES
 
-    lu_store(places, place);
-    for (; equal != 0; equal &= equal - 1) {
-        const uint32_t lane = (uint32_t)__builtin_ctz(equal);
-
-        first = places[lane] + lane < first ? places[lane] + lane : first;
-    }
-    return first;
-}
-
-/* Looks at COUNT candidates whose errors SUMS gives; most lists are no longer than one vector. */
-#define NB_FIND_LEAST(sums, error, codes, count)                                    \
+/* Looks at COUNT candidates whose errors SUMS gives. SHORT_LIST: the caller knows that it is one. */
+#define NB_FIND_LEAST(sums, error, codes, count, short_list)                        \
     lf least = lf_min(sums(error, codes), lf_set1(FLT_MAX));                        \
-    lu place = lu_set1(0);                                                          \
+    li place = nb_lane_numbers();                                                   \
                                                                                     \
-    if ((count) <= NB_LANES)                                                        \
-        return (codes)[__builtin_ctz(nb_least_lanes(least))];                       \
+    if ((short_list) || (count) <= NB_SHORT_LIST)                                   \
+        return (codes)[nb_first_least(least)];                                      \
     for (uint32_t j = NB_LANES; j < (count); j += NB_LANES) {                       \
         const lf sum = sums(error, (codes) + j);                                    \
         const lm better = lf_lt(sum, least);                                        \
                                                                                     \
-        least = lf_select(better, sum, least);                                      \
-        place = (lu)li_select(better, (li)lu_set1(j), (li)place);                   \
+        least = lf_min(sum, least);                                                 \
+        place = li_select(better, nb_lane_numbers() + (int32_t)j, place);           \
     }                                                                               \
-    return (codes)[nb_first_of(nb_least_lanes(least), place)];
+    return (codes)[nb_first_place(least, place)];
 
 #else
+
+#define NB_SHORT_LIST (NB_CANDIDATES * 64u) /* all lists: no difference */
 
 /*
  * The same one by one. Errors are not negative, so a part of the sum can be
@@ -143,10 +172,11 @@ nb_first_of(uint32_t equal, lu place)
 
 /*
  * The code, out of a list of COUNT, whose eight values are nearest to x by the
- * weights w. The values of the three levels are SCALE times Q.
+ * weights w. VALUES are those of the three levels.
  */
 NB_INLINE uint32_t
-nb_nearest_of_8(const float *x, const float *w, float scale, const float *q, const uint16_t *codes, uint32_t count)
+nb_nearest_of_8(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count,
+                const bool short_list)
 {
     float error[8][4] __attribute__((aligned(32)));
 #if NB_LANES >= 8
@@ -154,7 +184,7 @@ nb_nearest_of_8(const float *x, const float *w, float scale, const float *q, con
     __m256 e[3];
 
     for (int l = 0; l < 3; l++) {
-        const __m256 difference = _mm256_sub_ps(_mm256_set1_ps(scale * q[l]), xs);
+        const __m256 difference = _mm256_sub_ps(_mm256_set1_ps(values[l]), xs);
 
         e[l] = _mm256_mul_ps(_mm256_mul_ps(ws, difference), difference);
     }
@@ -169,41 +199,44 @@ nb_nearest_of_8(const float *x, const float *w, float scale, const float *q, con
         _mm_store_ps(error[i + 1], _mm256_castps256_ps128(odd));
         _mm_store_ps(error[i + 5], _mm256_extractf128_ps(odd, 1));
     }
-    NB_FIND_LEAST(nb_sums_of_8, error, codes, count)
+    NB_FIND_LEAST(nb_sums_of_8, error, codes, count, short_list)
 #else
     for (int i = 0; i < 8; i++) {
         for (int l = 0; l < 3; l++) {
-            const float difference = scale * q[l] - x[i];
+            const float difference = values[l] - x[i];
 
             error[i][l] = w[i] * difference * difference;
         }
     }
+    (void)short_list;
     NB_FIND_LEAST(8, 2, error, codes, count)
 #endif
 }
 
 /* The same for four values of eight levels. */
 NB_INLINE uint32_t
-nb_nearest_of_4(const float *x, const float *w, float scale, const float *q, const uint16_t *codes, uint32_t count)
+nb_nearest_of_4(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count,
+                const bool short_list)
 {
     float error[4][8] __attribute__((aligned(32)));
 #if NB_LANES >= 8
-    const __m256 values = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_loadu_ps(q));
+    const __m256 v = _mm256_loadu_ps(values);
 
     for (int i = 0; i < 4; i++) {
-        const __m256 difference = _mm256_sub_ps(values, _mm256_set1_ps(x[i]));
+        const __m256 difference = _mm256_sub_ps(v, _mm256_set1_ps(x[i]));
 
         _mm256_store_ps(error[i], _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(w[i]), difference), difference));
     }
-    NB_FIND_LEAST(nb_sums_of_4, error, codes, count)
+    NB_FIND_LEAST(nb_sums_of_4, error, codes, count, short_list)
 #else
     for (int i = 0; i < 4; i++) {
         for (int l = 0; l < 8; l++) {
-            const float difference = scale * q[l] - x[i];
+            const float difference = values[l] - x[i];
 
             error[i][l] = w[i] * difference * difference;
         }
     }
+    (void)short_list;
     NB_FIND_LEAST(4, 3, error, codes, count)
 #endif
 }

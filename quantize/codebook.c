@@ -14,22 +14,24 @@
 #define MAX_DISTANCE 196
 
 /* The sizes of the candidate lists follow from the entries; tests/test_codebooks.c holds them against that. */
-static struct nb_point points_iq2_xxs[TWO_BIT_POINTS], points_iq2_xs[TWO_BIT_POINTS], points_iq2_s[TWO_BIT_POINTS],
-    points_iq1[TWO_BIT_POINTS], points_iq3_xxs[THREE_BIT_POINTS], points_iq3_s[THREE_BIT_POINTS];
-static uint16_t codes_iq2_xxs[161392], codes_iq2_xs[231072], codes_iq2_s[101600], codes_iq1[364400], codes_iq3_xxs[62688],
-    codes_iq3_s[59808];
+static uint32_t lists_iq2_xxs[TWO_BIT_POINTS], lists_iq2_xs[TWO_BIT_POINTS], lists_iq2_s[TWO_BIT_POINTS],
+    lists_iq1[TWO_BIT_POINTS], lists_iq3_xxs[THREE_BIT_POINTS], lists_iq3_s[THREE_BIT_POINTS];
+static uint16_t indices_iq2_xxs[TWO_BIT_POINTS], indices_iq2_xs[TWO_BIT_POINTS], indices_iq2_s[TWO_BIT_POINTS],
+    indices_iq1[TWO_BIT_POINTS], indices_iq3_xxs[THREE_BIT_POINTS], indices_iq3_s[THREE_BIT_POINTS];
+static uint16_t codes_iq2_xxs[161136], codes_iq2_xs[230560], codes_iq2_s[100576], codes_iq1[362352], codes_iq3_xxs[62432],
+    codes_iq3_s[59296];
 
-#define BOOK(dimensions, levels, bits, rings, grid, points, codes) \
-    { dimensions, levels, bits, (int)(sizeof grid / sizeof *grid), rings, grid, points, codes, \
-      (uint32_t)(sizeof codes / sizeof *codes) }
+#define BOOK(dimensions, levels, bits, rings, name)                                                                   \
+    { dimensions, levels, bits, (int)(sizeof nb_grid_##name / sizeof *nb_grid_##name), rings, nb_grid_##name,         \
+      lists_##name, indices_##name, codes_##name, (uint32_t)(sizeof codes_##name / sizeof *codes_##name) }
 
 static const struct nb_codebook books[NB_CODEBOOKS] = {
-    [NB_CODEBOOK_IQ2_XXS] = BOOK(8, 3, 2, 2, nb_grid_iq2_xxs, points_iq2_xxs, codes_iq2_xxs),
-    [NB_CODEBOOK_IQ2_XS] = BOOK(8, 3, 2, 2, nb_grid_iq2_xs, points_iq2_xs, codes_iq2_xs),
-    [NB_CODEBOOK_IQ2_S] = BOOK(8, 3, 2, 1, nb_grid_iq2_s, points_iq2_s, codes_iq2_s),
-    [NB_CODEBOOK_IQ1] = BOOK(8, 3, 2, 3, nb_grid_iq1, points_iq1, codes_iq1),
-    [NB_CODEBOOK_IQ3_XXS] = BOOK(4, 8, 3, 2, nb_grid_iq3_xxs, points_iq3_xxs, codes_iq3_xxs),
-    [NB_CODEBOOK_IQ3_S] = BOOK(4, 8, 3, 3, nb_grid_iq3_s, points_iq3_s, codes_iq3_s),
+    [NB_CODEBOOK_IQ2_XXS] = BOOK(8, 3, 2, 2, iq2_xxs),
+    [NB_CODEBOOK_IQ2_XS] = BOOK(8, 3, 2, 2, iq2_xs),
+    [NB_CODEBOOK_IQ2_S] = BOOK(8, 3, 2, 1, iq2_s),
+    [NB_CODEBOOK_IQ1] = BOOK(8, 3, 2, 3, iq1),
+    [NB_CODEBOOK_IQ3_XXS] = BOOK(4, 8, 3, 2, iq3_xxs),
+    [NB_CODEBOOK_IQ3_S] = BOOK(4, 8, 3, 3, iq3_s),
 };
 
 /* Squared distances between halves of codes. */
@@ -110,23 +112,21 @@ prepare(const struct nb_codebook *book)
 
     measure_halves(book, &halves);
     for (uint32_t p = 0; p < n_points; p++)
-        book->points[p].entry = UINT16_MAX;
+        book->indices[p] = UINT16_MAX;
     for (int j = 0; j < book->size; j++)
-        book->points[nb_point_of_code(book, book->entries[j])].entry = (uint16_t)j;
+        book->indices[nb_point_of_code(book, book->entries[j])] = (uint16_t)j;
     for (uint32_t p = 0; p < n_points; p++) {
-        struct nb_point *point = &book->points[p];
         uint16_t list[MAX_SIZE];
-        uint32_t n = 1;
+        uint32_t n;
 
-        list[0] = (uint16_t)code_of_point(book, p);
-        if (point->entry == UINT16_MAX) {
-            n = list_candidates(book, &halves, list[0], list);
-            point->count = (uint16_t)n;
-            while (n % NB_CANDIDATES != 0)
-                list[n++] = list[0];
-        }
+        book->lists[p] = 0;
+        if (book->indices[p] != UINT16_MAX)
+            continue;
+        n = list_candidates(book, &halves, code_of_point(book, p), list);
+        book->lists[p] = at << NB_LIST_BITS | n;
+        while (n % NB_CANDIDATES != 0)
+            list[n++] = list[0];
         assert(at + n <= book->n_codes);
-        point->at = at;
         memcpy(book->codes + at, list, n * sizeof *list);
         at += n;
     }

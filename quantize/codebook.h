@@ -20,11 +20,10 @@ enum nb_codebook_id {
 /* Candidate lists are filled up to a multiple of this by repeating their first code. */
 #define NB_CANDIDATES 16
 
-struct nb_point {
-    uint32_t at;    /* its list in codes */
-    uint16_t count; /* how many candidates; 0: it is an entry itself, and its code is codes[at] */
-    uint16_t entry; /* then: the entry's index */
-};
+/* A point's list: its place in nb_codebook.codes above its length, which is 0 for a point that is an entry. */
+#define NB_LIST_BITS 12
+#define NB_LIST_LENGTH(list) ((list) & ((1u << NB_LIST_BITS) - 1))
+#define NB_LIST_AT(list) ((list) >> NB_LIST_BITS)
 
 /*
  * A code has BITS bits for each of DIMENSIONS levels, the first lowest. A point
@@ -35,8 +34,9 @@ struct nb_codebook {
     int size;
     int rings; /* candidates are the entries at the RINGS smallest distances */
     const uint16_t *entries; /* codes; all that is there before nb_codebook_ready */
-    struct nb_point *points;
-    uint16_t *codes;
+    uint32_t *lists;         /* of every point */
+    uint16_t *indices;       /* of every point that is an entry: its index */
+    uint16_t *codes;         /* of the candidates */
     uint32_t n_codes;
 };
 

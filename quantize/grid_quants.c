@@ -173,56 +173,103 @@ unload_group(const struct grid_type *type, struct group *g)
     lu_store_blocks(w, 0, words, type->group);
 }
 
-/* The number of the point that each cell rounds to, with magnitudes times INVERSE. */
+/* The point that each cell rounds to, with magnitudes times INVERSE: its number and its code. */
 NB_INLINE void
-round_to_points(const struct grid_type *type, const struct group *g, lf inverse, const bool small, lu *point)
+round_to_points(const struct grid_type *type, const struct group *g, lf inverse, const bool small, lu *point, lu *code)
 {
     const lf one = lf_set1(1), half = lf_set1(0.5f), top = lf_set1((float)(type->levels - 1));
 
     for (int c = 0; c < CELLS(type); c++) {
-        lf number = lf_set1(0);
+        lf number = lf_set1(0), bits = lf_set1(0);
 
         for (int i = type->cell - 1; i >= 0; i--) {
             const lf level = nb_level(half * (inverse * g->x[c * type->cell + i] - one), lf_set1(0), top, small);
 
             number = number * lf_set1((float)type->levels) + level;
+            if (type->levels != 1 << type->bits)
+                bits = bits * lf_set1((float)(1 << type->bits)) + level;
         }
         point[c] = (lu)lf_to_int(number);
+        code[c] = type->levels == 1 << type->bits ? point[c] : (lu)lf_to_int(bits);
     }
 }
 
-/* The code of each cell's point, or that of the nearest entry. Only cells with a bit in WANTED are computed. */
+/* Cells whose point is no entry: cell * NB_LANES + lane, and their list. */
+struct queue {
+    uint32_t count;
+    struct {
+        uint32_t cell, list;
+    } item[MAX_CELLS * NB_LANES + 1]; /* the one behind the last is written before it is known to be one */
+};
+
+/* What the levels stand for in each lane: levels 0, 1, 2... are 1, 3, 5... times the scale. */
+NB_INLINE void
+level_values(const struct grid_type *type, lf scale, float values[NB_LANES][8])
+{
+    uint8_t *to[NB_LANES];
+    lf v[8];
+    lu words[8];
+
+    for (int k = 0; k < NB_LANES; k++)
+        to[k] = (uint8_t *)values[k];
+    for (int l = 0; l < 8; l++)
+        v[l] = l < type->levels ? scale * lf_set1((float)(2 * l + 1)) : scale;
+    memcpy(words, v, sizeof words);
+    lu_store_blocks(to, 0, words, type->levels == 8 ? 8 : 4);
+}
+
+NB_INLINE void
+search_queue(const struct grid_type *type, const struct nb_codebook *book, const struct group *g,
+             float values[NB_LANES][8], const struct queue *queue, const bool short_lists, uint32_t *codes)
+{
+    for (uint32_t i = 0; i < queue->count; i++) {
+        const uint32_t cell = queue->item[i].cell, k = cell % NB_LANES, c = cell / NB_LANES;
+        const uint32_t list = queue->item[i].list, length = NB_LIST_LENGTH(list);
+        const uint16_t *candidates = book->codes + NB_LIST_AT(list);
+        const float *x = g->plain_x[k] + c * (uint32_t)type->cell, *w = g->root_w[k] + c * (uint32_t)type->cell;
+
+        codes[cell] = type->cell == 8 ? nb_nearest_of_8(x, w, values[k], candidates, length, short_lists)
+                                      : nb_nearest_of_4(x, w, values[k], candidates, length, short_lists);
+    }
+}
+
+/*
+ * Replaces the CODE of each cell whose point is no entry by that of the nearest
+ * entry; only cells with a bit in WANTED, the others keep what OUT has. Whether a
+ * point is an entry is a toss-up, so cells are queued without a branch, and then
+ * searched.
+ */
 NB_INLINE void
 find_codes(const struct grid_type *type, const struct nb_codebook *book, const struct group *g, lf scale,
-           const lu *point, lu wanted, struct cells *out)
+           const lu *point, const lu *code, lu wanted, struct cells *out)
 {
-    static const float odd[8] = { 1, 3, 5, 7, 9, 11, 13, 15 }; /* what levels stand for */
-    uint32_t points[NB_LANES], codes[NB_LANES], replaced[NB_LANES], wants[NB_LANES];
-    float scales[NB_LANES];
+    uint32_t lists[NB_LANES], codes[MAX_CELLS * NB_LANES];
+    struct queue quick, slow; /* short lists and long ones */
+    float values[NB_LANES][8];
 
-    lf_store(scales, scale);
-    lu_store(replaced, lu_set1(0));
-    lu_store(wants, wanted);
-    for (int c = 0; c < CELLS(type); c++) {
-        lu_store(points, point[c]);
-        lu_store(codes, out->code[c]);
-        for (int k = 0; k < NB_LANES; k++) {
-            const struct nb_point *p = &book->points[points[k]];
-            const uint16_t *list = book->codes + p->at;
-            const float *x = g->plain_x[k] + c * type->cell, *w = g->root_w[k] + c * type->cell;
+    quick.count = slow.count = 0;
+    level_values(type, scale, values);
+    out->replaced = lu_set1(0);
+    for (uint32_t c = 0; c < (uint32_t)CELLS(type); c++) {
+        const lm want = lm_not(li_eq((li)(wanted >> c & 1), (li)lu_set1(0)));
+        const lu list = (lu)li_select(want, (li)lu_gather(book->lists, point[c]), (li)lu_set1(0));
 
-            if ((wants[k] >> c & 1) == 0)
-                continue;
-            codes[k] = list[0];
-            if (p->count == 0)
-                continue;
-            replaced[k] |= 1u << c;
-            codes[k] = type->cell == 8 ? nb_nearest_of_8(x, w, scales[k], odd, list, p->count)
-                                       : nb_nearest_of_4(x, w, scales[k], odd, list, p->count);
+        out->replaced |= (lu)lm_int(lm_not(li_eq((li)list, (li)lu_set1(0)))) << c;
+        lu_store(codes + c * NB_LANES, (lu)li_select(want, (li)code[c], (li)out->code[c]));
+        lu_store(lists, list);
+        for (uint32_t k = 0; k < NB_LANES; k++) {
+            const uint32_t length = NB_LIST_LENGTH(lists[k]), cell = c * NB_LANES + k;
+
+            quick.item[quick.count].cell = slow.item[slow.count].cell = cell;
+            quick.item[quick.count].list = slow.item[slow.count].list = lists[k];
+            quick.count += length - 1 < NB_SHORT_LIST;
+            slow.count += length > NB_SHORT_LIST;
         }
-        out->code[c] = lu_load(codes);
     }
-    out->replaced = lu_load(replaced);
+    search_queue(type, book, g, values, &quick, true, codes);
+    search_queue(type, book, g, values, &slow, false, codes);
+    for (int c = 0; c < CELLS(type); c++)
+        out->code[c] = lu_load(codes + c * NB_LANES);
 }
 
 /* The sums for the least squares scale of the magnitudes that CODE stands for. */
@@ -287,13 +334,13 @@ refit(const struct grid_type *type, const struct nb_codebook *book, const struct
     const lm any = lm_not(li_eq((li)best->replaced, (li)none));
     const lm again = type->refit == REFIT_ALWAYS ? positive : lm_and(positive, any);
     const lu cells = type->refit == REFIT_REPLACED ? best->replaced : all;
-    lu point[MAX_CELLS];
+    lu point[MAX_CELLS], code[MAX_CELLS];
     lf qx, q2;
 
     if (!lm_any(again))
         return;
-    round_to_points(type, g, lf_set1(1) / lf_select(again, *scale, lf_set1(1)), false, point);
-    find_codes(type, book, g, *scale, point, (lu)li_select(again, (li)cells, (li)none), best);
+    round_to_points(type, g, lf_set1(1) / lf_select(again, *scale, lf_set1(1)), false, point, code);
+    find_codes(type, book, g, *scale, point, code, (lu)li_select(again, (li)cells, (li)none), best);
     code_sums(type, g, best->code, &qx, &q2);
     *scale = lf_select(lm_and(again, lf_lt(lf_set1(0), q2)), qx / q2, *scale);
 }
@@ -315,15 +362,15 @@ fit_group(const struct grid_type *type, const struct nb_codebook *book, struct g
     trial = best;
     for (int t = -type->trials; t <= type->trials; t++) {
         const lf inverse = lf_set1((float)(2 * type->levels - 1) + (float)t * type->step) / range;
-        lu point[MAX_CELLS];
+        lu point[MAX_CELLS], code[MAX_CELLS];
         lf qx, q2;
         lm better;
 
         if (lm_all(g->small))
-            round_to_points(type, g, inverse, true, point);
+            round_to_points(type, g, inverse, true, point, code);
         else
-            round_to_points(type, g, inverse, false, point);
-        find_codes(type, book, g, lf_set1(1) / inverse, point, all, &trial);
+            round_to_points(type, g, inverse, false, point, code);
+        find_codes(type, book, g, lf_set1(1) / inverse, point, code, all, &trial);
         code_sums(type, g, trial.code, &qx, &q2);
         better = lm_and(lf_lt(lf_set1(0), q2), lf_lt(best_merit * q2, qx * qx));
         if (!lm_any(better))
@@ -370,7 +417,7 @@ look_up_entries(const struct grid_type *type, const struct nb_codebook *book, st
 
         lu_store(v, group->code[c]);
         for (int k = 0; k < NB_LANES; k++)
-            v[k] = book->points[nb_point_of_code(book, v[k])].entry;
+            v[k] = book->indices[nb_point_of_code(book, v[k])];
         group->code[c] = lu_load(v);
     }
 }

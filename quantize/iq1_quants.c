@@ -285,13 +285,14 @@ replace_points(const struct nb_codebook *book, const struct group *g, int k, flo
     bool replaced = false;
 
     for (int c = 0; c < g->n / 8; c++) {
-        const struct nb_point *p = &book->points[nb_point_of_code(book, code[c])];
+        const uint32_t list = book->lists[nb_point_of_code(book, code[c])];
+        const float *q = shifted[shift_of(g->n, shift, c)], values[3] = { scale * q[0], scale * q[1], scale * q[2] };
 
-        if (p->count == 0)
+        if (list == 0)
             continue;
         replaced = true;
-        code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, scale,
-                                  shifted[shift_of(g->n, shift, c)], book->codes + p->at, p->count);
+        code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, values,
+                                  book->codes + NB_LIST_AT(list), NB_LIST_LENGTH(list), false);
     }
     return replaced ? refit_scale(g, k, shift, code, scale) : scale;
 }
@@ -322,7 +323,7 @@ finish_group(const struct nb_codebook *book, const struct group *g, struct cuts 
         if (!nones[k])
             scales[k] = replace_points(book, g, k, scales[k], shifts[k], own);
         for (int c = 0; c < g->n / 8; c++)
-            codes[c][k] = nones[k] ? 0 : book->points[nb_point_of_code(book, own[c])].entry;
+            codes[c][k] = nones[k] ? 0 : book->indices[nb_point_of_code(book, own[c])];
     }
     for (int c = 0; c < g->n / 8; c++)
         out->index[c] = lu_load(codes[c]);

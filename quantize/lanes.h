@@ -331,6 +331,25 @@ lf_round_away(lf v)
     return lf_truncate(v + lf_copysign(lf_set1(0x1.fffffep-2f), v));
 }
 
+/* table[index[k]] in each lane k. */
+NB_INLINE lu
+lu_gather(const uint32_t *table, lu index)
+{
+#if NB_LANES == 1
+    return table[index];
+#elif NB_LANES == 16
+    return (lu)_mm512_i32gather_epi32((__m512i)index, table, 4);
+#elif NB_LANES == 8
+    return (lu)_mm256_i32gather_epi32((const int *)table, (__m256i)index, 4);
+#else
+    lu v;
+
+    for (int k = 0; k < NB_LANES; k++)
+        v[k] = table[index[k]];
+    return v;
+#endif
+}
+
 /* table[index[k]] in each lane k, for indices of 0 to 7. */
 NB_INLINE lf
 lf_lookup8(const float *table, li index)

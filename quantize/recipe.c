@@ -75,7 +75,7 @@ const char *
 nb_file_type_name(uint64_t file_type)
 {
     for (size_t i = 0; i < N_RECIPES; i++)
-        if (recipes[i].file_type == file_type)
+        if (recipes[i].file_type == file_type && file_type != NB_FT_COPY)
             return recipes[i].name;
     return NULL;
 }
