@@ -135,17 +135,29 @@ sum_in_order(const struct group *g, int half, lf *sum_wx, lf *sum_w)
 
 /* Takes the cuts FIRST and SECOND with SHIFT if their sums are better. */
 NB_INLINE void
-judge(struct cuts *best, lf qx, lf q2, int first, int second, int shift)
+take_better(struct cuts *best, lf qx, lf q2, int first, int second, int shift)
 {
     const lm better = lm_and(lf_lt(lf_set1(0), q2), lf_lt(best->merit * q2, qx * qx));
 
-    if (!lm_any(better))
-        return;
     best->scale = lf_select(better, qx / q2, best->scale);
     best->merit = lf_select(better, best->scale * qx, best->merit);
     best->first = li_select(better, (li)lu_set1((uint32_t)first), best->first);
     best->second = li_select(better, (li)lu_set1((uint32_t)second), best->second);
     best->shift = li_select(better, (li)lu_set1((uint32_t)shift), best->shift);
+}
+
+/* Judges the COUNT shifts of one pair of cuts, in their order. Most are not better, in any lane. */
+NB_INLINE void
+judge(struct cuts *best, const lf *qx, const lf *q2, int count, int first, int second)
+{
+    lm any = lf_lt(best->merit * q2[0], qx[0] * qx[0]);
+
+    for (int shift = 1; shift < count; shift++)
+        any = lm_or(any, lf_lt(best->merit * q2[shift], qx[shift] * qx[shift]));
+    if (!lm_any(any))
+        return;
+    for (int shift = 0; shift < count; shift++)
+        take_better(best, qx[shift], q2[shift], first, second, shift);
 }
 
 NB_INLINE struct cuts
@@ -156,34 +168,86 @@ no_cuts(void)
     return (struct cuts){ lf_set1(0), lf_set1(-FLT_MAX), none, none, (li)lu_set1(0) };
 }
 
-/* Every cut of 32 weights, with one shift for all. */
+/*
+ * A start for the search, from a sample of the cuts: nothing yet, but with a
+ * merit that the best must pass. What is clearly worse than the best can be left
+ * out without a change to the result, for it would be replaced in any case; and
+ * every such cut costs the work of replacing it. The distance of 2^-16 is far
+ * above the rounding of the merits.
+ */
 NB_INLINE struct cuts
-cut_iq1_s(const struct group *g)
+start_above(lf sampled)
 {
-    const float *up = shifted[0], *down = shifted[1];
-    lf x[33], w[33], last_x[2][33], last_w[2][33];
-    struct cuts best = no_cuts();
+    const lm usable = lm_and(lf_lt(lf_set1(1e-20f), sampled), lf_lt(sampled, lf_set1(1e20f)));
+    struct cuts start = no_cuts();
 
-    sum_in_order(g, -1, x, w);
+    start.merit = lf_select(usable, sampled * lf_set1(1 - 0x1p-16f), start.merit);
+    return start;
+}
+
+/* The merit of one sampled cut, if it is above MERIT. */
+NB_INLINE lf
+sample(lf merit, lf qx, lf q2)
+{
+    return lf_max(qx * qx / q2, merit); /* NaN of 0 / 0 does not count */
+}
+
+/* What the sums of a pair of cuts of IQ1_S are made of. */
+struct whole_sums {
+    lf x[33], w[33];                /* of wx and of w, in order */
+    lf last_x[2][33], last_w[2][33]; /* what is behind the second cut, by shift */
+};
+
+NB_INLINE void
+sum_whole(const struct group *g, struct whole_sums *h)
+{
+    sum_in_order(g, -1, h->x, h->w);
     for (int i = 0; i <= 32; i++) {
         for (int s = 0; s < 2; s++) {
             const lf value = lf_set1(shifted[s][2]);
 
-            last_x[s][i] = (x[32] - x[i]) * value;
-            last_w[s][i] = (w[32] - w[i]) * value * value;
+            h->last_x[s][i] = (h->x[32] - h->x[i]) * value;
+            h->last_w[s][i] = (h->w[32] - h->w[i]) * value * value;
         }
     }
+}
+
+/* The sums for the cuts I and J with the shift up and down. */
+NB_INLINE void
+whole_pair(const struct whole_sums *h, int i, int j, lf *qx, lf *q2)
+{
+    /* The middle's shift is the same up and down, but for the sign. */
+    const lf middle_x = (h->x[j] - h->x[i]) * lf_set1(DELTA);
+    const lf middle_w = (h->w[j] - h->w[i]) * lf_set1(DELTA) * lf_set1(DELTA);
+
+    for (int s = 0; s < 2; s++) {
+        const lf value = lf_set1(shifted[s][0]), first_x = (h->x[i] - h->x[0]) * value;
+
+        qx[s] = (s == 0 ? first_x + middle_x : first_x - middle_x) + h->last_x[s][j];
+        q2[s] = (h->w[i] - h->w[0]) * value * value + middle_w + h->last_w[s][j];
+    }
+}
+
+/* Every cut of 32 weights, with one shift for all. */
+NB_INLINE struct cuts
+cut_iq1_s(const struct group *g)
+{
+    struct whole_sums h;
+    struct cuts best;
+    lf qx[2], q2[2], merit = lf_set1(0);
+
+    sum_whole(g, &h);
+    for (int i = 2; i <= 30; i += 4) {
+        for (int j = i + 4; j <= 30; j += 4) {
+            whole_pair(&h, i, j, qx, q2);
+            merit = sample(sample(merit, qx[0], q2[0]), qx[1], q2[1]);
+        }
+    }
+    best = start_above(merit);
     for (int i = 0; i <= 32; i++) {
-        const lf up_x = (x[i] - x[0]) * lf_set1(up[0]), down_x = (x[i] - x[0]) * lf_set1(down[0]);
-        const lf up_w = (w[i] - w[0]) * lf_set1(up[0]) * lf_set1(up[0]);
-        const lf down_w = (w[i] - w[0]) * lf_set1(down[0]) * lf_set1(down[0]);
-
         for (int j = i; j <= 32; j++) {
-            /* The middle's shift is the same up and down, but for the sign. */
-            const lf middle_x = (x[j] - x[i]) * lf_set1(DELTA), middle_w = (w[j] - w[i]) * lf_set1(DELTA) * lf_set1(DELTA);
-
-            judge(&best, up_x + middle_x + last_x[0][j], up_w + middle_w + last_w[0][j], i, j, 0);
-            judge(&best, down_x - middle_x + last_x[1][j], down_w + middle_w + last_w[1][j], i, j, 1);
+            whole_pair(&h, i, j, qx, q2);
+            judge(&best, qx, q2, 2, i, j);
         }
     }
     return best;
@@ -215,27 +279,46 @@ sum_half(const struct group *g, int half, struct half_sums *h)
     }
 }
 
+/* The sums for the cuts I and J with each of the four shifts. */
+NB_INLINE void
+half_pair(const struct half_sums *h, int i, int j, lf *qx, lf *q2)
+{
+    lf x[2][2], w[2][2]; /* half, shift */
+
+    for (int k = 0; k < 2; k++) {
+        for (int s = 0; s < 2; s++) {
+            x[k][s] = h[k].total_x[s] - (h[k].x[i] + h[k].x[j]);
+            w[k][s] = h[k].first_w[s][i] + h[k].second_w[s][j];
+        }
+    }
+    for (int shift = 0; shift < 4; shift++) {
+        qx[shift] = x[0][shift / 2] + x[1][shift % 2];
+        q2[shift] = w[0][shift / 2] + w[1][shift % 2];
+    }
+}
+
 /* Every cut of 16 weights, with a shift for each eight. */
 NB_INLINE struct cuts
 cut_iq1_m(const struct group *g)
 {
-    struct cuts best = no_cuts();
     struct half_sums h[2];
+    struct cuts best;
+    lf qx[4], q2[4], merit = lf_set1(0);
 
     sum_half(g, 0, &h[0]);
     sum_half(g, 1, &h[1]);
+    for (int i = 2; i <= 14; i += 3) {
+        for (int j = i + 3; j <= 14; j += 3) {
+            half_pair(h, i, j, qx, q2);
+            for (int shift = 0; shift < 4; shift++)
+                merit = sample(merit, qx[shift], q2[shift]);
+        }
+    }
+    best = start_above(merit);
     for (int i = 0; i <= 16; i++) {
         for (int j = i; j <= 16; j++) {
-            lf qx[2][2], q2[2][2]; /* half, shift */
-
-            for (int k = 0; k < 2; k++) {
-                for (int s = 0; s < 2; s++) {
-                    qx[k][s] = h[k].total_x[s] - (h[k].x[i] + h[k].x[j]);
-                    q2[k][s] = h[k].first_w[s][i] + h[k].second_w[s][j];
-                }
-            }
-            for (int shift = 0; shift < 4; shift++)
-                judge(&best, qx[0][shift / 2] + qx[1][shift % 2], q2[0][shift / 2] + q2[1][shift % 2], i, j, shift);
+            half_pair(h, i, j, qx, q2);
+            judge(&best, qx, q2, 4, i, j);
         }
     }
     return best;
