@@ -59,14 +59,17 @@ NB_INLINE void
 rank_weights(struct group *g)
 {
     for (int i = 0; i < g->n; i++)
-        g->rank[i] = (li)lu_set1(0);
+        g->rank[i] = (li)lu_set1((uint32_t)i);
     for (int i = 0; i < g->n; i++) {
-        for (int j = i + 1; j < g->n; j++) {
-            const lm swapped = lf_lt(g->x[j], g->x[i]);
+        li rank = g->rank[i];
 
-            g->rank[i] = li_count(g->rank[i], swapped);
-            g->rank[j] = li_count(g->rank[j], lm_not(swapped));
+        for (int j = i + 1; j < g->n; j++) {
+            const li swapped = lm_int(lf_lt(g->x[j], g->x[i]));
+
+            rank += swapped;
+            g->rank[j] -= swapped;
         }
+        g->rank[i] = rank;
     }
 }
 
@@ -346,23 +349,8 @@ cut_codes(const struct group *g, const struct cuts *cuts, lm mirrored, lu *code)
     }
 }
 
-/* The scale for cells' CODES of one lane by least squares, if there is one. */
-static float
-refit_scale(const struct group *g, int k, int32_t shift, const uint32_t *code, float scale)
-{
-    float qx = 0, q2 = 0;
-
-    for (int i = 0; i < g->n; i++) {
-        const float q = shifted[shift_of(g->n, shift, i / 8)][code[i / 8] >> i % 8 * 2 & 3];
-
-        qx += g->plain_w[k][i] * q * g->plain_x[k][i];
-        q2 += g->plain_w[k][i] * q * q;
-    }
-    return qx > 0 && q2 > 0 ? qx / q2 : scale;
-}
-
-/* Replaces the points of lane K that are no entries; returns the scale after that. */
-NB_INLINE float
+/* Replaces the points of lane K that are no entries; tells whether there were any. */
+NB_INLINE bool
 replace_points(const struct nb_codebook *book, const struct group *g, int k, float scale, int32_t shift, uint32_t *code)
 {
     bool replaced = false;
@@ -377,7 +365,28 @@ replace_points(const struct nb_codebook *book, const struct group *g, int k, flo
         code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, values,
                                   book->codes + NB_LIST_AT(list), NB_LIST_LENGTH(list), false);
     }
-    return replaced ? refit_scale(g, k, shift, code, scale) : scale;
+    return replaced;
+}
+
+/* The scale for the cells' codes by least squares, if there is one; otherwise SCALE. */
+NB_INLINE lf
+refit_scale(const struct group *g, li shift, const lu *code, lf scale)
+{
+    const lf zero = lf_set1(0), up = lf_set1(DELTA), down = lf_set1(-DELTA);
+    lf qx = zero, q2 = zero;
+
+    for (int c = 0; c < g->n / 8; c++) {
+        const li own = g->n == 32 ? shift : c == 0 ? shift >> 1 : shift & 1;
+        const lf delta = lf_select(li_eq(own, (li)lu_set1(1)), down, up);
+
+        for (int i = 0; i < 8; i++) {
+            const lf q = lf_from_int((li)(code[c] >> 2 * i & 3) - 1) + delta, w = g->w[8 * c + i];
+
+            qx += w * q * g->x[8 * c + i];
+            q2 += w * q * q;
+        }
+    }
+    return lf_select(lm_and(lf_lt(zero, qx), lf_lt(zero, q2)), qx / q2, scale);
 }
 
 /* From the best cuts of a group to entries of the codebook. */
@@ -386,31 +395,36 @@ finish_group(const struct nb_codebook *book, const struct group *g, struct cuts 
 {
     const lf zero = lf_set1(0);
     const lm none = lm_or(g->flat, li_lt(cuts->first, (li)lu_set1(0))), mirrored = lf_lt(cuts->scale, zero);
-    uint32_t codes[4][NB_LANES];
-    int32_t shifts[NB_LANES], nones[NB_LANES];
+    uint32_t codes[4][NB_LANES], index[4][NB_LANES], shifts[NB_LANES], nones[NB_LANES], replaced[NB_LANES];
     float scales[NB_LANES];
     lu code[4];
 
     cut_codes(g, cuts, mirrored, code);
+    out->shift = li_select(mirrored, (g->n == 32 ? 1 : 3) - cuts->shift, cuts->shift);
+    out->scale = lf_abs(cuts->scale);
     for (int c = 0; c < g->n / 8; c++)
         lu_store(codes[c], code[c]);
-    out->shift = li_select(mirrored, (g->n == 32 ? 1 : 3) - cuts->shift, cuts->shift);
-    lf_store(scales, lf_abs(cuts->scale));
-    lu_store((uint32_t *)shifts, (lu)out->shift);
-    lu_store((uint32_t *)nones, (lu)lm_int(none));
+    lf_store(scales, out->scale);
+    lu_store(shifts, (lu)out->shift);
+    lu_store(nones, (lu)lm_int(none));
     for (int k = 0; k < NB_LANES; k++) {
         uint32_t own[4];
 
         for (int c = 0; c < g->n / 8; c++)
             own[c] = codes[c][k];
-        if (!nones[k])
-            scales[k] = replace_points(book, g, k, scales[k], shifts[k], own);
-        for (int c = 0; c < g->n / 8; c++)
-            codes[c][k] = nones[k] ? 0 : book->indices[nb_point_of_code(book, own[c])];
+        replaced[k] = nones[k] ? 0 : replace_points(book, g, k, scales[k], (int32_t)shifts[k], own);
+        for (int c = 0; c < g->n / 8; c++) {
+            codes[c][k] = own[c];
+            index[c][k] = nones[k] ? 0 : book->indices[nb_point_of_code(book, own[c])];
+        }
     }
-    for (int c = 0; c < g->n / 8; c++)
-        out->index[c] = lu_load(codes[c]);
-    out->scale = lf_select(none, zero, lf_load(scales));
+    for (int c = 0; c < g->n / 8; c++) {
+        code[c] = lu_load(codes[c]);
+        out->index[c] = lu_load(index[c]);
+    }
+    out->scale = lf_select(li_eq((li)lu_load(replaced), (li)lu_set1(1)), refit_scale(g, out->shift, code, out->scale),
+                           out->scale);
+    out->scale = lf_select(none, zero, out->scale);
     out->shift = li_select(none, (li)lu_set1(0), out->shift);
 }
 

@@ -200,7 +200,17 @@ lm_all(lm m)
 NB_INLINE bool
 lm_any(lm m)
 {
+#if NB_LANES == 1
+    return m != 0;
+#elif NB_LANES == 8
+    return _mm256_movemask_ps((__m256)m) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)m) != 0;
+#elif defined(__aarch64__)
+    return vmaxvq_u32((uint32x4_t)m) != 0;
+#else
     return !lm_all(~m);
+#endif
 }
 NB_INLINE lm lm_and(lm a, lm b) { return a & b; }
 NB_INLINE lm lm_or(lm a, lm b) { return a | b; }
