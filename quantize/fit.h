@@ -35,41 +35,6 @@ nb_level(lf v, lf low, lf high, const bool small)
     return nb_clamp(small ? lf_round_small(v) : lf_from_int(lf_nearest(v)), low, high);
 }
 
-/* The weighted sums of levels that the least squares need. */
-struct nb_level_sums {
-    lf l, l2, xl;
-};
-
-NB_INLINE struct nb_level_sums
-nb_affine_levels(const lf *x, const lf *w, lf *level, int n, lf scale, lf min, lf top, const bool small)
-{
-    struct nb_level_sums s = { lf_set1(0), lf_set1(0), lf_set1(0) };
-
-    for (int i = 0; i < n; i++) {
-        const lf l = nb_level(scale * (x[i] - min), lf_set1(0), top, small);
-        const lf wl = w[i] * l;
-
-        level[i] = l;
-        s.l += wl;
-        s.l2 += wl * l;
-        s.xl += wl * x[i];
-    }
-    return s;
-}
-
-NB_INLINE lf
-nb_affine_error(const lf *x, const lf *w, const lf *level, int n, lf scale, lf min, const bool absolute)
-{
-    lf error = lf_set1(0);
-
-    for (int i = 0; i < n; i++) {
-        const lf difference = scale * level[i] + min - x[i];
-
-        error += w[i] * (absolute ? lf_abs(difference) : difference * difference);
-    }
-    return error;
-}
-
 /* The scales that an affine fit tries: (first + step * t + top) / range for t from 0 to steps. */
 struct nb_affine_search {
     float top, first, step;
@@ -77,65 +42,180 @@ struct nb_affine_search {
     bool absolute; /* by absolute errors, not by their squares */
 };
 
+/* A group of weights in the course of an affine fit. */
+struct nb_affine_group {
+    const lf *x, *w;
+    lf level[32];            /* of the trial */
+    lf lowest, highest;      /* x */
+    lf sum_w, sum_x;         /* of w and of w * x */
+    lf scale;                /* that the trial rounds with */
+    lf sum_l, sum_l2, sum_xl; /* the trial's weighted sums */
+    lf new_scale, new_min;   /* what they give */
+    lf min, range, error;    /* of the best trial so far */
+    struct nb_fit fit;
+};
+
+/*
+ * The functions below work on COUNT groups at once. A trial waits for the one
+ * before, and its sums for their own additions, so one group alone would leave
+ * the processor idle half of the time.
+ */
+
+NB_INLINE void
+nb_affine_start(struct nb_affine_group *groups, const int count, int n, const struct nb_affine_search search)
+{
+    const lf zero = lf_set1(0);
+
+    for (struct nb_affine_group *g = groups; g < groups + count; g++) {
+        const lf *x = g->x, *w = g->w;
+
+        g->lowest = g->highest = x[0];
+        g->sum_w = w[0];
+        g->sum_x = w[0] * x[0];
+        for (int i = 1; i < n; i++) {
+            g->lowest = lf_min(x[i], g->lowest);
+            g->highest = lf_max(x[i], g->highest);
+            g->sum_w += w[i];
+            g->sum_x += w[i] * x[i];
+        }
+        g->min = lf_select(lf_lt(zero, g->lowest), zero, g->lowest);
+        g->fit.flat = lf_eq(g->highest, g->min);
+        /* A flat lane has x = min throughout: any range gives it levels of 0, and no trial is accepted. */
+        g->range = lf_select(g->fit.flat, lf_set1(1), g->highest - g->min);
+        g->scale = g->fit.level_scale = lf_set1(search.top) / g->range;
+        g->fit.level_min = g->fit.min = g->min;
+        g->fit.scale = lf_set1(1) / g->fit.level_scale;
+    }
+}
+
+/* The trial's levels and their sums. */
+NB_INLINE void
+nb_affine_levels(struct nb_affine_group *groups, const int count, int n, float top, const bool small)
+{
+    lf l1[2], l2[2], xl[2], scale[2], min[2];
+
+    for (int k = 0; k < count; k++) {
+        l1[k] = l2[k] = xl[k] = lf_set1(0);
+        scale[k] = groups[k].scale;
+        min[k] = groups[k].min;
+    }
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < count; k++) {
+            const lf x = groups[k].x[i];
+            const lf l = nb_level(scale[k] * (x - min[k]), lf_set1(0), lf_set1(top), small);
+            const lf wl = groups[k].w[i] * l;
+
+            groups[k].level[i] = l;
+            l1[k] += wl;
+            l2[k] += wl * l;
+            xl[k] += wl * x;
+        }
+    }
+    for (int k = 0; k < count; k++) {
+        groups[k].sum_l = l1[k];
+        groups[k].sum_l2 = l2[k];
+        groups[k].sum_xl = xl[k];
+    }
+}
+
+/* The weighted errors of the trial's levels with NEW_SCALE and NEW_MIN. */
+NB_INLINE void
+nb_affine_errors(const struct nb_affine_group *groups, const int count, int n, const bool absolute, lf *error)
+{
+    lf scale[2], min[2];
+
+    for (int k = 0; k < count; k++) {
+        error[k] = lf_set1(0);
+        scale[k] = groups[k].new_scale;
+        min[k] = groups[k].new_min;
+    }
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < count; k++) {
+            const lf difference = scale[k] * groups[k].level[i] + min[k] - groups[k].x[i];
+
+            error[k] += groups[k].w[i] * (absolute ? lf_abs(difference) : difference * difference);
+        }
+    }
+}
+
+/* Rounding is monotone, so the extremes tell whether every value of the groups is small. */
+NB_INLINE bool
+nb_affine_is_small(const struct nb_affine_group *groups, const int count)
+{
+    const lf limit = lf_set1(4000000.0f);
+    bool small = true;
+
+    for (const struct nb_affine_group *g = groups; g < groups + count; g++)
+        small &= lm_all(lm_and(lf_le(lf_abs(g->scale * (g->lowest - g->min)), limit),
+                               lf_le(lf_abs(g->scale * (g->highest - g->min)), limit)));
+    return small;
+}
+
+/* Scale and min by weighted least squares; where that is no minimum at all, *SOLVED is false. */
+NB_INLINE void
+nb_affine_solve(struct nb_affine_group *g, lm *solved)
+{
+    const lf zero = lf_set1(0), determinant = g->sum_w * g->sum_l2 - g->sum_l * g->sum_l;
+    const lf scale = (g->sum_w * g->sum_xl - g->sum_x * g->sum_l) / determinant;
+    const lf min = (g->sum_l2 * g->sum_x - g->sum_l * g->sum_xl) / determinant;
+    const lm above = lf_lt(zero, min);
+
+    g->new_min = lf_select(above, zero, min);
+    g->new_scale = lf_select(above, g->sum_xl / g->sum_l2, scale);
+    *solved = lf_lt(zero, determinant);
+}
+
+/* Keeps the trial where it is BETTER; its ERROR is then the best. */
+NB_INLINE void
+nb_affine_keep(struct nb_affine_group *g, lm better, lf error)
+{
+    g->error = lf_select(better, error, g->error);
+    g->fit.scale = lf_select(better, g->new_scale, g->fit.scale);
+    g->fit.level_scale = lf_select(better, g->scale, g->fit.level_scale);
+    g->fit.level_min = lf_select(better, g->min, g->fit.level_min);
+    g->min = lf_select(better, g->new_min, g->min);
+    g->range = lf_select(g->fit.flat, lf_set1(1), g->highest - g->min);
+}
+
 /*
  * x ~ scale * level + min with levels 0 to TOP and min <= 0: a first guess, then
- * the trials, each solved for scale and min by weighted least squares. The
- * returned minimum is that of the fit, not negated.
+ * the trials, each solved for scale and min by weighted least squares. COUNT is
+ * 1 or 2, N up to 32. The minimum in FIT is that of the fit, not negated.
  */
-NB_INLINE struct nb_fit
-nb_fit_affine(const lf *x, const lf *w, int n, const struct nb_affine_search search)
+NB_INLINE void
+nb_fit_affine(struct nb_affine_group *groups, const int count, int n, const struct nb_affine_search search)
 {
-    const float top = search.top;
-    const lf zero = lf_set1(0), tops = lf_set1(top), limit = lf_set1(4000000.0f);
-    lf level[32], lowest = x[0], highest = x[0], sum_w = w[0], sum_x = w[0] * x[0];
-    struct nb_fit fit;
-    lf min, range, error;
+    lf error[2];
 
-    for (int i = 1; i < n; i++) {
-        lowest = lf_min(x[i], lowest);
-        highest = lf_max(x[i], highest);
-        sum_w += w[i];
-        sum_x += w[i] * x[i];
+    nb_affine_start(groups, count, n, search);
+    nb_affine_levels(groups, count, n, search.top, false);
+    for (int k = 0; k < count; k++) {
+        groups[k].new_scale = groups[k].fit.scale;
+        groups[k].new_min = groups[k].min;
     }
-    min = lf_select(lf_lt(zero, lowest), zero, lowest);
-    fit.flat = lf_eq(highest, min);
-    /* A flat lane has x = min throughout: any range gives it levels of 0, and no trial is accepted. */
-    range = lf_select(fit.flat, lf_set1(1), highest - min);
-    fit.level_scale = tops / range;
-    fit.level_min = fit.min = min;
-    fit.scale = lf_set1(1) / fit.level_scale;
-    nb_affine_levels(x, w, level, n, fit.level_scale, min, tops, false);
-    error = nb_affine_error(x, w, level, n, fit.scale, min, search.absolute);
-
+    nb_affine_errors(groups, count, n, search.absolute, error);
+    for (int k = 0; k < count; k++)
+        groups[k].error = error[k];
     for (int t = 0; t <= search.steps; t++) {
-        const lf scale = lf_set1(search.first + search.step * (float)t + top) / range;
-        /* Rounding is monotone, so the extremes tell whether every value of the group is small. */
-        const lm small = lm_and(lf_le(lf_abs(scale * (lowest - min)), limit),
-                                lf_le(lf_abs(scale * (highest - min)), limit));
-        const struct nb_level_sums s = lm_all(small)
-                                           ? nb_affine_levels(x, w, level, n, scale, min, tops, true)
-                                           : nb_affine_levels(x, w, level, n, scale, min, tops, false);
-        const lf determinant = sum_w * s.l2 - s.l * s.l;
-        lf new_scale = (sum_w * s.xl - sum_x * s.l) / determinant;
-        lf new_min = (s.l2 * sum_x - s.l * s.xl) / determinant;
-        const lm above = lf_lt(zero, new_min);
-        lf new_error;
-        lm better;
+        const lf factor = lf_set1(search.first + search.step * (float)t + search.top);
+        lm solved[2];
 
-        new_min = lf_select(above, zero, new_min);
-        new_scale = lf_select(above, s.xl / s.l2, new_scale);
-        new_error = nb_affine_error(x, w, level, n, new_scale, new_min, search.absolute);
-        better = lm_and(lf_lt(zero, determinant), lf_lt(new_error, error));
-        error = lf_select(better, new_error, error);
-        fit.scale = lf_select(better, new_scale, fit.scale);
-        fit.level_scale = lf_select(better, scale, fit.level_scale);
-        fit.level_min = lf_select(better, min, fit.level_min);
-        min = lf_select(better, new_min, min);
-        range = lf_select(fit.flat, lf_set1(1), highest - min);
+        for (int k = 0; k < count; k++)
+            groups[k].scale = factor / groups[k].range;
+        if (nb_affine_is_small(groups, count))
+            nb_affine_levels(groups, count, n, search.top, true);
+        else
+            nb_affine_levels(groups, count, n, search.top, false);
+        for (int k = 0; k < count; k++)
+            nb_affine_solve(&groups[k], &solved[k]);
+        nb_affine_errors(groups, count, n, search.absolute, error);
+        for (int k = 0; k < count; k++)
+            nb_affine_keep(&groups[k], lm_and(solved[k], lf_lt(error[k], groups[k].error)), error[k]);
     }
-    fit.min = min;
-    fit.scale = lf_select(fit.flat, zero, fit.scale);
-    return fit;
+    for (struct nb_affine_group *g = groups; g < groups + count; g++) {
+        g->fit.min = g->min;
+        g->fit.scale = lf_select(g->fit.flat, lf_set1(0), g->fit.scale);
+    }
 }
 
 /* The levels of FIT, 0 to TOP. */

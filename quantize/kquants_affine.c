@@ -67,29 +67,39 @@ plain_weights(const struct affine_type *type, const lf *x, lf *w)
         w[i] = base + lf_abs(x[i]);
 }
 
+/* The weights of the errors in group J. */
+NB_INLINE void
+group_weights(const struct affine_type *type, const struct nb_strip *s, const lf *x, int j, lf sigma2, lf *w)
+{
+    lf importance[32];
+
+    if (!s->has_importance) {
+        plain_weights(type, x, w);
+        return;
+    }
+    lf_load_blocks(importance, s->importance, (size_t)(j * type->size), type->size);
+    nb_importance_weights(x, importance, sigma2, type->size, w);
+}
+
 /* The fit of every group; WEIGHT receives the sums of the weights. */
 NB_INLINE void
 fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x, struct nb_fit *fit, lf *weight)
 {
-    const int n = type->size;
-    lf sigma2 = lf_set1(0);
+    const lf sigma2 = lf_set1(type->mean_square_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
 
-    if (s->has_importance)
-        sigma2 = lf_set1(type->mean_square_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
-    for (int j = 0; j < GROUPS(type); j++) {
-        const lf *xs = x + j * n;
-        lf importance[32], w[32];
+    for (int j = 0; j < GROUPS(type); j += 2) {
+        struct nb_affine_group pair[2];
+        lf w[2][32];
 
-        if (s->has_importance) {
-            lf_load_blocks(importance, s->importance, (size_t)(j * n), n);
-            nb_importance_weights(xs, importance, sigma2, n, w);
-            weight[j] = lf_set1(0);
-            for (int i = 0; i < n; i++)
-                weight[j] += w[i];
-            fit[j] = nb_fit_affine(xs, w, n, type->weighted);
-        } else {
-            plain_weights(type, xs, w);
-            fit[j] = nb_fit_affine(xs, w, n, type->plain);
+        for (int k = 0; k < 2; k++) {
+            pair[k].x = x + (j + k) * type->size;
+            pair[k].w = w[k];
+            group_weights(type, s, pair[k].x, j + k, sigma2, w[k]);
+        }
+        nb_fit_affine(pair, 2, type->size, s->has_importance ? type->weighted : type->plain);
+        for (int k = 0; k < 2; k++) {
+            fit[j + k] = pair[k].fit;
+            weight[j + k] = pair[k].sum_w;
         }
     }
 }

@@ -112,11 +112,12 @@ quantize_affine(const struct nb_strip *s, float top, struct simple_blocks *out)
 
     load_weighted(s, x, w);
     if (s->has_importance) {
-        const struct nb_fit fit = nb_fit_affine(x, w, BLOCK, search);
+        struct nb_affine_group g = { .x = x, .w = w };
 
-        nb_affine_fit_levels(&fit, x, BLOCK, top, out->level);
-        out->d = fit.scale;
-        out->m = fit.min; /* the reference negates it twice, which keeps its sign also at zero */
+        nb_fit_affine(&g, 1, BLOCK, search);
+        nb_affine_fit_levels(&g.fit, x, BLOCK, top, out->level);
+        out->d = g.fit.scale;
+        out->m = g.fit.min; /* the reference negates it twice, which keeps its sign also at zero */
     } else {
         round_affine(x, top, out);
     }
