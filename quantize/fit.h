@@ -88,9 +88,9 @@ nb_affine_start(struct nb_affine_group *groups, const int count, int n, const st
     }
 }
 
-/* The trial's levels and their sums. */
+/* The trial's levels and their sums. CAPPED: a level can pass TOP. */
 NB_INLINE void
-nb_affine_levels(struct nb_affine_group *groups, const int count, int n, float top, const bool small)
+nb_affine_levels(struct nb_affine_group *groups, const int count, int n, float top, const bool small, const bool capped)
 {
     lf l1[2], l2[2], xl[2], scale[2], min[2];
 
@@ -102,7 +102,8 @@ nb_affine_levels(struct nb_affine_group *groups, const int count, int n, float t
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < count; k++) {
             const lf x = groups[k].x[i];
-            const lf l = nb_level(scale[k] * (x - min[k]), lf_set1(0), lf_set1(top), small);
+            const lf v = scale[k] * (x - min[k]);
+            const lf l = capped ? nb_level(v, lf_set1(0), lf_set1(top), small) : lf_max(lf_round_small(v), lf_set1(0));
             const lf wl = groups[k].w[i] * l;
 
             groups[k].level[i] = l;
@@ -188,7 +189,7 @@ nb_fit_affine(struct nb_affine_group *groups, const int count, int n, const stru
     lf error[2];
 
     nb_affine_start(groups, count, n, search);
-    nb_affine_levels(groups, count, n, search.top, false);
+    nb_affine_levels(groups, count, n, search.top, false, true);
     for (int k = 0; k < count; k++) {
         groups[k].new_scale = groups[k].fit.scale;
         groups[k].new_min = groups[k].min;
@@ -197,15 +198,17 @@ nb_fit_affine(struct nb_affine_group *groups, const int count, int n, const stru
     for (int k = 0; k < count; k++)
         groups[k].error = error[k];
     for (int t = 0; t <= search.steps; t++) {
-        const lf factor = lf_set1(search.first + search.step * (float)t + search.top);
+        const float factor = search.first + search.step * (float)t + search.top;
         lm solved[2];
 
         for (int k = 0; k < count; k++)
-            groups[k].scale = factor / groups[k].range;
-        if (nb_affine_is_small(groups, count))
-            nb_affine_levels(groups, count, n, search.top, true);
+            groups[k].scale = lf_set1(factor) / groups[k].range;
+        if (!nb_affine_is_small(groups, count))
+            nb_affine_levels(groups, count, n, search.top, false, true);
+        else if (factor < search.top + 0.45f) /* the highest value comes to lie at the factor */
+            nb_affine_levels(groups, count, n, search.top, true, false);
         else
-            nb_affine_levels(groups, count, n, search.top, false);
+            nb_affine_levels(groups, count, n, search.top, true, true);
         for (int k = 0; k < count; k++)
             nb_affine_solve(&groups[k], &solved[k]);
         nb_affine_errors(groups, count, n, search.absolute, error);
