@@ -155,8 +155,8 @@ encode_nvfp4_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_nvfp4, qs), words, 8);
 }
 
-NB_ENCODER(nb_encode_mxfp4, 32, sizeof(struct block_mxfp4), false, encode_mxfp4_strip)
-NB_ENCODER(nb_encode_nvfp4, 64, sizeof(struct block_nvfp4), false, encode_nvfp4_strip)
+NB_ENCODER(nb_encode_mxfp4, 32, sizeof(struct block_mxfp4), false, strips, encode_mxfp4_strip)
+NB_ENCODER(nb_encode_nvfp4, 64, sizeof(struct block_nvfp4), false, strips, encode_nvfp4_strip)
 
 void
 NB_TIERED(nb_decode_mxfp4)(const void *blocks, size_t count, float *out)

@@ -607,11 +607,11 @@ encode_iq3_s_strip(const struct nb_strip *s)
         move_up_iq3_s(s, group);
 }
 
-NB_ENCODER(nb_encode_iq2_xxs, SUPER, sizeof(struct block_iq2_xxs), false, encode_iq2_xxs_strip)
-NB_ENCODER(nb_encode_iq2_xs, SUPER, sizeof(struct block_iq2_xs), false, encode_iq2_xs_strip)
-NB_ENCODER(nb_encode_iq2_s, SUPER, sizeof(struct block_iq2_s), false, encode_iq2_s_strip)
-NB_ENCODER(nb_encode_iq3_xxs, SUPER, sizeof(struct block_iq3_xxs), false, encode_iq3_xxs_strip)
-NB_ENCODER(nb_encode_iq3_s, SUPER, sizeof(struct block_iq3_s), false, encode_iq3_s_strip)
+NB_ENCODER(nb_encode_iq2_xxs, SUPER, sizeof(struct block_iq2_xxs), false, strips, encode_iq2_xxs_strip)
+NB_ENCODER(nb_encode_iq2_xs, SUPER, sizeof(struct block_iq2_xs), false, strips, encode_iq2_xs_strip)
+NB_ENCODER(nb_encode_iq2_s, SUPER, sizeof(struct block_iq2_s), false, strips, encode_iq2_s_strip)
+NB_ENCODER(nb_encode_iq3_xxs, SUPER, sizeof(struct block_iq3_xxs), false, strips, encode_iq3_xxs_strip)
+NB_ENCODER(nb_encode_iq3_s, SUPER, sizeof(struct block_iq3_s), false, strips, encode_iq3_s_strip)
 
 /* What the levels stand for when they are read. */
 static const float iq2_values[4] = { 8, 25, 43, 0 };

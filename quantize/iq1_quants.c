@@ -558,8 +558,8 @@ encode_iq1_m_strip(const struct nb_strip *s)
     nb_store_u32(s, offsetof(struct block_iq1_m, scales) + 4, scales[1]);
 }
 
-NB_ENCODER(nb_encode_iq1_s, SUPER, sizeof(struct block_iq1_s), false, encode_iq1_s_strip)
-NB_ENCODER(nb_encode_iq1_m, SUPER, sizeof(struct block_iq1_m), false, encode_iq1_m_strip)
+NB_ENCODER(nb_encode_iq1_s, SUPER, sizeof(struct block_iq1_s), false, strips, encode_iq1_s_strip)
+NB_ENCODER(nb_encode_iq1_m, SUPER, sizeof(struct block_iq1_m), false, strips, encode_iq1_m_strip)
 
 static void
 decode_entry(uint32_t code, float d, bool down, float *out)

@@ -253,9 +253,9 @@ encode_q5_K_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_q5_K, qh), words, 8);
 }
 
-NB_ENCODER(nb_encode_q2_K, SUPER, sizeof(struct block_q2_K), false, encode_q2_K_strip)
-NB_ENCODER(nb_encode_q4_K, SUPER, sizeof(struct block_q4_K), false, encode_q4_K_strip)
-NB_ENCODER(nb_encode_q5_K, SUPER, sizeof(struct block_q5_K), false, encode_q5_K_strip)
+NB_ENCODER(nb_encode_q2_K, SUPER, sizeof(struct block_q2_K), false, strips, encode_q2_K_strip)
+NB_ENCODER(nb_encode_q4_K, SUPER, sizeof(struct block_q4_K), false, strips, encode_q4_K_strip)
+NB_ENCODER(nb_encode_q5_K, SUPER, sizeof(struct block_q5_K), false, strips, encode_q5_K_strip)
 
 /* The floats that Q4_K's and Q5_K's scales and minimums stand for. */
 static void

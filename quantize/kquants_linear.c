@@ -200,8 +200,8 @@ encode_q6_K_strip(const struct nb_strip *s)
     nb_store_u16(s, offsetof(struct block_q6_K, d), d);
 }
 
-NB_ENCODER(nb_encode_q3_K, SUPER, sizeof(struct block_q3_K), false, encode_q3_K_strip)
-NB_ENCODER(nb_encode_q6_K, SUPER, sizeof(struct block_q6_K), false, encode_q6_K_strip)
+NB_ENCODER(nb_encode_q3_K, SUPER, sizeof(struct block_q3_K), false, strips, encode_q3_K_strip)
+NB_ENCODER(nb_encode_q6_K, SUPER, sizeof(struct block_q6_K), false, strips, encode_q6_K_strip)
 
 void
 NB_TIERED(nb_decode_q3_K)(const void *blocks, size_t count, float *out)

@@ -149,8 +149,8 @@ encode_iq4_xs_strip(const struct nb_strip *s)
     nb_store_u32(s, offsetof(struct block_iq4_xs, scales_l), low);
 }
 
-NB_ENCODER(nb_encode_iq4_nl, GROUP, sizeof(struct block_iq4_nl), false, encode_iq4_nl_strip)
-NB_ENCODER(nb_encode_iq4_xs, SUPER, sizeof(struct block_iq4_xs), false, encode_iq4_xs_strip)
+NB_ENCODER(nb_encode_iq4_nl, GROUP, sizeof(struct block_iq4_nl), false, strips, encode_iq4_nl_strip)
+NB_ENCODER(nb_encode_iq4_xs, SUPER, sizeof(struct block_iq4_xs), false, strips, encode_iq4_xs_strip)
 
 static void
 decode_group(const uint8_t *qs, float d, float *out)

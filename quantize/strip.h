@@ -43,43 +43,80 @@ nb_row_mean_squares(const float *x, size_t left, size_t columns, float *out)
     lf_store(out, sum / lf_set1((float)columns));
 }
 
-typedef void nb_encode_strip_fn(const struct nb_strip *strip);
+/* What is cut into strips, and how far that is. */
+struct nb_cutter {
+    const float *x, *importance;
+    size_t rows, columns;
+    uint8_t *out;
+    size_t count;           /* of blocks */
+    size_t at, row, column; /* the next block */
+    float of_rows[NB_LANES]; /* mean squares */
+    uint8_t dropped[NB_LARGEST_BLOCK_BYTES];
+};
 
 /*
- * Calls ENCODE for all ROWS x COLUMNS floats. Rows do not matter but for the
- * importance, which is that of the columns, and for ROW_MEAN_SQUARE. Lanes that
- * the last strip has no blocks for read zeros, and what they write is dropped.
+ * The next strip; false at the end. Rows do not matter but for the importance,
+ * which is that of the columns, and for row_mean_square. Lanes that the last
+ * strip has no blocks for read zeros, and what they write is dropped; behind the
+ * end all lanes are like that.
  */
+NB_INLINE bool
+nb_next_strip(struct nb_cutter *c, const size_t block, const size_t block_bytes, const bool row_mean_square,
+              struct nb_strip *s)
+{
+    static const float zeros[NB_LARGEST_BLOCK];
+    const bool any = c->at < c->count;
+    float of_lanes[NB_LANES];
+
+    s->has_importance = c->importance != NULL;
+    for (size_t k = 0; k < NB_LANES; k++) {
+        const bool used = c->at < c->count;
+
+        if (row_mean_square && s->has_importance && used && c->column == 0 && c->row % NB_LANES == 0)
+            nb_row_mean_squares(c->x + c->row * c->columns, c->rows - c->row, c->columns, c->of_rows);
+        of_lanes[k] = c->of_rows[c->row % NB_LANES];
+        s->x[k] = used ? c->x + c->at * block : zeros;
+        s->importance[k] = used && s->has_importance ? c->importance + c->column : zeros;
+        s->out[k] = used ? c->out + c->at * block_bytes : c->dropped;
+        if (!used)
+            continue;
+        c->at++;
+        c->column += block;
+        if (c->column == c->columns) {
+            c->column = 0;
+            c->row++;
+        }
+    }
+    s->row_mean_square = lf_load(of_lanes);
+    return any;
+}
+
+typedef void nb_encode_strip_fn(const struct nb_strip *strip);
+
 NB_INLINE void
 nb_encode_strips(const float *x, size_t rows, size_t columns, const float *importance, const size_t block,
                  const size_t block_bytes, void *out, const bool row_mean_square, nb_encode_strip_fn *encode)
 {
-    static const float zeros[NB_LARGEST_BLOCK];
-    uint8_t dropped[NB_LARGEST_BLOCK_BYTES], *to = out;
-    const size_t count = rows * columns / block;
-    size_t row = 0, column = 0;
-    float of_rows[NB_LANES] = { 0 }, of_lanes[NB_LANES];
+    struct nb_cutter cutter = { .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out,
+                                .count = rows * columns / block };
+    struct nb_strip strip;
 
-    for (size_t at = 0; at < count; at += NB_LANES) {
-        struct nb_strip s = { .has_importance = importance != NULL };
+    while (nb_next_strip(&cutter, block, block_bytes, row_mean_square, &strip))
+        encode(&strip);
+}
 
-        for (size_t k = 0; k < NB_LANES; k++) {
-            const bool used = at + k < count;
+/* The same for encoders that take two strips at once. */
+NB_INLINE void
+nb_encode_strip_pairs(const float *x, size_t rows, size_t columns, const float *importance, const size_t block,
+                      const size_t block_bytes, void *out, const bool row_mean_square, nb_encode_strip_fn *encode)
+{
+    struct nb_cutter cutter = { .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out,
+                                .count = rows * columns / block };
+    struct nb_strip pair[2];
 
-            if (row_mean_square && importance != NULL && used && column == 0 && row % NB_LANES == 0)
-                nb_row_mean_squares(x + row * columns, rows - row, columns, of_rows);
-            of_lanes[k] = of_rows[row % NB_LANES];
-            s.x[k] = used ? x + (at + k) * block : zeros;
-            s.importance[k] = !used || importance == NULL ? zeros : importance + column;
-            s.out[k] = used ? to + (at + k) * block_bytes : dropped;
-            column += block;
-            if (column == columns) {
-                column = 0;
-                row++;
-            }
-        }
-        s.row_mean_square = lf_load(of_lanes);
-        encode(&s);
+    while (nb_next_strip(&cutter, block, block_bytes, row_mean_square, &pair[0])) {
+        (void)nb_next_strip(&cutter, block, block_bytes, row_mean_square, &pair[1]);
+        encode(pair);
     }
 }
 
@@ -153,11 +190,11 @@ nb_pack_two_bits(const lu *level, lu *words)
     }
 }
 
-/* Defines the kernel NAME by an encoder of one strip. */
-#define NB_ENCODER(name, block, block_bytes, row_mean_square, encode_strip)                                     \
-    void NB_TIERED(name)(const float *x, size_t rows, size_t columns, const float *importance, void *blocks)    \
-    {                                                                                                           \
-        nb_encode_strips(x, rows, columns, importance, block, block_bytes, blocks, row_mean_square, encode_strip); \
+/* Defines the kernel NAME by an encoder of one strip; HOW is strips, or strip_pairs for an encoder of two. */
+#define NB_ENCODER(name, block, block_bytes, row_mean_square, how, encode)                                     \
+    void NB_TIERED(name)(const float *x, size_t rows, size_t columns, const float *importance, void *blocks)   \
+    {                                                                                                          \
+        nb_encode_##how(x, rows, columns, importance, block, block_bytes, blocks, row_mean_square, encode);    \
     }
 
 #endif

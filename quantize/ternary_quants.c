@@ -160,10 +160,10 @@ encode_q2_0_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_q2_0, qs), words, 4);
 }
 
-NB_ENCODER(nb_encode_tq1_0, SUPER, sizeof(struct block_tq1_0), false, encode_tq1_0_strip)
-NB_ENCODER(nb_encode_tq2_0, SUPER, sizeof(struct block_tq2_0), false, encode_tq2_0_strip)
-NB_ENCODER(nb_encode_q1_0, 128, sizeof(struct block_q1_0), false, encode_q1_0_strip)
-NB_ENCODER(nb_encode_q2_0, 64, sizeof(struct block_q2_0), false, encode_q2_0_strip)
+NB_ENCODER(nb_encode_tq1_0, SUPER, sizeof(struct block_tq1_0), false, strips, encode_tq1_0_strip)
+NB_ENCODER(nb_encode_tq2_0, SUPER, sizeof(struct block_tq2_0), false, strips, encode_tq2_0_strip)
+NB_ENCODER(nb_encode_q1_0, 128, sizeof(struct block_q1_0), false, strips, encode_q1_0_strip)
+NB_ENCODER(nb_encode_q2_0, 64, sizeof(struct block_q2_0), false, strips, encode_q2_0_strip)
 
 /* Trit N of a byte of TQ1_0, times D. */
 static float
