@@ -24,7 +24,7 @@ always(void)
 static int
 has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
 }
 
 static int

@@ -1,9 +1,11 @@
 /*
  * The types whose elements are floats of their own. Plain loops without
- * branches: each tier's compiler makes the vectors.
+ * branches: each tier's compiler makes the vectors. Halves have instructions of
+ * their own where there are 8 lanes or more.
  */
 #include "halves.h"
 #include "kernels.h"
+#include "lanes.h"
 
 #include <math.h>
 
@@ -14,14 +16,53 @@ NB_TIERED(nb_encode_f32)(const float *x, size_t rows, size_t columns, const floa
     memcpy(out, x, rows * columns * sizeof *x);
 }
 
+#if NB_LANES == 16
+NB_INLINE __m256i
+halves_of(const float *x)
+{
+    return _mm512_cvtps_ph(_mm512_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+NB_INLINE lf
+floats_of(const uint16_t *h)
+{
+    return (lf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)h));
+}
+#elif NB_LANES == 8
+NB_INLINE __m128i
+halves_of(const float *x)
+{
+    return _mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+NB_INLINE lf
+floats_of(const uint16_t *h)
+{
+    return (lf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(const void *)h));
+}
+#endif
+
 void
 NB_TIERED(nb_encode_f16)(const float *restrict x, size_t rows, size_t columns, const float *importance,
                          void *restrict out)
 {
     uint16_t *restrict to = out;
+    size_t i = 0;
 
     (void)importance;
-    for (size_t i = 0; i < rows * columns; i++)
+#if NB_LANES >= 8
+    for (; i + NB_LANES <= rows * columns; i += NB_LANES) {
+        const lf v = lf_load(x + i);
+
+        if (lm_all(lf_eq(v, v))) { /* the instruction keeps what a NaN carries */
+            const __typeof__(halves_of(x)) h = halves_of(x + i);
+
+            memcpy(to + i, &h, sizeof h);
+        } else {
+            for (size_t k = i; k < i + NB_LANES; k++)
+                to[k] = nb_f32_to_f16(x[k]);
+        }
+    }
+#endif
+    for (; i < rows * columns; i++)
         to[i] = nb_f32_to_f16(x[i]);
 }
 
@@ -46,8 +87,13 @@ void
 NB_TIERED(nb_decode_f16)(const void *restrict from, size_t count, float *restrict out)
 {
     const uint16_t *restrict h = from;
+    size_t i = 0;
 
-    for (size_t i = 0; i < count; i++)
+#if NB_LANES >= 8
+    for (; i + NB_LANES <= count; i += NB_LANES)
+        lf_store(out + i, floats_of(h + i));
+#endif
+    for (; i < count; i++)
         out[i] = nb_f16_to_f32(h[i]);
 }
 

@@ -42,6 +42,7 @@ nb_f32_to_bf16(float f)
     return (uint16_t)((rounded & ~is_nan) | (((bits >> 16) | 64) & is_nan));
 }
 
+/* NaN becomes a quiet one, as in hardware. */
 static inline float
 nb_f16_to_f32(uint16_t h)
 {
@@ -49,9 +50,9 @@ nb_f16_to_f32(uint16_t h)
     const uint32_t rest = (uint32_t)(h & 0x7FFF) << 13;
     /* Exponents are biased by 15 and 127: as floats the two differ by a factor of 2^112. */
     const uint32_t normal = nb_float_bits(nb_bits_float(rest) * 0x1p112f);
-    const uint32_t special = -(uint32_t)(rest >= 0x0F800000);
+    const uint32_t special = -(uint32_t)(rest >= 0x0F800000), quiet = (uint32_t)(rest > 0x0F800000) << 22;
 
-    return nb_bits_float(sign | (normal & ~special) | ((rest | 0x7F800000) & special));
+    return nb_bits_float(sign | (normal & ~special) | ((rest | 0x7F800000 | quiet) & special));
 }
 
 /*

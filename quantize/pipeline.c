@@ -18,6 +18,8 @@
  * there are in that, or one.
  */
 #define TILE 65536u
+/* Elements of a tile that are worked on at once: these stay within the first-level cache. */
+#define CHUNK 8192u
 #define MAX_ELEMENT_BYTES 8u
 #define MAX_THREADS 256u
 #define PROGRESS_NANOSECONDS 100000000L
@@ -27,7 +29,7 @@ struct job {
     const struct nb_plan *plan;
     const struct nb_pipeline_options *options;
     struct nb_file_out *outs; /* one for each file of the plan */
-    uint64_t largest_tile;
+    uint64_t largest_tile, largest_chunk;
     atomic_uint_fast64_t next_tile, bytes_done;
 
     pthread_mutex_t lock; /* of what follows */
@@ -72,68 +74,105 @@ overflow_error(const struct tile *tile, enum nb_type type, uint64_t at, struct n
                    t->source_name, t->name, element, nb_type_info(type)->name);
 }
 
-/* Rounds the floats as a file of type VIA between two steps would. */
+/* A part of a tile: COUNT elements from AT on, counted from the tile's first. */
+struct chunk {
+    uint64_t at, count;
+};
+
+static uint64_t
+bytes_of(enum nb_type type, uint64_t elements)
+{
+    const struct nb_type_info *info = nb_type_info(type);
+
+    return elements / info->block * info->block_bytes;
+}
+
+/* Rounds the floats as a file of type VIA between two steps would, with room for that at DONE. */
 static enum nb_status
-round_via(struct worker *w, const struct tile *tile, struct nb_error *err)
+round_via(struct worker *w, const struct tile *tile, const struct chunk *c, unsigned char *done, struct nb_error *err)
 {
     const enum nb_type via = tile->tensor->via;
-    const size_t n = (size_t)tile->count;
+    const size_t n = (size_t)c->count;
     size_t bad;
 
-    nb_encode(via, w->floats, 1, n, NULL, w->done);
-    bad = nb_find_nonfinite(via, w->done, n);
+    nb_encode(via, w->floats, 1, n, NULL, done);
+    bad = nb_find_nonfinite(via, done, n);
     if (bad < n && !w->job->options->allow_nonfinite)
-        return overflow_error(tile, via, bad, err);
-    nb_decode(via, w->done, n, w->floats);
+        return overflow_error(tile, via, c->at + bad, err);
+    nb_decode(via, done, n, w->floats);
     return NB_OK;
 }
 
 static void
-encode(const struct tile *tile, enum nb_type to, const float *x, void *out)
+encode(const struct tile *tile, const struct chunk *c, const float *x, void *out)
 {
     const struct nb_plan_tensor *t = tile->tensor;
     const uint64_t *ne = t->source->ne;
 
     if (t->importance == NULL)
-        nb_encode(to, x, 1, (size_t)tile->count, NULL, out);
-    else /* no tile crosses from one expert to the next */
-        nb_encode(to, x, (size_t)(tile->count / ne[0]), (size_t)ne[0],
+        nb_encode(t->choice.type, x, 1, (size_t)c->count, NULL, out);
+    else /* chunks are whole rows, and no tile crosses from one expert to the next */
+        nb_encode(t->choice.type, x, (size_t)(c->count / ne[0]), (size_t)ne[0],
                   t->importance + tile->first / (ne[0] * ne[1]) * ne[0], out);
+}
+
+/* From the source's elements to finished ones, all checked while they are near. */
+static enum nb_status
+convert_chunk(struct worker *w, const struct tile *tile, const struct chunk *c, struct nb_error *err)
+{
+    const enum nb_type from = tile->tensor->source->type, to = tile->tensor->choice.type;
+    const bool strict = !w->job->options->allow_nonfinite;
+    const unsigned char *raw = w->raw + bytes_of(from, c->at);
+    unsigned char *done = w->done + bytes_of(to, c->at);
+    const size_t n = (size_t)c->count;
+    enum nb_status status = NB_OK;
+    size_t bad;
+
+    if (strict && (bad = nb_find_nonfinite(from, raw, n)) < n)
+        return nonfinite_error(tile, c->at + bad, err);
+    if (from == to && tile->tensor->via == NB_TYPE_NONE)
+        return NB_OK;
+    nb_decode(from, raw, n, w->floats);
+    if (tile->tensor->via != NB_TYPE_NONE)
+        status = round_via(w, tile, c, done, err);
+    if (status != NB_OK)
+        return status;
+    encode(tile, c, w->floats, done);
+    if (strict && (bad = nb_find_nonfinite(to, done, n)) < n)
+        return overflow_error(tile, to, c->at + bad, err);
+    return NB_OK;
+}
+
+/* Elements of a chunk: with importance, whole rows. */
+static uint64_t
+chunk_elements(const struct nb_plan_tensor *t)
+{
+    const uint64_t row = t->source->ne[0];
+
+    return t->importance == NULL ? CHUNK : row < CHUNK ? CHUNK / row * row : row;
 }
 
 /* The finished bytes of a tile; *BYTES points to them. */
 static enum nb_status
 convert(struct worker *w, const struct tile *tile, const unsigned char **bytes, struct nb_error *err)
 {
-    const enum nb_type from = tile->tensor->source->type, to = tile->tensor->choice.type;
-    const bool strict = !w->job->options->allow_nonfinite;
-    const size_t n = (size_t)tile->count;
-    size_t bad;
+    const struct nb_plan_tensor *t = tile->tensor;
+    const bool only_copied = t->source->type == t->choice.type && t->via == NB_TYPE_NONE;
+    const uint64_t step = chunk_elements(t);
+    enum nb_status status = NB_OK;
 
-    *bytes = w->raw;
-    if (strict && (bad = nb_find_nonfinite(from, w->raw, n)) < n)
-        return nonfinite_error(tile, bad, err);
-    if (from == to && tile->tensor->via == NB_TYPE_NONE)
-        return NB_OK;
-    nb_decode(from, w->raw, n, w->floats);
-    if (tile->tensor->via != NB_TYPE_NONE) {
-        enum nb_status status = round_via(w, tile, err);
-
-        if (status != NB_OK)
-            return status;
+    for (struct chunk c = { .at = 0 }; c.at < tile->count && status == NB_OK; c.at += step) {
+        c.count = tile->count - c.at < step ? tile->count - c.at : step;
+        status = convert_chunk(w, tile, &c, err);
     }
-    encode(tile, to, w->floats, w->done);
-    if (strict && (bad = nb_find_nonfinite(to, w->done, n)) < n)
-        return overflow_error(tile, to, bad, err);
-    *bytes = w->done;
-    return NB_OK;
+    *bytes = only_copied ? w->raw : w->done;
+    return status;
 }
 
 static enum nb_status
 do_tile(struct worker *w, const struct tile *tile, struct nb_error *err)
 {
     const struct nb_plan_tensor *t = tile->tensor;
-    const struct nb_type_info *to = nb_type_info(t->choice.type);
     const unsigned char *bytes;
     enum nb_status status =
         nb_source_read(w->job->source, t->source, tile->first, tile->count, w->raw, err);
@@ -142,8 +181,8 @@ do_tile(struct worker *w, const struct tile *tile, struct nb_error *err)
         status = convert(w, tile, &bytes, err);
     if (status != NB_OK)
         return status;
-    return nb_out_write(&w->job->outs[t->file], t->offset + tile->first / to->block * to->block_bytes, bytes,
-                        tile->count / to->block * to->block_bytes, err);
+    return nb_out_write(&w->job->outs[t->file], t->offset + bytes_of(t->choice.type, tile->first), bytes,
+                        bytes_of(t->choice.type, tile->count), err);
 }
 
 static void
@@ -201,7 +240,6 @@ work(struct worker *w)
         cut = cut_tensor(t);
     while (!atomic_load_explicit(&job->failing, memory_order_relaxed)) {
         const uint64_t number = atomic_fetch_add(&job->next_tile, 1);
-        const struct nb_type_info *from;
         struct nb_error err;
         struct tile tile;
         enum nb_status status;
@@ -222,9 +260,7 @@ work(struct worker *w)
             note_failure(job, number, status, &err);
             return;
         }
-        from = nb_type_info(t->source->type);
-        atomic_fetch_add_explicit(&job->bytes_done, tile.count / from->block * from->block_bytes,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&job->bytes_done, bytes_of(t->source->type, tile.count), memory_order_relaxed);
     }
 }
 
@@ -236,7 +272,7 @@ worker_main(void *argument)
     struct nb_error err;
 
     w.raw = malloc((size_t)job->largest_tile * MAX_ELEMENT_BYTES);
-    w.floats = malloc((size_t)job->largest_tile * sizeof *w.floats);
+    w.floats = malloc((size_t)job->largest_chunk * sizeof *w.floats);
     w.done = malloc((size_t)job->largest_tile * sizeof(float));
     if (w.raw == NULL || w.floats == NULL || w.done == NULL)
         note_failure(job, 0, nb_fail_memory(&err), &err);
@@ -318,17 +354,19 @@ run_workers(struct job *job)
         pthread_join(threads[i], NULL);
 }
 
-static uint64_t
-largest_tile(const struct nb_plan *plan)
+/* How large the workers' buffers must be. */
+static void
+measure_buffers(struct job *job)
 {
-    uint64_t largest = TILE;
+    job->largest_tile = TILE;
+    job->largest_chunk = CHUNK;
+    for (size_t i = 0; i < job->plan->n_tensors; i++) {
+        const struct nb_plan_tensor *t = &job->plan->tensors[i];
+        const uint64_t tile = cut_tensor(t).tile, chunk = chunk_elements(t);
 
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        const struct cut cut = cut_tensor(&plan->tensors[i]);
-
-        largest = cut.tile > largest ? cut.tile : largest;
+        job->largest_tile = tile > job->largest_tile ? tile : job->largest_tile;
+        job->largest_chunk = chunk > job->largest_chunk ? chunk : job->largest_chunk;
     }
-    return largest;
 }
 
 static enum nb_status
@@ -368,10 +406,11 @@ enum nb_status
 nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, const char *name,
                 const struct nb_pipeline_options *options, struct nb_error *err)
 {
-    struct job job = { .source = source, .plan = plan, .options = options, .largest_tile = largest_tile(plan) };
+    struct job job = { .source = source, .plan = plan, .options = options };
     uint32_t created = 0;
     enum nb_status status;
 
+    measure_buffers(&job);
     job.outs = calloc(plan->n_files, sizeof *job.outs);
     if (job.outs == NULL)
         return nb_fail_memory(err);
