@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
+#define IMATRIX TEST_DATA "/golden/tinystories-3m.imatrix"
+#define DAT TEST_DATA "/golden/tinystories-3m.dat"
 
 static struct run run;
 
@@ -39,8 +41,19 @@ check(const char *how, const char *recipe, uint64_t expected)
     } else if (strcmp(how, "quantize") == 0) {
         hash = MADE("f16.gguf", "-t", recipe);
         /* and, where something is quantized, in one step from the checkpoint */
-        if (hash == expected && strchr(recipe, 'F') == NULL)
+        if (hash == expected && strchr("FBC", *recipe) == NULL)
             hash = MADE(SAMPLE, "-t", recipe);
+    } else if (strcmp(how, "imatrix") == 0) {
+        hash = MADE("f16.gguf", "-t", recipe, "--imatrix", IMATRIX);
+    } else if (strcmp(how, "dat") == 0) {
+        hash = MADE("f16.gguf", "-t", recipe, "--imatrix", DAT);
+    } else if (strcmp(how, "prune") == 0) {
+        hash = MADE("f16.gguf", "-t", recipe, "--imatrix", IMATRIX, "--prune-layers", "1,2");
+    } else if (strcmp(how, "include") == 0) {
+        hash = MADE("f16.gguf", "-t", recipe, "--imatrix", IMATRIX, "--include-weights", "attn_v", "--include-weights",
+                    "ffn_down");
+    } else if (strcmp(how, "exclude") == 0) {
+        hash = MADE("f16.gguf", "-t", recipe, "--imatrix", IMATRIX, "--exclude-weights", "ffn_up");
     } else if (strcmp(how, "pure") == 0) {
         hash = MADE("f16.gguf", "-t", recipe, "--pure");
     } else if (strcmp(how, "requantize") == 0) {
@@ -80,7 +93,7 @@ every_tier_writes_the_reference_files(void **unused)
             checked++;
         }
         fclose(table);
-        assert_int_equal(checked, 19);
+        assert_int_equal(checked, 66);
     }
     unsetenv("NIBBLE_CPU");
 }
@@ -88,15 +101,16 @@ every_tier_writes_the_reference_files(void **unused)
 static void
 threads_do_not_change_a_byte(void **unused)
 {
-    static const char *const recipes[] = { "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K_S",
-                                           "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K" };
+    static const char *const recipes[] = { "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M",
+                                           "Q5_K_S", "Q6_K", "IQ1_M", "IQ2_XS", "IQ3_XXS", "IQ3_S", "IQ4_XS", "TQ1_0" };
 
     (void)unused;
     for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
-        const uint64_t one = MADE(SAMPLE, "-t", recipes[i], "-j", "1");
+        const uint64_t one = MADE(SAMPLE, "-t", recipes[i], "--imatrix", IMATRIX, "-j", "1");
 
-        assert_int_equal(MADE(SAMPLE, "-t", recipes[i], "-j", "2"), one);
-        assert_int_equal(MADE(SAMPLE, "-t", recipes[i], "-j", "7"), one);
+        assert_int_equal(MADE(SAMPLE, "-t", recipes[i], "--imatrix", IMATRIX, "-j", "2"), one);
+        assert_int_equal(MADE(SAMPLE, "-t", recipes[i], "--imatrix", IMATRIX, "-j", "3"), one);
+        assert_int_equal(MADE(SAMPLE, "-t", recipes[i], "--imatrix", IMATRIX, "-j", "16"), one);
     }
 }
 
