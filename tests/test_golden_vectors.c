@@ -6,6 +6,7 @@
 #include "codec.h"
 #include "testing.h"
 
+#include <stdbool.h>
 #include <xxhash.h>
 
 #define ROWS 16
@@ -175,28 +176,69 @@ every_tier_gives_the_reference_blocks(void **unused)
     assert_true(nb_tier_set(NULL));
 }
 
+/* Types whose weights by importance depend on the whole row. */
+static bool
+is_by_rows(enum nb_type type)
+{
+    return type == NB_Q4_0 || type == NB_Q4_1 || type == NB_Q5_0 || type == NB_Q5_1;
+}
+
 static void
 a_row_of_any_length_is_encoded_as_its_blocks_alone(void **unused)
 {
-    static const enum nb_type types[] = { NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q8_0, NB_Q4_K, NB_Q5_K, NB_Q6_K };
-    static float x[COUNT];
+    static float x[COUNT], importance[COUNT];
     static unsigned char whole[COUNT * 4], part[COUNT * 4];
 
     (void)unused;
     make_input(1, x);
+    for (int i = 0; i < COUNT; i++)
+        importance[i] = (float)(i % 31 + 1) / 16;
     for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
         assert_true(nb_tier_set(*tier));
-        for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
-            const size_t block = nb_type_info(types[t])->block, size = nb_type_info(types[t])->block_bytes;
+        for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+            const size_t block = nb_type_info(t)->block, size = nb_type_info(t)->block_bytes;
 
-            for (size_t n = 1; n <= 19; n++) {
+            if (!nb_can_encode(t))
+                continue;
+            for (size_t n = 1; n <= 35; n++) { /* more than two strips */
+                const bool weighted = n % 2 == 1 && !is_by_rows(t);
+
                 memset(whole, 0xA5, sizeof whole);
-                nb_encode(types[t], x, 1, n * block, NULL, whole);
+                nb_encode(t, x, 1, n * block, weighted ? importance : NULL, whole);
                 for (size_t b = 0; b < n; b++)
-                    nb_encode(types[t], x + b * block, 1, block, NULL, part + b * size);
-                assert_memory_equal(whole, part, n * size);
+                    nb_encode(t, x + b * block, 1, block, weighted ? importance + b * block : NULL, part + b * size);
+                if (memcmp(whole, part, n * size) != 0)
+                    fail_msg("%s: %s: a row of %zu blocks is not those blocks", *tier, nb_type_info(t)->name, n);
                 assert_int_equal(whole[n * size], 0xA5); /* not a byte behind */
             }
+        }
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+static void
+rows_with_importance_are_encoded_as_each_row_alone(void **unused)
+{
+    static float x[COUNT], importance[COLUMNS];
+    static unsigned char whole[COUNT * 4], part[COUNT * 4];
+
+    (void)unused;
+    make_input(13, x);
+    make_importance(1, importance);
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+        assert_true(nb_tier_set(*tier));
+        for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+            const size_t columns = 768; /* three super-blocks: no strip ends with a row */
+            uint64_t bytes;
+
+            if (!nb_can_encode(t))
+                continue;
+            assert_true(nb_type_bytes(t, columns, &bytes));
+            nb_encode(t, x, 19, columns, importance, whole);
+            for (size_t row = 0; row < 19; row++)
+                nb_encode(t, x + row * columns, 1, columns, importance, part + row * bytes);
+            if (memcmp(whole, part, 19 * bytes) != 0)
+                fail_msg("%s: %s: rows depend on each other", *tier, nb_type_info(t)->name);
         }
     }
     assert_true(nb_tier_set(NULL));
@@ -253,37 +295,106 @@ bytes_of_float8_decode_by_the_ocp_tables(void **unused)
     assert_int_equal(nb_find_nonfinite(NB_F8_E5M2, e5m2, 5), 4);
 }
 
+/* Finite floats with any bits: NaN and infinity are refused before they come to the codecs. */
+static void
+make_any_bits(float *x, size_t count, bool positive)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = (uint32_t)next();
+
+        if ((bits & 0x7F800000) == 0x7F800000)
+            bits &= 0xFF7FFFFF;
+        if (positive)
+            bits &= 0x7FFFFFFF;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+}
+
 static void
 any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
 {
-    static const enum nb_type types[] = { NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q8_0, NB_Q4_K,
-                                          NB_Q5_K, NB_Q6_K, NB_F16, NB_BF16 };
-    static float x[COUNT];
+    static float x[COUNT], importance[COLUMNS], back[COUNT], other[COUNT];
     static unsigned char first[COUNT * 4], again[COUNT * 4];
 
     (void)unused;
     state = 42;
-    for (int i = 0; i < COUNT; i++) {
-        uint32_t bits = (uint32_t)next();
+    make_any_bits(x, COUNT, false);
+    make_any_bits(importance, COLUMNS, true);
+    for (int i = 0; i < COUNT / 2; i++) /* the second half: neighbours of like size, as search expects them */
+        x[COUNT / 2 + i] = ldexpf(frexpf(x[COUNT / 2 + i], &(int){ 0 }), (int)(i / 512 * 24 % 250) - 125);
+    for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+        for (int weighted = 0; weighted < 2 && nb_can_encode(t); weighted++) {
+            uint64_t size;
 
-        if ((bits & 0x7F800000) == 0x7F800000)
-            bits &= 0xFF7FFFFF; /* finite: NaN and infinity are refused before they come here */
-        memcpy(&x[i], &bits, sizeof bits);
-    }
-    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
-        uint64_t size;
-
-        assert_true(nb_type_bytes(types[t], COUNT, &size));
-        assert_true(nb_tier_set("scalar"));
-        nb_encode(types[t], x, ROWS, COLUMNS, NULL, first);
-        for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
-            assert_true(nb_tier_set(*tier));
-            nb_encode(types[t], x, ROWS, COLUMNS, NULL, again);
-            if (memcmp(first, again, size) != 0)
-                fail_msg("%s differs from scalar on %s", *tier, nb_type_info(types[t])->name);
+            assert_true(nb_type_bytes(t, COUNT, &size));
+            assert_true(nb_tier_set("scalar"));
+            nb_encode(t, x, ROWS, COLUMNS, weighted ? importance : NULL, first);
+            nb_decode(t, first, COUNT, back);
+            for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+                assert_true(nb_tier_set(*tier));
+                nb_encode(t, x, ROWS, COLUMNS, weighted ? importance : NULL, again);
+                if (memcmp(first, again, size) != 0)
+                    fail_msg("%s differs from scalar on %s%s", *tier, nb_type_info(t)->name,
+                             weighted ? " with importance" : "");
+                nb_decode(t, first, COUNT, other);
+                assert_int_equal(hash_floats(other), hash_floats(back));
+            }
         }
     }
     assert_true(nb_tier_set(NULL));
+}
+
+static void
+any_bytes_decode_alike_on_every_tier(void **unused)
+{
+    static float back[COUNT], other[COUNT];
+    static unsigned char bytes[COUNT * 8];
+
+    (void)unused;
+    state = 4711;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)next();
+    for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+        if (nb_type_info(t)->kind == NB_KIND_NONE)
+            continue;
+        assert_true(nb_can_decode(t));
+        assert_true(nb_tier_set("scalar"));
+        nb_decode(t, bytes, COUNT, back);
+        for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+            assert_true(nb_tier_set(*tier));
+            nb_decode(t, bytes, COUNT, other);
+            if (hash_floats(other) != hash_floats(back))
+                fail_msg("%s differs from scalar on %s", *tier, nb_type_info(t)->name);
+        }
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+/* A block of every type with a scale of infinity is found, one with the largest finite scale is not. */
+static void
+scales_that_are_not_finite_are_found_in_every_type(void **unused)
+{
+    static unsigned char block[512];
+
+    (void)unused;
+    for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+        const struct nb_type_info *info = nb_type_info(t);
+        bool found = false;
+
+        if (info->kind != NB_KIND_BLOCK || t == NB_NVFP4)
+            continue;
+        memset(block, 0, sizeof block);
+        assert_int_equal(nb_find_nonfinite(t, block, info->block), info->block);
+        memset(block, 0xFF, info->block_bytes); /* NaN wherever the scale is */
+        assert_int_equal(nb_find_nonfinite(t, block, info->block), 0);
+        for (unsigned at = 0; at < info->block_bytes; at++) { /* one byte makes the difference */
+            memset(block, 0xFF, info->block_bytes);
+            block[at] = 0;
+            found |= nb_find_nonfinite(t, block, info->block) == info->block;
+        }
+        if (!found && t != NB_Q4_1 && t != NB_Q5_1 && t != NB_Q2_K && t != NB_Q4_K && t != NB_Q5_K && t != NB_Q8_1)
+            fail_msg("%s: no byte is the scale's", info->name); /* those have two */
+    }
 }
 
 int
@@ -292,9 +403,12 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_gives_the_reference_blocks),
         cmocka_unit_test(a_row_of_any_length_is_encoded_as_its_blocks_alone),
+        cmocka_unit_test(rows_with_importance_are_encoded_as_each_row_alone),
         cmocka_unit_test(halves_round_trip_and_round_to_even),
         cmocka_unit_test(bytes_of_float8_decode_by_the_ocp_tables),
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
+        cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
+        cmocka_unit_test(scales_that_are_not_finite_are_found_in_every_type),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
