@@ -9,45 +9,13 @@
 #include "candidates.h"
 #include "codebook.h"
 #include "fit.h"
+#include "iq_blocks.h"
 #include "kernels.h"
 #include "strip.h"
 
-#define SUPER 256
 #define MAX_GROUP 32
 #define MAX_CELLS 8  /* points in a group */
 #define MAX_GROUPS 16
-
-struct block_iq2_xxs {
-    uint16_t d;
-    uint32_t qs[16] __attribute__((packed)); /* for 32 weights: four indices of 8 bits; four times 7 signs, scale */
-} __attribute__((packed));
-
-struct block_iq2_xs {
-    uint16_t d, qs[32]; /* an index of 9 bits and 7 signs */
-    uint8_t scales[8];
-};
-
-struct block_iq2_s {
-    uint16_t d;
-    uint8_t qs[32], signs[32], qh[8], scales[8];
-};
-
-struct block_iq3_xxs {
-    uint16_t d;
-    uint8_t qs[64];
-    uint32_t signs_and_scale[8]; /* four times 7 signs, scale */
-} __attribute__((packed));
-
-struct block_iq3_s {
-    uint16_t d;
-    uint8_t qs[64], qh[8], signs[32], scales[4];
-};
-
-_Static_assert(sizeof(struct block_iq2_xxs) == 66, "iq2_xxs");
-_Static_assert(sizeof(struct block_iq2_xs) == 74, "iq2_xs");
-_Static_assert(sizeof(struct block_iq2_s) == 82, "iq2_s");
-_Static_assert(sizeof(struct block_iq3_xxs) == 98, "iq3_xxs");
-_Static_assert(sizeof(struct block_iq3_s) == 110, "iq3_s");
 
 /* Which cells are rounded once more with the scale that was found. */
 enum refit { REFIT_ALWAYS, REFIT_REPLACED, REFIT_ALL_IF_REPLACED };
@@ -612,108 +580,3 @@ NB_ENCODER(nb_encode_iq2_xs, SUPER, sizeof(struct block_iq2_xs), false, strips, 
 NB_ENCODER(nb_encode_iq2_s, SUPER, sizeof(struct block_iq2_s), false, strips, encode_iq2_s_strip)
 NB_ENCODER(nb_encode_iq3_xxs, SUPER, sizeof(struct block_iq3_xxs), false, strips, encode_iq3_xxs_strip)
 NB_ENCODER(nb_encode_iq3_s, SUPER, sizeof(struct block_iq3_s), false, strips, encode_iq3_s_strip)
-
-/* What the levels stand for when they are read. */
-static const float iq2_values[4] = { 8, 25, 43, 0 };
-static const float iq3_xxs_values[8] = { 4, 12, 20, 28, 36, 44, 52, 62 };
-static const float iq3_s_values[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
-
-/* COUNT weights of an entry: d times its values, with a minus for each bit of SIGNS. */
-NB_INLINE void
-decode_entry(uint32_t code, int bits, int count, const float *values, uint32_t signs, float d, float *out)
-{
-    for (int i = 0; i < count; i++) {
-        const float v = d * values[code >> (bits * i) & ((1u << bits) - 1)];
-
-        out[i] = signs >> i & 1 ? -v : v;
-    }
-}
-
-/* Eight signs of seven: the eighth makes the number of minuses even. */
-static uint32_t
-eight_signs(uint32_t seven)
-{
-    return seven | (uint32_t)__builtin_parity(seven) << 7;
-}
-
-void
-NB_TIERED(nb_decode_iq2_xxs)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ2_XXS)->entries;
-    const struct block_iq2_xxs *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 8; j++) {
-            const uint32_t indices = b->qs[2 * j], rest = b->qs[2 * j + 1];
-            const float d = nb_f16_to_f32(b->d) * (0.5f + (float)(rest >> 28)) * 0.25f;
-
-            for (int l = 0; l < 4; l++, out += 8)
-                decode_entry(entries[indices >> 8 * l & 255], 2, 8, iq2_values, eight_signs(rest >> 7 * l & 127), d, out);
-        }
-    }
-}
-
-void
-NB_TIERED(nb_decode_iq2_xs)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ2_XS)->entries;
-    const struct block_iq2_xs *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 32; j++, out += 8) {
-            const float scale = 0.5f + (float)(b->scales[j / 4] >> (j / 2 % 2 * 4) & 15);
-
-            decode_entry(entries[b->qs[j] & 511], 2, 8, iq2_values, eight_signs(b->qs[j] >> 9),
-                         nb_f16_to_f32(b->d) * scale * 0.25f, out);
-        }
-    }
-}
-
-void
-NB_TIERED(nb_decode_iq2_s)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ2_S)->entries;
-    const struct block_iq2_s *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 32; j++, out += 8) {
-            const float scale = 0.5f + (float)(b->scales[j / 4] >> (j / 2 % 2 * 4) & 15);
-            const uint32_t index = b->qs[j] | (b->qh[j / 4] >> (j % 4 * 2) & 3u) << 8;
-
-            decode_entry(entries[index], 2, 8, iq2_values, b->signs[j], nb_f16_to_f32(b->d) * scale * 0.25f, out);
-        }
-    }
-}
-
-void
-NB_TIERED(nb_decode_iq3_xxs)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ3_XXS)->entries;
-    const struct block_iq3_xxs *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 64; j++, out += 4) {
-            const uint32_t rest = b->signs_and_scale[j / 8], signs = eight_signs(rest >> j / 2 % 4 * 7 & 127);
-
-            decode_entry(entries[b->qs[j]], 3, 4, iq3_xxs_values, signs >> j % 2 * 4,
-                         nb_f16_to_f32(b->d) * (0.5f + (float)(rest >> 28)) * 0.5f, out);
-        }
-    }
-}
-
-void
-NB_TIERED(nb_decode_iq3_s)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ3_S)->entries;
-    const struct block_iq3_s *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 64; j++, out += 4) {
-            const uint32_t index = b->qs[j] | (b->qh[j / 8] >> j % 8 & 1u) << 8;
-            const int scale = b->scales[j / 16] >> (j / 8 % 2 * 4) & 15;
-
-            decode_entry(entries[index], 3, 4, iq3_s_values, (uint32_t)b->signs[j / 2] >> j % 2 * 4,
-                         nb_f16_to_f32(b->d) * (float)(1 + 2 * scale), out);
-        }
-    }
-}

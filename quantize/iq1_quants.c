@@ -9,29 +9,14 @@
 #include "candidates.h"
 #include "codebook.h"
 #include "fit.h"
+#include "iq_blocks.h"
 #include "kernels.h"
 #include "strip.h"
 
-#define SUPER 256
 #define MAX_GROUP 32
-#define DELTA 0.125f
-
-struct block_iq1_s {
-    uint16_t d;
-    uint8_t qs[32];  /* the low 8 bits of four indices for each group of 32 */
-    uint16_t qh[8];  /* four times their high 3 bits, 3 bits of scale, sign of the shift */
-};
-
-struct block_iq1_m {
-    uint8_t qs[32], qh[16]; /* for each group of 16: two indices of 11 bits, each with the sign of its shift */
-    uint16_t scales[4];     /* 3 bits for each group; above them four bits of d */
-};
-
-_Static_assert(sizeof(struct block_iq1_s) == 50, "iq1_s");
-_Static_assert(sizeof(struct block_iq1_m) == 56, "iq1_m");
 
 /* What the three levels stand for with the shift up, and with the shift down. */
-static const float shifted[2][3] = { { -1 + DELTA, DELTA, 1 + DELTA }, { -1 - DELTA, -DELTA, 1 - DELTA } };
+static const float shifted[2][3] = { { -1 + IQ1_DELTA, IQ1_DELTA, 1 + IQ1_DELTA }, { -1 - IQ1_DELTA, -IQ1_DELTA, 1 - IQ1_DELTA } };
 
 /* A group of every lane. */
 struct group {
@@ -220,8 +205,8 @@ NB_INLINE void
 whole_pair(const struct whole_sums *h, int i, int j, lf *qx, lf *q2)
 {
     /* The middle's shift is the same up and down, but for the sign. */
-    const lf middle_x = (h->x[j] - h->x[i]) * lf_set1(DELTA);
-    const lf middle_w = (h->w[j] - h->w[i]) * lf_set1(DELTA) * lf_set1(DELTA);
+    const lf middle_x = (h->x[j] - h->x[i]) * lf_set1(IQ1_DELTA);
+    const lf middle_w = (h->w[j] - h->w[i]) * lf_set1(IQ1_DELTA) * lf_set1(IQ1_DELTA);
 
     for (int s = 0; s < 2; s++) {
         const lf value = lf_set1(shifted[s][0]), first_x = (h->x[i] - h->x[0]) * value;
@@ -372,7 +357,7 @@ replace_points(const struct nb_codebook *book, const struct group *g, int k, flo
 NB_INLINE lf
 refit_scale(const struct group *g, li shift, const lu *code, lf scale)
 {
-    const lf zero = lf_set1(0), up = lf_set1(DELTA), down = lf_set1(-DELTA);
+    const lf zero = lf_set1(0), up = lf_set1(IQ1_DELTA), down = lf_set1(-IQ1_DELTA);
     lf qx = zero, q2 = zero;
 
     for (int c = 0; c < g->n / 8; c++) {
@@ -490,7 +475,7 @@ refit_iq1_m(const struct nb_codebook *book, const struct nb_strip *s, const lf *
     for (int i = 0; i < SUPER; i += 8) {
         const struct iq1_group *g = &group[i / 16];
         const lm down = li_eq(i % 16 == 0 ? g->shift >> 1 : g->shift & 1, (li)lu_set1(1));
-        const lf step = lf_from_int((li)(2 * level[i / 16] + 1)), delta = lf_select(down, lf_set1(-DELTA), lf_set1(DELTA));
+        const lf step = lf_from_int((li)(2 * level[i / 16] + 1)), delta = lf_select(down, lf_set1(-IQ1_DELTA), lf_set1(IQ1_DELTA));
         uint32_t code[NB_LANES];
         lf importance[8], w[8];
 
@@ -560,44 +545,3 @@ encode_iq1_m_strip(const struct nb_strip *s)
 
 NB_ENCODER(nb_encode_iq1_s, SUPER, sizeof(struct block_iq1_s), false, strips, encode_iq1_s_strip)
 NB_ENCODER(nb_encode_iq1_m, SUPER, sizeof(struct block_iq1_m), false, strips, encode_iq1_m_strip)
-
-static void
-decode_entry(uint32_t code, float d, bool down, float *out)
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = d * ((float)(code >> 2 * i & 3) - 1 + (down ? -DELTA : DELTA));
-}
-
-void
-NB_TIERED(nb_decode_iq1_s)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ1)->entries;
-    const struct block_iq1_s *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        for (int j = 0; j < 32; j++, out += 8) {
-            const uint32_t bits = b->qh[j / 4], index = b->qs[j] | (bits >> j % 4 * 3 & 7) << 8;
-
-            decode_entry(entries[index], nb_f16_to_f32(b->d) * (float)(2 * (bits >> 12 & 7) + 1), bits >> 15, out);
-        }
-    }
-}
-
-void
-NB_TIERED(nb_decode_iq1_m)(const void *blocks, size_t count, float *out)
-{
-    const uint16_t *entries = nb_codebook(NB_CODEBOOK_IQ1)->entries;
-    const struct block_iq1_m *b = blocks;
-
-    for (size_t i = 0; i < count / SUPER; i++, b++) {
-        const uint16_t *s = b->scales;
-        const float d = nb_f16_to_f32(
-            (uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12));
-
-        for (int j = 0; j < 32; j++, out += 8) {
-            const uint32_t bits = b->qh[j / 2] >> j % 2 * 4, index = b->qs[j] | (bits & 7) << 8;
-
-            decode_entry(entries[index], d * (float)(2 * (s[j / 8] >> j / 2 % 4 * 3 & 7) + 1), bits & 8, out);
-        }
-    }
-}
