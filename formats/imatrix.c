@@ -220,7 +220,7 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if (status != NB_OK)
         return status;
     if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
-        return nb_fail(err, NB_INPUT, "%s: is cut short: '%s' has %" PRId32 " values", d->file->name, name, count);
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: '%s' has %" PRId32 " values", d->file->name, name, count);
     e = add_entry(m, name, strlen(name), (uint64_t)count);
     if (e == NULL)
         return nb_fail_memory(err);
