@@ -3,6 +3,7 @@
  * has hashes of what ggml writes for 14 inputs, with and without importance.
  * Every tier of this machine must give all of them.
  */
+#include "codebook.h"
 #include "codec.h"
 #include "testing.h"
 
@@ -397,6 +398,27 @@ scales_that_are_not_finite_are_found_in_every_type(void **unused)
     }
 }
 
+/* The room for candidates is a number in the source; it must be exactly what the entries lead to. */
+static void
+codebooks_fill_their_tables(void **unused)
+{
+    (void)unused;
+    for (enum nb_codebook_id id = 0; id < NB_CODEBOOKS; id++) {
+        const struct nb_codebook *book = nb_codebook_ready(id);
+        const uint32_t points = book->levels == 3 ? 6561 : 4096;
+        uint32_t used = 0;
+
+        for (uint32_t p = 0; p < points; p++) {
+            const uint32_t length = NB_LIST_LENGTH(book->lists[p]);
+
+            assert_int_equal(length == 0, book->indices[p] != UINT16_MAX);
+            assert_true(length == 0 || NB_LIST_AT(book->lists[p]) == used);
+            used += (length + NB_CANDIDATES - 1) / NB_CANDIDATES * NB_CANDIDATES;
+        }
+        assert_int_equal(used, book->n_codes);
+    }
+}
+
 int
 main(void)
 {
@@ -408,6 +430,7 @@ main(void)
         cmocka_unit_test(bytes_of_float8_decode_by_the_ocp_tables),
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
         cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
+        cmocka_unit_test(codebooks_fill_their_tables),
         cmocka_unit_test(scales_that_are_not_finite_are_found_in_every_type),
     };
 

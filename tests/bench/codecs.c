@@ -1,7 +1,8 @@
 /*
  * How fast are the codecs on one core? Megaweights per second for each type and
- * tier, without and with importance, and the ratio to width 1 in the same run;
- * the copy speed of this machine as the limit. codecs [--json]
+ * tier, without and with importance, on the golden inputs "normal" and "bf16",
+ * and the ratio to width 1 in the same run; the copy speed of this machine as the
+ * limit. codecs [--json] [TYPE...]
  */
 #include "codec.h"
 
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define ROWS 16
@@ -16,24 +18,45 @@
 #define COUNT (ROWS * COLUMNS)
 #define SECONDS 0.1 /* for each figure */
 
-static float x[COUNT], importance[COLUMNS];
+static float inputs[2][COUNT], importance[COLUMNS], back[COUNT];
+static const char *const input_names[2] = { "normal", "bf16" };
 static unsigned char blocks[COUNT * 4];
 
-static uint64_t state = 1000003; /* the generator of the golden "normal" input */
-
+/* The generator of the golden inputs; see tests/test_golden_vectors.c. */
 static double
-gaussian(void)
+gaussian(uint64_t *state)
 {
     double sum = 0;
 
     for (int i = 0; i < 12; i++) {
-        uint64_t z = state += 0x9E3779B97F4A7C15u;
+        uint64_t z = *state += 0x9E3779B97F4A7C15u;
 
         z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
         z = (z ^ z >> 27) * 0x94D049BB133111EBu;
         sum += (double)((z ^ z >> 31) >> 40) * 0x1p-24;
     }
     return sum - 6;
+}
+
+static void
+make_inputs(void)
+{
+    uint64_t normal = 1000003, bf16 = 1000003 + 12, weights = 7000003 + 99;
+
+    for (size_t i = 0; i < COUNT; i++) {
+        uint32_t bits;
+
+        inputs[0][i] = (float)(0.02 * gaussian(&normal));
+        inputs[1][i] = (float)(0.02 * gaussian(&bf16));
+        memcpy(&bits, &inputs[1][i], sizeof bits);
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
+        memcpy(&inputs[1][i], &bits, sizeof bits);
+    }
+    for (size_t i = 0; i < COLUMNS; i++) {
+        const double v = gaussian(&weights);
+
+        importance[i] = (float)(0.05 + v * v);
+    }
 }
 
 static double
@@ -48,11 +71,11 @@ now(void)
 enum work { COPY, ENCODE, ENCODE_WEIGHTED, DECODE };
 
 static void
-once(enum work work, enum nb_type type)
+once(enum work work, enum nb_type type, const float *x)
 {
     switch (work) {
     case COPY:
-        memcpy(blocks, x, sizeof x);
+        memcpy(blocks, x, sizeof inputs[0]);
         __asm__ volatile("" ::: "memory"); /* the copy is for its own sake */
         break;
     case ENCODE:
@@ -62,14 +85,14 @@ once(enum work work, enum nb_type type)
         nb_encode(type, x, ROWS, COLUMNS, importance, blocks);
         break;
     case DECODE:
-        nb_decode(type, blocks, COUNT, x);
+        nb_decode(type, blocks, COUNT, back);
         break;
     }
 }
 
 /* The best of five, in megaweights per second: what others do on the machine only ever slows it. */
 static double
-speed(enum work work, enum nb_type type)
+speed(enum work work, enum nb_type type, const float *x)
 {
     double best = 0;
 
@@ -79,7 +102,7 @@ speed(enum work work, enum nb_type type)
         unsigned n = 0;
 
         do {
-            once(work, type);
+            once(work, type, x);
             n++;
             elapsed = now() - start;
         } while (elapsed < SECONDS / 5);
@@ -89,64 +112,90 @@ speed(enum work work, enum nb_type type)
     return best;
 }
 
+static const struct {
+    enum work work;
+    int input;
+    const char *name;
+} works[] = {
+    { ENCODE, 0, "encode" },
+    { ENCODE, 1, "encode" },
+    { ENCODE_WEIGHTED, 0, "encode, importance" },
+    { ENCODE_WEIGHTED, 1, "encode, importance" },
+    { DECODE, 0, "decode" },
+};
+
+static void
+print_head(int json, double copy)
+{
+    if (json) {
+        printf("{\"copy\":%.1f,\"speeds\":[", copy);
+        return;
+    }
+    printf("Mweights/s on one core; a copy of the floats: %.0f\n%-8s %-7s %-20s %8s", copy, "type", "input", "work",
+           nb_tiers()[0]);
+    for (const char *const *tier = nb_tiers() + 1; *tier != NULL; tier++)
+        printf(" %8s  ratio", *tier);
+    putchar('\n');
+}
+
+/* One line: a type and a work on every tier. */
+static void
+measure(int json, enum nb_type type, size_t w, const char *separator)
+{
+    const float *x = inputs[works[w].input];
+    double scalar = 0;
+
+    if (!json)
+        printf("%-8s %-7s %-20s", nb_type_info(type)->name, input_names[works[w].input], works[w].name);
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++, separator = ",") {
+        double s;
+
+        nb_tier_set(*tier);
+        nb_encode(type, x, ROWS, COLUMNS, NULL, blocks);
+        s = speed(works[w].work, type, x);
+        if (*tier == nb_tiers()[0])
+            scalar = s;
+        if (json)
+            printf("%s{\"type\":\"%s\",\"input\":\"%s\",\"work\":\"%s\",\"tier\":\"%s\","
+                   "\"mweights_per_s\":%.2f,\"ratio\":%.2f}",
+                   separator, nb_type_info(type)->name, input_names[works[w].input], works[w].name, *tier, s, s / scalar);
+        else if (*tier == nb_tiers()[0])
+            printf(" %8.1f", s);
+        else
+            printf(" %8.1f %6.1f", s, s / scalar);
+    }
+    if (!json)
+        putchar('\n');
+}
+
+static int
+is_asked(const char *name, int argc, char **argv)
+{
+    int any = 0;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            continue;
+        if (strcasecmp(argv[i], name) == 0)
+            return 1;
+        any = 1;
+    }
+    return !any;
+}
+
 int
 main(int argc, char **argv)
 {
-    static const enum nb_type types[] = {
-        NB_F16, NB_BF16, NB_Q8_0, NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_Q2_K, NB_Q3_K, NB_Q4_K, NB_Q5_K, NB_Q6_K,
-        NB_IQ1_S, NB_IQ1_M, NB_IQ2_XXS, NB_IQ2_XS, NB_IQ2_S, NB_IQ3_XXS, NB_IQ3_S, NB_IQ4_NL, NB_IQ4_XS, NB_TQ1_0, NB_TQ2_0, NB_Q1_0, NB_Q2_0, NB_MXFP4, NB_NVFP4,
-    };
-    static const struct {
-        enum work work;
-        const char *name;
-    } works[] = { { ENCODE, "encode" }, { ENCODE_WEIGHTED, "encode, importance" }, { DECODE, "decode" } };
     const int json = argc > 1 && strcmp(argv[1], "--json") == 0;
     const char *separator = "";
-    double copy;
 
-    for (size_t i = 0; i < COUNT; i++)
-        x[i] = (float)(0.02 * gaussian());
-    for (size_t i = 0; i < COLUMNS; i++) {
-        const double v = gaussian();
-
-        importance[i] = (float)(0.05 + v * v);
-    }
-    copy = speed(COPY, NB_F32);
-    if (json)
-        printf("{\"copy\":%.1f,\"speeds\":[", copy);
-    else
-        printf("Mweights/s on one core; a copy of the floats: %.0f\n%-6s %-20s %10s", copy, "type", "work", "scalar");
-    for (const char *const *tier = nb_tiers() + 1; !json && *tier != NULL; tier++)
-        printf(" %10s  ratio", *tier);
-    if (!json)
-        putchar('\n');
-    for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
-        for (size_t w = 0; w < sizeof works / sizeof works[0]; w++) {
-            double scalar = 0;
-
-            if (!json)
-                printf("%-6s %-20s", nb_type_info(types[t])->name, works[w].name);
-            for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
-                double s;
-
-                nb_tier_set(*tier);
-                nb_encode(types[t], x, ROWS, COLUMNS, NULL, blocks);
-                s = speed(works[w].work, types[t]);
-                if (*tier == nb_tiers()[0])
-                    scalar = s;
-                if (json)
-                    printf("%s{\"type\":\"%s\",\"work\":\"%s\",\"tier\":\"%s\",\"mweights_per_s\":%.2f,\"ratio\":%.2f}",
-                           separator, nb_type_info(types[t])->name, works[w].name, *tier, s,
-                           s / scalar);
-                else if (*tier == nb_tiers()[0])
-                    printf(" %10.1f", s);
-                else
-                    printf(" %10.1f %6.1f", s, s / scalar);
-                separator = ",";
-            }
-            if (!json)
-                putchar('\n');
-        }
+    make_inputs();
+    print_head(json, speed(COPY, NB_F32, inputs[0]));
+    for (enum nb_type type = 0; type < NB_GGUF_TYPES; type++) {
+        if (!nb_can_encode(type) || !is_asked(nb_type_info(type)->name, argc, argv))
+            continue;
+        for (size_t w = 0; w < sizeof works / sizeof works[0]; w++, separator = ",")
+            measure(json, type, w, separator);
     }
     if (json)
         puts("]}");
