@@ -13,7 +13,9 @@ compile(const char *pattern, uint32_t options, struct nb_error *err)
     PCRE2_SIZE at;
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &why, &at, NULL);
 
-    if (code == NULL) {
+    if (code == NULL && why == PCRE2_ERROR_HEAP_FAILED) {
+        nb_fail_memory(err);
+    } else if (code == NULL) {
         PCRE2_UCHAR text[128];
 
         pcre2_get_error_message(why, text, sizeof text);
@@ -40,9 +42,12 @@ nb_regex_new(const char *pattern, struct nb_error *err)
 }
 
 bool
-nb_regex_search(const struct nb_regex *regex, const char *text)
+nb_regex_search(const struct nb_regex *regex, const char *text, bool *out_of_memory)
 {
-    return search((const pcre2_code *)regex, text) > 0;
+    const int found = search((const pcre2_code *)regex, text);
+
+    *out_of_memory |= found < 0;
+    return found > 0;
 }
 
 void

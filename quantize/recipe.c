@@ -204,7 +204,7 @@ struct rules {
     const char *arch;
     int64_t layers, gqa, experts;
     int64_t n_v, i_v, i_down, i_gate, i_up;
-    bool tied, falcon, is_70b, importance;
+    bool tied, falcon, is_70b, importance, out_of_memory;
 };
 
 /* The first and last eighth of the layers, and every third in between. */
@@ -491,12 +491,13 @@ cannot_have(const struct nb_tensor *t, enum nb_type type, enum nb_status status,
 
 /* The user's word on T, or NB_TYPE_NONE; notes which overrides matched. */
 static enum nb_type
-asked_type(const struct nb_recipe_options *o, const struct nb_tensor *t, enum category category, bool *matched)
+asked_type(struct rules *r, const struct nb_tensor *t, enum category category, bool *matched)
 {
+    const struct nb_recipe_options *o = r->o;
     enum nb_type by_name = NB_TYPE_NONE;
 
     for (size_t i = 0; i < o->n_overrides; i++) {
-        if (!nb_regex_search(o->overrides[i].regex, t->name))
+        if (!nb_regex_search(o->overrides[i].regex, t->name, &r->out_of_memory))
             continue;
         matched[i] = true;
         if (by_name == NB_TYPE_NONE)
@@ -527,7 +528,9 @@ choose(struct rules *r, const struct nb_tensor *t, bool *matched, struct nb_choi
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
     }
-    asked = asked_type(o, t, category, matched);
+    asked = asked_type(r, t, category, matched);
+    if (r->out_of_memory)
+        return nb_fail_memory(err);
     if (asked == NB_TYPE_NONE && o->output_type != NB_TYPE_NONE && category == EMBEDDING && r->tied && !o->pure)
         asked = o->output_type;
     if (asked != NB_TYPE_NONE) {

@@ -221,22 +221,18 @@ a_source_that_shrinks_while_it_is_read_is_an_error(void **unused)
 }
 
 /* Each allocation fails once: the same file comes of it, or an error and none. */
+/* Every allocation of a run with the matrix IMATRIX fails once. */
 static void
-running_out_of_memory_is_never_silent(void **unused)
+starve(const char *imatrix)
 {
     unsigned refused = 0, in_a_row = 0;
     uint64_t whole;
     char number[16];
 
-    (void)unused;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-    print_message("the allocator cannot be replaced here: skipped\n");
-    skip();
-#endif
-    tiny_checkpoint("model");
-    scratch_write_text("model/README.md", "---\nlicense: mit\ntags: [a, b]\nbase_model: x/y-1B\n---\n");
-    scratch_write_text("model/generation_config.json", "{\"temperature\":0.5}");
-    RUN(&run, "quantize", "model", "-t", "q4_0", "-o", "whole.gguf", "--force");
+    /* of its entries, those of a layer that the tiny model has not */
+#define STARVED(output) "quantize", "model", "-t", "q4_0", "-j", "1", "--imatrix", imatrix, "--include-weights", "blk.3.",                         "--tensor-type", "attn_v=q8_0", "-o", output
+    unlink(scratch_path("whole.gguf"));
+    RUN(&run, STARVED("whole.gguf"));
     assert_int_equal(run.code, 0);
     whole = scratch_hash(scratch_path("whole.gguf"));
     setenv("LD_PRELOAD", FAILING_MALLOC, 1);
@@ -244,7 +240,7 @@ running_out_of_memory_is_never_silent(void **unused)
         snprintf(number, sizeof number, "%u", i);
         setenv("FAIL_AT", number, 1);
         unlink(scratch_path("out.gguf"));
-        RUN(&run, "quantize", "model", "-t", "q4_0", "-o", "out.gguf", "-j", "1");
+        RUN(&run, STARVED("out.gguf"));
         in_a_row = run.code == 0 ? in_a_row + 1 : 0;
         refused += run.code != 0;
         if (run.code != 0 && run.code != 3 && run.code != 4)
@@ -258,6 +254,21 @@ running_out_of_memory_is_never_silent(void **unused)
     unsetenv("LD_PRELOAD");
     print_message("%u of them refused\n", refused);
     assert_true(refused > 100);
+}
+
+static void
+running_out_of_memory_is_never_silent(void **unused)
+{
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+    print_message("the allocator cannot be replaced here: skipped\n");
+    skip();
+#endif
+    tiny_checkpoint("model");
+    scratch_write_text("model/README.md", "---\nlicense: mit\ntags: [a, b]\nbase_model: x/y-1B\n---\n");
+    scratch_write_text("model/generation_config.json", "{\"temperature\":0.5}");
+    starve(TEST_DATA "/golden/tinystories-3m.imatrix");
+    starve(TEST_DATA "/golden/tinystories-3m.dat");
 }
 
 int
