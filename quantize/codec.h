@@ -18,6 +18,7 @@ bool nb_can_decode(enum nb_type type);
  * ROWS x COLUMNS floats, row-major, to elements of TYPE. COLUMNS is a multiple
  * of the type's block. IMPORTANCE is NULL or COLUMNS weights for the errors of
  * the columns, none negative; types whose search has no use for it ignore it.
+ * Without it ggml refuses IQ1_S, IQ2_XXS and IQ2_XS; here they weigh by x^2.
  * Only for types with nb_can_encode. The bytes are those of ggml 0.25.1's
  * ggml_quantize_chunk as its x86-64 build computes them.
  */

@@ -232,6 +232,16 @@ nb_affine_fit_levels(const struct nb_fit *fit, const lf *x, int n, float top, li
     }
 }
 
+NB_INLINE lf
+nb_largest_magnitude(const lf *x, int n)
+{
+    lf max = lf_set1(0);
+
+    for (int i = 0; i < n; i++)
+        max = lf_max(lf_abs(x[i]), max);
+    return max;
+}
+
 /* The value of largest magnitude, sign included; the first of equals. */
 NB_INLINE lf
 nb_largest(const lf *x, int n)
@@ -488,17 +498,6 @@ nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
     for (int i = 0; i < n; i++)
         level[i] = lf_to_int(lf_select(flat, zero, l[i]));
     return lf_select(lm_or(flat, lm_not(lf_lt(zero, l2))), zero, xl / l2);
-}
-
-/* One float's nearest integer; see lf_nearest. */
-static inline int
-nb_nearest(float v)
-{
-    const float shifted = v + NB_ROUND_MAGIC;
-    int32_t bits;
-
-    memcpy(&bits, &shifted, sizeof bits);
-    return (bits & 0x007FFFFF) - 0x00400000;
 }
 
 /* w = importance * sqrt(sigma2 + x^2) */

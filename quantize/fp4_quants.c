@@ -35,16 +35,6 @@ nearest_value(lf x, lf d)
     return (lu)li_select(lm_and(negative, lf_lt(lf_set1(0), lf_from_int(index))), index + 8, index);
 }
 
-NB_INLINE lf
-largest_magnitude(const lf *x, int n)
-{
-    lf max = lf_set1(0);
-
-    for (int i = 0; i < n; i++)
-        max = lf_max(lf_abs(x[i]), max);
-    return max;
-}
-
 /*
  * The exponent floor(log2(max)) - 2 with the bias of 127, as a byte: that of a
  * max below 2^-125 wraps around, as in the reference. Its logarithm is a float,
@@ -77,7 +67,7 @@ encode_mxfp4_strip(const struct nb_strip *s)
     float scale[NB_LANES];
 
     lf_load_blocks(x, s->x, 0, 32);
-    lf_store(scale, largest_magnitude(x, 32));
+    lf_store(scale, nb_largest_magnitude(x, 32));
     for (int k = 0; k < NB_LANES; k++) {
         const uint32_t e = mxfp4_exponent(scale[k]);
 
@@ -137,7 +127,7 @@ encode_nvfp4_strip(const struct nb_strip *s)
         lm none;
 
         lf_load_blocks(x, s->x, (size_t)g * 16, 16);
-        lf_store(scale, largest_magnitude(x, 16) / lf_set1(6));
+        lf_store(scale, nb_largest_magnitude(x, 16) / lf_set1(6));
         for (int k = 0; k < NB_LANES; k++) {
             s->out[k][g] = to_ue4m3(scale[k]);
             scale[k] = ue4m3_scale(s->out[k][g]);

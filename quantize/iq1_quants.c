@@ -74,18 +74,17 @@ unload(const lf *v, int n, float out[NB_LANES][MAX_GROUP])
 NB_INLINE void
 load_group(const struct nb_strip *s, const lf *x, int at, lf sigma2, float flat, struct group *g)
 {
-    lf importance[MAX_GROUP], max = lf_set1(0);
+    lf importance[MAX_GROUP];
 
     for (int i = 0; i < g->n; i++) {
         g->x[i] = x[at + i];
         g->w[i] = x[at + i] * x[at + i];
-        max = lf_max(max, lf_abs(x[at + i]));
     }
     if (s->has_importance) {
         lf_load_blocks(importance, s->importance, (size_t)at, g->n);
         nb_importance_weights(g->x, importance, sigma2, g->n, g->w);
     }
-    g->flat = lf_lt(max, lf_set1(flat));
+    g->flat = lf_lt(nb_largest_magnitude(g->x, g->n), lf_set1(flat));
     rank_weights(g);
     unload(g->x, g->n, g->plain_x);
     unload(g->w, g->n, g->plain_w);

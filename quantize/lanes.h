@@ -58,17 +58,6 @@ lf_set1(float a)
 #endif
 }
 
-NB_INLINE float
-lf_get(lf v, int lane)
-{
-#if NB_LANES == 1
-    (void)lane;
-    return v;
-#else
-    return v[lane];
-#endif
-}
-
 NB_INLINE void
 lf_store(float *to, lf v)
 {

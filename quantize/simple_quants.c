@@ -208,13 +208,11 @@ encode_q5_1_pair(const struct nb_strip *pair)
 NB_INLINE void
 encode_q8_0_strip(const struct nb_strip *s)
 {
-    lf x[BLOCK], max = lf_set1(0), d, inverse;
+    lf x[BLOCK], d, inverse;
     lu words[8];
 
     lf_load_blocks(x, s->x, 0, BLOCK);
-    for (int i = 0; i < BLOCK; i++)
-        max = lf_max(lf_abs(x[i]), max);
-    d = max / lf_set1(127);
+    d = nb_largest_magnitude(x, BLOCK) / lf_set1(127);
     inverse = inverse_or_zero(d);
     for (int w = 0; w < 8; w++) {
         words[w] = lu_set1(0);

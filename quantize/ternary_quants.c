@@ -29,16 +29,6 @@ _Static_assert(sizeof(struct block_tq2_0) == 66, "tq2_0");
 _Static_assert(sizeof(struct block_q1_0) == 18, "q1_0");
 _Static_assert(sizeof(struct block_q2_0) == 18, "q2_0");
 
-NB_INLINE lf
-largest_magnitude(const lf *x, int n)
-{
-    lf max = lf_set1(0);
-
-    for (int i = 0; i < n; i++)
-        max = lf_max(lf_abs(x[i]), max);
-    return max;
-}
-
 /*
  * Inverse * x rounded, halves away from zero, plus 1: 0, 1 or 2, since no
  * magnitude passes 1 by more than a rounding.
@@ -85,7 +75,7 @@ encode_tq1_0_strip(const struct nb_strip *s)
     lm infinite;
 
     lf_load_blocks(x, s->x, 0, SUPER);
-    d = largest_magnitude(x, SUPER);
+    d = nb_largest_magnitude(x, SUPER);
     inverse = inverse_of(d, &infinite);
     for (int w = 0; w < 12; w++) { /* 32 bytes of weights 32 apart, then 16 bytes of weights 16 apart */
         const lf *from = w < 8 ? x + 4 * w : x + 160 + 4 * (w - 8);
@@ -109,7 +99,7 @@ encode_tq2_0_strip(const struct nb_strip *s)
     lm infinite;
 
     lf_load_blocks(x, s->x, 0, SUPER);
-    d = largest_magnitude(x, SUPER);
+    d = nb_largest_magnitude(x, SUPER);
     inverse = inverse_of(d, &infinite);
     for (int w = 0; w < 16; w++) { /* byte l of 32: weights l, l + 32, l + 64, l + 96 of 128 */
         words[w] = lu_set1(0);
@@ -147,7 +137,7 @@ encode_q2_0_strip(const struct nb_strip *s)
     lm infinite;
 
     lf_load_blocks(x, s->x, 0, 64);
-    d = largest_magnitude(x, 64);
+    d = nb_largest_magnitude(x, 64);
     inverse = inverse_of(d, &infinite);
     for (int w = 0; w < 4; w++) {
         words[w] = lu_set1(0);
