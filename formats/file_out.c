@@ -127,6 +127,13 @@ nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
     return NB_OK;
 }
 
+void
+nb_out_flush(const struct nb_file_out *file)
+{
+    /* Whatever goes wrong here goes wrong once more in the sync, which tells. */
+    (void)sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* A rename is only safe from a power cut once its folder is on the disk too. */
 static void
 sync_folder_of(const char *name)

@@ -27,6 +27,12 @@ enum nb_status nb_out_create(struct nb_file_out *file, const char *name, uint64_
 /* Writes SIZE bytes at OFFSET. May be called from many threads for separate ranges. */
 enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
                             uint64_t size, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Starts to bring to the disk what has been written so far, and does not wait:
+ * then there is less to sync in the end. Often is no better: small pieces are
+ * slow on many disks.
+ */
+void nb_out_flush(const struct nb_file_out *file);
 /* Syncs the file and gives it its name. FILE is closed either way. */
 enum nb_status nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err) NB_MUST_CHECK;
 /* Removes what was written. Safe on a file that is already closed. */

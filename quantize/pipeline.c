@@ -297,7 +297,7 @@ report(struct job *job)
         o->progress(o->context, atomic_load(&job->bytes_done), job->plan->source_bytes);
 }
 
-/* Waits for the workers, reporting progress in between. */
+/* Waits for the workers, reporting progress and keeping the disk at work in between. */
 static void
 wait_for_workers(struct job *job)
 {
@@ -314,6 +314,8 @@ wait_for_workers(struct job *job)
         pthread_cond_timedwait(&job->finished, &job->lock, &until);
         pthread_mutex_unlock(&job->lock);
         report(job);
+        for (uint32_t i = 0; i < job->plan->n_files; i++)
+            nb_out_flush(&job->outs[i]);
         pthread_mutex_lock(&job->lock);
     }
     pthread_mutex_unlock(&job->lock);
