@@ -70,6 +70,22 @@ check(const char *how, const char *recipe, uint64_t expected)
         fail_msg("%s, %s, %s: not the reference's file", nb_tier(), how, recipe);
 }
 
+/*
+ * With a sanitizer, importance is left to the fastest tier: the searches take
+ * minutes, and test_golden_vectors has them on every tier.
+ */
+static bool
+is_too_slow_here(const char *how, const char *const *tier)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return strcmp(how, "imatrix") == 0 && tier[1] != NULL;
+#else
+    (void)how;
+    (void)tier;
+    return false;
+#endif
+}
+
 static void
 every_tier_writes_the_reference_files(void **unused)
 {
@@ -89,7 +105,8 @@ every_tier_writes_the_reference_files(void **unused)
             if (*line == '#')
                 continue;
             assert_int_equal(sscanf(line, "%31s %31s %llx", how, recipe, &hash), 3);
-            check(how, recipe, hash);
+            if (!is_too_slow_here(how, tier))
+                check(how, recipe, hash);
             checked++;
         }
         fclose(table);
