@@ -116,7 +116,8 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                                                  "source_type", nb_type_info(t->source->type)->name, "type",
                                                  nb_type_info(t->choice.type)->name, "meant",
                                                  nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
-                                                 "importance", (int)(t->importance != NULL), "source_bytes", (json_int_t)t->source->bytes, "bytes",
+                                                 "importance", (int)(t->importance != NULL), "source_bytes",
+                                                 (json_int_t)t->source->bytes, "bytes",
                                                  (json_int_t)t->bytes));
     }
     return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",

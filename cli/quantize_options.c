@@ -94,7 +94,8 @@ parse_tensor_type_file(struct quantize_options *a, const char *name)
     if (nb_file_load(name, 1 << 20, &text, &length, &err) != NB_OK)
         return cli_fail(&err);
     a->type_files[a->n_type_files++] = text; /* the patterns point into it */
-    for (word = strtok_r(text, " \t\r\n", &rest); word != NULL && code == NB_OK; word = strtok_r(NULL, " \t\r\n", &rest))
+    word = strtok_r(text, " \t\r\n", &rest);
+    for (; word != NULL && code == NB_OK; word = strtok_r(NULL, " \t\r\n", &rest))
         code = parse_tensor_type(a, name, word);
     return code;
 }

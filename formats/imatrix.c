@@ -180,7 +180,8 @@ take(struct dat *d, void *to, uint64_t size, struct nb_error *err)
 {
     if (size > d->file->size - d->at)
         return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: %" PRIu64
-                       " bytes are expected at byte %" PRIu64 " of %" PRIu64, d->file->name, size, d->at, d->file->size);
+                       " bytes are expected at byte %" PRIu64 " of %" PRIu64, d->file->name, size, d->at,
+                       d->file->size);
     d->at += size;
     return nb_file_read(d->file, d->at - size, to, size, err);
 }
@@ -207,7 +208,8 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if (status != NB_OK)
         return status;
     if ((size_t)length >= sizeof name)
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name of %" PRId32 " bytes", d->file->name, length);
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name of %" PRId32 " bytes", d->file->name,
+                       length);
     status = take(d, name, (uint64_t)length, err);
     if (status != NB_OK)
         return status;
@@ -220,7 +222,8 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if (status != NB_OK)
         return status;
     if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: '%s' has %" PRId32 " values", d->file->name, name, count);
+        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: '%s' has %" PRId32 " values",
+                       d->file->name, name, count);
     e = add_entry(m, name, strlen(name), (uint64_t)count);
     if (e == NULL)
         return nb_fail_memory(err);

@@ -18,8 +18,8 @@ static uint32_t lists_iq2_xxs[TWO_BIT_POINTS], lists_iq2_xs[TWO_BIT_POINTS], lis
     lists_iq1[TWO_BIT_POINTS], lists_iq3_xxs[THREE_BIT_POINTS], lists_iq3_s[THREE_BIT_POINTS];
 static uint16_t indices_iq2_xxs[TWO_BIT_POINTS], indices_iq2_xs[TWO_BIT_POINTS], indices_iq2_s[TWO_BIT_POINTS],
     indices_iq1[TWO_BIT_POINTS], indices_iq3_xxs[THREE_BIT_POINTS], indices_iq3_s[THREE_BIT_POINTS];
-static uint16_t codes_iq2_xxs[161136], codes_iq2_xs[230560], codes_iq2_s[100576], codes_iq1[362352], codes_iq3_xxs[62432],
-    codes_iq3_s[59296];
+static uint16_t codes_iq2_xxs[161136], codes_iq2_xs[230560], codes_iq2_s[100576], codes_iq1[362352],
+    codes_iq3_xxs[62432], codes_iq3_s[59296];
 
 #define BOOK(dimensions, levels, bits, rings, name)                                                                   \
     { dimensions, levels, bits, (int)(sizeof nb_grid_##name / sizeof *nb_grid_##name), rings, nb_grid_##name,         \

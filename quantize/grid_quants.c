@@ -414,7 +414,8 @@ quantize_strip(const struct grid_type *type, const struct nb_strip *s, struct gr
     d = max / lf_set1(31);
     inverse = lf_set1(1) / lf_select(*empty, lf_set1(1), d);
     for (int j = 0; j < GROUPS(type); j++) {
-        const lf level = nb_level(lf_set1(0.5f) * (inverse * group[j].scale - lf_set1(1)), lf_set1(0), lf_set1(15), false);
+        const lf v = lf_set1(0.5f) * (inverse * group[j].scale - lf_set1(1));
+        const lf level = nb_level(v, lf_set1(0), lf_set1(15), false);
 
         scale[j] = (lu)li_select(*empty, (li)lu_set1(0), lf_to_int(level));
     }
@@ -486,7 +487,8 @@ encode_iq2_s_strip(const struct nb_strip *s)
 
         words[j] = nb_bytes(a->code[0] & 255, a->code[1] & 255, b->code[0] & 255, b->code[1] & 255);
         words[j + 8] = a->signs | b->signs << 16;
-        high[j / 4] |= (a->code[0] >> 8 | a->code[1] >> 8 << 2 | b->code[0] >> 8 << 4 | b->code[1] >> 8 << 6) << j % 4 * 8;
+        high[j / 4] |= (a->code[0] >> 8 | a->code[1] >> 8 << 2 | b->code[0] >> 8 << 4 | b->code[1] >> 8 << 6)
+                       << j % 4 * 8;
     }
     nb_store_u16(s, 0, d);
     lu_store_blocks(s->out, offsetof(struct block_iq2_s, qs), words, 16);

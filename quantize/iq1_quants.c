@@ -16,7 +16,8 @@
 #define MAX_GROUP 32
 
 /* What the three levels stand for with the shift up, and with the shift down. */
-static const float shifted[2][3] = { { -1 + IQ1_DELTA, IQ1_DELTA, 1 + IQ1_DELTA }, { -1 - IQ1_DELTA, -IQ1_DELTA, 1 - IQ1_DELTA } };
+static const float shifted[2][3] = { { -1 + IQ1_DELTA, IQ1_DELTA, 1 + IQ1_DELTA },
+                                     { -1 - IQ1_DELTA, -IQ1_DELTA, 1 - IQ1_DELTA } };
 
 /* A group of every lane. */
 struct group {
@@ -474,7 +475,8 @@ refit_iq1_m(const struct nb_codebook *book, const struct nb_strip *s, const lf *
     for (int i = 0; i < SUPER; i += 8) {
         const struct iq1_group *g = &group[i / 16];
         const lm down = li_eq(i % 16 == 0 ? g->shift >> 1 : g->shift & 1, (li)lu_set1(1));
-        const lf step = lf_from_int((li)(2 * level[i / 16] + 1)), delta = lf_select(down, lf_set1(-IQ1_DELTA), lf_set1(IQ1_DELTA));
+        const lf step = lf_from_int((li)(2 * level[i / 16] + 1));
+        const lf delta = lf_select(down, lf_set1(-IQ1_DELTA), lf_set1(IQ1_DELTA));
         uint32_t code[NB_LANES];
         lf importance[8], w[8];
 
@@ -527,7 +529,8 @@ encode_iq1_m_strip(const struct nb_strip *s)
             const struct iq1_group *g = &group[4 * w + i];
             const li shift = li_select(empty, (li)lu_set1(0), g->shift);
 
-            high[w] |= (g->index[0] >> 8 | g->index[1] >> 8 << 4 | (lu)(shift >> 1) << 3 | (lu)(shift & 1) << 7) << 8 * i;
+            high[w] |= (g->index[0] >> 8 | g->index[1] >> 8 << 4 | (lu)(shift >> 1) << 3 | (lu)(shift & 1) << 7)
+                       << 8 * i;
         }
     }
     for (int w = 0; w < 2; w++) {

@@ -43,7 +43,8 @@ NB_TIERED(nb_decode_iq2_xxs)(const void *blocks, size_t count, float *out)
             const float d = nb_f16_to_f32(b->d) * (0.5f + (float)(rest >> 28)) * 0.25f;
 
             for (int l = 0; l < 4; l++, out += 8)
-                decode_entry(entries[indices >> 8 * l & 255], 2, 8, iq2_values, eight_signs(rest >> 7 * l & 127), d, out);
+                decode_entry(entries[indices >> 8 * l & 255], 2, 8, iq2_values, eight_signs(rest >> 7 * l & 127), d,
+                             out);
         }
     }
 }

@@ -140,7 +140,11 @@ NB_INLINE li li_select(lm yes, li a, li b) { return (li)_mm512_mask_blend_epi32(
 NB_INLINE lm li_eq(li a, li b) { return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b); }
 NB_INLINE lm li_lt(li a, li b) { return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b); }
 NB_INLINE li lm_int(lm m) { return (li)_mm512_maskz_set1_epi32(m, 1); } /* 1 or 0 */
-NB_INLINE li li_count(li n, lm m) { return (li)_mm512_mask_sub_epi32((__m512i)n, m, (__m512i)n, _mm512_set1_epi32(-1)); }
+NB_INLINE li
+li_count(li n, lm m) /* n + 1 where m */
+{
+    return (li)_mm512_mask_add_epi32((__m512i)n, m, (__m512i)n, _mm512_set1_epi32(1));
+}
 NB_INLINE bool lm_all(lm m) { return m == 0xFFFF; }
 NB_INLINE bool lm_any(lm m) { return m != 0; }
 NB_INLINE lm lm_and(lm a, lm b) { return (lm)(a & b); }

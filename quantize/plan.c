@@ -330,7 +330,8 @@ plan_file(struct nb_plan *plan, uint32_t number, size_t first, size_t count, str
             free(infos);
             return nb_fail(err, NB_INPUT, "tensor '%s' makes the file too large to exist", t->source->name);
         }
-        infos[i] = (struct nb_gguf_info){ t->source->name, t->choice.type, t->source->n_dims, t->source->ne, t->offset };
+        infos[i] = (struct nb_gguf_info){ t->source->name, t->choice.type, t->source->n_dims, t->source->ne,
+                                          t->offset };
         plan->source_bytes += t->source->bytes;
         plan->parameters += t->source->elements;
     }
@@ -376,7 +377,8 @@ plan_sources(struct nb_plan *plan, const struct nb_source *source, const struct 
     if (o->recipe.recipe->file_type == NB_FT_COPY && source->kind != NB_SOURCE_GGUF)
         return nb_fail(err, NB_USAGE, "COPY takes a GGUF file, and %s is none", source->path);
     if (o->keep_split && source->kind != NB_SOURCE_GGUF)
-        return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF", source->path);
+        return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF",
+                       source->path);
     plan->n_files = o->keep_split ? source->n_files : 1;
     plan->sources = calloc(source->n_tensors + 1, sizeof *plan->sources);
     if (plan->sources == NULL)

@@ -80,7 +80,10 @@ enum nb_status nb_plan_make(struct nb_plan *plan, const struct nb_source *source
                             const struct nb_plan_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_plan_free(struct nb_plan *plan);
 
-/* The name of output file NUMBER, from malloc: NAME itself, or "NAME-00001-of-00003.gguf" for a part. NULL: no memory. */
+/*
+ * The name of output file NUMBER, from malloc: NAME itself, or for a part
+ * "NAME-00001-of-00003.gguf". NULL where memory is out.
+ */
 char *nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number);
 
 /* Bits per weight of all tensors together. */
