@@ -120,9 +120,9 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                                                  (json_int_t)t->source->bytes, "bytes",
                                                  (json_int_t)t->bytes));
     }
-    return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                     a->output, "recipe", a->plan.recipe.recipe->name, "dry_run", (int)a->dry_run, "parameters",
-                     (json_int_t)plan->parameters, "source_bytes", (json_int_t)plan->source_bytes, "file_bytes",
+    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
+                     a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
+                     (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes", (json_int_t)plan->source_bytes, "file_bytes",
                      (json_int_t)plan->total_bytes, "bpw", nb_plan_bpw(plan), "fallbacks",
                      (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes", cli_notes_json(source));
 }
@@ -146,7 +146,10 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
 {
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
 
-    printf("%s -> %s (%s)\n  ", a->source, a->output, a->plan.recipe.recipe->name);
+    printf("%s -> %s (%s", a->source, a->output, a->plan.recipe.recipe->name);
+    if (plan->n_files > 1)
+        printf(", in %u parts", (unsigned)plan->n_files);
+    fputs(")\n  ", stdout);
     printf("%s parameters in %zu tensors: ", cli_count(x, (double)plan->parameters), plan->n_tensors);
     print_type_counts(plan);
     printf("\n  %s -> %s, %.2f bits per weight", cli_bytes(x, (double)plan->source_bytes),

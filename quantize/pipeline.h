@@ -22,9 +22,10 @@ struct nb_pipeline_options {
 };
 
 /*
- * Writes the file NAME, or the parts NAME-00001-of-0000N.gguf, whole or not at all. Refused, with tensor and index: a
- * NaN or infinity in the source, and a value that the target type turns into
- * one. The bytes do not depend on the number of threads.
+ * Writes the file NAME, whole or not at all; or the parts of a split set, which
+ * get their names one after the other when all of them are written. Refused,
+ * with tensor and index: a NaN or infinity in the source, and a value that the
+ * target type turns into one. The bytes do not depend on the number of threads.
  */
 enum nb_status nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, const char *name,
                                const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
