@@ -38,15 +38,18 @@ struct affine_type {
     float top;        /* the largest level */
     float scale_top;  /* the largest quantized scale */
     float mean_square_factor;
+    /* Above which a byte is cut off, that a negative scale became: of rounded scales, and of fitted ones. */
+    float rounded_limit, fitted_limit;
     struct nb_affine_search plain, weighted;
 };
 
 #define GROUPS(type) (SUPER / (type)->size)
 
-static const struct affine_type q2_K = { 16, 3, 15, 1, { 3, -0.5f, 0.1f, 15, true }, { 3, -0.9f, 0.05f, 36, false } };
-static const struct affine_type q4_K = { 32, 15, 63, 2, { 15, -1.0f, 0.1f, 20, false },
+static const struct affine_type q2_K = { 16, 3, 15, 1, 255, 255, { 3, -0.5f, 0.1f, 15, true },
+                                         { 3, -0.9f, 0.05f, 36, false } };
+static const struct affine_type q4_K = { 32, 15, 63, 2, 63, 255, { 15, -1.0f, 0.1f, 20, false },
                                          { 15, -0.9f, 0.05f, 36, false } };
-static const struct affine_type q5_K = { 32, 31, 63, 2, { 31, -0.5f, 0.1f, 15, false },
+static const struct affine_type q5_K = { 32, 31, 63, 2, 63, 63, { 31, -0.5f, 0.1f, 15, false },
                                          { 31, -0.9f, 0.05f, 36, false } };
 
 /* A strip of super-blocks, quantized and not yet packed. */
@@ -108,14 +111,14 @@ fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x
 NB_INLINE lu
 round_scales(const struct affine_type *type, const lf *scale, lu *rounded)
 {
-    const lf zero = lf_set1(0), top = lf_set1(type->scale_top);
+    const lf zero = lf_set1(0), top = lf_set1(type->scale_top), limit = lf_set1(type->rounded_limit);
     lf max = zero, factor;
 
     for (int j = 0; j < GROUPS(type); j++)
         max = lf_max(scale[j], max);
     factor = lf_select(lf_lt(zero, max), top / lf_select(lf_lt(zero, max), max, top), zero);
     for (int j = 0; j < GROUPS(type); j++)
-        rounded[j] = (lu)li_min(lf_nearest(factor * scale[j]) & 0xFF, lf_to_int(top));
+        rounded[j] = (lu)li_min(lf_nearest(factor * scale[j]) & 0xFF, lf_to_int(limit));
     return nb_halves(max / top);
 }
 
@@ -127,8 +130,31 @@ fit_scales(const struct affine_type *type, const lf *scale, const lf *weight, lu
     const lf d = nb_fit_positive(scale, weight, GROUPS(type), type->scale_top, level);
 
     for (int j = 0; j < GROUPS(type); j++)
-        rounded[j] = (lu)level[j];
+        rounded[j] = (lu)li_min(level[j], lf_to_int(lf_set1(type->fitted_limit)));
     return nb_halves(d);
+}
+
+/*
+ * The scales and minimums as they will be read from the packed bytes. A fit that
+ * came out negative has bits that do not fit; in the reference these end up with
+ * the neighbour that the byte is shared with.
+ */
+NB_INLINE void
+share_bytes(const struct affine_type *type, struct affine_blocks *b)
+{
+    if (type->size == 16) { /* scale and minimum in one byte */
+        for (int j = 0; j < 16; j++) {
+            b->min[j] = (b->min[j] | b->scale[j] >> 4) & 15;
+            b->scale[j] &= 15;
+        }
+        return;
+    }
+    for (int j = 0; j < 4; j++) { /* the upper bits of j + 4 above those of j */
+        b->scale[j + 4] = (b->scale[j + 4] & 15) | ((b->scale[j + 4] >> 4 | b->scale[j] >> 6) & 3) << 4;
+        b->min[j + 4] = (b->min[j + 4] & 15) | ((b->min[j + 4] >> 4 | b->min[j] >> 6) & 3) << 4;
+        b->scale[j] &= 63;
+        b->min[j] &= 63;
+    }
 }
 
 /* Rounds all weights with the scales as they will be read; without a scale the search's levels stand. */
@@ -174,6 +200,7 @@ quantize_strip(const struct affine_type *type, const struct nb_strip *s, struct 
         out->d = round_scales(type, scale, out->scale);
         out->dmin = round_scales(type, min, out->min);
     }
+    share_bytes(type, out);
     final_levels(type, x, fit, out);
 }
 
@@ -211,10 +238,8 @@ encode_q2_K_strip(const struct nb_strip *s)
 
     quantize_strip(&q2_K, s, &b);
     for (int w = 0; w < 4; w++)
-        words[w] = nb_bytes((b.scale[4 * w] | b.min[4 * w] << 4) & 0xFF,
-                            (b.scale[4 * w + 1] | b.min[4 * w + 1] << 4) & 0xFF,
-                            (b.scale[4 * w + 2] | b.min[4 * w + 2] << 4) & 0xFF,
-                            b.scale[4 * w + 3] | b.min[4 * w + 3] << 4);
+        words[w] = nb_bytes(b.scale[4 * w] | b.min[4 * w] << 4, b.scale[4 * w + 1] | b.min[4 * w + 1] << 4,
+                            b.scale[4 * w + 2] | b.min[4 * w + 2] << 4, b.scale[4 * w + 3] | b.min[4 * w + 3] << 4);
     lu_store_blocks(s->out, offsetof(struct block_q2_K, scales), words, 4);
     nb_pack_two_bits(b.level, words);
     lu_store_blocks(s->out, offsetof(struct block_q2_K, qs), words, 16);
