@@ -1,6 +1,6 @@
 #include "codebook.h"
 
-#include "../data/iq_codebooks.h"
+#include "iq_codebooks.h"
 
 #include <assert.h>
 #include <pthread.h>
