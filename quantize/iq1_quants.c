@@ -161,7 +161,7 @@ no_cuts(void)
  * merit that the best must pass. What is clearly worse than the best can be left
  * out without a change to the result, for it would be replaced in any case; and
  * every such cut costs the work of replacing it. The distance of 2^-16 is far
- * above the rounding of the merits.
+ * above the rounding of the merits, as long as nothing underflows.
  */
 NB_INLINE struct cuts
 start_above(lf sampled)
@@ -173,11 +173,17 @@ start_above(lf sampled)
     return start;
 }
 
-/* The merit of one sampled cut, if it is above MERIT. */
+/*
+ * The merit of one sampled cut, if it is above MERIT. Squares that are nearly
+ * subnormal do not count: those are compared with fewer bits, and then a cut that
+ * looks clearly worse need not lose.
+ */
 NB_INLINE lf
 sample(lf merit, lf qx, lf q2)
 {
-    return lf_max(qx * qx / q2, merit); /* NaN of 0 / 0 does not count */
+    const lf square = qx * qx;
+
+    return lf_select(lf_lt(lf_set1(1e-30f), square), lf_max(square / q2, merit), merit);
 }
 
 /* What the sums of a pair of cuts of IQ1_S are made of. */

@@ -339,6 +339,41 @@ negative_scales_are_packed_as_in_the_reference(void **unused)
     assert_true(nb_tier_set(NULL));
 }
 
+/*
+ * Importance so small that the squares of its sums are subnormal: there the
+ * search of IQ1 must not leave out cuts. Hashes of the reference's blocks.
+ */
+static void
+importance_that_underflows_is_searched_in_full(void **unused)
+{
+    static const struct {
+        enum nb_type type;
+        uint64_t seed, blocks;
+        int exponent;
+    } cases[] = { { NB_IQ1_S, 22, 0x907c56cac0a70b1c, -88 }, { NB_IQ1_M, 23, 0x639923c59daab8c2, -87 } };
+    float x[256], importance[256];
+    unsigned char block[56];
+
+    (void)unused;
+    for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+        assert_true(nb_tier_set(*tier));
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            state = cases[i].seed;
+            for (int k = 0; k < 256; k++)
+                x[k] = (float)(30 * gaussian());
+            for (int k = 0; k < 256; k++) {
+                const float v = (float)gaussian();
+
+                importance[k] = ldexpf(0.05f + v * v, cases[i].exponent);
+            }
+            nb_encode(cases[i].type, x, 1, 256, importance, block);
+            if (hash(block, nb_type_info(cases[i].type)->block_bytes) != cases[i].blocks)
+                fail_msg("%s: %s: not the reference's block", *tier, nb_type_info(cases[i].type)->name);
+        }
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
 /* Finite floats with any bits: NaN and infinity are refused before they come to the codecs. */
 static void
 make_any_bits(float *x, size_t count, bool positive)
@@ -472,6 +507,7 @@ main(void)
         cmocka_unit_test(halves_round_trip_and_round_to_even),
         cmocka_unit_test(bytes_of_float8_decode_by_the_ocp_tables),
         cmocka_unit_test(negative_scales_are_packed_as_in_the_reference),
+        cmocka_unit_test(importance_that_underflows_is_searched_in_full),
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
         cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
         cmocka_unit_test(codebooks_fill_their_tables),
