@@ -97,78 +97,74 @@ nb_lookup4(const float *table, lu index)
 #endif
 }
 
-/* The sum of the ERRORs (element, level) of as many candidates as there are lanes. */
-NB_INLINE lf
-nb_sums_of_8(float (*error)[4], const uint16_t *codes)
-{
-    const lu code = nb_load_codes(codes);
-    lf sum = nb_lookup4(error[0], code);
-
-    for (int i = 1; i < 8; i++)
-        sum += nb_lookup4(error[i], code >> 2 * i);
-    return sum;
-}
-
-NB_INLINE lf
-nb_sums_of_4(float (*error)[8], const uint16_t *codes)
-{
-    const lu code = nb_load_codes(codes);
-    lf sum = lf_lookup8(error[0], (li)code);
-
-    for (int i = 1; i < 4; i++)
-        sum += lf_lookup8(error[i], (li)(code >> 3 * i));
-    return sum;
-}
-
 /* Lists up to this length take the same time, without a branch. */
 #define NB_SHORT_LIST NB_LANES
 
-/* Looks at COUNT candidates whose errors SUMS gives. SHORT_LIST: the caller knows that it is one. */
-#define NB_FIND_LEAST(sums, error, codes, count, short_list)                        \
-    lf least = lf_min(sums(error, codes), lf_set1(FLT_MAX));                        \
-    li place = nb_lane_numbers();                                                   \
-                                                                                    \
-    if ((short_list) || (count) <= NB_SHORT_LIST)                                   \
-        return (codes)[nb_first_least(least)];                                      \
-    for (uint32_t j = NB_LANES; j < (count); j += NB_LANES) {                       \
-        const lf sum = sums(error, (codes) + j);                                    \
-        const lm better = lf_lt(sum, least);                                        \
-                                                                                    \
-        least = lf_min(sum, least);                                                 \
-        place = li_select(better, nb_lane_numbers() + (int32_t)j, place);           \
-    }                                                                               \
-    return (codes)[nb_first_place(least, place)];
+/* The sums of the errors of as many candidates as there are lanes. */
+NB_INLINE lf
+nb_candidate_errors(const float *error, const int dimensions, const uint16_t *codes)
+{
+    const lu code = nb_load_codes(codes);
+    lf sum = dimensions == 8 ? nb_lookup4(error, code) : lf_lookup8(error, (li)code);
+
+    for (int i = 1; i < dimensions; i++)
+        sum += dimensions == 8 ? nb_lookup4(error + 4 * i, code >> 2 * i)
+                               : lf_lookup8(error + 8 * i, (li)(code >> 3 * i));
+    return sum;
+}
 
 #else
 
 #define NB_SHORT_LIST (NB_CANDIDATES * 64u) /* all lists: no difference */
 
-/*
- * The same one by one. Errors are not negative, so a part of the sum can be
- * enough to tell.
- */
-#define NB_FIND_LEAST(dimensions, bits, error, codes, count)                        \
-    float least = FLT_MAX;                                                          \
-    uint32_t nearest = (codes)[0];                                                  \
-                                                                                    \
-    for (uint32_t j = 0; j < (count); j++) {                                        \
-        const uint32_t code = (codes)[j];                                           \
-        float sum = 0;                                                              \
-                                                                                    \
-        for (int i = 0; i < (dimensions) / 2; i++)                                  \
-            sum += (error)[i][code >> ((bits) * i) & ((1 << (bits)) - 1)];          \
-        if (sum >= least)                                                           \
-            continue;                                                               \
-        for (int i = (dimensions) / 2; i < (dimensions); i++)                       \
-            sum += (error)[i][code >> ((bits) * i) & ((1 << (bits)) - 1)];          \
-        if (sum < least) {                                                          \
-            least = sum;                                                            \
-            nearest = code;                                                         \
-        }                                                                           \
-    }                                                                               \
-    return nearest;
-
 #endif
+
+/*
+ * The code, out of COUNT, with the least error. ERROR has 32 entries: for each of
+ * 8 or 4 DIMENSIONS the errors of 4 or 8 levels. SHORT_LIST: the caller knows
+ * that it is one.
+ */
+NB_INLINE uint32_t
+nb_least_error(const float *error, const int dimensions, const uint16_t *codes, uint32_t count, const bool short_list)
+{
+#if NB_LANES >= 8
+    lf least = lf_min(nb_candidate_errors(error, dimensions, codes), lf_set1(FLT_MAX));
+    li place = nb_lane_numbers();
+
+    if (short_list || count <= NB_SHORT_LIST)
+        return codes[nb_first_least(least)];
+    for (uint32_t j = NB_LANES; j < count; j += NB_LANES) {
+        const lf sum = nb_candidate_errors(error, dimensions, codes + j);
+        const lm better = lf_lt(sum, least);
+
+        least = lf_min(sum, least);
+        place = li_select(better, nb_lane_numbers() + (int32_t)j, place);
+    }
+    return codes[nb_first_place(least, place)];
+#else
+    const int bits = dimensions == 8 ? 2 : 3, levels = 1 << bits;
+    float least = FLT_MAX;
+    uint32_t nearest = codes[0];
+
+    (void)short_list;
+    for (uint32_t j = 0; j < count; j++) {
+        const uint32_t code = codes[j];
+        float sum = 0;
+
+        for (int i = 0; i < dimensions / 2; i++)
+            sum += error[levels * i + (int)(code >> bits * i & (uint32_t)(levels - 1))];
+        if (sum >= least) /* errors are not negative, so half the sum can be enough to tell */
+            continue;
+        for (int i = dimensions / 2; i < dimensions; i++)
+            sum += error[levels * i + (int)(code >> bits * i & (uint32_t)(levels - 1))];
+        if (sum < least) {
+            least = sum;
+            nearest = code;
+        }
+    }
+    return nearest;
+#endif
+}
 
 /*
  * The code, out of a list of COUNT, whose eight values are nearest to x by the
@@ -178,7 +174,7 @@ NB_INLINE uint32_t
 nb_nearest_of_8(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count,
                 const bool short_list)
 {
-    float error[8][4] __attribute__((aligned(32)));
+    float error[32] __attribute__((aligned(32)));
 #if NB_LANES >= 8
     const __m256 xs = _mm256_loadu_ps(x), ws = _mm256_loadu_ps(w);
     __m256 e[3];
@@ -194,23 +190,21 @@ nb_nearest_of_8(const float *x, const float *w, const float *values, const uint1
         const __m256 high = i == 0 ? _mm256_unpacklo_ps(e[2], e[2]) : _mm256_unpackhi_ps(e[2], e[2]);
         const __m256 even = _mm256_shuffle_ps(low, high, 0x44), odd = _mm256_shuffle_ps(low, high, 0xEE);
 
-        _mm_store_ps(error[i], _mm256_castps256_ps128(even));
-        _mm_store_ps(error[i + 4], _mm256_extractf128_ps(even, 1));
-        _mm_store_ps(error[i + 1], _mm256_castps256_ps128(odd));
-        _mm_store_ps(error[i + 5], _mm256_extractf128_ps(odd, 1));
+        _mm_store_ps(error + 4 * i, _mm256_castps256_ps128(even));
+        _mm_store_ps(error + 4 * (i + 4), _mm256_extractf128_ps(even, 1));
+        _mm_store_ps(error + 4 * (i + 1), _mm256_castps256_ps128(odd));
+        _mm_store_ps(error + 4 * (i + 5), _mm256_extractf128_ps(odd, 1));
     }
-    NB_FIND_LEAST(nb_sums_of_8, error, codes, count, short_list)
 #else
     for (int i = 0; i < 8; i++) {
         for (int l = 0; l < 3; l++) {
             const float difference = values[l] - x[i];
 
-            error[i][l] = w[i] * difference * difference;
+            error[4 * i + l] = w[i] * difference * difference;
         }
     }
-    (void)short_list;
-    NB_FIND_LEAST(8, 2, error, codes, count)
 #endif
+    return nb_least_error(error, 8, codes, count, short_list);
 }
 
 /* The same for four values of eight levels. */
@@ -218,27 +212,25 @@ NB_INLINE uint32_t
 nb_nearest_of_4(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count,
                 const bool short_list)
 {
-    float error[4][8] __attribute__((aligned(32)));
+    float error[32] __attribute__((aligned(32)));
 #if NB_LANES >= 8
     const __m256 v = _mm256_loadu_ps(values);
 
     for (int i = 0; i < 4; i++) {
         const __m256 difference = _mm256_sub_ps(v, _mm256_set1_ps(x[i]));
 
-        _mm256_store_ps(error[i], _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(w[i]), difference), difference));
+        _mm256_store_ps(error + 8 * i, _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(w[i]), difference), difference));
     }
-    NB_FIND_LEAST(nb_sums_of_4, error, codes, count, short_list)
 #else
     for (int i = 0; i < 4; i++) {
         for (int l = 0; l < 8; l++) {
             const float difference = values[l] - x[i];
 
-            error[i][l] = w[i] * difference * difference;
+            error[8 * i + l] = w[i] * difference * difference;
         }
     }
-    (void)short_list;
-    NB_FIND_LEAST(4, 3, error, codes, count)
 #endif
+    return nb_least_error(error, 4, codes, count, short_list);
 }
 
 #endif
