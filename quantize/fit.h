@@ -500,6 +500,29 @@ nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
     return lf_select(lm_or(flat, lm_not(lf_lt(zero, l2))), zero, xl / l2);
 }
 
+/*
+ * COUNT scales, none negative, as odd multiples of d: LEVEL receives 0 to TOP for
+ * 1 to 2 TOP + 1 times d. Returns d; where all scales are 0, which EMPTY tells,
+ * levels are 0 too.
+ */
+NB_INLINE lf
+nb_round_odd_scales(const lf *scale, int count, float top, lu *level, lm *empty)
+{
+    lf max = lf_set1(0), d, inverse;
+
+    for (int j = 0; j < count; j++)
+        max = lf_max(max, scale[j]);
+    *empty = lf_eq(max, lf_set1(0));
+    d = max / lf_set1(2 * top + 1);
+    inverse = lf_set1(1) / lf_select(*empty, lf_set1(1), d);
+    for (int j = 0; j < count; j++) {
+        const lf v = lf_set1(0.5f) * (inverse * scale[j] - lf_set1(1));
+
+        level[j] = (lu)li_select(*empty, (li)lu_set1(0), lf_to_int(nb_level(v, lf_set1(0), lf_set1(top), false)));
+    }
+    return d;
+}
+
 /* w = importance * sqrt(sigma2 + x^2) */
 NB_INLINE void
 nb_importance_weights(const lf *x, const lf *importance, lf sigma2, int n, lf *w)

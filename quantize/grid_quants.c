@@ -398,7 +398,7 @@ NB_INLINE lu
 quantize_strip(const struct grid_type *type, const struct nb_strip *s, struct grid_group *group, lu *scale, lm *empty)
 {
     const struct nb_codebook *book = nb_codebook_ready(type->codebook);
-    lf x[SUPER], sigma2, max = lf_set1(0), d, inverse;
+    lf x[SUPER], sigma2, fitted[MAX_GROUPS];
 
     lf_load_blocks(x, s->x, 0, SUPER);
     sigma2 = lf_set1(type->sigma2_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
@@ -408,18 +408,9 @@ quantize_strip(const struct grid_type *type, const struct nb_strip *s, struct gr
         load_group(type, s, x, j * type->group, sigma2, &g);
         fit_group(type, book, &g, &group[j]);
         look_up_entries(type, book, &group[j]);
-        max = lf_max(max, group[j].scale);
+        fitted[j] = group[j].scale;
     }
-    *empty = lf_eq(max, lf_set1(0));
-    d = max / lf_set1(31);
-    inverse = lf_set1(1) / lf_select(*empty, lf_set1(1), d);
-    for (int j = 0; j < GROUPS(type); j++) {
-        const lf v = lf_set1(0.5f) * (inverse * group[j].scale - lf_set1(1));
-        const lf level = nb_level(v, lf_set1(0), lf_set1(15), false);
-
-        scale[j] = (lu)li_select(*empty, (li)lu_set1(0), lf_to_int(level));
-    }
-    return nb_halves(d * lf_set1(type->d_factor));
+    return nb_halves(nb_round_odd_scales(fitted, GROUPS(type), 15, scale, empty) * lf_set1(type->d_factor));
 }
 
 /* 0 where EMPTY */

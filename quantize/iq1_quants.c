@@ -419,23 +419,27 @@ finish_group(const struct nb_codebook *book, const struct group *g, struct cuts 
     out->shift = li_select(none, (li)lu_set1(0), out->shift);
 }
 
-/* The scales as levels of three bits, against the largest; 0 where there is none, which EMPTY tells. Returns d. */
+/*
+ * All groups of N weights of a strip; those without a weight of at least FLAT are
+ * zero. LEVEL receives three bits for each scale. Returns d; EMPTY tells where
+ * there is none.
+ */
 NB_INLINE lf
-round_scales(const struct iq1_group *group, int count, lu *level, lm *empty)
+quantize_strip(const struct nb_codebook *book, const struct nb_strip *s, const lf *x, lf sigma2, int n, float flat,
+               struct iq1_group *group, lu *level, lm *empty)
 {
-    lf max = lf_set1(0), d, inverse;
+    lf scale[16];
 
-    for (int j = 0; j < count; j++)
-        max = lf_max(max, group[j].scale);
-    *empty = lf_eq(max, lf_set1(0));
-    d = max / lf_set1(15);
-    inverse = lf_set1(1) / lf_select(*empty, lf_set1(1), d);
-    for (int j = 0; j < count; j++) {
-        const lf l = nb_level(lf_set1(0.5f) * (inverse * group[j].scale - lf_set1(1)), lf_set1(0), lf_set1(7), false);
+    for (int j = 0; j < SUPER / n; j++) {
+        struct group g = { .n = n };
+        struct cuts cuts;
 
-        level[j] = (lu)li_select(*empty, (li)lu_set1(0), lf_to_int(l));
+        load_group(s, x, j * n, sigma2, flat, &g);
+        cuts = n == 32 ? cut_iq1_s(&g) : cut_iq1_m(&g);
+        finish_group(book, &g, &cuts, &group[j]);
+        scale[j] = group[j].scale;
     }
-    return d;
+    return nb_round_odd_scales(scale, SUPER / n, 7, level, empty);
 }
 
 NB_INLINE void
@@ -449,15 +453,7 @@ encode_iq1_s_strip(const struct nb_strip *s)
 
     lf_load_blocks(x, s->x, 0, SUPER);
     sigma2 = lf_set1(2) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
-    for (int j = 0; j < 8; j++) {
-        struct group g = { .n = 32 };
-        struct cuts cuts;
-
-        load_group(s, x, j * 32, sigma2, 1e-12f, &g);
-        cuts = cut_iq1_s(&g);
-        finish_group(book, &g, &cuts, &group[j]);
-    }
-    d = round_scales(group, 8, level, &empty);
+    d = quantize_strip(book, s, x, sigma2, 32, 1e-12f, group, level, &empty);
     for (int j = 0; j < 8; j++) {
         const lu *i = group[j].index;
         const lu bits = i[0] >> 8 | i[1] >> 8 << 3 | i[2] >> 8 << 6 | i[3] >> 8 << 9 | level[j] << 12 |
@@ -515,15 +511,7 @@ encode_iq1_m_strip(const struct nb_strip *s)
 
     lf_load_blocks(x, s->x, 0, SUPER);
     sigma2 = lf_set1(2) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
-    for (int j = 0; j < 16; j++) {
-        struct group g = { .n = 16 };
-        struct cuts cuts;
-
-        load_group(s, x, j * 16, sigma2, 1e-7f, &g);
-        cuts = cut_iq1_m(&g);
-        finish_group(book, &g, &cuts, &group[j]);
-    }
-    d = round_scales(group, 16, level, &empty);
+    d = quantize_strip(book, s, x, sigma2, 16, 1e-7f, group, level, &empty);
     half = nb_halves(refit_iq1_m(book, s, x, sigma2, group, level, d) * lf_set1(1.1125f));
     half = (lu)li_select(empty, (li)lu_set1(0), (li)half);
     for (int j = 0; j < 8; j++)
