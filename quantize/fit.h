@@ -56,17 +56,18 @@ struct nb_affine_group {
 };
 
 /*
- * The functions below work on COUNT groups at once. A trial waits for the one
- * before, and its sums for their own additions, so one group alone would leave
- * the processor idle half of the time.
+ * Groups are fitted two at a time: a trial waits for the one before, and its sums
+ * for their own additions, so one group alone would leave the processor idle half
+ * of the time.
  */
+#define NB_PAIR 2
 
 NB_INLINE void
-nb_affine_start(struct nb_affine_group *groups, const int count, int n, const struct nb_affine_search search)
+nb_affine_start(struct nb_affine_group *pair, int n, const struct nb_affine_search search)
 {
     const lf zero = lf_set1(0);
 
-    for (struct nb_affine_group *g = groups; g < groups + count; g++) {
+    for (struct nb_affine_group *g = pair; g < pair + NB_PAIR; g++) {
         const lf *x = g->x, *w = g->w;
 
         g->lowest = g->highest = x[0];
@@ -90,63 +91,63 @@ nb_affine_start(struct nb_affine_group *groups, const int count, int n, const st
 
 /* The trial's levels and their sums. CAPPED: a level can pass TOP. */
 NB_INLINE void
-nb_affine_levels(struct nb_affine_group *groups, const int count, int n, float top, const bool small, const bool capped)
+nb_affine_levels(struct nb_affine_group *pair, int n, float top, const bool small, const bool capped)
 {
-    lf l1[2], l2[2], xl[2], scale[2], min[2];
+    lf l1[NB_PAIR], l2[NB_PAIR], xl[NB_PAIR], scale[NB_PAIR], min[NB_PAIR];
 
-    for (int k = 0; k < count; k++) {
+    for (int k = 0; k < NB_PAIR; k++) {
         l1[k] = l2[k] = xl[k] = lf_set1(0);
-        scale[k] = groups[k].scale;
-        min[k] = groups[k].min;
+        scale[k] = pair[k].scale;
+        min[k] = pair[k].min;
     }
     for (int i = 0; i < n; i++) {
-        for (int k = 0; k < count; k++) {
-            const lf x = groups[k].x[i];
+        for (int k = 0; k < NB_PAIR; k++) {
+            const lf x = pair[k].x[i];
             const lf v = scale[k] * (x - min[k]);
             const lf l = capped ? nb_level(v, lf_set1(0), lf_set1(top), small) : lf_max(lf_round_small(v), lf_set1(0));
-            const lf wl = groups[k].w[i] * l;
+            const lf wl = pair[k].w[i] * l;
 
-            groups[k].level[i] = l;
+            pair[k].level[i] = l;
             l1[k] += wl;
             l2[k] += wl * l;
             xl[k] += wl * x;
         }
     }
-    for (int k = 0; k < count; k++) {
-        groups[k].sum_l = l1[k];
-        groups[k].sum_l2 = l2[k];
-        groups[k].sum_xl = xl[k];
+    for (int k = 0; k < NB_PAIR; k++) {
+        pair[k].sum_l = l1[k];
+        pair[k].sum_l2 = l2[k];
+        pair[k].sum_xl = xl[k];
     }
 }
 
 /* The weighted errors of the trial's levels with NEW_SCALE and NEW_MIN. */
 NB_INLINE void
-nb_affine_errors(const struct nb_affine_group *groups, const int count, int n, const bool absolute, lf *error)
+nb_affine_errors(const struct nb_affine_group *pair, int n, const bool absolute, lf *error)
 {
-    lf scale[2], min[2];
+    lf scale[NB_PAIR], min[NB_PAIR];
 
-    for (int k = 0; k < count; k++) {
+    for (int k = 0; k < NB_PAIR; k++) {
         error[k] = lf_set1(0);
-        scale[k] = groups[k].new_scale;
-        min[k] = groups[k].new_min;
+        scale[k] = pair[k].new_scale;
+        min[k] = pair[k].new_min;
     }
     for (int i = 0; i < n; i++) {
-        for (int k = 0; k < count; k++) {
-            const lf difference = scale[k] * groups[k].level[i] + min[k] - groups[k].x[i];
+        for (int k = 0; k < NB_PAIR; k++) {
+            const lf difference = scale[k] * pair[k].level[i] + min[k] - pair[k].x[i];
 
-            error[k] += groups[k].w[i] * (absolute ? lf_abs(difference) : difference * difference);
+            error[k] += pair[k].w[i] * (absolute ? lf_abs(difference) : difference * difference);
         }
     }
 }
 
-/* Rounding is monotone, so the extremes tell whether every value of the groups is small. */
+/* Rounding is monotone, so the extremes tell whether every value of the pair is small. */
 NB_INLINE bool
-nb_affine_is_small(const struct nb_affine_group *groups, const int count)
+nb_affine_is_small(const struct nb_affine_group *pair)
 {
     const lf limit = lf_set1(4000000.0f);
     bool small = true;
 
-    for (const struct nb_affine_group *g = groups; g < groups + count; g++)
+    for (const struct nb_affine_group *g = pair; g < pair + NB_PAIR; g++)
         small &= lm_all(lm_and(lf_le(lf_abs(g->scale * (g->lowest - g->min)), limit),
                                lf_le(lf_abs(g->scale * (g->highest - g->min)), limit)));
     return small;
@@ -180,42 +181,42 @@ nb_affine_keep(struct nb_affine_group *g, lm better, lf error)
 
 /*
  * x ~ scale * level + min with levels 0 to TOP and min <= 0: a first guess, then
- * the trials, each solved for scale and min by weighted least squares. COUNT is
- * 1 or 2, N up to 32. The minimum in FIT is that of the fit, not negated.
+ * the trials, each solved for scale and min by weighted least squares. N is up
+ * to 32. The minimum in FIT is that of the fit, not negated.
  */
 NB_INLINE void
-nb_fit_affine(struct nb_affine_group *groups, const int count, int n, const struct nb_affine_search search)
+nb_fit_affine(struct nb_affine_group *pair, int n, const struct nb_affine_search search)
 {
-    lf error[2];
+    lf error[NB_PAIR];
 
-    nb_affine_start(groups, count, n, search);
-    nb_affine_levels(groups, count, n, search.top, false, true);
-    for (int k = 0; k < count; k++) {
-        groups[k].new_scale = groups[k].fit.scale;
-        groups[k].new_min = groups[k].min;
+    nb_affine_start(pair, n, search);
+    nb_affine_levels(pair, n, search.top, false, true);
+    for (int k = 0; k < NB_PAIR; k++) {
+        pair[k].new_scale = pair[k].fit.scale;
+        pair[k].new_min = pair[k].min;
     }
-    nb_affine_errors(groups, count, n, search.absolute, error);
-    for (int k = 0; k < count; k++)
-        groups[k].error = error[k];
+    nb_affine_errors(pair, n, search.absolute, error);
+    for (int k = 0; k < NB_PAIR; k++)
+        pair[k].error = error[k];
     for (int t = 0; t <= search.steps; t++) {
         const float factor = search.first + search.step * (float)t + search.top;
-        lm solved[2];
+        lm solved[NB_PAIR];
 
-        for (int k = 0; k < count; k++)
-            groups[k].scale = lf_set1(factor) / groups[k].range;
-        if (!nb_affine_is_small(groups, count))
-            nb_affine_levels(groups, count, n, search.top, false, true);
+        for (int k = 0; k < NB_PAIR; k++)
+            pair[k].scale = lf_set1(factor) / pair[k].range;
+        if (!nb_affine_is_small(pair))
+            nb_affine_levels(pair, n, search.top, false, true);
         else if (factor < search.top + 0.45f) /* the highest value comes to lie at the factor */
-            nb_affine_levels(groups, count, n, search.top, true, false);
+            nb_affine_levels(pair, n, search.top, true, false);
         else
-            nb_affine_levels(groups, count, n, search.top, true, true);
-        for (int k = 0; k < count; k++)
-            nb_affine_solve(&groups[k], &solved[k]);
-        nb_affine_errors(groups, count, n, search.absolute, error);
-        for (int k = 0; k < count; k++)
-            nb_affine_keep(&groups[k], lm_and(solved[k], lf_lt(error[k], groups[k].error)), error[k]);
+            nb_affine_levels(pair, n, search.top, true, true);
+        for (int k = 0; k < NB_PAIR; k++)
+            nb_affine_solve(&pair[k], &solved[k]);
+        nb_affine_errors(pair, n, search.absolute, error);
+        for (int k = 0; k < NB_PAIR; k++)
+            nb_affine_keep(&pair[k], lm_and(solved[k], lf_lt(error[k], pair[k].error)), error[k]);
     }
-    for (struct nb_affine_group *g = groups; g < groups + count; g++) {
+    for (struct nb_affine_group *g = pair; g < pair + NB_PAIR; g++) {
         g->fit.min = g->min;
         g->fit.scale = lf_select(g->fit.flat, lf_set1(0), g->fit.scale);
     }
@@ -300,7 +301,7 @@ nb_linear_judge(const struct nb_linear_trial *trial, struct nb_fit *fit, lf *bes
     *best = lf_select(better, quotient * trial->xl, *best);
 }
 
-/* Trials T and T + 1 of nb_fit_linear. */
+/* COUNT trials of nb_fit_linear from T on: two, or the one that is left over. */
 NB_INLINE void
 nb_linear_pair(const lf *x, const lf *w, const lf *wx, int n, float top, lf largest, const int t, const int count,
                struct nb_fit *fit, lf *best)

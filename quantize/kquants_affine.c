@@ -88,19 +88,21 @@ group_weights(const struct affine_type *type, const struct nb_strip *s, const lf
 NB_INLINE void
 fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x, struct nb_fit *fit, lf *weight)
 {
-    const lf sigma2 = lf_set1(type->mean_square_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
+    lf sigma2 = lf_set1(0);
 
-    for (int j = 0; j < GROUPS(type); j += 2) {
-        struct nb_affine_group pair[2];
-        lf w[2][32];
+    if (s->has_importance)
+        sigma2 = lf_set1(type->mean_square_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
+    for (int j = 0; j < GROUPS(type); j += NB_PAIR) {
+        struct nb_affine_group pair[NB_PAIR];
+        lf w[NB_PAIR][32];
 
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < NB_PAIR; k++) {
             pair[k].x = x + (j + k) * type->size;
             pair[k].w = w[k];
             group_weights(type, s, pair[k].x, j + k, sigma2, w[k]);
         }
-        nb_fit_affine(pair, 2, type->size, s->has_importance ? type->weighted : type->plain);
-        for (int k = 0; k < 2; k++) {
+        nb_fit_affine(pair, type->size, s->has_importance ? type->weighted : type->plain);
+        for (int k = 0; k < NB_PAIR; k++) {
             fit[j + k] = pair[k].fit;
             weight[j + k] = pair[k].sum_w;
         }

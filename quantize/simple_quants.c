@@ -109,7 +109,7 @@ NB_INLINE void
 quantize_affine_pair(const struct nb_strip *pair, float top, struct simple_blocks *out)
 {
     const struct nb_affine_search search = { top, -0.9f, 0.05f, 36, false };
-    struct nb_affine_group groups[2];
+    struct nb_affine_group groups[NB_PAIR];
     lf x[2][BLOCK], w[2][BLOCK];
 
     for (int k = 0; k < 2; k++)
@@ -123,7 +123,7 @@ quantize_affine_pair(const struct nb_strip *pair, float top, struct simple_block
         groups[k].x = x[k];
         groups[k].w = w[k];
     }
-    nb_fit_affine(groups, 2, BLOCK, search);
+    nb_fit_affine(groups, BLOCK, search);
     for (int k = 0; k < 2; k++) {
         nb_affine_fit_levels(&groups[k].fit, x[k], BLOCK, top, out[k].level);
         out[k].d = groups[k].fit.scale;
