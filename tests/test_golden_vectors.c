@@ -5,6 +5,7 @@
  */
 #include "codebook.h"
 #include "codec.h"
+#include "splitmix.h"
 #include "testing.h"
 
 #include <stdbool.h>
@@ -15,27 +16,6 @@
 #define COUNT (ROWS * COLUMNS)
 
 static uint64_t state;
-
-static uint64_t
-next(void)
-{
-    uint64_t z = state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-/* The sum of twelve uniform numbers, minus 6: near enough to a Gaussian, and exact everywhere. */
-static double
-gaussian(void)
-{
-    double sum = 0;
-
-    for (int i = 0; i < 12; i++)
-        sum += (double)(next() >> 40) * 0x1p-24;
-    return sum - 6;
-}
 
 static float
 to_bfloat(float f)
@@ -59,7 +39,7 @@ make_input(unsigned d, float *x)
     state = 1000003u + d;
     for (int row = 0; row < ROWS; row++) {
         for (int c = 0; c < COLUMNS; c++) {
-            const double v = gaussian();
+            const double v = splitmix_gaussian(&state);
             double y = 0;
 
             switch (d) {
@@ -73,7 +53,7 @@ make_input(unsigned d, float *x)
             case 7: y = 1e-8 * v; break;
             case 8: y = 1e-40 * v; break;
             case 9: y = 1000 * v; break;
-            case 10: y = ((int)(next() % 7) - 3) * 0.125; break;
+            case 10: y = ((int)(splitmix(&state) % 7) - 3) * 0.125; break;
             case 11: y = c % 32 == row * 5 % 32 ? 0.5 * v : 0; break;
             case 13: y = 0.02 * v * (double)(1u << (2 * (c / 32 % 8))); break;
             default: break;
@@ -88,10 +68,10 @@ make_importance(unsigned k, float *w)
 {
     state = 7000003u + 99 + k;
     for (int c = 0; c < COLUMNS; c++) {
-        const double v = gaussian();
+        const double v = splitmix_gaussian(&state);
 
         w[c] = (float)(0.05 + v * v);
-        if (k == 1 && next() % 10 == 0)
+        if (k == 1 && splitmix(&state) % 10 == 0)
             w[c] = 0;
     }
 }
@@ -321,14 +301,14 @@ negative_scales_are_packed_as_in_the_reference(void **unused)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
             state = cases[i].seed;
             for (int k = 0; k < 256; k++) {
-                const int exponent = (int)(next() % 40) - 30;
+                const int exponent = (int)(splitmix(&state) % 40) - 30;
 
-                x[k] = ldexpf((float)gaussian(), exponent);
+                x[k] = ldexpf((float)splitmix_gaussian(&state), exponent);
             }
             for (int k = 0; k < 256; k++) {
-                const float v = (float)gaussian();
+                const float v = (float)splitmix_gaussian(&state);
 
-                importance[k] = next() % 4 != 0 ? v * v * v * v : 0;
+                importance[k] = splitmix(&state) % 4 != 0 ? v * v * v * v : 0;
             }
             nb_encode(cases[i].type, x, 1, 256, importance, block);
             if (hash(block, nb_type_info(cases[i].type)->block_bytes) != cases[i].blocks)
@@ -360,9 +340,9 @@ importance_that_underflows_is_searched_in_full(void **unused)
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
             state = cases[i].seed;
             for (int k = 0; k < 256; k++)
-                x[k] = (float)(30 * gaussian());
+                x[k] = (float)(30 * splitmix_gaussian(&state));
             for (int k = 0; k < 256; k++) {
-                const float v = (float)gaussian();
+                const float v = (float)splitmix_gaussian(&state);
 
                 importance[k] = ldexpf(0.05f + v * v, cases[i].exponent);
             }
@@ -379,7 +359,7 @@ static void
 make_any_bits(float *x, size_t count, bool positive)
 {
     for (size_t i = 0; i < count; i++) {
-        uint32_t bits = (uint32_t)next();
+        uint32_t bits = (uint32_t)splitmix(&state);
 
         if ((bits & 0x7F800000) == 0x7F800000)
             bits &= 0xFF7FFFFF;
@@ -432,7 +412,7 @@ any_bytes_decode_alike_on_every_tier(void **unused)
     (void)unused;
     state = 4711;
     for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (unsigned char)next();
+        bytes[i] = (unsigned char)splitmix(&state);
     for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
         if (nb_type_info(t)->kind == NB_KIND_NONE)
             continue;

@@ -4,6 +4,7 @@
  */
 #include "gguf.h"
 #include "scratch.h"
+#include "splitmix.h"
 #include "testing.h"
 
 #include <unistd.h>
@@ -308,16 +309,6 @@ where_files_were_is_not_written_down(void **unused)
 
 static uint64_t state;
 
-static uint64_t
-next(void)
-{
-    uint64_t z = state += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 /* Halves of a magnitude from 2^-6 to 2^-3. */
 static void
 weights(const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
@@ -325,7 +316,7 @@ weights(const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
     uint16_t *h = tensor(name, NB_F16, columns, rows, experts);
 
     for (uint64_t i = 0; i < columns * rows * (experts == 0 ? 1 : experts); i++) {
-        const uint64_t bits = next();
+        const uint64_t bits = splitmix(&state);
 
         h[i] = (uint16_t)((bits & 0x83FF) | (9 + bits / 65536 % 3) << 10);
     }
@@ -337,7 +328,7 @@ floats(const char *name, uint64_t columns, uint64_t rows)
     float *f = tensor(name, NB_F32, columns, rows, 0);
 
     for (uint64_t i = 0; i < columns * (rows == 0 ? 1 : rows); i++)
-        f[i] = 1 + (float)(next() % 64) / 64;
+        f[i] = 1 + (float)(splitmix(&state) % 64) / 64;
 }
 
 static const char *
@@ -415,7 +406,7 @@ write_experts_matrix(void)
             entry(name, 256, rows, 0, 40);
             counts = (float *)(void *)(data + n_data - 32);
             for (uint64_t k = 0; k < rows * 256; k++)
-                sums[k] = (float)(1 + next() % 4096);
+                sums[k] = (float)(1 + splitmix(&state) % 4096);
             if (rows > 1)
                 counts[1] = 0;
         }

@@ -4,6 +4,7 @@
  * and the ratio to width 1 in the same run; the copy speed of this machine as the
  * limit. codecs [--json] [TYPE...]
  */
+#include "../splitmix.h"
 #include "codec.h"
 
 #include <stdint.h>
@@ -22,22 +23,6 @@ static float inputs[2][COUNT], importance[COLUMNS], back[COUNT];
 static const char *const input_names[2] = { "normal", "bf16" };
 static unsigned char blocks[COUNT * 4];
 
-/* The generator of the golden inputs; see tests/test_golden_vectors.c. */
-static double
-gaussian(uint64_t *state)
-{
-    double sum = 0;
-
-    for (int i = 0; i < 12; i++) {
-        uint64_t z = *state += 0x9E3779B97F4A7C15u;
-
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-        sum += (double)((z ^ z >> 31) >> 40) * 0x1p-24;
-    }
-    return sum - 6;
-}
-
 static void
 make_inputs(void)
 {
@@ -46,14 +31,14 @@ make_inputs(void)
     for (size_t i = 0; i < COUNT; i++) {
         uint32_t bits;
 
-        inputs[0][i] = (float)(0.02 * gaussian(&normal));
-        inputs[1][i] = (float)(0.02 * gaussian(&bf16));
+        inputs[0][i] = (float)(0.02 * splitmix_gaussian(&normal));
+        inputs[1][i] = (float)(0.02 * splitmix_gaussian(&bf16));
         memcpy(&bits, &inputs[1][i], sizeof bits);
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
         memcpy(&inputs[1][i], &bits, sizeof bits);
     }
     for (size_t i = 0; i < COLUMNS; i++) {
-        const double v = gaussian(&weights);
+        const double v = splitmix_gaussian(&weights);
 
         importance[i] = (float)(0.05 + v * v);
     }
