@@ -159,19 +159,42 @@ nb_decode(enum nb_type type, const void *from, size_t count, float *out)
     kernels()->decode[type](from, count, out);
 }
 
-/* Where a block keeps its half-float scales. */
+/* What is to be known of a type beside its kernels: what importance is to it, and where half-float scales are. */
 static const struct {
-    uint8_t count, at[2];
-} scales[NB_GGUF_TYPES] = {
-    [NB_Q4_0] = { 1, { 0 } },    [NB_Q4_1] = { 2, { 0, 2 } },   [NB_Q5_0] = { 1, { 0 } },
-    [NB_Q5_1] = { 2, { 0, 2 } }, [NB_Q8_0] = { 1, { 0 } },      [NB_Q8_1] = { 2, { 0, 2 } },
-    [NB_Q2_K] = { 2, { 80, 82 } }, [NB_Q3_K] = { 1, { 108 } },  [NB_Q4_K] = { 2, { 0, 2 } },
-    [NB_Q5_K] = { 2, { 0, 2 } }, [NB_Q6_K] = { 1, { 208 } },    [NB_IQ1_S] = { 1, { 0 } },
-    [NB_IQ2_XXS] = { 1, { 0 } }, [NB_IQ2_XS] = { 1, { 0 } },    [NB_IQ2_S] = { 1, { 0 } },
-    [NB_IQ3_XXS] = { 1, { 0 } }, [NB_IQ3_S] = { 1, { 0 } },     [NB_IQ4_NL] = { 1, { 0 } },
-    [NB_IQ4_XS] = { 1, { 0 } },  [NB_TQ1_0] = { 1, { 52 } },    [NB_TQ2_0] = { 1, { 64 } },
-    [NB_Q1_0] = { 1, { 0 } },    [NB_Q2_0] = { 1, { 0 } },
+    enum nb_importance importance;
+    uint8_t scales, at[2];
+} traits[NB_GGUF_TYPES] = {
+    [NB_Q4_0] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_Q4_1] = { NB_IMPORTANCE_USED, 2, { 0, 2 } },
+    [NB_Q5_0] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_Q5_1] = { NB_IMPORTANCE_USED, 2, { 0, 2 } },
+    [NB_Q8_0] = { NB_IMPORTANCE_IGNORED, 1, { 0 } },
+    [NB_Q8_1] = { NB_IMPORTANCE_IGNORED, 2, { 0, 2 } },
+    [NB_Q2_K] = { NB_IMPORTANCE_USED, 2, { 80, 82 } },
+    [NB_Q3_K] = { NB_IMPORTANCE_USED, 1, { 108 } },
+    [NB_Q4_K] = { NB_IMPORTANCE_USED, 2, { 0, 2 } },
+    [NB_Q5_K] = { NB_IMPORTANCE_USED, 2, { 0, 2 } },
+    [NB_Q6_K] = { NB_IMPORTANCE_USED, 1, { 208 } },
+    [NB_IQ1_S] = { NB_IMPORTANCE_NEEDED, 1, { 0 } },
+    [NB_IQ1_M] = { NB_IMPORTANCE_USED, 0, { 0 } },
+    [NB_IQ2_XXS] = { NB_IMPORTANCE_NEEDED, 1, { 0 } },
+    [NB_IQ2_XS] = { NB_IMPORTANCE_NEEDED, 1, { 0 } },
+    [NB_IQ2_S] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_IQ3_XXS] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_IQ3_S] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_IQ4_NL] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_IQ4_XS] = { NB_IMPORTANCE_USED, 1, { 0 } },
+    [NB_TQ1_0] = { NB_IMPORTANCE_IGNORED, 1, { 52 } },
+    [NB_TQ2_0] = { NB_IMPORTANCE_IGNORED, 1, { 64 } },
+    [NB_Q1_0] = { NB_IMPORTANCE_IGNORED, 1, { 0 } },
+    [NB_Q2_0] = { NB_IMPORTANCE_IGNORED, 1, { 0 } },
 };
+
+enum nb_importance
+nb_importance_of(enum nb_type type)
+{
+    return (unsigned)type < NB_GGUF_TYPES ? traits[type].importance : NB_IMPORTANCE_IGNORED;
+}
 
 /* The scales that are no half floats in one place; NVFP4's cannot be NaN, since readers take its NaN for 0. */
 static bool
@@ -200,14 +223,14 @@ find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
     for (size_t i = 0; i < count / info->block; i++) {
         const unsigned char *block = blocks + i * info->block_bytes;
 
-        for (unsigned k = 0; k < scales[type].count; k++) {
+        for (unsigned k = 0; k < traits[type].scales; k++) {
             uint16_t half;
 
-            memcpy(&half, block + scales[type].at[k], sizeof half);
+            memcpy(&half, block + traits[type].at[k], sizeof half);
             if ((half & 0x7C00) == 0x7C00)
                 return i * info->block;
         }
-        if (scales[type].count == 0 && is_bad_odd_scale(type, block))
+        if (traits[type].scales == 0 && is_bad_odd_scale(type, block))
             return i * info->block;
     }
     return count;

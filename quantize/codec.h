@@ -14,11 +14,19 @@
 bool nb_can_encode(enum nb_type type);
 bool nb_can_decode(enum nb_type type);
 
+/* What importance is to the search of a type; to one that is not written, nothing. */
+enum nb_importance {
+    NB_IMPORTANCE_IGNORED,
+    NB_IMPORTANCE_USED,
+    NB_IMPORTANCE_NEEDED, /* ggml refuses to search without */
+};
+enum nb_importance nb_importance_of(enum nb_type type);
+
 /*
  * ROWS x COLUMNS floats, row-major, to elements of TYPE. COLUMNS is a multiple
  * of the type's block. IMPORTANCE is NULL or COLUMNS weights for the errors of
  * the columns, none negative; types whose search has no use for it ignore it.
- * Without it ggml refuses IQ1_S, IQ2_XXS and IQ2_XS; here they weigh by x^2.
+ * Types that need it weigh by x^2 without.
  * Only for types with nb_can_encode. The bytes are those of ggml 0.25.1's
  * ggml_quantize_chunk as its x86-64 build computes them.
  */

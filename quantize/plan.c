@@ -133,18 +133,10 @@ check_conversion(const struct nb_tensor *t, enum nb_type type, const struct nb_p
     return NB_OK;
 }
 
-/* Would TYPE's search use importance? */
 static bool
 uses_importance(enum nb_type type)
 {
-    switch (type) {
-    case NB_Q4_0: case NB_Q4_1: case NB_Q5_0: case NB_Q5_1: case NB_Q2_K: case NB_Q3_K: case NB_Q4_K: case NB_Q5_K:
-    case NB_Q6_K: case NB_IQ1_S: case NB_IQ1_M: case NB_IQ2_XXS: case NB_IQ2_XS: case NB_IQ2_S: case NB_IQ3_XXS:
-    case NB_IQ3_S: case NB_IQ4_NL: case NB_IQ4_XS:
-        return true;
-    default:
-        return false;
-    }
+    return nb_importance_of(type) != NB_IMPORTANCE_IGNORED;
 }
 
 static bool
@@ -156,23 +148,17 @@ is_embedding(const struct nb_tensor *t)
 /*
  * Is T as TYPE worth nothing without importance? The rule is llama-quantize's:
  * the smallest types, but for the embedding and the output, which importance
- * matrices do not have. Three of the types have no search without it at all.
+ * matrices do not have. Types that need it at all have no exceptions.
  */
 static bool
 needs_importance(const struct nb_tensor *t, enum nb_type type, const struct nb_recipe *recipe)
 {
-    const bool exempt = is_embedding(t) || strcmp(t->name, "output.weight") == 0;
-
-    switch (type) {
-    case NB_IQ1_S: case NB_IQ2_XXS: case NB_IQ2_XS:
+    if (nb_importance_of(type) == NB_IMPORTANCE_NEEDED)
         return true;
-    case NB_IQ1_M: case NB_IQ2_S: case NB_IQ3_XXS:
-        return !exempt;
-    case NB_Q2_K:
-        return !exempt && recipe->file_type == NB_FT_Q2_K_S;
-    default:
+    if (is_embedding(t) || strcmp(t->name, "output.weight") == 0)
         return false;
-    }
+    return type == NB_IQ1_M || type == NB_IQ2_S || type == NB_IQ3_XXS ||
+           (type == NB_Q2_K && recipe->file_type == NB_FT_Q2_K_S);
 }
 
 /* T's row of IMATRIX, by the name that the tensor had before layers were left out. */
@@ -270,7 +256,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
     struct nb_choice *choices = calloc(n + 1, sizeof *choices);
     enum nb_status status = NB_OK;
 
-    recipe.has_importance = recipe.has_importance || has_imatrix(o);
+    recipe.has_importance = has_imatrix(o);
     plan->tensors = calloc(n + 1, sizeof *plan->tensors);
     if (sorted == NULL || choices == NULL || plan->tensors == NULL)
         status = nb_fail_memory(err);

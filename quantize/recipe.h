@@ -77,7 +77,7 @@ struct nb_recipe_options {
     bool pure;            /* no rules: the base type everywhere */
     bool leave_output;    /* output.weight stays as it is */
     bool no_fallback;     /* refuse where a row does not divide into blocks */
-    bool has_importance;  /* some rules ask */
+    bool has_importance;  /* some rules ask; a plan sets it by its matrix */
     enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: by the rules */
     const struct nb_type_override *overrides; /* the first that matches counts */
     size_t n_overrides;

@@ -404,6 +404,28 @@ any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
 }
 
 static void
+importance_matters_to_the_types_that_say_so(void **unused)
+{
+    static float x[COUNT], importance[COLUMNS];
+    static unsigned char with[COUNT * 4], without[COUNT * 4];
+
+    (void)unused;
+    make_input(0, x);
+    make_importance(0, importance);
+    for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
+        uint64_t size;
+
+        if (!nb_can_encode(t))
+            continue;
+        assert_true(nb_type_bytes(t, COUNT, &size));
+        nb_encode(t, x, ROWS, COLUMNS, importance, with);
+        nb_encode(t, x, ROWS, COLUMNS, NULL, without);
+        if ((memcmp(with, without, size) != 0) != (nb_importance_of(t) != NB_IMPORTANCE_IGNORED))
+            fail_msg("%s", nb_type_info(t)->name);
+    }
+}
+
+static void
 any_bytes_decode_alike_on_every_tier(void **unused)
 {
     static float back[COUNT], other[COUNT];
@@ -489,6 +511,7 @@ main(void)
         cmocka_unit_test(negative_scales_are_packed_as_in_the_reference),
         cmocka_unit_test(importance_that_underflows_is_searched_in_full),
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
+        cmocka_unit_test(importance_matters_to_the_types_that_say_so),
         cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
         cmocka_unit_test(codebooks_fill_their_tables),
         cmocka_unit_test(scales_that_are_not_finite_are_found_in_every_type),
