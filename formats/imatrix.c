@@ -61,26 +61,34 @@ find_counts(const struct sorted *sorted, const struct nb_tensor *sums)
     return found == NULL ? NULL : *found;
 }
 
-/* Sums become means: divided by the tokens that each expert saw; ones where it saw none. */
+/* ROW of sums becomes means: divided by the tokens that its expert saw; ones where it saw none. */
+static enum nb_status
+divide_row(const struct nb_file_in *file, const char *name, float *row, uint64_t columns, float count,
+           struct nb_error *err)
+{
+    if (!isfinite(count) || fabsf(count) > 1e15f)
+        return nb_fail(err, NB_INPUT, "%s: '%s' has a token count that is no number", file->name, name);
+    count = roundf(count);
+    for (uint64_t i = 0; i < columns; i++)
+        row[i] = count > 0 ? row[i] / count : 1;
+    return NB_OK;
+}
+
 static enum nb_status
 read_means(const struct nb_file_in *file, const struct nb_tensor *sums, const struct nb_tensor *counts,
            struct nb_imatrix_entry *e, struct nb_error *err)
 {
     const uint64_t columns = e->count / counts->elements;
-    enum nb_status status = nb_file_read(file, sums->offset, e->values, sums->bytes, err);
+    float *count = malloc((size_t)counts->bytes);
+    enum nb_status status = count == NULL ? nb_fail_memory(err) : NB_OK;
 
-    for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++) {
-        float *row = e->values + expert * columns, count;
-
-        status = nb_file_read(file, counts->offset + expert * sizeof count, &count, sizeof count, err);
-        if (status != NB_OK)
-            return status;
-        if (!isfinite(count) || fabsf(count) > 1e15f)
-            return nb_fail(err, NB_INPUT, "%s: '%s' has a token count that is no number", file->name, e->name);
-        count = roundf(count);
-        for (uint64_t i = 0; i < columns; i++)
-            row[i] = count > 0 ? row[i] / count : 1;
-    }
+    if (status == NB_OK)
+        status = nb_file_read(file, sums->offset, e->values, sums->bytes, err);
+    if (status == NB_OK)
+        status = nb_file_read(file, counts->offset, count, counts->bytes, err);
+    for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++)
+        status = divide_row(file, e->name, e->values + expert * columns, columns, count[expert], err);
+    free(count);
     return status;
 }
 
