@@ -296,13 +296,24 @@ lf_nearest(lf v)
     return (lf_bits(v + lf_set1(NB_ROUND_MAGIC)) & 0x007FFFFF) - 0x00400000;
 }
 
-/* The same as a float, for |v| <= 2^22 only: two additions. */
+/*
+ * The same as a float, for |v| <= 2^22 only: one instruction, or two additions.
+ * A zero may have either sign.
+ */
 NB_INLINE lf
 lf_round_small(lf v)
 {
+#if NB_LANES == 16
+    return (lf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif NB_LANES == 8
+    return (lf)_mm256_round_ps((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif NB_LANES == 4 && defined(__aarch64__)
+    return (lf)vrndnq_f32((float32x4_t)v);
+#else
     const lf magic = lf_set1(NB_ROUND_MAGIC);
 
     return v + magic - magic;
+#endif
 }
 
 /* Towards zero; INT32_MIN where that is no 32-bit integer, as x86 has it. */
