@@ -56,11 +56,11 @@ struct nb_affine_group {
 };
 
 /*
- * Groups are fitted two at a time: a trial waits for the one before, and its sums
- * for their own additions, so one group alone would leave the processor idle half
- * of the time.
+ * Groups are fitted two at a time: the sums of one wait for their own additions,
+ * so one group alone would leave the processor idle half of the time.
  */
 #define NB_PAIR 2
+#define NB_MAX_FITTED 4
 
 NB_INLINE void
 nb_affine_start(struct nb_affine_group *pair, int n, const struct nb_affine_search search)
@@ -179,44 +179,60 @@ nb_affine_keep(struct nb_affine_group *g, lm better, lf error)
     g->range = lf_select(g->fit.flat, lf_set1(1), g->highest - g->min);
 }
 
+/* A trial of two groups, up to where its sums are known. FACTOR over the range is what it rounds with. */
+NB_INLINE void
+nb_affine_trial(struct nb_affine_group *pair, int n, float top, float factor, lm *solved)
+{
+    for (int k = 0; k < NB_PAIR; k++)
+        pair[k].scale = lf_set1(factor) / pair[k].range;
+    if (!nb_affine_is_small(pair))
+        nb_affine_levels(pair, n, top, false, true);
+    else if (factor < top + 0.45f) /* the highest value comes to lie at the factor */
+        nb_affine_levels(pair, n, top, true, false);
+    else
+        nb_affine_levels(pair, n, top, true, true);
+    for (int k = 0; k < NB_PAIR; k++)
+        nb_affine_solve(&pair[k], &solved[k]);
+}
+
 /*
  * x ~ scale * level + min with levels 0 to TOP and min <= 0: a first guess, then
  * the trials, each solved for scale and min by weighted least squares. N is up
- * to 32. The minimum in FIT is that of the fit, not negated.
+ * to 32, COUNT one or two pairs. The minimum in FIT is that of the fit, not
+ * negated. With more than one pair, the processor works on one while the other's
+ * sums wait for their division.
  */
 NB_INLINE void
-nb_fit_affine(struct nb_affine_group *pair, int n, const struct nb_affine_search search)
+nb_fit_affine(struct nb_affine_group *group, const int count, int n, const struct nb_affine_search search)
 {
-    lf error[NB_PAIR];
+    for (struct nb_affine_group *pair = group; pair < group + count; pair += NB_PAIR) {
+        lf error[NB_PAIR];
 
-    nb_affine_start(pair, n, search);
-    nb_affine_levels(pair, n, search.top, false, true);
-    for (int k = 0; k < NB_PAIR; k++) {
-        pair[k].new_scale = pair[k].fit.scale;
-        pair[k].new_min = pair[k].min;
-    }
-    nb_affine_errors(pair, n, search.absolute, error);
-    for (int k = 0; k < NB_PAIR; k++)
-        pair[k].error = error[k];
-    for (int t = 0; t <= search.steps; t++) {
-        const float factor = search.first + search.step * (float)t + search.top;
-        lm solved[NB_PAIR];
-
-        for (int k = 0; k < NB_PAIR; k++)
-            pair[k].scale = lf_set1(factor) / pair[k].range;
-        if (!nb_affine_is_small(pair))
-            nb_affine_levels(pair, n, search.top, false, true);
-        else if (factor < search.top + 0.45f) /* the highest value comes to lie at the factor */
-            nb_affine_levels(pair, n, search.top, true, false);
-        else
-            nb_affine_levels(pair, n, search.top, true, true);
-        for (int k = 0; k < NB_PAIR; k++)
-            nb_affine_solve(&pair[k], &solved[k]);
+        nb_affine_start(pair, n, search);
+        nb_affine_levels(pair, n, search.top, false, true);
+        for (int k = 0; k < NB_PAIR; k++) {
+            pair[k].new_scale = pair[k].fit.scale;
+            pair[k].new_min = pair[k].min;
+        }
         nb_affine_errors(pair, n, search.absolute, error);
         for (int k = 0; k < NB_PAIR; k++)
-            nb_affine_keep(&pair[k], lm_and(solved[k], lf_lt(error[k], pair[k].error)), error[k]);
+            pair[k].error = error[k];
     }
-    for (struct nb_affine_group *g = pair; g < pair + NB_PAIR; g++) {
+    for (int t = 0; t <= search.steps; t++) {
+        const float factor = search.first + search.step * (float)t + search.top;
+        lm solved[NB_MAX_FITTED];
+
+        for (int k = 0; k < count; k += NB_PAIR)
+            nb_affine_trial(group + k, n, search.top, factor, solved + k);
+        for (int k = 0; k < count; k += NB_PAIR) {
+            lf error[NB_PAIR];
+
+            nb_affine_errors(group + k, n, search.absolute, error);
+            for (int i = 0; i < NB_PAIR; i++)
+                nb_affine_keep(&group[k + i], lm_and(solved[k + i], lf_lt(error[i], group[k + i].error)), error[i]);
+        }
+    }
+    for (struct nb_affine_group *g = group; g < group + count; g++) {
         g->fit.min = g->min;
         g->fit.scale = lf_select(g->fit.flat, lf_set1(0), g->fit.scale);
     }

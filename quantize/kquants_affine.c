@@ -84,6 +84,12 @@ group_weights(const struct affine_type *type, const struct nb_strip *s, const lf
     nb_importance_weights(x, importance, sigma2, type->size, w);
 }
 
+/*
+ * Groups that are fitted at once: two pairs, unless their floats would crowd the
+ * first-level cache (48 KiB).
+ */
+#define FITTED(type) ((type)->size * NB_LANES < 512 ? NB_MAX_FITTED : NB_PAIR)
+
 /* The fit of every group; WEIGHT receives the sums of the weights. */
 NB_INLINE void
 fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x, struct nb_fit *fit, lf *weight)
@@ -92,19 +98,19 @@ fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x
 
     if (s->has_importance)
         sigma2 = lf_set1(type->mean_square_factor) * nb_sum_of_squares(x, SUPER) / lf_set1(SUPER);
-    for (int j = 0; j < GROUPS(type); j += NB_PAIR) {
-        struct nb_affine_group pair[NB_PAIR];
-        lf w[NB_PAIR][32];
+    for (int j = 0; j < GROUPS(type); j += FITTED(type)) {
+        struct nb_affine_group group[NB_MAX_FITTED];
+        lf w[NB_MAX_FITTED][32];
 
-        for (int k = 0; k < NB_PAIR; k++) {
-            pair[k].x = x + (j + k) * type->size;
-            pair[k].w = w[k];
-            group_weights(type, s, pair[k].x, j + k, sigma2, w[k]);
+        for (int k = 0; k < FITTED(type); k++) {
+            group[k].x = x + (j + k) * type->size;
+            group[k].w = w[k];
+            group_weights(type, s, group[k].x, j + k, sigma2, w[k]);
         }
-        nb_fit_affine(pair, type->size, s->has_importance ? type->weighted : type->plain);
-        for (int k = 0; k < NB_PAIR; k++) {
-            fit[j + k] = pair[k].fit;
-            weight[j + k] = pair[k].sum_w;
+        nb_fit_affine(group, FITTED(type), type->size, s->has_importance ? type->weighted : type->plain);
+        for (int k = 0; k < FITTED(type); k++) {
+            fit[j + k] = group[k].fit;
+            weight[j + k] = group[k].sum_w;
         }
     }
 }

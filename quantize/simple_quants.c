@@ -123,7 +123,7 @@ quantize_affine_pair(const struct nb_strip *pair, float top, struct simple_block
         groups[k].x = x[k];
         groups[k].w = w[k];
     }
-    nb_fit_affine(groups, BLOCK, search);
+    nb_fit_affine(groups, NB_PAIR, BLOCK, search);
     for (int k = 0; k < 2; k++) {
         nb_affine_fit_levels(&groups[k].fit, x[k], BLOCK, top, out[k].level);
         out[k].d = groups[k].fit.scale;
