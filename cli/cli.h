@@ -10,6 +10,7 @@
 
 int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 
 /* Prints "nibble: " and the sentence of ERR to stderr; returns the exit code. */

@@ -12,6 +12,7 @@ static const struct command {
 } commands[] = {
     { "quantize", cmd_quantize, "a checkpoint folder, safetensors or GGUF file to a (quantized) GGUF file" },
     { "inspect", cmd_inspect, "what is in a model file or checkpoint folder" },
+    { "tokenize", cmd_tokenize, "the tokens of a text" },
     { "types", cmd_types, "every tensor type and recipe, with bits per weight" },
 };
 

@@ -11,5 +11,6 @@
 #include "source.h"
 #include "status.h"
 #include "types.h"
+#include "vocabulary.h"
 
 #endif

@@ -68,6 +68,39 @@ nb_meta_get_u64(const struct nb_metadata *meta, const char *key, uint64_t *out)
     return true;
 }
 
+bool
+nb_meta_get_f64(const struct nb_metadata *meta, const char *key, double *out)
+{
+    const struct nb_kv *kv = find(meta, key);
+    uint64_t integer;
+    float f;
+
+    if (kv != NULL && kv->type == NB_KV_F32) {
+        memcpy(&f, kv->data, sizeof f);
+        *out = (double)f;
+        return true;
+    }
+    if (kv != NULL && kv->type == NB_KV_F64) {
+        memcpy(out, kv->data, sizeof *out);
+        return true;
+    }
+    if (!nb_meta_get_u64(meta, key, &integer))
+        return false;
+    *out = (double)integer;
+    return true;
+}
+
+bool
+nb_meta_get_bool(const struct nb_metadata *meta, const char *key, bool *out)
+{
+    const struct nb_kv *kv = find(meta, key);
+
+    if (kv == NULL || kv->type != NB_KV_BOOL)
+        return false;
+    *out = kv->data[0] != 0;
+    return true;
+}
+
 const char *
 nb_meta_get_string(const struct nb_metadata *meta, const char *key)
 {

@@ -59,6 +59,9 @@ uint64_t nb_kv_type_size(enum nb_kv_type type);
 const struct nb_kv *nb_meta_find(const struct nb_metadata *meta, const char *key);
 /* The value of an integer of any width that is not negative; false if KEY is absent or something else. */
 bool nb_meta_get_u64(const struct nb_metadata *meta, const char *key, uint64_t *out);
+/* The value of a number of any kind; false if KEY is absent or something else. */
+bool nb_meta_get_f64(const struct nb_metadata *meta, const char *key, double *out);
+bool nb_meta_get_bool(const struct nb_metadata *meta, const char *key, bool *out);
 /* The string's bytes, or NULL. */
 const char *nb_meta_get_string(const struct nb_metadata *meta, const char *key);
 

@@ -140,6 +140,15 @@ nb_pre_tokenizer_name(json_t *tree, bool ignore_merges)
     return NULL;
 }
 
+const char *
+nb_pre_tokenizer_steps(const char *name)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].name, name) == 0 || (known[i].merging != NULL && strcmp(known[i].merging, name) == 0))
+            return known[i].steps;
+    return NULL;
+}
+
 bool
 nb_pre_tokenizer_adds_bos(const char *name)
 {

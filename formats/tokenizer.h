@@ -6,25 +6,11 @@
 #include "json.h"
 #include "metadata.h"
 #include "status.h"
-
-/* The numbers of tokenizer.ggml.token_type; SentencePiece's own are the same. */
-enum nb_token_type {
-    NB_TOKEN_NORMAL = 1,
-    NB_TOKEN_UNKNOWN = 2,
-    NB_TOKEN_CONTROL = 3,
-    NB_TOKEN_USER_DEFINED = 4,
-    NB_TOKEN_UNUSED = 5,
-    NB_TOKEN_BYTE = 6,
-};
+#include "vocabulary.h"
 
 /* A vocabulary in the making, as long as the embedding has rows. */
 struct nb_vocab {
-    struct nb_token {
-        const char *text; /* NULL where no token has this id */
-        uint32_t length;
-        enum nb_token_type type;
-        float score;
-    } *tokens;
+    struct nb_token *tokens;
     uint64_t size;
 };
 
@@ -43,9 +29,10 @@ struct nb_tokenizer_json {
     const char *path;
     char *text;
     struct nb_json_span vocab, merges;
+    struct nb_json_span unknown; /* the name of the unknown token, if any */
     json_t *added_tokens, *normalizer, *pre_tokenizer, *post_processor, *decoder;
     char model_type[32];
-    bool byte_fallback, ignore_merges;
+    bool byte_fallback, ignore_merges, fuse_unknown;
 };
 
 enum nb_status nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *out,

@@ -32,6 +32,10 @@ read_model(struct nb_tokenizer_json *tj, struct nb_json_span model, struct nb_er
             tj->byte_fallback = value.length == 4 && memcmp(value.at, "true", 4) == 0;
         else if (nb_json_is(key, "ignore_merges"))
             tj->ignore_merges = value.length == 4 && memcmp(value.at, "true", 4) == 0;
+        else if (nb_json_is(key, "fuse_unk"))
+            tj->fuse_unknown = value.length == 4 && memcmp(value.at, "true", 4) == 0;
+        else if (nb_json_is(key, "unk_token"))
+            tj->unknown = value;
         else if (nb_json_is(key, "type") && value.length >= 2 && value.length - 2 < sizeof tj->model_type)
             memcpy(tj->model_type, value.at + 1, value.length - 2);
     }

@@ -1,0 +1,172 @@
+#include "cli.h"
+
+#include "text_file.h"
+#include "tokenize.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: nibble tokenize [OPTIONS] SOURCE\n"
+    "\n"
+    "Shows the tokens of a text, an id and a piece a line. SOURCE is a GGUF file, cut as llama.cpp\n"
+    "does, or a checkpoint folder, cut as Hugging Face's tokenizers library does.\n"
+    "\n"
+    "  -p, --prompt TEXT      the text\n"
+    "  -f, --file FILE        the text in a file, plain or gzip; '-' is the standard input\n"
+    "      --ids              the ids alone, as a list\n"
+    "      --show-count       how many tokens there are, behind them\n"
+    "      --no-bos           without the tokens that the model wants around a text\n"
+    "      --no-parse-special the names of control tokens in the text are plain text\n"
+    "      --json             one object on standard output\n"
+    "  -h, --help             this text\n"
+    "\n"
+    "Example: nibble tokenize -p 'Once upon a time' data/tinystories-3m\n";
+
+struct tokenize_options {
+    const char *prompt, *file;
+    bool ids, count, json;
+    unsigned flags;
+};
+
+/* A piece as a person can read it: what would move the cursor is shown as \n or \x07. */
+static void
+print_piece(const char *piece, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)piece[i];
+
+        if (c == '\n')
+            fputs("\\n", stdout);
+        else if (c < 0x20 || c == 0x7F)
+            printf("\\x%02x", c);
+        else
+            putchar(c);
+    }
+}
+
+static void
+print_ids(const struct nb_ids *ids)
+{
+    putchar('[');
+    for (size_t i = 0; i < ids->count; i++)
+        printf("%s%d", i > 0 ? ", " : "", (int)ids->id[i]);
+    puts("]");
+}
+
+static int
+print_json(const struct nb_tokenizer *t, const struct nb_ids *ids)
+{
+    json_t *list = json_array();
+    char piece[1024];
+
+    for (size_t i = 0; i < ids->count; i++) {
+        json_t *text = json_stringn(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
+
+        /* A piece may be a part of a character, which JSON cannot say. */
+        json_array_append_new(list, json_pack("{s:i, s:o}", "id", (int)ids->id[i], "piece",
+                                              text == NULL ? json_null() : text));
+    }
+    return cli_print_json(json_pack("{s:I, s:o}", "count", (json_int_t)ids->count, "tokens", list));
+}
+
+static int
+print(const struct tokenize_options *a, const struct nb_tokenizer *t, const struct nb_ids *ids)
+{
+    char piece[1024];
+
+    if (a->json)
+        return print_json(t, ids);
+    if (a->ids)
+        print_ids(ids);
+    for (size_t i = 0; i < ids->count && !a->ids; i++) {
+        printf("%6d -> '", (int)ids->id[i]);
+        print_piece(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
+        puts("'");
+    }
+    if (a->count)
+        printf("Total number of tokens: %zu\n", ids->count);
+    return cli_finish();
+}
+
+static int
+tokenize(const struct tokenize_options *a, const char *path, const char *text, size_t length)
+{
+    struct nb_source source;
+    struct nb_tokenizer *t = NULL;
+    struct nb_ids ids = { 0 };
+    struct nb_error err;
+    int code;
+
+    if (nb_source_open(&source, path, NULL, &err) != NB_OK)
+        return cli_fail(&err);
+    if (nb_tokenizer_open(&t, &source, &err) != NB_OK || nb_tokenize(t, text, length, a->flags, &ids, &err) != NB_OK)
+        code = cli_fail(&err);
+    else
+        code = print(a, t, &ids);
+    nb_ids_free(&ids);
+    nb_tokenizer_close(t);
+    nb_source_close(&source);
+    return code;
+}
+
+int
+cmd_tokenize(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },       { "prompt", required_argument, NULL, 'p' },
+        { "file", required_argument, NULL, 'f' }, { "ids", no_argument, NULL, 'I' },
+        { "show-count", no_argument, NULL, 'C' }, { "no-bos", no_argument, NULL, 'B' },
+        { "json", no_argument, NULL, 'J' },       { "no-parse-special", no_argument, NULL, 'S' },
+        { NULL, 0, NULL, 0 },
+    };
+    struct tokenize_options a = { .flags = NB_ADD_SPECIAL | NB_PARSE_SPECIAL };
+    struct nb_error err;
+    char *text = NULL;
+    size_t length;
+    int c, code;
+
+    while ((c = getopt_long(argc, argv, "hp:f:", options, NULL)) != -1) {
+        switch (c) {
+        case 'h':
+            fputs(help_text, stdout);
+            return cli_finish();
+        case 'p':
+            a.prompt = optarg;
+            break;
+        case 'f':
+            a.file = optarg;
+            break;
+        case 'I':
+            a.ids = true;
+            break;
+        case 'C':
+            a.count = true;
+            break;
+        case 'B':
+            a.flags &= ~(unsigned)NB_ADD_SPECIAL;
+            break;
+        case 'S':
+            a.flags &= ~(unsigned)NB_PARSE_SPECIAL;
+            break;
+        case 'J':
+            a.json = true;
+            break;
+        default:
+            return cli_usage("tokenize", "that is not an option of tokenize");
+        }
+    }
+    if (optind + 1 != argc)
+        return cli_usage("tokenize", "name one file or folder");
+    if ((a.prompt == NULL) == (a.file == NULL))
+        return cli_usage("tokenize", "give a text, by -p or by -f");
+    if (a.prompt != NULL)
+        return tokenize(&a, argv[optind], a.prompt, strlen(a.prompt));
+    if (nb_text_file_load(a.file, &text, &length, &err) != NB_OK)
+        return cli_fail(&err);
+    code = tokenize(&a, argv[optind], text, length);
+    free(text);
+    return code;
+}
