@@ -16,6 +16,8 @@ static const char help_text[] =
     "\n"
     "  -p, --prompt TEXT      the text\n"
     "  -f, --file FILE        the text in a file, plain or gzip; '-' is the standard input\n"
+    "  -z, --null-data        the file has several texts, with a NUL behind each; the tokens of each\n"
+    "                         are told apart by an empty line, or as lists\n"
     "      --ids              the ids alone, as a list\n"
     "      --show-count       how many tokens there are, behind them\n"
     "      --no-bos           without the tokens that the model wants around a text\n"
@@ -27,7 +29,7 @@ static const char help_text[] =
 
 struct tokenize_options {
     const char *prompt, *file;
-    bool ids, count, json;
+    bool ids, count, json, null_data;
     unsigned flags;
 };
 
@@ -56,8 +58,8 @@ print_ids(const struct nb_ids *ids)
     puts("]");
 }
 
-static int
-print_json(const struct nb_tokenizer *t, const struct nb_ids *ids)
+static json_t *
+tokens_json(const struct nb_tokenizer *t, const struct nb_ids *ids)
 {
     json_t *list = json_array();
     char piece[1024];
@@ -69,16 +71,14 @@ print_json(const struct nb_tokenizer *t, const struct nb_ids *ids)
         json_array_append_new(list, json_pack("{s:i, s:o}", "id", (int)ids->id[i], "piece",
                                               text == NULL ? json_null() : text));
     }
-    return cli_print_json(json_pack("{s:I, s:o}", "count", (json_int_t)ids->count, "tokens", list));
+    return list;
 }
 
-static int
-print(const struct tokenize_options *a, const struct nb_tokenizer *t, const struct nb_ids *ids)
+static void
+print_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const struct nb_ids *ids)
 {
     char piece[1024];
 
-    if (a->json)
-        return print_json(t, ids);
     if (a->ids)
         print_ids(ids);
     for (size_t i = 0; i < ids->count && !a->ids; i++) {
@@ -86,8 +86,53 @@ print(const struct tokenize_options *a, const struct nb_tokenizer *t, const stru
         print_piece(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
         puts("'");
     }
+}
+
+/* Every text in its turn; JSON is collected in LISTS. */
+static enum nb_status
+each_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const char *text, size_t length,
+          json_t *lists, size_t *count, struct nb_error *err)
+{
+    struct nb_ids ids = { 0 };
+    enum nb_status status = NB_OK;
+    size_t from = 0;
+
+    do {
+        const char *end = a->null_data ? memchr(text + from, '\0', length - from) : NULL;
+        const size_t n = end == NULL ? length - from : (size_t)(end - text) - from;
+
+        ids.count = 0;
+        status = nb_tokenize(t, text + from, n, a->flags, &ids, err);
+        if (status == NB_OK && from > 0 && !a->ids && !a->json)
+            putchar('\n');
+        if (status == NB_OK && a->json)
+            json_array_append_new(lists, tokens_json(t, &ids));
+        else if (status == NB_OK)
+            print_text(a, t, &ids);
+        *count += ids.count;
+        from += n + 1;
+    } while (status == NB_OK && from < length);
+    nb_ids_free(&ids);
+    return status;
+}
+
+static int
+print(const struct tokenize_options *a, const struct nb_tokenizer *t, const char *text, size_t length)
+{
+    json_t *lists = json_array();
+    struct nb_error err;
+    size_t count = 0;
+
+    if (each_text(a, t, text, length, lists, &count, &err) != NB_OK) {
+        json_decref(lists);
+        return cli_fail(&err);
+    }
+    if (a->json)
+        return cli_print_json(json_pack("{s:I, s:o}", "count", (json_int_t)count, a->null_data ? "texts" : "tokens",
+                                        a->null_data ? lists : json_incref(json_array_get(lists, 0))));
+    json_decref(lists);
     if (a->count)
-        printf("Total number of tokens: %zu\n", ids->count);
+        printf("Total number of tokens: %zu\n", count);
     return cli_finish();
 }
 
@@ -96,17 +141,15 @@ tokenize(const struct tokenize_options *a, const char *path, const char *text, s
 {
     struct nb_source source;
     struct nb_tokenizer *t = NULL;
-    struct nb_ids ids = { 0 };
     struct nb_error err;
     int code;
 
     if (nb_source_open(&source, path, NULL, &err) != NB_OK)
         return cli_fail(&err);
-    if (nb_tokenizer_open(&t, &source, &err) != NB_OK || nb_tokenize(t, text, length, a->flags, &ids, &err) != NB_OK)
+    if (nb_tokenizer_open(&t, &source, &err) != NB_OK)
         code = cli_fail(&err);
     else
-        code = print(a, t, &ids);
-    nb_ids_free(&ids);
+        code = print(a, t, text, length);
     nb_tokenizer_close(t);
     nb_source_close(&source);
     return code;
@@ -120,7 +163,7 @@ cmd_tokenize(int argc, char **argv)
         { "file", required_argument, NULL, 'f' }, { "ids", no_argument, NULL, 'I' },
         { "show-count", no_argument, NULL, 'C' }, { "no-bos", no_argument, NULL, 'B' },
         { "json", no_argument, NULL, 'J' },       { "no-parse-special", no_argument, NULL, 'S' },
-        { NULL, 0, NULL, 0 },
+        { "null-data", no_argument, NULL, 'z' },  { NULL, 0, NULL, 0 },
     };
     struct tokenize_options a = { .flags = NB_ADD_SPECIAL | NB_PARSE_SPECIAL };
     struct nb_error err;
@@ -128,7 +171,7 @@ cmd_tokenize(int argc, char **argv)
     size_t length;
     int c, code;
 
-    while ((c = getopt_long(argc, argv, "hp:f:", options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "hp:f:z", options, NULL)) != -1) {
         switch (c) {
         case 'h':
             fputs(help_text, stdout);
@@ -138,6 +181,9 @@ cmd_tokenize(int argc, char **argv)
             break;
         case 'f':
             a.file = optarg;
+            break;
+        case 'z':
+            a.null_data = true;
             break;
         case 'I':
             a.ids = true;

@@ -127,6 +127,37 @@ set_defaults(struct nb_vocabulary *v, const struct nb_source *source)
     v->unknown = token_id(source, "tokenizer.ggml.unknown_token_id", v->size, scores ? 0 : -1);
 }
 
+#define BAR_OPEN "<\xEF\xBD\x9C" /* U+FF5C, a wide bar */
+#define BAR_CLOSE "\xEF\xBD\x9C>"
+
+/*
+ * Tokens that llama.cpp takes for control tokens by their names, whatever the file
+ * says they are: what ends a turn, and what frames code that is to be filled in.
+ */
+static bool
+is_control_by_name(const struct nb_token *t)
+{
+    static const char *const names[] = {
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+        "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
+        "<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>",
+        BAR_OPEN "end\xE2\x96\x81of" META_SPACE "sentence" BAR_CLOSE, "[e~[", "<|fim_prefix|>", "<fim-prefix>",
+        "<fim_prefix>", BAR_OPEN "fim" META_SPACE "begin" BAR_CLOSE, "<PRE>", META_SPACE "<PRE>", "<|code_prefix|>",
+        "<|prefix|>", "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", BAR_OPEN "fim" META_SPACE "hole" BAR_CLOSE,
+        "<SUF>", META_SPACE "<SUF>", "<|code_suffix|>", "<|suffix|>", "<|fim_middle|>", "<fim-middle>",
+        "<fim_middle>", BAR_OPEN "fim" META_SPACE "end" BAR_CLOSE, "<MID>", META_SPACE "<MID>", "<|code_middle|>",
+        "<|middle|>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>",
+        "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>",
+    };
+
+    if (t->length == 0 || strchr("<[_\xE2", t->text[0]) == NULL)
+        return false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (t->length == strlen(names[i]) && memcmp(t->text, names[i], t->length) == 0)
+            return true;
+    return false;
+}
+
 /* Control, unknown and user-defined tokens are found in the text. */
 static enum nb_status
 added_by_type(struct nb_vocabulary *v, struct nb_error *err)
@@ -138,7 +169,7 @@ added_by_type(struct nb_vocabulary *v, struct nb_error *err)
             return nb_fail_memory(err);
         for (uint32_t i = 0; i < v->size; i++) {
             const struct nb_token *t = &v->tokens[i];
-            const bool special = t->type == NB_TOKEN_CONTROL || t->type == NB_TOKEN_UNKNOWN;
+            const bool special = t->type == NB_TOKEN_CONTROL || t->type == NB_TOKEN_UNKNOWN || is_control_by_name(t);
 
             if ((!special && t->type != NB_TOKEN_USER_DEFINED) || t->length == 0)
                 continue;
