@@ -12,6 +12,7 @@ int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_types(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 
 /* Prints "nibble: " and the sentence of ERR to stderr; returns the exit code. */
 int cli_fail(const struct nb_error *err);
@@ -41,6 +42,8 @@ struct cli_progress {
 void cli_progress_start(struct cli_progress *progress);
 /* For nb_pipeline_options.progress, with a struct cli_progress as CONTEXT. */
 void cli_progress_update(void *context, uint64_t done, uint64_t total);
+/* The same for work that goes in steps; TEXT, which may be "", is shown behind. */
+void cli_progress_steps(struct cli_progress *progress, uint64_t done, uint64_t total, const char *text);
 void cli_progress_end(struct cli_progress *progress);
 /* Seconds of a clock that only goes forward. */
 double cli_now(void);

@@ -17,6 +17,15 @@ nb_family_by_class(const char *class)
     return NULL;
 }
 
+const struct nb_family *
+nb_family_by_arch(const char *arch)
+{
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
+        if (strcmp((*f)->arch, arch) == 0)
+            return *f;
+    return NULL;
+}
+
 /* Sizes are multiplied with one another below; this bound keeps every such product in 64 bits. */
 #define MAX_SIZE (1u << 30)
 #define MAX_LAYERS 4096u
@@ -60,6 +69,29 @@ read_hparam(const struct nb_family_hparam *row, json_t *config, const char *name
     return NB_OK;
 }
 
+static const char *const hparam_names[NB_HPARAMS] = {
+    [NB_HP_LAYERS] = "number of layers",
+    [NB_HP_EMBEDDING] = "length of its embeddings",
+    [NB_HP_FEED_FORWARD] = "size of its feed-forward layers",
+    [NB_HP_HEADS] = "number of attention heads",
+};
+
+/* What holds of every model, wherever its hyperparameters come from. */
+static enum nb_status
+check_hparams(const double *v, const char *name, struct nb_error *err)
+{
+    if (v[NB_HP_LAYERS] > MAX_LAYERS)
+        return nb_fail(err, NB_INPUT, "%s: %.0f layers are more than any model has", name,
+                       v[NB_HP_LAYERS]);
+    if (fmod(v[NB_HP_HEADS], v[NB_HP_KV_HEADS]) != 0)
+        return nb_fail(err, NB_INPUT, "%s: %.0f attention heads cannot share %.0f key-value heads", name,
+                       v[NB_HP_HEADS], v[NB_HP_KV_HEADS]);
+    if (v[NB_HP_HEAD_DIM] < 2 || fmod(v[NB_HP_HEAD_DIM], 2) != 0)
+        return nb_fail(err, NB_INPUT, "%s: a head dimension of %.0f cannot be rotated in pairs", name,
+                       v[NB_HP_HEAD_DIM]);
+    return NB_OK;
+}
+
 enum nb_status
 nb_family_hparams(const struct nb_family *family, json_t *config, const char *name, struct nb_hparams *out,
                   struct nb_error *err)
@@ -73,16 +105,43 @@ nb_family_hparams(const struct nb_family *family, json_t *config, const char *na
         if (status != NB_OK)
             return status;
     }
-    if (v[NB_HP_LAYERS] > MAX_LAYERS)
-        return nb_fail(err, NB_INPUT, "%s: num_hidden_layers is %.0f, more than any model has", name,
-                       v[NB_HP_LAYERS]);
-    if (fmod(v[NB_HP_HEADS], v[NB_HP_KV_HEADS]) != 0)
-        return nb_fail(err, NB_INPUT, "%s: %.0f attention heads cannot share %.0f key-value heads", name,
-                       v[NB_HP_HEADS], v[NB_HP_KV_HEADS]);
-    if (v[NB_HP_HEAD_DIM] < 2 || fmod(v[NB_HP_HEAD_DIM], 2) != 0)
-        return nb_fail(err, NB_INPUT, "%s: a head dimension of %.0f cannot be rotated in pairs", name,
-                       v[NB_HP_HEAD_DIM]);
-    return NB_OK;
+    return check_hparams(v, name, err);
+}
+
+enum nb_status
+nb_family_hparams_of(const struct nb_family *family, const struct nb_metadata *meta, const char *name,
+                     struct nb_hparams *out, struct nb_error *err)
+{
+    double *v = out->value;
+
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < family->n_keys; i++) {
+        const struct nb_family_key *row = &family->keys[i];
+        char key[128];
+        double value;
+
+        if (row->key == NULL)
+            continue;
+        snprintf(key, sizeof key, "%s.%s", family->arch, row->key);
+        if (!nb_meta_get_f64(meta, key, &value))
+            continue;
+        if (!(value > 0) || (row->kind != NB_KEY_F32 && (value > MAX_SIZE || value != floor(value))))
+            return nb_fail(err, NB_INPUT, "%s: %s is %g, which no model can have", name, key, value);
+        v[row->hparam] = value;
+        out->given[row->hparam] = true;
+    }
+    for (enum nb_hparam h = NB_HP_LAYERS; h <= NB_HP_HEADS; h++)
+        if (h != NB_HP_CONTEXT && !out->given[h])
+            return nb_fail(err, NB_INPUT, "%s: its metadata lacks the %s", name, hparam_names[h]);
+    if (!out->given[NB_HP_KV_HEADS])
+        v[NB_HP_KV_HEADS] = v[NB_HP_HEADS];
+    if (!out->given[NB_HP_HEAD_DIM])
+        v[NB_HP_HEAD_DIM] = floor(v[NB_HP_EMBEDDING] / v[NB_HP_HEADS]);
+    if (!out->given[NB_HP_ROPE_THETA])
+        v[NB_HP_ROPE_THETA] = 10000;
+    if (!out->given[NB_HP_RMS_EPS])
+        return nb_fail(err, NB_INPUT, "%s: its metadata lacks the epsilon of its norms", name);
+    return check_hparams(v, name, err);
 }
 
 uint64_t

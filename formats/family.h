@@ -82,6 +82,15 @@ struct nb_family_tensor {
     enum nb_row_map_kind map;
 };
 
+/* What the forward pass has to know of a family. */
+enum nb_norm_kind { NB_NORM_RMS };
+enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
+/* Which elements of a head turn together, as the rows lie in GGUF. */
+enum nb_rope_pairing {
+    NB_ROPE_NEIGHBOURS, /* 2k and 2k + 1 */
+    NB_ROPE_HALVES,     /* k and k + half */
+};
+
 struct nb_family {
     const char *const *classes; /* config.json's "architectures"; ends with NULL */
     const char *arch;           /* general.architecture */
@@ -93,6 +102,9 @@ struct nb_family {
     size_t n_tensors;
     const char *const *ignored; /* ends of names of tensors that are not weights; ends with NULL */
     bool can_scale_rope_llama3; /* writes rope_freqs.weight */
+    enum nb_norm_kind norm;
+    enum nb_activation activation;
+    enum nb_rope_pairing rope;
 };
 
 /* families/llama.c */
@@ -100,6 +112,8 @@ extern const struct nb_family nb_family_llama, nb_family_mistral;
 
 /* The family of the model class CLASS, or NULL. */
 const struct nb_family *nb_family_by_class(const char *class);
+/* The family that general.architecture calls ARCH, or NULL. */
+const struct nb_family *nb_family_by_arch(const char *arch);
 /* Every family; ends with NULL. */
 extern const struct nb_family *const nb_families[];
 
@@ -111,6 +125,12 @@ struct nb_hparams {
 /* Reads and checks what config.json says; NAME is the file's, for messages. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,
                                  struct nb_hparams *out, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Reads them back from the metadata of a model, as llama.cpp does where keys are
+ * absent. NAME is the model's, for messages.
+ */
+enum nb_status nb_family_hparams_of(const struct nb_family *family, const struct nb_metadata *meta, const char *name,
+                                    struct nb_hparams *out, struct nb_error *err) NB_MUST_CHECK;
 /* Sets the family's metadata keys. FILE_TYPE is the number of general.file_type. */
 enum nb_status nb_family_metadata(const struct nb_family *family, json_t *config, const struct nb_hparams *hp,
                                   uint32_t file_type, struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;

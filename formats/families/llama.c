@@ -96,6 +96,9 @@ const struct nb_family nb_family_llama = {
     .n_tensors = COUNT(tensors),
     .ignored = ignored,
     .can_scale_rope_llama3 = true,
+    .norm = NB_NORM_RMS,
+    .activation = NB_ACTIVATION_SILU,
+    .rope = NB_ROPE_NEIGHBOURS,
 };
 
 const struct nb_family nb_family_mistral = {
@@ -109,4 +112,7 @@ const struct nb_family nb_family_mistral = {
     .n_tensors = COUNT(tensors),
     .ignored = ignored,
     .can_scale_rope_llama3 = true,
+    .norm = NB_NORM_RMS,
+    .activation = NB_ACTIVATION_SILU,
+    .rope = NB_ROPE_NEIGHBOURS,
 };

@@ -1,0 +1,12 @@
+/* What a model makes of a text, and what quantization cost: the public face of this room. */
+#ifndef NB_VERIFY_H
+#define NB_VERIFY_H
+
+#include "drift.h"
+#include "drift_stats.h"
+#include "forward.h"
+#include "model.h"
+#include "text_file.h"
+#include "tokenize.h"
+
+#endif
