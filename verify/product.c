@@ -4,10 +4,10 @@
 #include <stdlib.h>
 
 /*
- * Floats in a panel: 512 KiB, half of a second-level cache, and rows enough for a
+ * Floats in a panel: 1 MiB, a second-level cache, and rows enough for a
  * matrix product to be fast and few enough to share a small matrix among threads.
  */
-#define PANEL_FLOATS ((size_t)131072)
+#define PANEL_FLOATS ((size_t)262144)
 #define MIN_ROWS 16u
 #define MAX_ROWS 128u
 #define MAX_PRODUCTS 4
