@@ -233,11 +233,42 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     return status;
 }
 
+static enum nb_status
+compare_weights(const struct verify_run *r, struct verify_report *report, struct nb_error *err)
+{
+    struct nb_pool *pool;
+    enum nb_status status;
+
+    report->errors = calloc(r->models, sizeof *report->errors);
+    if (report->errors == NULL)
+        return nb_fail_memory(err);
+    status = nb_pool_new(&pool, r->options->drift.threads, err);
+    if (status != NB_OK)
+        return status;
+    for (size_t i = 1; i < r->models && status == NB_OK; i++) {
+        report->errors[i] = calloc(r->source[0].n_tensors, sizeof *report->errors[i]);
+        status = report->errors[i] == NULL ? nb_fail_memory(err)
+                                           : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
+    }
+    nb_pool_free(pool);
+    return status;
+}
+
+static void
+free_report(struct verify_report *report)
+{
+    for (size_t i = 1; report->errors != NULL && i < report->models; i++)
+        free(report->errors[i]);
+    free(report->errors);
+    free(report->stats);
+    nb_drift_free(&report->drift);
+}
+
 static int
 verify(struct verify_options *o, char **paths, size_t models)
 {
     struct verify_run r = { .options = o, .models = models };
-    struct verify_report report = { .models = models };
+    struct verify_report report = { .models = models, .list_tensors = o->tensors };
     const double started = cli_now();
     struct nb_error err;
     enum nb_status status = open_models(&r, paths, &err);
@@ -251,6 +282,8 @@ verify(struct verify_options *o, char **paths, size_t models)
         status = load_tokens(&r, o, &err);
     if (status == NB_OK)
         status = measure(&r, o, &report, &err);
+    if (status == NB_OK && (o->tensors || o->html != NULL))
+        status = compare_weights(&r, &report, &err);
     report.text = o->text;
     report.seconds = cli_now() - started;
     if (status == NB_OK && o->html != NULL)
@@ -261,8 +294,7 @@ verify(struct verify_options *o, char **paths, size_t models)
         code = o->json ? verify_report_json(&report) : verify_report_table(&report);
     if (status == NB_OK && code == NB_OK)
         code = judge(o, &report);
-    nb_drift_free(&report.drift);
-    free(report.stats);
+    free_report(&report);
     close_models(&r);
     return code;
 }

@@ -43,6 +43,37 @@ print_row(const struct verify_report *r, size_t i, int width)
                s->kld.error, s->kld_quantile[NB_Q_99], 100 * s->same_top.value);
 }
 
+/* The tensors whose weights are furthest from the base's, worst first. */
+#define WORST 8
+
+static int
+worst_first(const void *a, const void *b)
+{
+    const double x = ((const struct nb_weight_error *)a)->relative_rms;
+    const double y = ((const struct nb_weight_error *)b)->relative_rms;
+
+    return x > y ? -1 : x < y;
+}
+
+static void
+print_tensors(const struct verify_report *r, size_t model)
+{
+    const size_t n = r->source[0].n_tensors;
+    struct nb_weight_error *sorted = malloc(n * sizeof *sorted);
+
+    if (sorted == NULL)
+        return;
+    memcpy(sorted, r->errors[model], n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, worst_first);
+    printf("\n%s: error of the weights relative to their size, the worst of %zu tensors\n",
+           short_name(r->source[model].path), n);
+    for (size_t i = 0; i < n && i < WORST; i++)
+        if (sorted[i].other != NULL)
+            printf("  %-36s %-8s %9.5f   worst block of 256: %.5f\n", sorted[i].base->name,
+                   nb_type_info(sorted[i].other->type)->name, sorted[i].relative_rms, sorted[i].worst_block);
+    free(sorted);
+}
+
 int
 verify_report_table(const struct verify_report *r)
 {
@@ -57,6 +88,8 @@ verify_report_table(const struct verify_report *r)
     puts(r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
     for (size_t i = 0; i < r->models; i++)
         print_row(r, i, (int)width);
+    for (size_t i = 1; i < r->models && r->list_tensors; i++)
+        print_tensors(r, i);
     return cli_finish();
 }
 
@@ -77,6 +110,24 @@ static void
 set(json_t *object, const char *key, double value)
 {
     json_object_set_new(object, key, json_real(value));
+}
+
+static json_t *
+tensors_json(const struct verify_report *r, size_t model)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < r->source[0].n_tensors; i++) {
+        const struct nb_weight_error *e = &r->errors[model][i];
+
+        json_array_append_new(list, e->other == NULL
+                                        ? json_pack("{s:s}", "name", e->base->name)
+                                        : json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name, "type",
+                                                    nb_type_info(e->other->type)->name, "relative_rms",
+                                                    e->relative_rms, "worst_block", e->worst_block, "worst_at",
+                                                    (json_int_t)e->worst_at));
+    }
+    return list;
 }
 
 static json_t *
@@ -108,6 +159,8 @@ model_json(const struct verify_report *r, size_t i)
     set(o, "rms_dp", s->rms_dp.value);
     set(o, "rms_dp_stderr", s->rms_dp.error);
     json_object_set_new(o, "dp_percentiles", quantiles_json(s->dp_quantile));
+    if (r->errors != NULL)
+        json_object_set_new(o, "tensors", tensors_json(r, i));
     return o;
 }
 
@@ -129,9 +182,74 @@ verify_report_json(const struct verify_report *r)
     return cli_print_json(report_json(r));
 }
 
+/* The page with @DATA@ for the numbers; made from report.html by CMake. */
+static const char page[] = {
+#include "report_html.h"
+    , 0
+};
+#define PLACE "@DATA@"
+
+/* What only the page shows: the mean divergence of every chunk. */
+static json_t *
+chunks_json(const struct nb_drift *d, size_t model)
+{
+    const size_t n = d->scored / d->chunks;
+    json_t *list = json_array();
+
+    for (uint32_t c = 0; c < d->chunks; c++) {
+        double sum = 0;
+
+        for (size_t i = c * n; i < (c + 1) * n; i++)
+            sum += (double)d->score[model][i].kld;
+        json_array_append_new(list, json_real(sum / (double)n));
+    }
+    return list;
+}
+
+/* TEXT without "</", which would end the script that it stands in. */
+static void
+write_json(FILE *file, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (text[0] == '<')
+            fputs("\\u003c", file);
+        else
+            fputc(*text, file);
+    }
+}
+
 enum nb_status
 verify_report_html(const struct verify_report *r, const char *name, struct nb_error *err)
 {
-    (void)r;
-    return nb_fail(err, NB_SYSTEM, "%s", name);
+    const char *place = strstr(page, PLACE);
+    json_t *object = report_json(r), *models = json_object_get(object, "models");
+    char *text = NULL, *whole = NULL;
+    size_t size = 0;
+    struct nb_file_out out;
+    FILE *file = open_memstream(&whole, &size);
+    enum nb_status status;
+
+    for (size_t i = 1; i < r->models; i++)
+        json_object_set_new(json_array_get(models, i - 1), "kld_by_chunk", chunks_json(&r->drift, i));
+    text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
+    json_decref(object);
+    if (file != NULL && text != NULL) {
+        fwrite(page, 1, (size_t)(place - page), file);
+        write_json(file, text);
+        fputs(place + strlen(PLACE), file);
+    }
+    if (file == NULL || fclose(file) != 0 || text == NULL) {
+        status = nb_fail_memory(err);
+    } else {
+        status = nb_out_create(&out, name, size, true, err);
+        if (status == NB_OK)
+            status = nb_out_write(&out, 0, whole, size, err);
+        if (status == NB_OK)
+            status = nb_out_commit(&out, true, err);
+        else
+            nb_out_abort(&out);
+    }
+    free(text);
+    free(whole);
+    return status;
 }

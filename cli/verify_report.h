@@ -9,6 +9,8 @@ struct verify_report {
     size_t models;
     struct nb_drift_stats *stats;   /* of each */
     struct nb_drift drift;
+    struct nb_weight_error **errors; /* of each model but the base; NULL: not measured */
+    bool list_tensors;               /* in the table too */
     const char *text;               /* the name of the file */
     double seconds;
 };

@@ -8,5 +8,6 @@
 #include "model.h"
 #include "text_file.h"
 #include "tokenize.h"
+#include "weight_error.h"
 
 #endif

@@ -28,7 +28,10 @@ tensors = {}
 
 
 def add(name, *shape):
-    tensors[name] = (torch.randn(*shape, generator=generator) * 0.02).to(torch.bfloat16)
+    # Sizes that keep what flows through the model near 1, so that its logits tell something.
+    values = torch.randn(*shape, generator=generator)
+    values = values * (2 / shape[1] ** 0.5) if len(shape) == 2 else values * 0.1 + name.endswith("norm.weight")
+    tensors[name] = values.to(torch.bfloat16)
 
 
 add("model.embed_tokens.weight", rows, hidden)
