@@ -1,15 +1,39 @@
 /*
- * For LD_PRELOAD: the allocation number FAIL_AT of the process fails, the others
- * succeed. glibc only.
+ * For LD_PRELOAD: the allocation number FAIL_AT of the program fails, the others
+ * succeed. Counted from the program's start, after the libraries that it is linked
+ * with have made themselves ready: what those do without memory is their affair.
+ * glibc only.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t size);
+
+static atomic_bool started;
+
+typedef int main_fn(int argc, char **argv, char **environment);
+typedef int start_fn(main_fn *program, int argc, char **argv, void (*init)(void), void (*fini)(void),
+                     void (*rtld_fini)(void), void *stack_end);
+
+/* What glibc's start-up code calls when the libraries are ready. */
+int
+__libc_start_main(main_fn *program, int argc, char **argv, void (*init)(void), void (*fini)(void),
+                  void (*rtld_fini)(void), void *stack_end)
+{
+    start_fn *next;
+    void *symbol = dlsym(RTLD_NEXT, "__libc_start_main");
+
+    memcpy(&next, &symbol, sizeof next);
+    atomic_store(&started, true);
+    return next(program, argc, argv, init, fini, rtld_fini, stack_end);
+}
 
 static int
 fails(void)
@@ -22,7 +46,7 @@ fails(void)
 
         fail_at = text == NULL ? 0 : strtol(text, NULL, 10);
     }
-    if (atomic_fetch_add(&count, 1) + 1 != fail_at)
+    if (!atomic_load(&started) || atomic_fetch_add(&count, 1) + 1 != fail_at)
         return 0;
     errno = ENOMEM;
     return 1;

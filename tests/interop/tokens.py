@@ -2,7 +2,8 @@
 
 Ids of texts with the tokenizer in FOLDER: nibble's are those of Hugging Face's tokenizers library; and with
 MODEL.gguf, converted from it: nibble's are those of the llama.cpp runtime. The texts are the files TEXT,
-samples of several scripts, and 10,000 random strings.
+samples of several scripts, and 10,000 random strings. Where the environment has RECORD, a file, what the two
+libraries say of the shorter ones is written there, for tests/golden.
 """
 import json
 import os
@@ -57,12 +58,23 @@ for name in files:
 with open("texts", "w", encoding="utf-8", newline="") as f:
     f.write("".join(t + "\0" for t in texts))
 
+def record(kind, ids):
+    with open(os.environ["RECORD"], "a", encoding="ascii") as f:
+        for text, tokens in list(zip(texts, ids))[:180]:
+            if len(text) < 200:
+                f.write(f"{kind}\t{text.encode().hex()}\t{' '.join(map(str, tokens))}\n")
+
+
 good = True
 reference = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
-good &= agree(f"{folder}, as the tokenizers library", [e.ids for e in reference.encode_batch(texts)], ours(folder))
+library = [e.ids for e in reference.encode_batch(texts)]
+good &= agree(f"{folder}, as the tokenizers library", library, ours(folder))
 lines = subprocess.run(["node", os.path.join(node, "tokens.mjs"), model, "texts"], check=True,
                        stdout=subprocess.PIPE).stdout.decode().splitlines()
 theirs = [json.loads(line) for line in lines]
 good &= agree(f"{model}, as the runtime, plain", theirs[:len(texts)], ours(model, "--no-bos", "--no-parse-special"))
 good &= agree(f"{model}, as the runtime, with control tokens", theirs[len(texts):], ours(model, "--no-bos"))
+if "RECORD" in os.environ:
+    record(os.path.basename(folder) + " folder", library)
+    record(os.path.basename(folder) + " gguf", theirs[len(texts):])
 sys.exit(0 if good else 1)

@@ -1,0 +1,491 @@
+/*
+ * The reference inference path and what is measured with it: transformers'
+ * logits, llama-perplexity's numbers, results that depend on nothing but the
+ * input, and input that is refused.
+ */
+#include "codec.h"
+#include "scratch.h"
+#include "testing.h"
+#include "vector_math.h"
+#include "verify.h"
+
+#include <jansson.h>
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+#define TEXT SAMPLE_DATA "/tinystories-valid.txt"
+#define CHUNKS 12
+
+/* A model that is open, and the ids of the sample text. */
+struct opened {
+    struct nb_source source;
+    struct nb_model model;
+};
+
+static struct nb_ids ids;
+
+static void
+open_model(struct opened *o, const char *path)
+{
+    struct nb_error err;
+
+    if (nb_source_open(&o->source, path, NULL, &err) != NB_OK || nb_model_open(&o->model, &o->source, &err) != NB_OK)
+        fail_msg("%s: %s", path, err.message);
+}
+
+static void
+close_model(struct opened *o)
+{
+    nb_model_close(&o->model);
+    nb_source_close(&o->source);
+}
+
+static int
+load_text(void **state)
+{
+    struct nb_source source;
+    struct nb_tokenizer *t;
+    struct nb_error err;
+    char *text;
+    size_t length;
+
+    if (scratch_setup(state) != 0 || nb_source_open(&source, SAMPLE, NULL, &err) != NB_OK ||
+        nb_tokenizer_open(&t, &source, &err) != NB_OK || nb_text_file_load(TEXT, &text, &length, &err) != NB_OK ||
+        nb_tokenize(t, text, length, NB_ADD_SPECIAL, &ids, &err) != NB_OK)
+        return -1;
+    free(text);
+    nb_tokenizer_close(t);
+    nb_source_close(&source);
+    return 0;
+}
+
+static int
+drop_text(void **state)
+{
+    nb_ids_free(&ids);
+    return scratch_teardown(state);
+}
+
+/* --- the forward pass ------------------------------------------------------------------------------------- */
+
+/* Every 64th row of 512, from row 63 on, recorded by tests/interop/logits.py. */
+static void
+logits_are_those_of_transformers(void **unused)
+{
+    const char *const *tiers = nb_tiers();
+    size_t size;
+    float *expected = (float *)(void *)scratch_read(TEST_DATA "/golden/tinystories-3m.logits", &size);
+    struct opened o;
+    struct nb_pool *pool;
+    struct nb_error err;
+
+    (void)unused;
+    open_model(&o, SAMPLE);
+    assert_int_equal(size, 8 * o.model.vocab * sizeof(float));
+    assert_int_equal(nb_pool_new(&pool, 2, &err), NB_OK);
+    for (; *tiers != NULL; tiers++) {
+        struct nb_forward *forward;
+        const float *hidden;
+        float *logits = malloc(512 * o.model.vocab * sizeof *logits);
+        double worst = 0;
+
+        assert_non_null(logits);
+        assert_true(nb_tier_set(*tiers));
+        assert_int_equal(nb_forward_new(&forward, pool, 1, 512, &err), NB_OK);
+        assert_int_equal(nb_forward_run(forward, &o.model, ids.id, 1, &hidden, &err), NB_OK);
+        assert_int_equal(nb_forward_logits(forward, &o.model, hidden, 512, logits, &err), NB_OK);
+        for (size_t row = 0; row < 8; row++)
+            for (size_t i = 0; i < o.model.vocab; i++)
+                worst = fmax(worst, fabs((double)logits[(63 + 64 * row) * o.model.vocab + i] -
+                                         (double)expected[row * o.model.vocab + i]));
+        if (!(worst < 1e-3))
+            fail_msg("%s: a logit is %g from transformers'", *tiers, worst);
+        nb_forward_free(forward);
+        free(logits);
+    }
+    nb_tier_set(NULL);
+    nb_pool_free(pool);
+    close_model(&o);
+    free(expected);
+}
+
+/* The arithmetic of every tier against the C library's, at every length that a vector can be cut to. */
+static void
+vector_math_is_the_c_librarys(void **unused)
+{
+    const char *const *tiers = nb_tiers();
+
+    (void)unused;
+    for (; *tiers != NULL; tiers++) {
+        assert_true(nb_tier_set(*tiers));
+        for (size_t n = 1; n < 700; n = n < 70 ? n + 1 : n + 101) {
+            const struct nb_vector_math *math = nb_vector_math();
+            float x[700], y[700], z[700], max = -INFINITY;
+            double sum = 0, squares = 0, difference = 0;
+            size_t at, first = 0;
+
+            assert_string_equal(math->tier, *tiers);
+            for (size_t i = 0; i < n; i++) {
+                x[i] = (float)((double)(i * 2654435761u % 4001) / 100 - 30);
+                y[i] = (float)((double)(i * 40503u % 991) / 100 - 5);
+                if (x[i] > max) {
+                    max = x[i];
+                    first = i;
+                }
+            }
+            for (size_t i = 0; i < n; i++) {
+                sum += exp((double)x[i] - (double)max);
+                difference += exp((double)x[i] - (double)max) * ((double)x[i] - (double)y[i]);
+                squares += (double)x[i] * (double)x[i];
+            }
+            assert_true(math->largest(x, n, &at) == max && at == first);
+            assert_true(fabs(math->sum_exp(x, n, max) / sum - 1) < 1e-6);
+            assert_true(fabs(math->sum_exp_difference(x, y, n, max) - difference) < 1e-6 * (fabs(difference) + 30));
+            assert_true(math->sum_exp_difference(x, x, n, max) == 0);
+            memcpy(z, x, sizeof x);
+            math->softmax(z, n);
+            for (size_t i = 0; i < n; i++)
+                assert_true(fabs((double)z[i] - exp((double)x[i] - (double)max) / sum) < 1e-6);
+            memcpy(z, x, sizeof x);
+            math->swiglu(z, y, n);
+            for (size_t i = 0; i < n; i++)
+                assert_true(fabs((double)z[i] - (double)x[i] / (1 + exp(-(double)x[i])) * (double)y[i]) <=
+                            1e-6 * fabs((double)x[i] * (double)y[i]) + 1e-30);
+            assert_true(fabs(math->rms_norm(x, y, n, 1e-5f, z) - squares / (double)n) < 1e-5 * squares);
+            for (size_t i = 0; i < n; i++)
+                assert_true(fabs((double)z[i] - (double)x[i] / sqrt(squares / (double)n + 1e-5) * (double)y[i]) < 1e-5);
+        }
+    }
+    nb_tier_set(NULL);
+}
+
+/* --- measuring --------------------------------------------------------------------------------------------- */
+
+static void
+measure(const struct nb_model *const *models, size_t n, const struct nb_drift_options *options, struct nb_drift *drift)
+{
+    struct nb_error err;
+
+    if (nb_drift_measure(models, n, ids.id, ids.count, options, drift, &err) != NB_OK)
+        fail_msg("%s", err.message);
+}
+
+static const struct nb_drift_options usual = { .chunk_tokens = 512, .max_chunks = CHUNKS, .bos = 2046 };
+
+/*
+ * What llama-perplexity of llama.cpp v0.5.0 says of the sample model's F16 file and
+ * of quantized ones, over 12 chunks. It rounds activations to 8 bits and its base's
+ * logits to 16: its divergences are larger than the ones here, by at most 15 %
+ * or 0.00045.
+ */
+static void
+numbers_are_those_of_llama_perplexity(void **unused)
+{
+    static const struct {
+        const char *recipe;
+        double ppl, kld, same_top, rms_dp, ln_ratio;
+    } rows[] = {
+        { "F16", 26.883188, 0.000000, 100.000, 0.000, 0.000099 },
+        { "Q8_0", 26.875558, 0.000191, 98.889, 0.294, -0.000185 },
+        { "Q6_K", 26.866757, 0.001145, 97.614, 0.736, -0.000512 },
+        { "Q5_K_M", 26.871032, 0.002342, 96.732, 1.168, -0.000353 },
+        { "Q4_K_M", 26.970597, 0.006793, 94.444, 1.838, 0.003346 },
+        { "Q4_0", 26.881440, 0.010332, 92.549, 2.240, 0.000034 },
+        { "IQ4_XS", 27.055412, 0.008123, 94.085, 1.985, 0.006485 },
+        { "Q3_K_M", 27.198184, 0.019345, 90.850, 3.149, 0.011748 },
+        { "Q2_K", 27.688129, 0.079110, 81.340, 6.560, 0.029602 },
+        { "TQ2_0", 115.874822, 1.652553, 25.196, 29.450, 1.461109 },
+    };
+    enum { N = sizeof rows / sizeof rows[0] };
+    static struct opened o[N + 1];
+    const struct nb_model *models[N + 1];
+    static struct run run;
+    struct nb_drift drift;
+    struct nb_error err;
+
+    (void)unused;
+    open_model(&o[0], SAMPLE);
+    models[0] = &o[0].model;
+    for (size_t i = 0; i < N; i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "%s.gguf", rows[i].recipe);
+        RUN(&run, "quantize", SAMPLE, "-t", rows[i].recipe, "-o", name);
+        assert_int_equal(run.code, 0);
+        open_model(&o[i + 1], scratch_path(name));
+        models[i + 1] = &o[i + 1].model;
+    }
+    measure(models, N + 1, &usual, &drift);
+    assert_int_equal(drift.scored, CHUNKS * 255);
+    for (size_t i = 0; i < N; i++) {
+        struct nb_drift_stats s;
+
+        assert_int_equal(nb_drift_stats(&drift, i + 1, drift.scored, &s, &err), NB_OK);
+        if (fabs(s.perplexity.value / rows[i].ppl - 1) > 0.002)
+            fail_msg("%s: perplexity %f, not %f", rows[i].recipe, s.perplexity.value, rows[i].ppl);
+        if (s.kld.value > rows[i].kld + 1e-6 || rows[i].kld - s.kld.value > fmax(0.15 * rows[i].kld, 4.5e-4))
+            fail_msg("%s: divergence %f, not %f", rows[i].recipe, s.kld.value, rows[i].kld);
+        assert_true(fabs(100 * s.same_top.value - rows[i].same_top) < 0.6);
+        assert_true(fabs(100 * s.rms_dp.value - rows[i].rms_dp) < 0.16);
+        assert_true(fabs(s.ln_ratio.value - rows[i].ln_ratio) < 0.002);
+    }
+    nb_drift_free(&drift);
+    for (size_t i = 0; i < N + 1; i++)
+        close_model(&o[i]);
+}
+
+static void
+a_model_does_not_differ_from_itself(void **unused)
+{
+    struct opened o;
+    struct nb_drift drift;
+    struct nb_drift_stats s;
+    struct nb_error err;
+
+    (void)unused;
+    open_model(&o, SAMPLE);
+    measure((const struct nb_model *const[]){ &o.model, &o.model }, 2, &usual, &drift);
+    for (size_t i = 0; i < drift.scored; i++)
+        assert_true(drift.score[1][i].kld == 0 && drift.score[1][i].same_top &&
+                    drift.score[1][i].nll == drift.score[0][i].nll);
+    assert_int_equal(nb_drift_stats(&drift, 1, drift.scored, &s, &err), NB_OK);
+    assert_true(s.ratio.value == 1 && s.ln_ratio.error == 0 && s.correlation == 1 && s.rms_dp.value == 0);
+    nb_drift_free(&drift);
+    close_model(&o);
+}
+
+static void
+assert_same(const struct nb_drift *a, const struct nb_drift *b)
+{
+    assert_int_equal(a->scored, b->scored);
+    for (size_t k = 0; k < a->models; k++)
+        for (size_t i = 0; i < a->scored; i++)
+            if (a->score[k][i].nll != b->score[k][i].nll || a->score[k][i].kld != b->score[k][i].kld)
+                fail_msg("model %zu, token %zu: another score", k, i);
+}
+
+/* To the bit: threads, and the base as a folder or as a file. */
+static void
+scores_depend_on_nothing_but_the_weights(void **unused)
+{
+    static struct opened folder, file, quantized;
+    struct nb_drift_options options = usual;
+    struct nb_drift expected, found;
+    static struct run run;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f32", "-o", "f32.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", SAMPLE, "-t", "q4_k_m", "-o", "q4.gguf");
+    assert_int_equal(run.code, 0);
+    open_model(&folder, SAMPLE);
+    open_model(&file, scratch_path("f32.gguf"));
+    open_model(&quantized, scratch_path("q4.gguf"));
+    options.threads = 1;
+    measure((const struct nb_model *const[]){ &folder.model, &quantized.model }, 2, &options, &expected);
+    for (options.threads = 2; options.threads < 5; options.threads++) {
+        measure((const struct nb_model *const[]){ &folder.model, &quantized.model }, 2, &options, &found);
+        assert_same(&expected, &found);
+        nb_drift_free(&found);
+    }
+    measure((const struct nb_model *const[]){ &file.model, &quantized.model }, 2, &options, &found);
+    assert_same(&expected, &found);
+    nb_drift_free(&found);
+    nb_drift_free(&expected);
+    close_model(&folder);
+    close_model(&file);
+    close_model(&quantized);
+}
+
+/* Four tokens whose numbers can be worked out by hand. */
+static void
+statistics_are_as_defined(void **unused)
+{
+    struct nb_score base[4] = { { 1, 0, true }, { 2, 0, true }, { 1, 0, true }, { 2, 0, true } };
+    struct nb_score model[4] = { { 1, 0.1f, true }, { 3, 0.3f, false }, { 1, 0.2f, true }, { 3, 0.4f, true } };
+    struct nb_score *scores[2] = { base, model };
+    const struct nb_drift drift = { .chunks = 1, .scored = 4, .models = 2, .score = scores };
+    const double dp = exp(-3) - exp(-2);
+    struct nb_drift_stats s;
+    struct nb_error err;
+
+    (void)unused;
+    assert_int_equal(nb_drift_stats(&drift, 1, 4, &s, &err), NB_OK);
+    assert_true(fabs(s.perplexity.value - exp(2)) < 1e-12);
+    assert_true(fabs(s.perplexity.error - exp(2) * sqrt(1.0 / 3)) < 1e-12);
+    assert_true(fabs(s.ln_ratio.value - 0.5) < 1e-12);
+    /* Standard errors sqrt(1/3) and sqrt(0.25/3), covariance 0.5/3. */
+    assert_true(fabs(s.ln_ratio.error - sqrt(1.0 / 3 + 0.25 / 3 - 1.0 / 3)) < 1e-12);
+    assert_true(fabs(s.correlation - 1) < 1e-12);
+    assert_true(fabs(s.kld.value - 0.25) < 1e-7);
+    assert_true(fabs(s.kld_quantile[NB_Q_50] - 0.25) < 1e-7);
+    assert_true(fabs(s.kld_quantile[NB_Q_90] - 0.37) < 1e-7);
+    assert_true(fabs(s.kld_quantile[NB_Q_MIN] - 0.1) < 1e-7 && fabs(s.kld_quantile[NB_Q_MAX] - 0.4) < 1e-7);
+    assert_true(fabs(s.same_top.value - 0.75) < 1e-12);
+    assert_true(fabs(s.same_top.error - sqrt(0.75 * 0.25 / 3)) < 1e-12);
+    assert_true(fabs(s.dp.value - dp / 2) < 1e-7);
+    assert_true(fabs(s.rms_dp.value - fabs(dp) / sqrt(2)) < 1e-7);
+}
+
+/* --- what is refused ------------------------------------------------------------------------------------------ */
+
+static void
+refuses(const char *says, int code, const char *const *args)
+{
+    static struct run run;
+
+    run_nibble(&run, args);
+    if (run.code != code || strstr(run.err, says) == NULL)
+        fail_msg("expected code %d and '%s': code %d: %s", code, says, run.code, run.err);
+}
+#define REFUSES(says, code, ...) refuses(says, code, (const char *const[]){ __VA_ARGS__, NULL })
+
+static void
+texts_that_are_none_are_refused(void **unused)
+{
+    (void)unused;
+    scratch_write_text("empty.txt", "");
+    scratch_write_text("short.txt", "Once upon a time there was a little girl.");
+    scratch_write("latin1.txt", "caf\xE9 caf\xE9", 9);
+    REFUSES("has 1 tokens; two chunks of 512", 3, "verify", "-f", "empty.txt", SAMPLE);
+    REFUSES("two chunks of 512 are needed", 3, "verify", "-f", "short.txt", SAMPLE);
+    REFUSES("not valid UTF-8", 3, "verify", "-f", "latin1.txt", SAMPLE);
+    REFUSES("No such file", 3, "verify", "-f", "nowhere.txt", SAMPLE);
+}
+
+/* Changes bytes of FILE at the first place of FROM. */
+static void
+spoil(const char *file, const char *from, const char *to)
+{
+    size_t size, n = strlen(from);
+    unsigned char *bytes = scratch_read(scratch_path(file), &size);
+    unsigned char *at = memmem(bytes, size, from, n);
+
+    assert_non_null(at);
+    memcpy(at, to, n);
+    scratch_write(file, bytes, size);
+    free(bytes);
+}
+
+/* Sets the first weight of the last tensor of the tiny checkpoint. */
+static void
+set_weight(const char *file, float value)
+{
+    size_t size;
+    unsigned char *bytes = scratch_read(scratch_path(file), &size);
+
+    memcpy(bytes + size - 4, &value, 4);
+    scratch_write(file, bytes, size);
+    free(bytes);
+}
+
+static void
+models_that_cannot_be_run_are_refused(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    scratch_write_text("ab.txt", "abababababababababababab abababababababababababab");
+    tiny_checkpoint("tiny");
+    REFUSES("", 0, "verify", "-f", "ab.txt", "-c", "8", "tiny"); /* what is spoilt below */
+    RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "tiny.gguf");
+    assert_int_equal(run.code, 0);
+    REFUSES("different vocabularies, from token 0", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny",
+            SAMPLE);
+    RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf");
+    spoil("bad.gguf", "blk.0.attn_k.weight", "blk.0.attn_x.weight");
+    REFUSES("tensor 'blk.0.attn_k.weight' is missing", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
+    RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf", "--force", "--override-kv",
+        "llama.feed_forward_length=int:64");
+    REFUSES("should be 64 x 64, but is 64 x 96", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
+    RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf", "--force", "--override-kv",
+        "general.architecture=str:mamba");
+    REFUSES("architecture 'mamba' cannot be run", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
+    RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf", "--force", "--override-kv",
+        "tokenizer.ggml.model=str:bert");
+    REFUSES("tokenizer of kind 'bert'", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
+    set_weight("tiny/model.safetensors", NAN);
+    REFUSES("is NaN or infinite", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny");
+    set_weight("tiny/model.safetensors", 3e38f);
+    REFUSES("is NaN or infinite", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny");
+}
+
+static void
+limits_decide_the_exit_code(void **unused)
+{
+    static struct run run;
+    json_t *o, *m;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "q2_k", "-o", "q2.gguf");
+    assert_int_equal(run.code, 0);
+    REFUSES("mean KL divergence", 1, "verify", "-f", TEXT, "--chunks", "2", "--max-kld", "0.01", SAMPLE, "q2.gguf");
+    REFUSES("above 0.5", 1, "verify", "-f", TEXT, "--chunks", "2", "--max-ppl-ratio", "0.5", SAMPLE, "q2.gguf");
+    REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--max-kld", "0.2", "--max-ppl-ratio", "2", SAMPLE, "q2.gguf");
+    REFUSES("not a number", 2, "verify", "--max-kld", "x", SAMPLE);
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--json", "--tensors", "--html", "page.html", SAMPLE, "q2.gguf");
+    assert_int_equal(run.code, 0);
+    o = json_loads(run.out, 0, NULL);
+    m = json_array_get(json_object_get(o, "models"), 0);
+    for (size_t i = 0; i < 14; i++) {
+        static const char *const keys[] = { "path", "bytes", "bpw", "perplexity", "perplexity_stderr", "kld_mean",
+                                            "kld_stderr", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top",
+                                            "rms_dp", "tensors" };
+
+        if (json_object_get(m, keys[i]) == NULL)
+            fail_msg("no %s", keys[i]);
+    }
+    assert_int_equal(json_integer_value(json_object_get(o, "tokens_scored")), 510);
+    assert_int_equal(json_integer_value(json_object_get(o, "chunks")), 2);
+    assert_true(json_is_real(json_object_get(json_object_get(o, "base"), "perplexity")));
+    assert_int_equal(json_array_size(json_object_get(m, "tensors")), 38);
+    json_decref(o);
+    assert_true(scratch_exists(scratch_path("page.html")));
+}
+
+/* --- the pool ----------------------------------------------------------------------------------------------- */
+
+static enum nb_status
+fail_at_some(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    (void)worker;
+    __atomic_fetch_add((int *)context, 1, __ATOMIC_RELAXED);
+    return task % 100 == 57 ? nb_fail(err, NB_INPUT, "task %zu", task) : NB_OK;
+}
+
+static void
+the_first_of_several_errors_is_told(void **unused)
+{
+    struct nb_pool *pool;
+    struct nb_error err;
+
+    (void)unused;
+    assert_int_equal(nb_pool_new(&pool, 4, &err), NB_OK);
+    for (int i = 0; i < 200; i++) {
+        int done = 0;
+
+        assert_int_equal(nb_pool_run(pool, fail_at_some, &done, 57, &err), NB_OK);
+        assert_int_equal(done, 57);
+        assert_int_equal(nb_pool_run(pool, fail_at_some, &done, 1000, &err), NB_INPUT);
+        assert_string_equal(err.message, "task 57");
+    }
+    nb_pool_free(pool);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(vector_math_is_the_c_librarys),
+        cmocka_unit_test(numbers_are_those_of_llama_perplexity),
+        cmocka_unit_test(a_model_does_not_differ_from_itself),
+        cmocka_unit_test(scores_depend_on_nothing_but_the_weights),
+        cmocka_unit_test(statistics_are_as_defined),
+        cmocka_unit_test(texts_that_are_none_are_refused),
+        cmocka_unit_test(models_that_cannot_be_run_are_refused),
+        cmocka_unit_test(limits_decide_the_exit_code),
+        cmocka_unit_test(the_first_of_several_errors_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, load_text, drop_text);
+}
