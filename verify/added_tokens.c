@@ -200,7 +200,8 @@ nb_added_tokens_longest_first(const struct nb_added_tokens *t, const char *text,
 
     for (size_t i = 0; i < length && !p.out_of_memory; i++)
         each_at(t, text + i, length - i, note_present, &p);
-    qsort(p.token, p.count, sizeof *p.token, by_length);
+    if (p.count > 0)
+        qsort(p.token, p.count, sizeof *p.token, by_length);
     out->count = 0;
     good = !p.out_of_memory && (length == 0 || nb_fragments_add(out, 0, length, -1));
     for (size_t i = 0; i < p.count && good; i++) {
