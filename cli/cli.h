@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+int cmd_calibrate(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

@@ -11,6 +11,7 @@ static const struct command {
     const char *summary;
 } commands[] = {
     { "quantize", cmd_quantize, "a checkpoint folder, safetensors or GGUF file to a (quantized) GGUF file" },
+    { "calibrate", cmd_calibrate, "an importance matrix from text" },
     { "verify", cmd_verify, "what quantization cost: perplexity and KL divergence on a text" },
     { "inspect", cmd_inspect, "what is in a model file or checkpoint folder" },
     { "tokenize", cmd_tokenize, "the tokens of a text" },

@@ -11,6 +11,7 @@
 
 #define SUMS ".in_sum2"
 #define COUNTS ".counts"
+#define DAT_CHUNK 512u /* tokens of a chunk, which .dat files do not tell: llama-imatrix's own number */
 
 static int
 by_name(const void *a, const void *b)
@@ -20,14 +21,16 @@ by_name(const void *a, const void *b)
 
 /* Entry NAME of LENGTH bytes with room for COUNT values, which the caller has checked against the file. */
 static struct nb_imatrix_entry *
-add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count)
+add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count, uint64_t rows)
 {
     struct nb_imatrix_entry *e = &m->entries[m->count];
 
     e->name = nb_arena_strndup(&m->arena, name, length);
     e->values = nb_arena_calloc(&m->arena, (size_t)count, sizeof *e->values);
+    e->tokens = nb_arena_calloc(&m->arena, (size_t)rows, sizeof *e->tokens);
     e->count = count;
-    if (e->name == NULL || e->values == NULL)
+    e->rows = rows;
+    if (e->name == NULL || e->values == NULL || e->tokens == NULL)
         return NULL;
     m->count++;
     return e;
@@ -86,8 +89,11 @@ read_means(const struct nb_file_in *file, const struct nb_tensor *sums, const st
         status = nb_file_read(file, sums->offset, e->values, sums->bytes, err);
     if (status == NB_OK)
         status = nb_file_read(file, counts->offset, count, counts->bytes, err);
-    for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++)
+    for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++) {
         status = divide_row(file, e->name, e->values + expert * columns, columns, count[expert], err);
+        if (status == NB_OK)
+            e->tokens[expert] = count[expert] > 0 ? (uint64_t)roundf(count[expert]) : 0;
+    }
     free(count);
     return status;
 }
@@ -106,7 +112,7 @@ add_pair(struct nb_imatrix *m, const struct nb_file_in *file, const struct sorte
     if (sums->elements == 0 || counts->elements == 0 || sums->elements % counts->elements != 0)
         return nb_fail(err, NB_INPUT, "%s: '%s' has %" PRIu64 " sums for %" PRIu64 " counts", file->name, sums->name,
                        sums->elements, counts->elements);
-    e = add_entry(m, sums->name, strlen(sums->name) - strlen(SUMS), sums->elements);
+    e = add_entry(m, sums->name, strlen(sums->name) - strlen(SUMS), sums->elements, counts->elements);
     if (e == NULL)
         return nb_fail_memory(err);
     return read_means(file, sums, counts, e, err);
@@ -116,18 +122,26 @@ static enum nb_status
 read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path, struct nb_error *err)
 {
     const struct nb_kv *datasets = nb_meta_find(&gguf->meta, "imatrix.datasets");
-    uint64_t chunks = 0, length;
+    uint64_t chunks = 0, size = 0, length;
+    struct nb_kv *copy;
 
     if (datasets == NULL || !nb_meta_get_u64(&gguf->meta, "imatrix.chunk_count", &chunks) || chunks > UINT32_MAX ||
         nb_meta_find(&gguf->meta, "imatrix.chunk_size") == NULL)
         return nb_fail(err, NB_INPUT, "%s: is a GGUF file, but no importance matrix: imatrix.datasets, "
                        "imatrix.chunk_count or imatrix.chunk_size is missing", path);
     m->chunks = (uint32_t)chunks;
+    if (nb_meta_get_u64(&gguf->meta, "imatrix.chunk_size", &size) && size <= UINT32_MAX)
+        m->chunk_size = (uint32_t)size;
     if (datasets->type != NB_KV_ARRAY || datasets->element != NB_KV_STRING || datasets->count == 0)
         return NB_OK;
     memcpy(&length, datasets->data, sizeof length); /* the reader has checked that it fits */
     m->dataset = nb_arena_strndup(&m->arena, (const char *)datasets->data + sizeof length, (size_t)length);
-    return m->dataset == NULL ? nb_fail_memory(err) : NB_OK;
+    m->datasets = copy = nb_arena_alloc(&m->arena, sizeof *copy);
+    if (m->dataset == NULL || copy == NULL)
+        return nb_fail_memory(err);
+    *copy = *datasets; /* with bytes of its own, since the reader goes */
+    copy->data = (const unsigned char *)nb_arena_strndup(&m->arena, (const char *)datasets->data, (size_t)datasets->size);
+    return copy->data == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
 static enum nb_status
@@ -232,9 +246,10 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
         return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: '%s' has %" PRId32 " values",
                        d->file->name, name, count);
-    e = add_entry(m, name, strlen(name), (uint64_t)count);
+    e = add_entry(m, name, strlen(name), (uint64_t)count, 1);
     if (e == NULL)
         return nb_fail_memory(err);
+    e->tokens[0] = calls > 0 ? (uint64_t)calls * DAT_CHUNK : 0;
     status = take(d, e->values, (uint64_t)count * sizeof(float), err);
     for (int32_t i = 0; i < count && status == NB_OK && calls > 0; i++)
         e->values[i] /= (float)calls;

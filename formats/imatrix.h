@@ -7,6 +7,7 @@
 #define NB_IMATRIX_H
 
 #include "arena.h"
+#include "metadata.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -18,13 +19,18 @@ struct nb_imatrix_entry {
     /* Means, one for each column; for stacked experts one row for each, of ones where an expert saw no token. */
     float *values;
     uint64_t count;
+    /* Tokens behind each row of means: one number, or one for each expert. In a .dat file these are told in chunks of 512. */
+    uint64_t *tokens;
+    uint64_t rows;
 };
 
 struct nb_imatrix {
     struct nb_imatrix_entry *entries; /* by name */
     size_t count;
     const char *dataset; /* the first that the file names, or NULL */
+    const struct nb_kv *datasets; /* all of them, an array of strings; NULL if the file has no such list */
     uint32_t chunks;     /* of text that went in; 0 if the file does not say */
+    uint32_t chunk_size; /* tokens in each; 0 if the file does not say */
     struct nb_arena arena;
 };
 

@@ -203,6 +203,15 @@ sum_exp_difference(const float *x, const float *y, size_t n, float max)
     return sum_of_exps(x, y, n, max, true);
 }
 
+/* Left to the compiler: lanes of doubles are its own, and each column has its own sum. */
+static void
+add_squares(double *restrict sums, const float *restrict x, size_t rows, size_t stride, size_t columns)
+{
+    for (size_t row = 0; row < rows; row++, x += stride)
+        for (size_t i = 0; i < columns; i++)
+            sums[i] += (double)x[i] * (double)x[i];
+}
+
 extern const struct nb_vector_math NB_TIERED(nb_vector_math);
 const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .tier = STRING(NB_TIER),
@@ -212,4 +221,5 @@ const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .largest = largest,
     .sum_exp = sum_exp,
     .sum_exp_difference = sum_exp_difference,
+    .add_squares = add_squares,
 };

@@ -22,6 +22,8 @@ struct nb_vector_math {
     double (*sum_exp)(const float *x, size_t n, float max);
     /* Sum of exp(x[i] - max) * (x[i] - y[i]), in double. */
     double (*sum_exp_difference)(const float *x, const float *y, size_t n, float max);
+    /* sums[i] += the squares of x[i], x[i + stride], ... of ROWS rows, in their order, for i below COLUMNS. */
+    void (*add_squares)(double *sums, const float *x, size_t rows, size_t stride, size_t columns);
 };
 
 /* Those of the tier that nb_tier() names. */

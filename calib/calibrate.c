@@ -1,0 +1,235 @@
+#include "calibrate.h"
+
+#include "file_in.h"
+#include "forward.h"
+#include "pool.h"
+#include "state.h"
+#include "vector_math.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define BATCH_TOKENS 2048u
+#define COLUMNS_IN_TASK 64u
+
+struct run {
+    const struct nb_model *model;
+    const struct nb_calibrate_options *options;
+    struct nb_sums *sums;
+    struct nb_pool *pool;
+    struct nb_forward *forward;
+    int32_t *batch;
+
+    /* Of the input that is being observed. */
+    const float *input;
+    size_t tokens, columns;
+    double *squares;
+};
+
+uint32_t
+nb_calibrate_chunks(size_t count, const struct nb_calibrate_options *o)
+{
+    const size_t all = count / o->chunk_tokens, chunks = all > o->from_chunk ? all - o->from_chunk : 0;
+
+    if (o->max_chunks > 0 && chunks > o->max_chunks)
+        return o->max_chunks;
+    return chunks > UINT32_MAX ? UINT32_MAX : (uint32_t)chunks;
+}
+
+/* --- observing -------------------------------------------------------------------------------------------- */
+
+/* Some columns of the input: each column's tokens are added in their order, whatever the threads. */
+static enum nb_status
+add_columns(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    struct run *r = context;
+    const size_t first = task * COLUMNS_IN_TASK, left = r->columns - first;
+
+    (void)worker;
+    (void)err;
+    nb_vector_math()->add_squares(r->squares + first, r->input + first, r->tokens, r->columns,
+                                  left < COLUMNS_IN_TASK ? left : COLUMNS_IN_TASK);
+    return NB_OK;
+}
+
+static bool
+all_finite(const double *values, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += values[i]; /* none is negative, so nothing cancels */
+    return isfinite(sum);
+}
+
+/* Matrices that share an input are added up once: the first of them, and copied to the others. */
+static enum nb_status
+observe(void *context, const struct nb_tensor *const *weight, size_t count, const float *input, size_t tokens,
+        size_t columns, struct nb_error *err)
+{
+    struct run *r = context;
+    struct nb_sums_entry *first = nb_sums_entry(r->sums, weight[0]->name, columns, 1);
+    enum nb_status status;
+
+    if (first == NULL)
+        return nb_fail_memory(err);
+    r->input = input;
+    r->tokens = tokens;
+    r->columns = columns;
+    r->squares = first->squares;
+    status = nb_pool_run(r->pool, add_columns, r, (columns + COLUMNS_IN_TASK - 1) / COLUMNS_IN_TASK, err);
+    if (status != NB_OK)
+        return status;
+    if (!all_finite(first->squares, columns))
+        return nb_fail(err, NB_INPUT, "%s: what goes into '%s' is NaN or infinite", r->model->source->path,
+                       weight[0]->name);
+    first->tokens[0] += tokens;
+    for (size_t i = 1; i < count; i++) {
+        struct nb_sums_entry *e = nb_sums_entry(r->sums, weight[i]->name, columns, 1);
+
+        if (e == NULL)
+            return nb_fail_memory(err);
+        first = nb_sums_entry(r->sums, weight[0]->name, columns, 1); /* entries may have moved */
+        memcpy(e->squares, first->squares, columns * sizeof *e->squares);
+        e->tokens[0] = first->tokens[0];
+    }
+    return NB_OK;
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------- */
+
+/* All that a stopped run must have in common with the one that goes on. */
+static uint64_t
+fingerprint(const struct run *r, const int32_t *tokens, size_t count)
+{
+    const struct nb_calibrate_options *o = r->options;
+    const uint64_t numbers[] = { o->chunk_tokens, o->from_chunk, o->max_chunks, (uint64_t)o->bos, o->process_output,
+                                 r->model->source->file_bytes, r->model->layers, r->model->embedding };
+    uint64_t hash = XXH3_64bits_withSeed(numbers, sizeof numbers, XXH3_64bits(tokens, count * sizeof *tokens));
+
+    for (size_t i = 0; i < r->model->source->n_tensors; i++) {
+        const struct nb_tensor *t = &r->model->source->tensors[i];
+
+        hash = XXH3_64bits_withSeed(t->name, strlen(t->name), hash ^ (uint64_t)t->type << 32 ^ t->elements);
+    }
+    return hash;
+}
+
+/* Makes the entries, so that a state can be read into them. The order is that of the model. */
+static enum nb_status
+make_entries(struct run *r, struct nb_error *err)
+{
+    const struct nb_model *m = r->model;
+    const size_t q = (size_t)m->heads * m->head_dim;
+    bool good = true;
+
+    for (uint32_t i = 0; i < m->layers && good; i++) {
+        const struct nb_layer *l = &m->layer[i];
+
+        good = nb_sums_entry(r->sums, l->q.weight->name, m->embedding, 1) != NULL &&
+               nb_sums_entry(r->sums, l->k.weight->name, m->embedding, 1) != NULL &&
+               nb_sums_entry(r->sums, l->v.weight->name, m->embedding, 1) != NULL &&
+               nb_sums_entry(r->sums, l->attn_output.weight->name, q, 1) != NULL &&
+               nb_sums_entry(r->sums, l->gate.weight->name, m->embedding, 1) != NULL &&
+               nb_sums_entry(r->sums, l->up.weight->name, m->embedding, 1) != NULL &&
+               nb_sums_entry(r->sums, l->down.weight->name, m->feed_forward, 1) != NULL;
+    }
+    if (good && r->options->process_output)
+        good = nb_sums_entry(r->sums, m->output.weight->name, m->embedding, 1) != NULL;
+    return good ? NB_OK : nb_fail_memory(err);
+}
+
+static enum nb_status
+run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error *err)
+{
+    const size_t n = r->options->chunk_tokens;
+    const float *hidden;
+    enum nb_status status;
+
+    memcpy(r->batch, tokens, chunks * n * sizeof *tokens);
+    for (uint32_t c = 0; c < chunks && r->options->bos >= 0; c++)
+        r->batch[c * n] = (int32_t)r->options->bos;
+    status = nb_forward_run(r->forward, r->model, r->batch, chunks, &hidden, err);
+    if (status == NB_OK && r->options->process_output)
+        status = observe(r, &r->model->output.weight, 1, hidden, chunks * n, r->model->embedding, err);
+    return status;
+}
+
+static bool
+is_stopped(const struct run *r)
+{
+    return r->options->stop != NULL && *r->options->stop;
+}
+
+/* From chunk DONE on to the end, or to a stop. */
+static enum nb_status
+run_chunks(struct run *r, const int32_t *tokens, uint32_t done, uint32_t chunks, uint32_t batch, uint64_t print,
+           struct nb_error *err)
+{
+    const struct nb_calibrate_options *o = r->options;
+    uint32_t saved = done;
+    enum nb_status status = NB_OK;
+
+    while (done < chunks && status == NB_OK) {
+        const uint32_t n = chunks - done < batch ? chunks - done : batch;
+        const bool stopped = is_stopped(r);
+
+        if (o->state != NULL && done > saved && (stopped || (o->save_every > 0 && done - saved >= o->save_every))) {
+            status = nb_state_write(r->sums, o->state, print, done, err);
+            saved = done;
+        }
+        if (status == NB_OK && stopped)
+            return nb_fail(err, NB_SYSTEM, o->state == NULL ? "interrupted"
+                                                            : "interrupted; the same command will go on from here");
+        if (status == NB_OK)
+            status = run_batch(r, tokens + (size_t)(o->from_chunk + done) * o->chunk_tokens, n, err);
+        done += n;
+        if (status == NB_OK && o->progress != NULL)
+            o->progress(o->context, done, chunks);
+    }
+    return status;
+}
+
+enum nb_status
+nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, const struct nb_calibrate_options *o,
+             struct nb_sums *sums, struct nb_error *err)
+{
+    struct run r = { .model = model, .options = o, .sums = sums };
+    const uint32_t chunks = nb_calibrate_chunks(count, o);
+    const uint32_t whole = BATCH_TOKENS / o->chunk_tokens, batch = whole < 1 ? 1 : whole;
+    const uint64_t print = fingerprint(&r, tokens, count);
+    uint32_t done = 0;
+    enum nb_status status;
+
+    if (chunks == 0)
+        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " behind %" PRIu32
+                       " that are left out", count, o->chunk_tokens, o->from_chunk);
+    status = make_entries(&r, err);
+    r.batch = calloc((size_t)batch * o->chunk_tokens, sizeof *r.batch);
+    if (r.batch == NULL)
+        status = nb_fail_memory(err);
+    if (status == NB_OK)
+        status = nb_pool_new(&r.pool, o->threads, err);
+    if (status == NB_OK)
+        status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);
+    if (status == NB_OK && o->state != NULL && nb_is_file(o->state))
+        status = nb_state_read(sums, o->state, print, &done, err);
+    if (status == NB_OK) {
+        nb_forward_observe(r.forward, observe, &r);
+        status = run_chunks(&r, tokens, done, chunks, batch, print, err);
+    }
+    if (status == NB_OK) {
+        sums->chunks += chunks;
+        sums->chunk_size = o->chunk_tokens;
+        if (o->state != NULL)
+            unlink(o->state);
+    }
+    nb_forward_free(r.forward);
+    nb_pool_free(r.pool);
+    free(r.batch);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* Text into importance, for 'calibrate' and for 'quantize --calibrate'. */
+#ifndef NB_CALIBRATION_H
+#define NB_CALIBRATION_H
+
+#include "calib.h"
+
+#include <jansson.h>
+
+#define MAX_TEXTS 64
+
+struct calibration {
+    const char *text[MAX_TEXTS]; /* files; none: the default text */
+    size_t texts;
+    unsigned tokenize_flags;
+    struct nb_calibrate_options options; /* all but bos and progress */
+};
+
+/*
+ * Runs the texts through the model in SOURCE and adds to SUMS. Shows progress; an
+ * interrupt ends the run, and keeps its state where the options name a file for it.
+ */
+enum nb_status calibration_run(struct calibration *c, const struct nb_source *source, struct nb_sums *sums,
+                               struct nb_error *err) NB_MUST_CHECK;
+
+/* What the text did not reach. */
+struct coverage {
+    uint64_t tokens;             /* of the entry that saw most */
+    size_t entries, empty;       /* EMPTY saw no token at all */
+    size_t experts, idle_experts;
+    size_t columns, zero_columns; /* of those that saw tokens */
+};
+struct coverage calibration_coverage(const struct nb_sums *sums);
+/* To stderr: a line for everything that is not covered. */
+void calibration_warn(const struct nb_sums *sums);
+/* The calibration text that comes with the program; NULL where it is not to be found. */
+const char *calibration_default_text(void);
+
+#endif
