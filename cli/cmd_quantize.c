@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include "calibration.h"
 #include "codec.h"
 #include "quantize_options.h"
 
@@ -221,16 +222,35 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     return cli_finish();
 }
 
+/* The matrix of --calibrate: SOURCE itself is run. */
+static enum nb_status
+make_imatrix(const struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
+             struct nb_error *err)
+{
+    struct calibration c = { .text = { a->calibrate }, .texts = 1 };
+    struct nb_sums sums = { 0 };
+    enum nb_status status;
+
+    c.options = (struct nb_calibrate_options){ .chunk_tokens = 512, .threads = a->pipeline.threads };
+    status = calibration_run(&c, source, &sums, err);
+    if (status == NB_OK)
+        status = nb_sums_imatrix(&sums, imatrix, err);
+    nb_sums_free(&sums);
+    return status;
+}
+
 /* The matrix that was asked for, filtered and checked; an empty one otherwise. */
 static enum nb_status
-load_imatrix(struct quantize_options *a, struct nb_imatrix *imatrix, struct nb_error *err)
+load_imatrix(struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
+             struct nb_error *err)
 {
     enum nb_status status;
 
     *imatrix = (struct nb_imatrix){ 0 };
     if (a->plan.imatrix_path == NULL)
         return NB_OK;
-    status = nb_imatrix_load(imatrix, a->plan.imatrix_path, err);
+    status = a->calibrate != NULL ? make_imatrix(a, source, imatrix, err)
+                                  : nb_imatrix_load(imatrix, a->plan.imatrix_path, err);
     if (status != NB_OK)
         return status;
     if (a->n_include > 0)
@@ -283,11 +303,10 @@ cmd_quantize(int argc, char **argv)
     if (code == NB_OK && a.help) {
         fputs(quantize_help, stdout);
         code = cli_finish();
-    } else if (code == NB_OK && (load_imatrix(&a, &imatrix, &err) != NB_OK ||
-                                 nb_source_open(&source, a.source, a.pre_tokenizer, &err) != NB_OK)) {
+    } else if (code == NB_OK && nb_source_open(&source, a.source, a.pre_tokenizer, &err) != NB_OK) {
         code = cli_fail(&err);
     } else if (code == NB_OK) {
-        code = quantize(&a, &source);
+        code = load_imatrix(&a, &source, &imatrix, &err) == NB_OK ? quantize(&a, &source) : cli_fail(&err);
         nb_source_close(&source);
     }
     nb_imatrix_free(&imatrix);

@@ -22,6 +22,7 @@ const char quantize_help[] =
     "      --force                    overwrite FILE\n"
     "      --pure                     the recipe's own type for every tensor\n"
     "      --imatrix FILE             importance matrix of llama-imatrix, GGUF or .dat\n"
+    "      --calibrate TEXT           makes one first, from this text; see 'nibble calibrate'\n"
     "      --include-weights TEXT     use only its entries whose name contains TEXT; may be\n"
     "                                 repeated\n"
     "      --exclude-weights TEXT     use only the others; may be repeated\n"
@@ -216,7 +217,7 @@ parse_recipe(const char *text, struct quantize_options *a)
     return NB_OK;
 }
 
-enum { FORCE = 256, PURE, IMATRIX, INCLUDE, EXCLUDE, TENSOR_TYPE, TENSOR_TYPE_FILE, PRUNE, KEEP_SPLIT,
+enum { FORCE = 256, PURE, IMATRIX, CALIBRATE, INCLUDE, EXCLUDE, TENSOR_TYPE, TENSOR_TYPE_FILE, PRUNE, KEEP_SPLIT,
        OUTPUT_TYPE, EMBEDDING_TYPE, LEAVE_OUTPUT, NO_FALLBACK, OVERRIDE_KV, REQUANTIZE,
        NONFINITE, VIA, DRY_RUN, JSON };
 
@@ -228,6 +229,7 @@ static const struct option long_options[] = {
     { "force", no_argument, NULL, FORCE },
     { "pure", no_argument, NULL, PURE },
     { "imatrix", required_argument, NULL, IMATRIX },
+    { "calibrate", required_argument, NULL, CALIBRATE },
     { "include-weights", required_argument, NULL, INCLUDE },
     { "exclude-weights", required_argument, NULL, EXCLUDE },
     { "tensor-type", required_argument, NULL, TENSOR_TYPE },
@@ -269,6 +271,7 @@ parse_option(struct quantize_options *a, int c)
     case FORCE: a->pipeline.replace = true; return NB_OK;
     case PURE: r->pure = true; return NB_OK;
     case IMATRIX: a->plan.imatrix_path = optarg; return NB_OK;
+    case CALIBRATE: a->calibrate = optarg; return NB_OK;
     case INCLUDE: return add_pattern("--include-weights", optarg, a->include, &a->n_include);
     case EXCLUDE: return add_pattern("--exclude-weights", optarg, a->exclude, &a->n_exclude);
     case TENSOR_TYPE: return parse_tensor_type(a, "--tensor-type", optarg);
@@ -312,6 +315,10 @@ quantize_options_parse(struct quantize_options *a, int argc, char **argv)
     a->source = argv[optind];
     if (a->n_include > 0 && a->n_exclude > 0)
         return cli_usage("quantize", "--include-weights and --exclude-weights exclude each other");
+    if (a->calibrate != NULL && a->plan.imatrix_path != NULL)
+        return cli_usage("quantize", "--imatrix and --calibrate exclude each other");
+    if (a->calibrate != NULL)
+        a->plan.imatrix_path = a->calibrate; /* the name that is written into the file */
     if (a->n_include + a->n_exclude > 0 && a->plan.imatrix_path == NULL)
         return cli_usage("quantize", "--include-weights and --exclude-weights choose from an --imatrix");
     return NB_OK;

@@ -21,6 +21,7 @@ struct quantize_options {
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
     const char *pre_tokenizer;
+    const char *calibrate; /* a text to make the importance matrix from */
     bool dry_run, json, help;
 };
 
