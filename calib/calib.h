@@ -3,6 +3,7 @@
 #define NB_CALIB_H
 
 #include "calibrate.h"
+#include "importance_stats.h"
 #include "sums.h"
 
 #endif

@@ -1,5 +1,7 @@
 #include "cli.h"
 
+#include "inspect_imatrix.h"
+
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@ static const char help_text[] =
     "\n"
     "Shows the metadata, the tensors by type, sizes and bits per weight of a GGUF file,\n"
     "a checkpoint folder or a safetensors file. A checkpoint is shown as the GGUF file it\n"
-    "would become.\n"
+    "would become. Of an importance matrix it shows the statistics of every entry.\n"
     "\n"
     "  --tensors   list every tensor\n"
     "  --json      one JSON object, with metadata and tensors in full\n"
@@ -296,6 +298,8 @@ cmd_inspect(int argc, char **argv)
     }
     if (optind + 1 != argc)
         return cli_usage("inspect", "name one file or folder");
+    if (inspect_is_imatrix(argv[optind]))
+        return inspect_imatrix(argv[optind], json);
     if (nb_source_open(&source, argv[optind], NULL, &err) != NB_OK)
         return cli_fail(&err);
     code = json ? print_json(&source) : print_text(&source, tensors);
