@@ -18,17 +18,6 @@ on_signal(int number)
     stop = 1;
 }
 
-const char *
-calibration_default_text(void)
-{
-    static const char *const places[] = { "data/calibration.txt", NB_DATA_DIR "/calibration.txt" };
-
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (nb_is_file(places[i]))
-            return places[i];
-    return NULL;
-}
-
 /* Adds the whole chunks of a text; what is left over belongs to no chunk. */
 static enum nb_status
 add_text(const struct calibration *c, const struct nb_tokenizer *t, const char *name, struct nb_ids *ids,
@@ -63,7 +52,7 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
     enum nb_status status;
 
     if (c->texts == 0) {
-        c->text[0] = calibration_default_text();
+        c->text[0] = cli_data_file("calibration.txt");
         c->texts = 1;
         if (c->text[0] == NULL)
             return nb_fail(err, NB_USAGE, "the default calibration text is not here; name a text with -f");

@@ -32,7 +32,4 @@ struct coverage {
 struct coverage calibration_coverage(const struct nb_sums *sums);
 /* To stderr: a line for everything that is not covered. */
 void calibration_warn(const struct nb_sums *sums);
-/* The calibration text that comes with the program; NULL where it is not to be found. */
-const char *calibration_default_text(void);
-
 #endif

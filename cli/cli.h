@@ -19,6 +19,11 @@ int cmd_verify(int argc, char **argv);
 int cli_fail(const struct nb_error *err);
 /* The same for a mistake on the command line, with a pointer to --help of COMMAND. */
 int cli_usage(const char *command, const char *format, ...) NB_PRINTF(2, 3);
+/*
+ * The path of NAME in data/: in the current folder, beside the program, or where it
+ * was installed. In a static buffer; NULL where it is in none of these.
+ */
+const char *cli_data_file(const char *name);
 /* "note: ..." lines of a source, to stderr. */
 void cli_print_notes(const struct nb_source *source);
 json_t *cli_notes_json(const struct nb_source *source);

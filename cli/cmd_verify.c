@@ -115,18 +115,6 @@ check_vocabularies(const struct verify_run *r, const struct nb_vocabulary *base,
     return status;
 }
 
-/* The sample text, where it lies in the source tree or was installed. */
-static const char *
-sample_text(void)
-{
-    static const char *const places[] = { "data/tinystories-valid.txt", NB_DATA_DIR "/tinystories-valid.txt" };
-
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if (nb_is_file(places[i]))
-            return places[i];
-    return NULL;
-}
-
 static enum nb_status
 load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err)
 {
@@ -137,7 +125,7 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     enum nb_status status;
 
     if (o->text == NULL) {
-        o->text = sample_text();
+        o->text = cli_data_file("tinystories-valid.txt");
         if (o->text == NULL)
             return nb_fail(err, NB_USAGE, "the sample text is not here; name a text with -f");
     }

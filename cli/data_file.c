@@ -1,0 +1,29 @@
+#include "cli.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *
+cli_data_file(const char *name)
+{
+    static char path[PATH_MAX + 64];
+    static const char *const beside[] = { "../data", "../share/nibble", "data" }; /* a build, an installation */
+    char program[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash;
+
+    snprintf(path, sizeof path, "data/%s", name);
+    if (nb_is_file(path))
+        return path;
+    program[n < 0 ? 0 : n] = '\0';
+    slash = strrchr(program, '/');
+    for (size_t i = 0; slash != NULL && i < sizeof beside / sizeof beside[0]; i++) {
+        if (snprintf(path, sizeof path, "%.*s/%s/%s", (int)(slash - program), program, beside[i], name) <
+                (int)sizeof path && nb_is_file(path))
+            return path;
+    }
+    snprintf(path, sizeof path, "%s/%s", NB_DATA_DIR, name);
+    return nb_is_file(path) ? path : NULL;
+}
