@@ -66,13 +66,20 @@ all_finite(const double *values, size_t n)
     return isfinite(sum);
 }
 
+/* How many experts are stacked in a tensor; 1 for a plain matrix. */
+static uint64_t
+experts_in(const struct nb_tensor *t)
+{
+    return t->n_dims > 2 ? t->ne[2] : 1;
+}
+
 /* Matrices that share an input are added up once: the first of them, and copied to the others. */
 static enum nb_status
-observe(void *context, const struct nb_tensor *const *weight, size_t count, const float *input, size_t tokens,
-        size_t columns, struct nb_error *err)
+observe(void *context, const struct nb_tensor *const *weight, size_t count, uint32_t expert, const float *input,
+        size_t tokens, size_t columns, struct nb_error *err)
 {
     struct run *r = context;
-    struct nb_sums_entry *first = nb_sums_entry(r->sums, weight[0]->name, columns, 1);
+    struct nb_sums_entry *first = nb_sums_entry(r->sums, weight[0]->name, columns, experts_in(weight[0]));
     enum nb_status status;
 
     if (first == NULL)
@@ -80,22 +87,21 @@ observe(void *context, const struct nb_tensor *const *weight, size_t count, cons
     r->input = input;
     r->tokens = tokens;
     r->columns = columns;
-    r->squares = first->squares;
+    r->squares = first->squares + expert * columns;
     status = nb_pool_run(r->pool, add_columns, r, (columns + COLUMNS_IN_TASK - 1) / COLUMNS_IN_TASK, err);
     if (status != NB_OK)
         return status;
-    if (!all_finite(first->squares, columns))
+    if (!all_finite(r->squares, columns))
         return nb_fail(err, NB_INPUT, "%s: what goes into '%s' is NaN or infinite", r->model->source->path,
                        weight[0]->name);
-    first->tokens[0] += tokens;
+    first->tokens[expert] += tokens;
     for (size_t i = 1; i < count; i++) {
-        struct nb_sums_entry *e = nb_sums_entry(r->sums, weight[i]->name, columns, 1);
+        struct nb_sums_entry *e = nb_sums_entry(r->sums, weight[i]->name, columns, experts_in(weight[i]));
 
         if (e == NULL)
             return nb_fail_memory(err);
-        first = nb_sums_entry(r->sums, weight[0]->name, columns, 1); /* entries may have moved */
-        memcpy(e->squares, first->squares, columns * sizeof *e->squares);
-        e->tokens[0] = first->tokens[0];
+        memcpy(e->squares + expert * columns, r->squares, columns * sizeof *e->squares);
+        e->tokens[expert] = first->tokens[expert]; /* make_entries has made all, so none has moved */
     }
     return NB_OK;
 }
@@ -119,27 +125,29 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
     return hash;
 }
 
+static bool
+make_entry(struct run *r, const struct nb_linear *matrix)
+{
+    const struct nb_tensor *t = matrix->weight;
+
+    return t == NULL || nb_sums_entry(r->sums, t->name, t->ne[0], experts_in(t)) != NULL;
+}
+
 /* Makes the entries, so that a state can be read into them. The order is that of the model. */
 static enum nb_status
 make_entries(struct run *r, struct nb_error *err)
 {
     const struct nb_model *m = r->model;
-    const size_t q = (size_t)m->heads * m->head_dim;
     bool good = true;
 
     for (uint32_t i = 0; i < m->layers && good; i++) {
         const struct nb_layer *l = &m->layer[i];
 
-        good = nb_sums_entry(r->sums, l->q.weight->name, m->embedding, 1) != NULL &&
-               nb_sums_entry(r->sums, l->k.weight->name, m->embedding, 1) != NULL &&
-               nb_sums_entry(r->sums, l->v.weight->name, m->embedding, 1) != NULL &&
-               nb_sums_entry(r->sums, l->attn_output.weight->name, q, 1) != NULL &&
-               nb_sums_entry(r->sums, l->gate.weight->name, m->embedding, 1) != NULL &&
-               nb_sums_entry(r->sums, l->up.weight->name, m->embedding, 1) != NULL &&
-               nb_sums_entry(r->sums, l->down.weight->name, m->feed_forward, 1) != NULL;
+        good = make_entry(r, &l->q) && make_entry(r, &l->k) && make_entry(r, &l->v) && make_entry(r, &l->attn_output) &&
+               make_entry(r, &l->router) && make_entry(r, &l->gate) && make_entry(r, &l->up) && make_entry(r, &l->down);
     }
     if (good && r->options->process_output)
-        good = nb_sums_entry(r->sums, m->output.weight->name, m->embedding, 1) != NULL;
+        good = make_entry(r, &m->output);
     return good ? NB_OK : nb_fail_memory(err);
 }
 
@@ -155,7 +163,7 @@ run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error
         r->batch[c * n] = (int32_t)r->options->bos;
     status = nb_forward_run(r->forward, r->model, r->batch, chunks, &hidden, err);
     if (status == NB_OK && r->options->process_output)
-        status = observe(r, &r->model->output.weight, 1, hidden, chunks * n, r->model->embedding, err);
+        status = observe(r, &r->model->output.weight, 1, 0, hidden, chunks * n, r->model->embedding, err);
     return status;
 }
 

@@ -1,6 +1,7 @@
 #include "forward.h"
 
 #include "attention.h"
+#include "mixture.h"
 #include "product.h"
 #include "rope.h"
 #include "vector_math.h"
@@ -27,6 +28,7 @@ struct nb_forward {
     float *heads;        /* what the heads bring together */
     float *gate, *up;
     float *turns;        /* rotary table of a chunk */
+    struct nb_mixture mixture;
     float **scores;      /* for each thread */
     nb_observe *observe;
     void *context;
@@ -57,6 +59,7 @@ free_floats(struct nb_forward *f)
         free(*all[i]);
         *all[i] = NULL;
     }
+    nb_mixture_free(&f->mixture);
     nb_panels_free(&f->panels);
 }
 
@@ -78,6 +81,8 @@ allocate(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
     if (f->x == NULL || f->normed == NULL || f->q == NULL || f->k == NULL || f->v == NULL || f->heads == NULL ||
         f->gate == NULL || f->up == NULL || f->turns == NULL)
         return nb_fail_memory(err);
+    if (m->experts > 0 && !nb_mixture_new(&f->mixture, m, n))
+        return nb_fail_memory(err);
     return nb_panels_new(&f->panels, m, f->pool, err);
 }
 
@@ -85,7 +90,8 @@ static bool
 is_same_shape(const struct nb_model *a, const struct nb_model *b)
 {
     return a->embedding == b->embedding && a->feed_forward == b->feed_forward && a->heads == b->heads &&
-           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->rope_dims == b->rope_dims;
+           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->rope_dims == b->rope_dims &&
+           a->experts == b->experts && a->experts_used == b->experts_used;
 }
 
 /* Makes M the model that is run. The memory of one of the same shape will do. */
@@ -259,10 +265,10 @@ norm(struct nb_forward *f, const float *weight, struct nb_error *err)
     return run_rows(f, norm_task, err);
 }
 
-/* Products of one input, shown to the observer first. */
+/* Products of N rows of one input, shown to the observer first. */
 static enum nb_status
-multiply(struct nb_forward *f, const float *in, size_t columns, const struct nb_product *products, size_t count,
-         struct nb_error *err)
+multiply_rows(struct nb_forward *f, const float *in, size_t n, size_t columns, const struct nb_product *products,
+              size_t count, uint32_t expert, struct nb_error *err)
 {
     const struct nb_tensor *weights[4];
     enum nb_status status = NB_OK;
@@ -270,8 +276,15 @@ multiply(struct nb_forward *f, const float *in, size_t columns, const struct nb_
     for (size_t i = 0; i < count; i++)
         weights[i] = products[i].matrix.weight;
     if (f->observe != NULL)
-        status = f->observe(f->context, weights, count, in, f->n, columns, err);
-    return status == NB_OK ? nb_multiply(&f->panels, in, f->n, columns, products, count, err) : status;
+        status = f->observe(f->context, weights, count, expert, in, n, columns, err);
+    return status == NB_OK ? nb_multiply(&f->panels, in, n, columns, products, count, err) : status;
+}
+
+static enum nb_status
+multiply(struct nb_forward *f, const float *in, size_t columns, const struct nb_product *products, size_t count,
+         struct nb_error *err)
+{
+    return multiply_rows(f, in, f->n, columns, products, count, 0, err);
 }
 
 static enum nb_status
@@ -290,6 +303,47 @@ attention_block(struct nb_forward *f, const struct nb_layer *l, struct nb_error 
         status = nb_pool_run(f->pool, attend_task, f, f->n / f->chunk_tokens * m->heads, err);
     if (status == NB_OK)
         status = multiply(f, f->heads, (size_t)m->heads * m->head_dim, &output, 1, err);
+    return status;
+}
+
+/* The tokens that chose EXPERT, brought together, through it and back into the residual stream. */
+static enum nb_status
+run_expert(struct nb_forward *f, const struct nb_layer *l, uint32_t expert, struct nb_error *err)
+{
+    const struct nb_model *m = f->model;
+    struct nb_mixture *x = &f->mixture;
+    const size_t n = nb_mixture_gather(x, m, f->normed, f->n, expert);
+    struct nb_product gate_up[] = { { l->gate, f->gate, false }, { l->up, f->up, false } };
+    struct nb_product down = { l->down, x->out, false };
+    enum nb_status status;
+
+    gate_up[0].matrix.first = gate_up[1].matrix.first = (uint64_t)expert * m->feed_forward;
+    down.matrix.first = (uint64_t)expert * m->embedding;
+    if (n == 0)
+        return NB_OK;
+    status = multiply_rows(f, x->in, n, m->embedding, gate_up, 2, expert, err);
+    if (status != NB_OK)
+        return status;
+    nb_vector_math()->swiglu(f->gate, f->up, n * m->feed_forward);
+    status = multiply_rows(f, f->gate, n, m->feed_forward, &down, 1, expert, err);
+    if (status == NB_OK)
+        nb_mixture_scatter(x, m, n, f->x);
+    return status;
+}
+
+static enum nb_status
+mixture_block(struct nb_forward *f, const struct nb_layer *l, struct nb_error *err)
+{
+    const struct nb_model *m = f->model;
+    const struct nb_product router = { l->router, f->mixture.scores, false };
+    enum nb_status status = norm(f, l->ffn_norm, err);
+
+    if (status == NB_OK)
+        status = multiply(f, f->normed, m->embedding, &router, 1, err);
+    if (status == NB_OK)
+        nb_mixture_choose(&f->mixture, m, f->n);
+    for (uint32_t expert = 0; expert < m->experts && status == NB_OK; expert++)
+        status = run_expert(f, l, expert, err);
     return status;
 }
 
@@ -323,7 +377,8 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
     for (f->layer = 0; f->layer < m->layers && status == NB_OK; f->layer++) {
         status = attention_block(f, &m->layer[f->layer], err);
         if (status == NB_OK)
-            status = feed_forward_block(f, &m->layer[f->layer], err);
+            status = m->experts > 0 ? mixture_block(f, &m->layer[f->layer], err)
+                                    : feed_forward_block(f, &m->layer[f->layer], err);
     }
     if (status == NB_OK)
         status = norm(f, m->output_norm, err);

@@ -28,11 +28,12 @@ struct finder {
 };
 
 static enum nb_status
-check_shape(const struct finder *f, const struct nb_tensor *t, uint64_t columns, uint64_t rows)
+check_shape(const struct finder *f, const struct nb_tensor *t, uint64_t columns, uint64_t rows, uint64_t experts)
 {
     const bool vector = rows == 0;
 
-    if (t->ne[0] != columns || (vector ? t->elements != columns : t->ne[1] != rows || t->elements != columns * rows))
+    if (t->ne[0] != columns || (vector ? t->elements != columns
+                                       : t->ne[1] != rows || t->elements != columns * rows * experts))
         return vector ? nb_fail(f->err, NB_INPUT, "%s: tensor '%s' should have %" PRIu64 " elements, but has %" PRIu64,
                                 f->model->source->path, t->name, columns, t->elements)
                       : nb_fail(f->err, NB_INPUT, "%s: tensor '%s' should be %" PRIu64 " x %" PRIu64 ", but is %" PRIu64
@@ -44,12 +45,12 @@ check_shape(const struct finder *f, const struct nb_tensor *t, uint64_t columns,
 }
 
 /*
- * The tensor NAME ("%u" is LAYER) of COLUMNS x ROWS, or a vector (ROWS 0).
- * *OUT is NULL where there is none and it is not NEEDED.
+ * The tensor NAME ("%u" is LAYER) of COLUMNS x ROWS, or a vector (ROWS 0), or
+ * EXPERTS of them stacked. *OUT is NULL where there is none and it is not NEEDED.
  */
 static enum nb_status
-find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t columns, uint64_t rows, bool needed,
-     const struct nb_tensor **out)
+find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t columns, uint64_t rows, uint64_t experts,
+     bool needed, const struct nb_tensor **out)
 {
     const struct nb_source *source = f->model->source;
     const struct nb_tensor *const *found;
@@ -65,7 +66,7 @@ find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t colum
     if (found == NULL)
         return needed ? nb_fail(f->err, NB_INPUT, "%s: tensor '%s' is missing", source->path, name) : NB_OK;
     *out = *found;
-    return check_shape(f, *out, columns, rows);
+    return check_shape(f, *out, columns, rows, experts);
 }
 
 /* A vector as floats; *OUT is NULL where there is none and it is not NEEDED. */
@@ -74,7 +75,7 @@ load_vector(const struct finder *f, const char *pattern, uint32_t layer, uint64_
             const float **out)
 {
     const struct nb_tensor *t;
-    enum nb_status status = find(f, pattern, layer, length, 0, needed, &t);
+    enum nb_status status = find(f, pattern, layer, length, 0, 1, needed, &t);
     float *values;
     void *raw;
 
@@ -94,9 +95,55 @@ static enum nb_status
 load_linear(const struct finder *f, const char *weight, const char *bias, uint32_t layer, uint64_t columns,
             uint64_t rows, struct nb_linear *out)
 {
-    enum nb_status status = find(f, weight, layer, columns, rows, true, &out->weight);
+    enum nb_status status = find(f, weight, layer, columns, rows, 1, true, &out->weight);
 
+    out->rows = rows;
     return status == NB_OK ? load_vector(f, bias, layer, rows, false, &out->bias) : status;
+}
+
+static enum nb_status
+load_experts(const struct finder *f, const char *weight, uint32_t layer, uint64_t columns, uint64_t rows,
+             struct nb_linear *out)
+{
+    out->rows = rows;
+    return find(f, weight, layer, columns, rows, f->model->experts, true, &out->weight);
+}
+
+/* A router, and the gates, ups and downs of all experts, each stacked. */
+static enum nb_status
+load_mixture(const struct finder *f, uint32_t i)
+{
+    const struct nb_model *m = f->model;
+    struct nb_layer *l = &m->layer[i];
+    enum nb_status status = find(f, "blk.%u.ffn_gate_inp.weight", i, m->embedding, m->experts, 1, true,
+                                 &l->router.weight);
+
+    l->router.rows = m->experts;
+    if (status == NB_OK)
+        status = load_experts(f, "blk.%u.ffn_gate_exps.weight", i, m->embedding, m->feed_forward, &l->gate);
+    if (status == NB_OK)
+        status = load_experts(f, "blk.%u.ffn_up_exps.weight", i, m->embedding, m->feed_forward, &l->up);
+    if (status == NB_OK)
+        status = load_experts(f, "blk.%u.ffn_down_exps.weight", i, m->feed_forward, m->embedding, &l->down);
+    return status;
+}
+
+static enum nb_status
+load_feed_forward(const struct finder *f, uint32_t i)
+{
+    const struct nb_model *m = f->model;
+    struct nb_layer *l = &m->layer[i];
+    const uint64_t e = m->embedding, ff = m->feed_forward;
+    enum nb_status status;
+
+    if (m->experts > 0)
+        return load_mixture(f, i);
+    status = load_linear(f, "blk.%u.ffn_gate.weight", "blk.%u.ffn_gate.bias", i, e, ff, &l->gate);
+    if (status == NB_OK)
+        status = load_linear(f, "blk.%u.ffn_up.weight", "blk.%u.ffn_up.bias", i, e, ff, &l->up);
+    if (status == NB_OK)
+        status = load_linear(f, "blk.%u.ffn_down.weight", "blk.%u.ffn_down.bias", i, ff, e, &l->down);
+    return status;
 }
 
 static enum nb_status
@@ -105,7 +152,6 @@ load_layer(const struct finder *f, uint32_t i)
     const struct nb_model *m = f->model;
     struct nb_layer *l = &m->layer[i];
     const uint64_t e = m->embedding, q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
-    const uint64_t ff = m->feed_forward;
     enum nb_status status = load_vector(f, "blk.%u.attn_norm.weight", i, e, true, &l->attn_norm);
 
     if (status == NB_OK)
@@ -119,11 +165,7 @@ load_layer(const struct finder *f, uint32_t i)
     if (status == NB_OK)
         status = load_linear(f, "blk.%u.attn_output.weight", "blk.%u.attn_output.bias", i, q, e, &l->attn_output);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.ffn_gate.weight", "blk.%u.ffn_gate.bias", i, e, ff, &l->gate);
-    if (status == NB_OK)
-        status = load_linear(f, "blk.%u.ffn_up.weight", "blk.%u.ffn_up.bias", i, e, ff, &l->up);
-    if (status == NB_OK)
-        status = load_linear(f, "blk.%u.ffn_down.weight", "blk.%u.ffn_down.bias", i, ff, e, &l->down);
+        status = load_feed_forward(f, i);
     return status;
 }
 
@@ -225,8 +267,11 @@ read_hparams(struct nb_model *m, double *theta, struct nb_error *err)
     m->rms_epsilon = (float)hp.value[NB_HP_RMS_EPS];
     m->rope_dims = (uint32_t)number(m, "rope.dimension_count", m->head_dim);
     *theta = hp.value[NB_HP_ROPE_THETA];
-    if (number(m, "expert_count", 0) > 0)
-        return nb_fail(err, NB_INPUT, "%s: mixtures of experts cannot be run", m->source->path);
+    m->experts = (uint32_t)number(m, "expert_count", 0);
+    m->experts_used = (uint32_t)number(m, "expert_used_count", 0);
+    if (m->experts > 0 && (m->experts > 4096 || m->experts_used < 1 || m->experts_used > m->experts))
+        return nb_fail(err, NB_INPUT, "%s: %" PRIu32 " of %" PRIu32 " experts cannot be used", m->source->path,
+                       m->experts_used, m->experts);
     if (m->head_dim < 2 || m->head_dim % 2 != 0 || m->rope_dims % 2 != 0 || m->rope_dims > m->head_dim ||
         number(m, "attention.value_length", m->head_dim) != m->head_dim)
         return nb_fail(err, NB_INPUT, "%s: heads of %" PRIu32 " elements, of which %" PRIu32 " turn, cannot be run",
@@ -250,15 +295,16 @@ load_tensors(struct finder *f, double theta)
         return nb_fail_memory(f->err);
     status = set_rope(f, theta);
     if (status == NB_OK)
-        status = find(f, "token_embd.weight", 0, e, m->vocab, true, &m->token_embedding);
+        status = find(f, "token_embd.weight", 0, e, m->vocab, 1, true, &m->token_embedding);
     if (status == NB_OK)
         status = load_vector(f, "output_norm.weight", 0, e, true, &m->output_norm);
     if (status == NB_OK)
-        status = find(f, "output.weight", 0, e, m->vocab, false, &m->output.weight);
+        status = find(f, "output.weight", 0, e, m->vocab, 1, false, &m->output.weight);
     for (uint32_t i = 0; i < m->layers && status == NB_OK; i++)
         status = load_layer(f, i);
     if (m->output.weight == NULL) /* tied */
         m->output.weight = m->token_embedding;
+    m->output.rows = m->vocab;
     return status;
 }
 

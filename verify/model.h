@@ -12,21 +12,28 @@
 
 #include <stdint.h>
 
-/* A matrix of ROWS x COLUMNS with, maybe, a bias for each row: out = matrix * in + bias. */
+/*
+ * A matrix with, maybe, a bias for each row: out = matrix * in + bias. Of stacked
+ * experts it is one, from row FIRST of the stack on.
+ */
 struct nb_linear {
     const struct nb_tensor *weight;
     const float *bias; /* NULL: none */
+    uint64_t first, rows;
 };
 
 struct nb_layer {
     const float *attn_norm, *ffn_norm;
-    struct nb_linear q, k, v, attn_output, gate, up, down;
+    struct nb_linear q, k, v, attn_output;
+    struct nb_linear router;         /* of a mixture of experts: a score for each */
+    struct nb_linear gate, up, down; /* of a mixture: of its first expert */
 };
 
 struct nb_model {
     struct nb_arena arena;
     const struct nb_source *source;
     const struct nb_family *family;
+    uint32_t experts, experts_used; /* 0: no mixture */
     uint32_t layers, embedding, feed_forward, heads, kv_heads, head_dim, vocab, context;
     float rms_epsilon;
     struct nb_layer *layer;

@@ -79,7 +79,7 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
     const struct job *j = context;
     const struct nb_product *p = j->product;
     const struct nb_tensor *t;
-    size_t k = 0, first, rows;
+    size_t k = 0, first, rows, all;
     float *panel = j->panels->floats[worker], *out;
     enum nb_status status;
 
@@ -88,18 +88,19 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
     p += k;
     t = p->matrix.weight;
     first = (task - j->first_task[k]) * j->rows_in_panel;
-    rows = t->ne[1] - first < j->rows_in_panel ? (size_t)t->ne[1] - first : j->rows_in_panel;
-    status = nb_model_rows(j->panels->model, t, first, rows, j->panels->raw[worker], panel, err);
+    all = (size_t)p->matrix.rows;
+    rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
+    status = nb_model_rows(j->panels->model, t, p->matrix.first + first, rows, j->panels->raw[worker], panel, err);
     if (status != NB_OK)
         return status;
     out = p->out + first;
     if (p->matrix.bias != NULL)
         for (size_t i = 0; i < j->n; i++)
             for (size_t r = 0; r < rows; r++)
-                out[i * t->ne[1] + r] = (p->add ? out[i * t->ne[1] + r] : 0) + p->matrix.bias[first + r];
+                out[i * all + r] = (p->add ? out[i * all + r] : 0) + p->matrix.bias[first + r];
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)j->n, (int)rows, (int)j->columns, 1.0f, j->in,
                 (int)j->columns, panel, (int)j->columns, p->add || p->matrix.bias != NULL ? 1.0f : 0.0f, out,
-                (int)t->ne[1]);
+                (int)all);
     return NB_OK;
 }
 
@@ -110,6 +111,7 @@ nb_multiply(struct nb_panels *panels, const float *in, size_t n, size_t columns,
     struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
 
     for (size_t k = 0; k < count; k++)
-        j.first_task[k + 1] = j.first_task[k] + ((size_t)product[k].matrix.weight->ne[1] + j.rows_in_panel - 1) / j.rows_in_panel;
+        j.first_task[k + 1] =
+            j.first_task[k] + ((size_t)product[k].matrix.rows + j.rows_in_panel - 1) / j.rows_in_panel;
     return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
 }

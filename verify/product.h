@@ -20,7 +20,7 @@ enum nb_status nb_panels_new(struct nb_panels *panels, const struct nb_model *mo
                              struct nb_error *err) NB_MUST_CHECK;
 void nb_panels_free(struct nb_panels *panels);
 
-/* OUT (N x matrix rows) becomes the product plus the bias; with ADD, plus what it was. */
+/* OUT (N x the matrix's rows) becomes the product plus the bias; with ADD, plus what it was. */
 struct nb_product {
     struct nb_linear matrix;
     float *out;
