@@ -1,5 +1,8 @@
 #include "scratch.h"
 
+#include "gguf.h"
+#include "source.h"
+
 #include "testing.h"
 
 #include <dirent.h>
@@ -302,4 +305,79 @@ tiny_checkpoint_in(const char *folder, const char *dtype)
         }
     }
     fail_msg("no dtype '%s'", dtype);
+}
+
+/* A GGUF file in the making: at most 64 tensors of floats. */
+struct gguf_maker {
+    struct nb_gguf_info infos[64];
+    uint64_t ne[64][3];
+    char names[64][NB_MAX_NAME + 1];
+    size_t count, size;
+    unsigned char *data;
+};
+
+static float *
+make_tensor(struct gguf_maker *g, const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
+{
+    const size_t i = g->count++, bytes = (size_t)(columns * (rows == 0 ? 1 : rows) * experts) * sizeof(float);
+    const size_t at = g->size;
+
+    assert_true(i < 64);
+    snprintf(g->names[i], sizeof g->names[i], "%s", name);
+    g->ne[i][0] = columns;
+    g->ne[i][1] = rows;
+    g->ne[i][2] = experts;
+    g->infos[i] = (struct nb_gguf_info){ g->names[i], NB_F32, experts > 1 ? 3 : rows > 0 ? 2 : 1, g->ne[i], at };
+    g->size += (bytes + 31) / 32 * 32;
+    g->data = realloc(g->data, g->size);
+    assert_non_null(g->data);
+    memset(g->data + at, 0, g->size - at);
+    return (float *)(void *)(g->data + at);
+}
+
+static void
+copy_tensor(struct gguf_maker *g, const struct nb_source *dense, const struct nb_tensor *t, unsigned experts)
+{
+    const bool stacked = strstr(t->name, ".ffn_") != NULL && strstr(t->name, "_norm") == NULL;
+    char name[NB_MAX_NAME + 1];
+    struct nb_error err;
+    float *to;
+
+    snprintf(name, sizeof name, "%.*s%s", (int)(strlen(t->name) - strlen(".weight")), t->name,
+             stacked ? "_exps.weight" : ".weight");
+    to = make_tensor(g, name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, stacked ? experts : 1);
+    for (unsigned x = 0; x < (stacked ? experts : 1); x++)
+        assert_int_equal(nb_source_read(dense, t, 0, t->elements, to + x * t->elements, &err), NB_OK);
+    if (strstr(t->name, ".ffn_gate.weight") == NULL)
+        return;
+    snprintf(name, sizeof name, "%.*s_inp.weight", (int)(strlen(t->name) - strlen(".weight")), t->name);
+    to = make_tensor(g, name, t->ne[0], experts, 1);
+    for (size_t i = 0; i < t->ne[0] * experts; i++)
+        to[i] = (float)(i * 2654435761u % 1000) / 500 - 1;
+}
+
+void
+mixture_of(const char *dense, const char *name, unsigned experts, unsigned used)
+{
+    struct gguf_maker g = { .count = 0 };
+    struct nb_source source;
+    struct nb_error err;
+    unsigned char *header, *whole;
+    uint64_t size;
+
+    assert_int_equal(nb_source_open(&source, scratch_path(dense), NULL, &err), NB_OK);
+    for (size_t i = 0; i < source.n_tensors; i++)
+        copy_tensor(&g, &source, &source.tensors[i], experts);
+    nb_meta_set_u32(&source.meta, "llama.expert_count", experts);
+    nb_meta_set_u32(&source.meta, "llama.expert_used_count", used);
+    assert_int_equal(nb_gguf_header(&source.meta, g.infos, g.count, &header, &size, &err), NB_OK);
+    whole = malloc((size_t)size + g.size);
+    assert_non_null(whole);
+    memcpy(whole, header, (size_t)size);
+    memcpy(whole + size, g.data, g.size);
+    scratch_write(name, whole, (size_t)size + g.size);
+    free(whole);
+    free(header);
+    free(g.data);
+    nb_source_close(&source);
 }

@@ -40,6 +40,13 @@ void tiny_checkpoint_in(const char *folder, const char *dtype);
 /* Its config.json and tokenizer.json, for those who want to change them. */
 extern const char tiny_config[], tiny_tokenizer[];
 
+/*
+ * The F32 GGUF file DENSE as a mixture NAME of EXPERTS experts, USED of them for a
+ * token: the dense model's feed-forward matrices, each so many times, and routers that
+ * tell the experts apart.
+ */
+void mixture_of(const char *dense, const char *name, unsigned experts, unsigned used);
+
 /* Writes FOLDER/NAME as a safetensors file with this header and DATA_BYTES of zeros. */
 void write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes);
 

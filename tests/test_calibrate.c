@@ -105,6 +105,47 @@ both_forms_say_the_same(void **unused)
     nb_imatrix_free(&y);
 }
 
+/* Each token counts for every expert that it went through, and no expert for what others saw. */
+static void
+experts_have_sums_of_their_own(void **unused)
+{
+    struct nb_imatrix dense, mixture;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f32", "-o", "dense.gguf");
+    assert_int_equal(run.code, 0);
+    mixture_of("dense.gguf", "mixture.gguf", 3, 2);
+    RUN(&run, "calibrate", "mixture.gguf", "-f", TEXT, "--chunks", "8", "-o", "mixture.imatrix");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "calibrate", "dense.gguf", "-f", TEXT, "--chunks", "8", "-o", "dense.imatrix");
+    assert_int_equal(run.code, 0);
+    load(&dense, scratch_path("dense.imatrix"));
+    load(&mixture, scratch_path("mixture.imatrix"));
+    for (size_t i = 0; i < mixture.count; i++) {
+        const struct nb_imatrix_entry *e = &mixture.entries[i], *d;
+        char name[64];
+        double sums[1024] = { 0 };
+        uint64_t tokens = 0;
+
+        if (strstr(e->name, "_exps") == NULL)
+            continue;
+        assert_int_equal(e->rows, 3);
+        snprintf(name, sizeof name, "%.*s.weight", (int)(strstr(e->name, "_exps") - e->name), e->name);
+        d = nb_imatrix_find(&dense, name);
+        assert_non_null(d);
+        for (uint64_t x = 0; x < 3; x++) {
+            tokens += e->tokens[x];
+            for (uint64_t c = 0; c < d->count; c++)
+                sums[c] += (double)e->values[x * d->count + c] * (double)e->tokens[x];
+        }
+        assert_int_equal(tokens, 2 * 8 * 512);
+        for (uint64_t c = 0; c < d->count; c++) /* the experts are alike, so together they saw it twice */
+            assert_true(fabs(sums[c] / (2 * (double)d->values[c] * 8 * 512) - 1) < 1e-3);
+    }
+    nb_imatrix_free(&dense);
+    nb_imatrix_free(&mixture);
+}
+
 /* --- stopped and taken up again ---------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop;
@@ -296,6 +337,7 @@ main(void)
         cmocka_unit_test(sums_are_those_of_llama_imatrix),
         cmocka_unit_test(merged_runs_are_the_whole_one),
         cmocka_unit_test(both_forms_say_the_same),
+        cmocka_unit_test(experts_have_sums_of_their_own),
         cmocka_unit_test(a_run_taken_up_again_gives_the_same_bytes),
         cmocka_unit_test(a_state_of_another_run_is_refused),
         cmocka_unit_test(one_command_does_what_two_do),

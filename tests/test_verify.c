@@ -296,6 +296,34 @@ scores_depend_on_nothing_but_the_weights(void **unused)
     close_model(&quantized);
 }
 
+/* Whatever the router says, and whoever is chosen: the shares add up to 1. */
+static void
+experts_that_are_alike_are_one(void **unused)
+{
+    static struct opened dense, mixture;
+    static struct run run;
+    struct nb_drift_options options = usual;
+    struct nb_drift drift;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f32", "-o", "dense.gguf");
+    assert_int_equal(run.code, 0);
+    open_model(&dense, scratch_path("dense.gguf"));
+    options.max_chunks = 4;
+    for (unsigned used = 1; used < 4; used++) {
+        mixture_of("dense.gguf", "mixture.gguf", 3, used);
+        open_model(&mixture, scratch_path("mixture.gguf"));
+        assert_int_equal(mixture.model.experts, 3);
+        measure((const struct nb_model *const[]){ &dense.model, &mixture.model }, 2, &options, &drift);
+        for (size_t i = 0; i < drift.scored; i++)
+            if (!(drift.score[1][i].kld < 1e-5f))
+                fail_msg("%u used: token %zu: %g from the dense model", used, i, (double)drift.score[1][i].kld);
+        nb_drift_free(&drift);
+        close_model(&mixture);
+    }
+    close_model(&dense);
+}
+
 /* Four tokens whose numbers can be worked out by hand. */
 static void
 statistics_are_as_defined(void **unused)
@@ -480,6 +508,7 @@ main(void)
         cmocka_unit_test(numbers_are_those_of_llama_perplexity),
         cmocka_unit_test(a_model_does_not_differ_from_itself),
         cmocka_unit_test(scores_depend_on_nothing_but_the_weights),
+        cmocka_unit_test(experts_that_are_alike_are_one),
         cmocka_unit_test(statistics_are_as_defined),
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
