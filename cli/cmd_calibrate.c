@@ -3,7 +3,6 @@
 #include "calibration.h"
 #include "tokenize.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -131,18 +130,6 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
     return code;
 }
 
-static bool
-parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out)
-{
-    char *end;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= low && value <= high;
-}
-
 static int
 parse(struct calibrate_options *o, int argc, char **argv, bool *help)
 {
@@ -177,19 +164,19 @@ parse(struct calibrate_options *o, int argc, char **argv, bool *help)
             o->output = optarg;
             break;
         case 'c':
-            good = parse_count(optarg, 8, 1u << 20, &k->options.chunk_tokens);
+            good = cli_parse_count(optarg, 8, 1u << 20, &k->options.chunk_tokens);
             break;
         case 'N':
-            good = parse_count(optarg, 1, UINT32_MAX, &k->options.max_chunks);
+            good = cli_parse_count(optarg, 1, UINT32_MAX, &k->options.max_chunks);
             break;
         case 'F':
-            good = parse_count(optarg, 0, UINT32_MAX, &k->options.from_chunk);
+            good = cli_parse_count(optarg, 0, UINT32_MAX, &k->options.from_chunk);
             break;
         case 'E':
-            good = parse_count(optarg, 1, UINT32_MAX, &k->options.save_every);
+            good = cli_parse_count(optarg, 1, UINT32_MAX, &k->options.save_every);
             break;
         case 'j':
-            good = parse_count(optarg, 1, 256, &threads);
+            good = cli_parse_count(optarg, 1, 256, &threads);
             k->options.threads = threads;
             break;
         case 'P':

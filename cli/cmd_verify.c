@@ -4,7 +4,6 @@
 #include "verify.h"
 #include "verify_report.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
@@ -288,18 +287,6 @@ verify(struct verify_options *o, char **paths, size_t models)
 }
 
 static bool
-parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out)
-{
-    char *end;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= low && value <= high;
-}
-
-static bool
 parse_limit(const char *text, double *out)
 {
     char *end;
@@ -334,13 +321,13 @@ parse(struct verify_options *o, int argc, char **argv, bool *help)
             o->text = optarg;
             break;
         case 'c':
-            good = parse_count(optarg, 8, 1u << 20, &o->drift.chunk_tokens);
+            good = cli_parse_count(optarg, 8, 1u << 20, &o->drift.chunk_tokens);
             break;
         case 'N':
-            good = parse_count(optarg, 1, UINT32_MAX, &o->drift.max_chunks);
+            good = cli_parse_count(optarg, 1, UINT32_MAX, &o->drift.max_chunks);
             break;
         case 'j':
-            good = parse_count(optarg, 1, 256, &threads);
+            good = cli_parse_count(optarg, 1, 256, &threads);
             o->drift.threads = threads;
             break;
         case 'T':

@@ -110,3 +110,15 @@ cli_shape(char *text, const struct nb_tensor *tensor)
         at += (size_t)snprintf(text + at, CLI_TEXT - at, "%s%" PRIu64, i > 0 ? " x " : "", tensor->ne[i]);
     return text;
 }
+
+bool
+cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    *out = (uint32_t)value;
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= low && value <= high;
+}
