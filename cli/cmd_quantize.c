@@ -125,7 +125,8 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                      a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
                      (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
                      (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
-                     nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes", cli_notes_json(source));
+                     nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
+                     cli_notes_json(source));
 }
 
 static void

@@ -234,8 +234,9 @@ compare_weights(const struct verify_run *r, struct verify_report *report, struct
         return status;
     for (size_t i = 1; i < r->models && status == NB_OK; i++) {
         report->errors[i] = calloc(r->source[0].n_tensors, sizeof *report->errors[i]);
-        status = report->errors[i] == NULL ? nb_fail_memory(err)
-                                           : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
+        status = report->errors[i] == NULL
+                     ? nb_fail_memory(err)
+                     : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
     }
     nb_pool_free(pool);
     return status;

@@ -69,8 +69,8 @@ print_json(const char *path, const struct nb_imatrix *m)
 
         nb_importance_stats(m, e, &s);
         json_array_append_new(
-            entries, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "name", e->name,
-                               "columns", (json_int_t)s.columns, "experts", (json_int_t)e->rows, "tokens",
+            entries, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "name",
+                               e->name, "columns", (json_int_t)s.columns, "experts", (json_int_t)e->rows, "tokens",
                                (json_int_t)tokens_of(e), "sum", s.sum, "mean", s.mean, "deviation", s.deviation, "min",
                                s.min, "max", s.max, "active", s.active, "entropy", s.entropy, "normalized_entropy",
                                s.normalized_entropy, "outliers", s.outliers, "cosine",

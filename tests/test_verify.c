@@ -448,7 +448,8 @@ limits_decide_the_exit_code(void **unused)
     assert_int_equal(run.code, 0);
     REFUSES("mean KL divergence", 1, "verify", "-f", TEXT, "--chunks", "2", "--max-kld", "0.01", SAMPLE, "q2.gguf");
     REFUSES("above 0.5", 1, "verify", "-f", TEXT, "--chunks", "2", "--max-ppl-ratio", "0.5", SAMPLE, "q2.gguf");
-    REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--max-kld", "0.2", "--max-ppl-ratio", "2", SAMPLE, "q2.gguf");
+    REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--max-kld", "0.2", "--max-ppl-ratio", "2", SAMPLE,
+            "q2.gguf");
     REFUSES("not a number", 2, "verify", "--max-kld", "x", SAMPLE);
     RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--json", "--tensors", "--html", "page.html", SAMPLE, "q2.gguf");
     assert_int_equal(run.code, 0);

@@ -14,7 +14,8 @@ nb_mixture_new(struct nb_mixture *x, const struct nb_model *m, size_t tokens)
     x->tokens = calloc(tokens, sizeof *x->tokens);
     x->shares = calloc(tokens, sizeof *x->shares);
     x->kept = calloc(m->experts, sizeof *x->kept);
-    return x->kept != NULL && x->scores != NULL && x->in != NULL && x->out != NULL && x->tokens != NULL && x->shares != NULL;
+    return x->kept != NULL && x->scores != NULL && x->in != NULL && x->out != NULL && x->tokens != NULL &&
+           x->shares != NULL;
 }
 
 void

@@ -197,7 +197,8 @@ stretch_by_yarn(struct nb_model *m, double base, double factor)
 {
     const double dims = m->rope_dims, original = number(m, "rope.scaling.original_context_length", m->context);
     const double low = fmax(0, floor(yarn_pair(dims, original, number(m, "rope.scaling.yarn_beta_fast", 32), base)));
-    const double high = fmin(dims - 1, ceil(yarn_pair(dims, original, number(m, "rope.scaling.yarn_beta_slow", 1), base)));
+    const double high =
+        fmin(dims - 1, ceil(yarn_pair(dims, original, number(m, "rope.scaling.yarn_beta_slow", 1), base)));
 
     for (uint32_t i = 0; i < m->rope_dims / 2; i++) {
         const double ramp = 1 - fmin(1, fmax(0, (i - low) / fmax(0.001, high - low)));

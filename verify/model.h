@@ -50,7 +50,10 @@ enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *sou
     NB_MUST_CHECK;
 void nb_model_close(struct nb_model *model);
 
-/* ROWS rows of MATRIX from row FIRST on, as floats. RAW has room for their bytes as stored. NaN and infinity are refused. */
+/*
+ * ROWS rows of MATRIX from row FIRST on, as floats. RAW has room for their bytes as
+ * stored. NaN and infinity are refused.
+ */
 enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_tensor *matrix, uint64_t first,
                              uint64_t rows, void *raw, float *out, struct nb_error *err) NB_MUST_CHECK;
 
