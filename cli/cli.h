@@ -29,6 +29,8 @@ void cli_print_notes(const struct nb_source *source);
 json_t *cli_notes_json(const struct nb_source *source);
 /* OBJECT, which is released, as one line on stdout. */
 int cli_print_json(json_t *object);
+/* Whether the file NAME can be written, asked before the work that it is for. */
+enum nb_status cli_check_output(const char *name, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
 bool cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out);
 /* Flushes stdout; a full disk behind a pipe is an error too. Returns the exit code. */

@@ -120,6 +120,8 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
     if (nb_is_file(o->output) && !o->force)
         status = nb_fail(&err, NB_USAGE, "%s: exists already (--force writes over it)", o->output);
     if (status == NB_OK)
+        status = cli_check_output(o->output, &err);
+    if (status == NB_OK)
         status = o->merge ? merge(paths, count, &sums, &err) : run_model(o, paths[0], &sums, &err);
     if (status == NB_OK)
         status = nb_sums_write(&sums, o->output, o->format, &err);

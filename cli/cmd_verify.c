@@ -266,6 +266,8 @@ verify(struct verify_options *o, char **paths, size_t models)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
+    if (status == NB_OK && o->html != NULL)
+        status = cli_check_output(o->html, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
     if (status == NB_OK)

@@ -111,6 +111,17 @@ cli_shape(char *text, const struct nb_tensor *tensor)
     return text;
 }
 
+enum nb_status
+cli_check_output(const char *name, struct nb_error *err)
+{
+    struct nb_file_out out;
+    enum nb_status status = nb_out_create(&out, name, 0, true, err);
+
+    if (status == NB_OK)
+        nb_out_abort(&out);
+    return status;
+}
+
 bool
 cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out)
 {

@@ -317,6 +317,7 @@ what_cannot_be_calibrated_is_refused(void **unused)
     REFUSES("name the file to write", 2, "calibrate", SAMPLE, "-f", TEXT);
     REFUSES("is no format", 2, "calibrate", SAMPLE, "-f", TEXT, "--format", "csv", "-o", "x");
     scratch_write_text("there", "mine");
+    REFUSES("cannot be created", 4, "calibrate", SAMPLE, "-f", TEXT, "-o", "no such folder/x");
     REFUSES("exists already", 2, "calibrate", SAMPLE, "-f", TEXT, "-o", "there");
     tiny_checkpoint("tiny");
     REFUSES("", 0, "calibrate", "tiny", "-f", "ab.txt", "-c", "8", "-o", "tiny.imatrix");
