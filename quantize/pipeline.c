@@ -143,13 +143,16 @@ convert_chunk(struct worker *w, const struct tile *tile, const struct chunk *c, 
     return NB_OK;
 }
 
-/* Elements of a chunk: with importance, whole rows. */
+/*
+ * Elements of a chunk: with importance, all rows of the tile, since the mean squares of
+ * as many rows as there are lanes are summed side by side.
+ */
 static uint64_t
 chunk_elements(const struct nb_plan_tensor *t)
 {
     const uint64_t row = t->source->ne[0];
 
-    return t->importance == NULL ? CHUNK : row < CHUNK ? CHUNK / row * row : row;
+    return t->importance == NULL ? CHUNK : row < TILE ? TILE / row * row : row;
 }
 
 /* The finished bytes of a tile; *BYTES points to them. */
