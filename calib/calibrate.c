@@ -13,7 +13,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define BATCH_TOKENS 2048u
 #define COLUMNS_IN_TASK 64u
 
 struct run {
@@ -22,7 +21,6 @@ struct run {
     struct nb_sums *sums;
     struct nb_pool *pool;
     struct nb_forward *forward;
-    int32_t *batch;
 
     /* Of the input that is being observed. */
     const float *input;
@@ -158,10 +156,7 @@ run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error
     const float *hidden;
     enum nb_status status;
 
-    memcpy(r->batch, tokens, chunks * n * sizeof *tokens);
-    for (uint32_t c = 0; c < chunks && r->options->bos >= 0; c++)
-        r->batch[c * n] = (int32_t)r->options->bos;
-    status = nb_forward_run(r->forward, r->model, r->batch, chunks, &hidden, err);
+    status = nb_forward_run(r->forward, r->model, tokens, r->options->bos, chunks, &hidden, err);
     if (status == NB_OK && r->options->process_output)
         status = observe(r, &r->model->output.weight, 1, 0, hidden, chunks * n, r->model->embedding, err);
     return status;
@@ -208,7 +203,7 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
 {
     struct run r = { .model = model, .options = o, .sums = sums };
     const uint32_t chunks = nb_calibrate_chunks(count, o);
-    const uint32_t whole = BATCH_TOKENS / o->chunk_tokens, batch = whole < 1 ? 1 : whole;
+    const uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens, batch = whole < 1 ? 1 : whole;
     const uint64_t print = fingerprint(&r, tokens, count);
     uint32_t done = 0;
     enum nb_status status;
@@ -217,9 +212,6 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
         return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " behind %" PRIu32
                        " that are left out", count, o->chunk_tokens, o->from_chunk);
     status = make_entries(&r, err);
-    r.batch = calloc((size_t)batch * o->chunk_tokens, sizeof *r.batch);
-    if (r.batch == NULL)
-        status = nb_fail_memory(err);
     if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
     if (status == NB_OK)
@@ -238,6 +230,5 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
     }
     nb_forward_free(r.forward);
     nb_pool_free(r.pool);
-    free(r.batch);
     return status;
 }

@@ -41,7 +41,7 @@ main(int argc, char **argv)
     if (ids.count < n || logits == NULL)
         return 2;
     if (nb_pool_new(&pool, 1, &err) != NB_OK || nb_forward_new(&forward, pool, 1, n, &err) != NB_OK ||
-        nb_forward_run(forward, &model, ids.id, 1, &hidden, &err) != NB_OK ||
+        nb_forward_run(forward, &model, ids.id, -1, 1, &hidden, &err) != NB_OK ||
         nb_forward_logits(forward, &model, hidden, n, logits, &err) != NB_OK)
         return fail(&err);
     for (uint32_t i = 0; i < n; i++)

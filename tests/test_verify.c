@@ -91,7 +91,7 @@ logits_are_those_of_transformers(void **unused)
         assert_non_null(logits);
         assert_true(nb_tier_set(*tiers));
         assert_int_equal(nb_forward_new(&forward, pool, 1, 512, &err), NB_OK);
-        assert_int_equal(nb_forward_run(forward, &o.model, ids.id, 1, &hidden, &err), NB_OK);
+        assert_int_equal(nb_forward_run(forward, &o.model, ids.id, -1, 1, &hidden, &err), NB_OK);
         assert_int_equal(nb_forward_logits(forward, &o.model, hidden, 512, logits, &err), NB_OK);
         for (size_t row = 0; row < 8; row++)
             for (size_t i = 0; i < o.model.vocab; i++)

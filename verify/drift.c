@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens of a batch: enough for fast products, and to decode a matrix seldom. */
-#define BATCH_TOKENS 2048u
 /* Bytes of one model's logits that are held at once; two models' are. */
 #define LOGITS_BYTES ((size_t)96 << 20)
 
@@ -29,7 +27,6 @@ struct run {
     const int32_t *tokens;
     struct nb_pool *pool;
     struct nb_forward *forward;
-    int32_t *batch;    /* the tokens of a batch, BOS in place */
     float **states;    /* of each model: those of a batch that are scored */
     float *base_logits, *logits;
     struct base_row *base_rows;
@@ -136,16 +133,6 @@ score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
     return status;
 }
 
-static void
-fill_batch(struct run *r, uint32_t first, uint32_t chunks)
-{
-    const uint32_t n = r->options->chunk_tokens;
-
-    memcpy(r->batch, r->tokens + (size_t)first * n, (size_t)chunks * n * sizeof *r->batch);
-    for (uint32_t c = 0; c < chunks && r->options->bos >= 0; c++)
-        r->batch[(size_t)c * n] = (int32_t)r->options->bos;
-}
-
 /* The states that predict scored tokens, brought together. */
 static void
 keep_states(struct run *r, const struct nb_model *m, const float *hidden, uint32_t chunks, float *to)
@@ -163,13 +150,13 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
     const size_t per_chunk = scored_in_chunk(r->options->chunk_tokens), rows = chunks * per_chunk;
     enum nb_status status = NB_OK;
 
-    fill_batch(r, first, chunks);
     for (size_t k = 0; k < r->models && status == NB_OK; k++) {
         const float *hidden;
 
         if (r->options->stop != NULL && *r->options->stop)
             return nb_fail(err, NB_SYSTEM, "interrupted");
-        status = nb_forward_run(r->forward, r->model[k], r->batch, chunks, &hidden, err);
+        status = nb_forward_run(r->forward, r->model[k], r->tokens + (size_t)first * r->options->chunk_tokens,
+                                r->options->bos, chunks, &hidden, err);
         if (status == NB_OK)
             keep_states(r, r->model[k], hidden, chunks, r->states[k]);
     }
@@ -188,13 +175,12 @@ allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
 
     r->max_rows = LOGITS_BYTES / (vocab * sizeof(float));
     r->max_rows = r->max_rows < 16 ? 16 : r->max_rows > rows ? rows : r->max_rows;
-    r->batch = calloc((size_t)batch_chunks * r->options->chunk_tokens, sizeof *r->batch);
     r->states = calloc(r->models, sizeof *r->states);
     r->base_logits = malloc(r->max_rows * vocab * sizeof(float));
     r->logits = r->models > 1 ? malloc(r->max_rows * vocab * sizeof(float)) : NULL;
     r->base_rows = calloc(r->max_rows, sizeof *r->base_rows);
     r->drift->score = calloc(r->models, sizeof *r->drift->score);
-    if (r->batch == NULL || r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) ||
+    if (r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) ||
         r->base_rows == NULL || r->drift->score == NULL)
         return nb_fail_memory(err);
     for (size_t k = 0; k < r->models; k++) {
@@ -212,7 +198,6 @@ release(struct run *r)
     for (size_t k = 0; r->states != NULL && k < r->models; k++)
         free(r->states[k]);
     free(r->states);
-    free(r->batch);
     free(r->base_logits);
     free(r->logits);
     free(r->base_rows);
@@ -242,7 +227,7 @@ nb_drift_measure(const struct nb_model *const *model, size_t models, const int32
 {
     struct run r = { .model = model, .models = models, .options = o, .drift = drift, .tokens = tokens };
     const uint32_t chunks = nb_drift_chunks(count, o);
-    uint32_t batch = o->batch_chunks > 0 ? o->batch_chunks : BATCH_TOKENS / o->chunk_tokens;
+    uint32_t batch = NB_BATCH_TOKENS / o->chunk_tokens;
     enum nb_status status;
 
     *drift = (struct nb_drift){ .chunk_tokens = o->chunk_tokens, .models = models };

@@ -27,7 +27,6 @@ struct nb_score {
 struct nb_drift_options {
     uint32_t chunk_tokens; /* 512 is the usual number */
     uint32_t max_chunks;   /* 0: all there are */
-    uint32_t batch_chunks; /* that share the decoding of a matrix; 0 chooses */
     unsigned threads;      /* 0: one for each core */
     int64_t bos;           /* replaces the first token of every chunk; -1: nothing does */
     /* Called from the calling thread after each batch, with the chunks that are done; may be NULL. */

@@ -37,6 +37,7 @@ struct nb_forward {
     size_t n; /* tokens */
     uint32_t layer;
     const int32_t *tokens;
+    int64_t bos;
     const float *norm_weight;
 };
 
@@ -182,9 +183,12 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     size_t i, end = rows_of(f, task, &i);
     enum nb_status status = NB_OK;
 
-    for (; i < end && status == NB_OK; i++)
-        status = nb_model_rows(m, m->token_embedding, (uint64_t)f->tokens[i], 1, f->panels.raw[worker],
+    for (; i < end && status == NB_OK; i++) {
+        const int64_t token = f->bos >= 0 && i % f->chunk_tokens == 0 ? f->bos : f->tokens[i];
+
+        status = nb_model_rows(m, m->token_embedding, (uint64_t)token, 1, f->panels.raw[worker],
                                f->x + i * m->embedding, err);
+    }
     return status;
 }
 
@@ -365,13 +369,14 @@ feed_forward_block(struct nb_forward *f, const struct nb_layer *l, struct nb_err
 }
 
 enum nb_status
-nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, uint32_t chunks,
+nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
                const float **hidden, struct nb_error *err)
 {
     enum nb_status status = take_model(f, m, err);
 
     f->n = (size_t)chunks * f->chunk_tokens;
     f->tokens = tokens;
+    f->bos = bos;
     if (status == NB_OK)
         status = run_rows(f, embed_task, err);
     for (f->layer = 0; f->layer < m->layers && status == NB_OK; f->layer++) {

@@ -22,6 +22,9 @@
 typedef enum nb_status nb_observe(void *context, const struct nb_tensor *const *weight, size_t count, uint32_t expert,
                                   const float *input, size_t tokens, size_t columns, struct nb_error *err);
 
+/* Tokens of a batch: enough for fast products, and to decode a matrix seldom. */
+#define NB_BATCH_TOKENS 2048u
+
 /* The memory of a pass, which models take in turns. */
 struct nb_forward;
 
@@ -36,12 +39,13 @@ void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *c
 
 /*
  * Runs CHUNKS chunks through MODEL, one after the other in TOKENS, each from
- * position 0 and without sight of the others. *HIDDEN is then the normalized state
+ * position 0 and without sight of the others. BOS, if not negative, stands for the
+ * first token of each. *HIDDEN is then the normalized state
  * of every token (rows of the model's embedding), valid until the next call.
  * Refused: NaN and infinity, in weights and in what comes of them.
  */
 enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
-                              uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
+                              int64_t bos, uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
 /* The logits (ROWS x vocabulary) of ROWS states of MODEL. */
 enum nb_status nb_forward_logits(struct nb_forward *forward, const struct nb_model *model, const float *hidden,
                                  size_t rows, float *logits, struct nb_error *err) NB_MUST_CHECK;

@@ -54,12 +54,6 @@ struct run {
 
 /* --- building ------------------------------------------------------------------------------------------ */
 
-static const char *
-arena_copy(struct nb_tokenizer *t, const char *text, size_t length)
-{
-    return nb_arena_strndup(&t->arena, text, length);
-}
-
 static bool
 grow_others(struct nb_tokenizer *t)
 {
@@ -87,7 +81,7 @@ intern(struct nb_tokenizer *t, const char *text, size_t length)
 
     if (known >= 0)
         return known;
-    text = arena_copy(t, text, length);
+    text = nb_arena_strndup(&t->arena, text, length);
     if (text == NULL || t->n_symbols == INT32_MAX || (k == t->other_room && !grow_others(t)) ||
         nb_text_index_add(&t->symbols, text, length, t->n_symbols) < 0)
         return -1;
@@ -263,7 +257,7 @@ sort_added(struct nb_tokenizer *t, struct nb_error *err)
         text = normalize(v, a.text, a.length, &length);
         if (text == NULL)
             return nb_fail_memory(err);
-        a.text = arena_copy(t, text, length);
+        a.text = nb_arena_strndup(&t->arena, text, length);
         a.length = (uint32_t)length;
         free(text);
         if (a.text == NULL)
