@@ -4,19 +4,9 @@
 #include "text.h"
 #include "verify.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static volatile sig_atomic_t stop;
-
-static void
-on_signal(int number)
-{
-    (void)number;
-    stop = 1;
-}
 
 /* Adds the whole chunks of a text; what is left over belongs to no chunk. */
 static enum nb_status
@@ -83,7 +73,6 @@ on_progress(void *context, uint32_t chunks, uint32_t of)
 enum nb_status
 calibration_run(struct calibration *c, const struct nb_source *source, struct nb_sums *sums, struct nb_error *err)
 {
-    struct sigaction action = { .sa_handler = on_signal };
     struct cli_progress progress;
     struct nb_model model;
     struct nb_ids ids = { 0 };
@@ -93,12 +82,10 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
         return status;
     status = load_texts(c, source, &ids, sums, err);
     if (status == NB_OK) {
-        sigaction(SIGINT, &action, NULL);
-        sigaction(SIGTERM, &action, NULL);
         cli_progress_start(&progress);
         c->options.progress = on_progress;
         c->options.context = &progress;
-        c->options.stop = &stop;
+        c->options.stop = cli_catch_signals();
         status = nb_calibrate(&model, ids.id, ids.count, &c->options, sums, err);
         cli_progress_end(&progress);
     }

@@ -4,8 +4,6 @@
 
 #include "calib.h"
 
-#include <jansson.h>
-
 #define MAX_TEXTS 64
 
 struct calibration {
@@ -32,4 +30,5 @@ struct coverage {
 struct coverage calibration_coverage(const struct nb_sums *sums);
 /* To stderr: a line for everything that is not covered. */
 void calibration_warn(const struct nb_sums *sums);
+
 #endif

@@ -5,6 +5,7 @@
 #include "formats.h"
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +34,11 @@ int cli_print_json(json_t *object);
 enum nb_status cli_check_output(const char *name, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
 bool cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out);
+/*
+ * From here on an interrupt, a hangup or a request to end asks the work to stop: the
+ * flag is then not zero.
+ */
+const volatile sig_atomic_t *cli_catch_signals(void);
 /* Flushes stdout; a full disk behind a pipe is an error too. Returns the exit code. */
 int cli_finish(void);
 

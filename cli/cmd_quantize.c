@@ -5,19 +5,9 @@
 #include "quantize_options.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-static volatile sig_atomic_t stop;
-
-static void
-on_signal(int number)
-{
-    (void)number;
-    stop = 1;
-}
 
 static const char *
 reason(const struct nb_choice *choice)
@@ -196,20 +186,16 @@ check_output(const struct nb_source *source, const struct nb_plan *plan, const c
 static int
 run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
-    struct sigaction action = { .sa_handler = on_signal };
     struct cli_progress progress;
     struct nb_error err;
     enum nb_status status = check_output(source, plan, a->output, &err);
     double started = cli_now();
 
     if (status == NB_OK && !a->dry_run) {
-        sigaction(SIGINT, &action, NULL);
-        sigaction(SIGTERM, &action, NULL);
-        sigaction(SIGHUP, &action, NULL);
         cli_progress_start(&progress);
         a->pipeline.progress = cli_progress_update;
         a->pipeline.context = &progress;
-        a->pipeline.stop = &stop;
+        a->pipeline.stop = cli_catch_signals();
         status = nb_pipeline_run(source, plan, a->output, &a->pipeline, &err);
         cli_progress_end(&progress);
     }

@@ -7,7 +7,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,15 +32,6 @@ static const char help_text[] =
     "  -h, --help             this text\n"
     "\n"
     "Example: nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf llama-Q3_K_M.gguf\n";
-
-static volatile sig_atomic_t stop;
-
-static void
-on_signal(int number)
-{
-    (void)number;
-    stop = 1;
-}
 
 struct verify_options {
     const char *text, *html, *pre_tokenizer;
@@ -211,7 +201,7 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     cli_progress_start(&r->progress);
     o->drift.progress = on_progress;
     o->drift.context = r;
-    o->drift.stop = &stop;
+    o->drift.stop = cli_catch_signals();
     status = nb_drift_measure(models, r->models, r->ids.id, r->ids.count, &o->drift, &report->drift, err);
     cli_progress_end(&r->progress);
     free(models);
@@ -366,7 +356,6 @@ int
 cmd_verify(int argc, char **argv)
 {
     struct verify_options o = { .drift = { .chunk_tokens = 512, .bos = -1 }, .max_kld = NAN, .max_ratio = NAN };
-    struct sigaction action = { .sa_handler = on_signal };
     bool help = false;
     int code = parse(&o, argc, argv, &help);
 
@@ -376,7 +365,5 @@ cmd_verify(int argc, char **argv)
         fputs(help_text, stdout);
         return cli_finish();
     }
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     return verify(&o, argv + optind, (size_t)(argc - optind));
 }
