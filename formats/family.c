@@ -182,21 +182,22 @@ nb_rope_type(json_t *scaling)
     return type != NULL ? type : json_string_value(json_object_get(scaling, "type"));
 }
 
-/* Sets "ARCH.KEY" from the number NAME of SCALING; false if there is none. */
+/* Sets "ARCH.KEY" from the number NAME of SCALING; false if there is none that can be written. */
 static bool
 scaling_number(const char *arch, const char *key, json_t *scaling, const char *name, bool as_integer,
                struct nb_metadata *meta)
 {
     json_t *value = json_object_get(scaling, name);
+    const double number = json_number_value(value);
     char full[128];
 
-    if (!json_is_number(value))
+    if (!json_is_number(value) || (as_integer && !(number >= 0 && number <= UINT32_MAX)))
         return false;
     snprintf(full, sizeof full, "%s.rope.scaling.%s", arch, key);
     if (as_integer)
-        nb_meta_set_u32(meta, full, (uint32_t)json_number_value(value));
+        nb_meta_set_u32(meta, full, (uint32_t)number);
     else
-        nb_meta_set_f32(meta, full, (float)json_number_value(value));
+        nb_meta_set_f32(meta, full, (float)number);
     return true;
 }
 
