@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo test interop bench install clean packages
+.PHONY: all demo test interop fuzz bench install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
@@ -27,6 +27,13 @@ test: all
 
 interop: all
 	sh tests/interop/run $(BUILD)/nibble
+
+# Each fuzz target for so long; needs clang.
+SECONDS ?= 60
+fuzz: packages
+	cmake --preset fuzz >/dev/null
+	cmake --build --preset fuzz -j $(JOBS) >/dev/null
+	sh tests/fuzz/run build-fuzz $(SECONDS)
 
 # Megabytes of made-up BF16 weights to convert.
 MEGABYTES ?= 4200

@@ -1,0 +1,33 @@
+/* model.safetensors.index.json, over two shards that hold a tensor each. */
+#include "fuzz.h"
+
+#include "checkpoint.h"
+
+#include <string.h>
+
+static void
+put_shard(const char *name, const char *tensor)
+{
+    unsigned char file[256] = { 0 };
+    const int length = snprintf((char *)file + 8, sizeof file - 8,
+                                "{\"%s\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}", tensor);
+
+    file[0] = (unsigned char)length;
+    fuzz_put(name, file, 8 + (size_t)length + 4);
+}
+
+void
+fuzz_target(const uint8_t *data, size_t size)
+{
+    static const char *folder;
+    struct nb_checkpoint cp;
+
+    if (folder == NULL) {
+        folder = fuzz_checkpoint();
+        put_shard("model-00001-of-00002.safetensors", "a");
+        put_shard("model-00002-of-00002.safetensors", "b");
+    }
+    fuzz_put("model.safetensors.index.json", data, size);
+    if (nb_checkpoint_open(&cp, folder, NULL) == NB_OK)
+        nb_checkpoint_close(&cp);
+}

@@ -1,0 +1,13 @@
+/* tokenizer.json, read as a folder's vocabulary and used. */
+#include "fuzz.h"
+
+#include "tokenizer_use.h"
+
+void
+fuzz_target(const uint8_t *data, size_t size)
+{
+    const char *folder = fuzz_checkpoint();
+
+    fuzz_put("tokenizer.json", data, size);
+    use_tokenizer_of(folder);
+}
