@@ -13,6 +13,13 @@ struct nb_arena_block {
     alignas(max_align_t) unsigned char bytes[];
 };
 
+static void *
+fail(struct nb_arena *arena)
+{
+    arena->exhausted = true;
+    return NULL;
+}
+
 void *
 nb_arena_alloc(struct nb_arena *arena, size_t size)
 {
@@ -20,14 +27,14 @@ nb_arena_alloc(struct nb_arena *arena, size_t size)
     struct nb_arena_block *block = arena->blocks;
 
     if (size > SIZE_MAX / 2)
-        return NULL;
+        return fail(arena);
     size = (size + align - 1) & ~(align - 1);
     if (block == NULL || block->size - block->used < size) {
         size_t room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
 
         block = malloc(sizeof *block + room);
         if (block == NULL)
-            return NULL;
+            return fail(arena);
         block->used = 0;
         block->size = room;
         block->next = arena->blocks;
@@ -44,7 +51,7 @@ nb_arena_calloc(struct nb_arena *arena, size_t count, size_t size)
     void *p;
 
     if (__builtin_mul_overflow(count, size, &total))
-        return NULL;
+        return fail(arena);
     p = nb_arena_alloc(arena, total);
     if (p != NULL)
         memset(p, 0, total);
@@ -79,4 +86,5 @@ nb_arena_free(struct nb_arena *arena)
         free(arena->blocks);
         arena->blocks = next;
     }
+    arena->exhausted = false;
 }

@@ -5,12 +5,14 @@
 #ifndef NB_ARENA_H
 #define NB_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct nb_arena_block;
 
 struct nb_arena {
     struct nb_arena_block *blocks;
+    bool exhausted; /* an allocation has failed, for those who get NULL for more than one reason */
 };
 
 /* SIZE bytes aligned for any type, or NULL when memory is out. */

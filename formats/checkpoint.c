@@ -27,6 +27,16 @@ struct names {
     size_t count;
 };
 
+/* A finding that reading goes on behind, and one that it ends at. */
+#define FOUND(cp, err, code, place, ...) nb_found((cp)->findings, err, code, place, __VA_ARGS__)
+#define FOUND_END(cp, err, code, place, ...) nb_found_end((cp)->findings, err, code, place, __VA_ARGS__)
+
+static struct nb_place
+in_folder(const struct nb_checkpoint *cp)
+{
+    return nb_in_file(cp->folder);
+}
+
 char *
 nb_checkpoint_path(struct nb_checkpoint *cp, const char *name)
 {
@@ -103,11 +113,15 @@ add_entry(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span 
     size_t a, b;
     char *tensor = nb_json_string(&cp->arena, key, &a), *shard = nb_json_string(&cp->arena, value, &b);
 
+    if (cp->arena.exhausted)
+        return nb_fail_memory(err);
     if (tensor == NULL || shard == NULL || strlen(tensor) != a || strlen(shard) != b)
-        return nb_fail(err, NB_INPUT, "%s: weight_map is not a map of tensor names to file names", path);
+        return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path),
+                     "weight_map is not a map of tensor names to file names");
     /* The index may come from a stranger: it names files of its own folder and no others. */
     if (strchr(shard, '/') != NULL || *shard == '.' || *shard == '\0')
-        return nb_fail(err, NB_INPUT, "%s: '%s' is not the name of a file in this folder", path, shard);
+        return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "'%s' is not the name of a file in this folder",
+                     shard);
     if (map->count == map->room) {
         size_t room = map->room == 0 ? 1024 : 2 * map->room;
         struct entry *grown = realloc(map->entries, room * sizeof *grown);
@@ -137,27 +151,28 @@ parse_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_spa
     int more;
 
     if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&cursor, root))
-        return nb_fail(err, NB_INPUT, "%s: holds no JSON object", path);
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "holds no JSON object");
     while ((more = nb_json_next(&cursor, &key, &value)) > 0)
         if (nb_json_is(key, "weight_map"))
             weights = value;
     if (more < 0)
-        return nb_fail(err, NB_INPUT, "%s: not valid JSON", path);
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "not valid JSON");
     if (weights.at == NULL || *weights.at != '{' || !nb_json_enter(&cursor, weights))
-        return nb_fail(err, NB_INPUT, "%s: has no weight_map", path);
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "has no weight_map");
     while (status == NB_OK && (more = nb_json_next(&cursor, &key, &value)) > 0)
         status = add_entry(cp, map, key, value, path, err);
     if (status == NB_OK && more < 0)
-        return nb_fail(err, NB_INPUT, "%s: not valid JSON", path);
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "not valid JSON");
     if (status == NB_OK && map->count == 0)
-        return nb_fail(err, NB_INPUT, "%s: its weight_map is empty", path);
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "its weight_map is empty");
     if (status != NB_OK)
         return status;
     qsort(map->entries, map->count, sizeof *map->entries, by_tensor);
-    for (size_t i = 1; i < map->count; i++)
+    for (size_t i = 1; i < map->count && status == NB_OK; i++)
         if (strcmp(map->entries[i - 1].tensor, map->entries[i].tensor) == 0)
-            return nb_fail(err, NB_INPUT, "%s: tensor '%s' occurs twice", path, map->entries[i].tensor);
-    return NB_OK;
+            status = FOUND(cp, err, NB_BAD_CP_INDEX_DUPLICATE, nb_at_tensor(path, map->entries[i].tensor, NB_NO_OFFSET),
+                           "occurs twice");
+    return status;
 }
 
 static enum nb_status
@@ -211,25 +226,25 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
 
     if (status != NB_OK)
         return status;
-    for (size_t i = 0; i < present.count; i++)
+    for (size_t i = 0; i < present.count && status == NB_OK; i++)
         if (!is_named(wanted, present.items[i]))
-            return nb_fail(err, NB_INPUT, "%s: shard '%s' is here, but %s does not name it", cp->folder,
+            status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is here, but %s does not name it",
                            present.items[i], INDEX_NAME);
-    for (size_t i = 0; i < wanted->count; i++) {
+    for (size_t i = 0; i < wanted->count && status == NB_OK; i++) {
         char *path = nb_checkpoint_path(cp, wanted->items[i]);
 
         if (path == NULL)
             return nb_fail_memory(err);
         if (!nb_is_file(path))
-            return nb_fail(err, NB_INPUT, "%s: shard '%s' is missing (%s names %zu)", cp->folder, wanted->items[i],
-                           INDEX_NAME, wanted->count);
+            status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is missing (%s names %zu)",
+                           wanted->items[i], INDEX_NAME, wanted->count);
     }
-    return NB_OK;
+    return status;
 }
 
 /* Shards without an index must be numbered 1 to n of n. */
 static enum nb_status
-check_shard_numbers(const struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+check_shard_numbers(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
 {
     unsigned long of = strtoul(shards->items[0] + strlen("model-00001-of-"), NULL, 10);
 
@@ -238,11 +253,11 @@ check_shard_numbers(const struct nb_checkpoint *cp, const struct names *shards, 
 
         if (strtoul(name + strlen("model-00001-of-"), NULL, 10) != of ||
             strtoul(name + strlen("model-"), NULL, 10) != i + 1)
-            return nb_fail(err, NB_INPUT, "%s: shard %zu of %lu is missing or has another name (found '%s')",
-                           cp->folder, i + 1, of, name);
+            return FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp),
+                         "shard %zu of %lu is missing or has another name (found '%s')", i + 1, of, name);
     }
     if (shards->count != of)
-        return nb_fail(err, NB_INPUT, "%s: shard %zu of %lu is missing", cp->folder, shards->count + 1, of);
+        return FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard %zu of %lu is missing", shards->count + 1, of);
     return NB_OK;
 }
 
@@ -251,6 +266,55 @@ by_name(const void *a, const void *b)
 {
     return strcmp(((const struct nb_checkpoint_tensor *)a)->info.name,
                   ((const struct nb_checkpoint_tensor *)b)->info.name);
+}
+
+/* Moves the tensors of shard NUMBER to CP, sorted by name. */
+static enum nb_status
+adopt(struct nb_checkpoint *cp, const struct nb_safetensors *st, size_t number, size_t *room, struct nb_error *err)
+{
+    struct nb_checkpoint_tensor *first;
+
+    if (cp->n_tensors + st->count > *room) {
+        *room = 2 * (cp->n_tensors + st->count);
+        struct nb_checkpoint_tensor *grown = realloc(cp->tensors, *room * sizeof *grown);
+
+        if (grown == NULL)
+            return nb_fail_memory(err);
+        cp->tensors = grown;
+    }
+    first = cp->tensors + cp->n_tensors;
+    for (size_t k = 0; k < st->count; k++)
+        first[k] = (struct nb_checkpoint_tensor){ .info = st->tensors[k], .file = (uint32_t)number };
+    if (st->count > 0)
+        qsort(first, st->count, sizeof *first, by_name);
+    cp->n_tensors += st->count;
+    return NB_OK;
+}
+
+/* A shard that cannot be read is passed by where findings are wanted: they have it. */
+static enum nb_status
+open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *room, struct nb_error *err)
+{
+    struct nb_file_in *file = &cp->files[number];
+    char *path = nb_checkpoint_path(cp, name);
+    struct nb_safetensors st;
+    enum nb_status status;
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    cp->n_files = (uint32_t)number + 1;
+    file->fd = -1;
+    if (cp->findings != NULL && !nb_is_file(path))
+        return NB_OK;
+    status = nb_file_open(file, path, err);
+    if (status != NB_OK)
+        return status;
+    status = nb_safetensors_examine(file, &cp->arena, &st, cp->findings, err);
+    if (status == NB_INPUT && cp->findings != NULL) {
+        nb_file_close(file);
+        return NB_OK;
+    }
+    return status == NB_OK ? adopt(cp, &st, number, room, err) : status;
 }
 
 static enum nb_status
@@ -262,35 +326,18 @@ open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_erro
     cp->files = nb_arena_calloc(&cp->arena, shards->count, sizeof *cp->files);
     if (cp->files == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 0; i < shards->count; i++) {
-        struct nb_safetensors st;
-        char *path = nb_checkpoint_path(cp, shards->items[i]);
+    for (size_t i = 0; i < shards->count && status == NB_OK; i++)
+        status = open_shard(cp, shards->items[i], i, &room, err);
+    return status;
+}
 
-        if (path == NULL)
-            return nb_fail_memory(err);
-        status = nb_file_open(&cp->files[i], path, err);
-        if (status != NB_OK)
-            return status;
-        cp->n_files = (uint32_t)i + 1;
-        status = nb_safetensors_read(&cp->files[i], &cp->arena, &st, err);
-        if (status != NB_OK)
-            return status;
-        if (cp->n_tensors + st.count > room) {
-            room = 2 * (cp->n_tensors + st.count);
-            struct nb_checkpoint_tensor *grown = realloc(cp->tensors, room * sizeof *grown);
+/* True if the shard NAME is open; without findings all are. */
+static bool
+is_open(const struct nb_checkpoint *cp, const struct names *shards, const char *name)
+{
+    const char **found = bsearch(&name, shards->items, shards->count, sizeof *shards->items, compare_names);
 
-            if (grown == NULL)
-                return nb_fail_memory(err);
-            cp->tensors = grown;
-        }
-        struct nb_checkpoint_tensor *first = cp->tensors + cp->n_tensors;
-        for (size_t k = 0; k < st.count; k++)
-            first[k] = (struct nb_checkpoint_tensor){ .info = st.tensors[k], .file = (uint32_t)i };
-        if (st.count > 0)
-            qsort(first, st.count, sizeof *first, by_name);
-        cp->n_tensors += st.count;
-    }
-    return NB_OK;
+    return found != NULL && cp->files[found - shards->items].fd >= 0;
 }
 
 /* Every tensor just where the index says, and none that it does not know; no name in two shards. */
@@ -298,22 +345,26 @@ static enum nb_status
 check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *map, const struct names *shards,
                             struct nb_error *err)
 {
-    for (size_t i = 0; i < cp->n_tensors; i++) {
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < cp->n_tensors && status == NB_OK; i++) {
         const struct nb_checkpoint_tensor *t = &cp->tensors[i];
         struct entry key = { .tensor = t->info.name };
         struct entry *entry = bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
 
+        if (entry != NULL)
+            entry->found = true;
         if (entry == NULL || strcmp(entry->shard, shards->items[t->file]) != 0)
-            return nb_fail(err, NB_INPUT, "%s: tensor '%s' is in shard '%s', but %s says %s", cp->folder,
-                           t->info.name, shards->items[t->file], INDEX_NAME,
+            status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
+                           "tensor '%s' is in shard '%s', but %s says %s", t->info.name, shards->items[t->file], INDEX_NAME,
                            entry == NULL ? "nothing of it" : entry->shard);
-        entry->found = true;
     }
-    for (size_t i = 0; i < map->count; i++)
-        if (!map->entries[i].found)
-            return nb_fail(err, NB_INPUT, "%s: tensor '%s' is not in shard '%s', where %s puts it", cp->folder,
-                           map->entries[i].tensor, map->entries[i].shard, INDEX_NAME);
-    return NB_OK;
+    for (size_t i = 0; i < map->count && status == NB_OK; i++)
+        if (!map->entries[i].found && is_open(cp, shards, map->entries[i].shard))
+            status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
+                           "tensor '%s' is not in shard '%s', where %s puts it", map->entries[i].tensor,
+                           map->entries[i].shard, INDEX_NAME);
+    return status;
 }
 
 static enum nb_status
@@ -345,16 +396,16 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
         return status;
     if (nb_is_file(path)) {
         if (shards.count > 0)
-            return nb_fail(err, NB_INPUT, "%s: has both %s and shard '%s', and no index that says which to take",
-                           cp->folder, single, shards.items[0]);
+            return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                             "has both %s and shard '%s', and no index that says which to take", single,
+                             shards.items[0]);
         shards = (struct names){ &single, 1 };
         return open_shards(cp, &shards, err);
     }
     if (shards.count == 0)
-        return nb_fail(err, NB_INPUT,
-                       "%s: no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
-                       "run code)",
-                       cp->folder);
+        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                         "no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
+                         "run code)");
     status = check_shard_numbers(cp, &shards, err);
     return status == NB_OK ? open_shards(cp, &shards, err) : status;
 }
@@ -364,26 +415,28 @@ static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {
     char *path = nb_checkpoint_path(cp, "config.json");
+    struct nb_error why;
+    enum nb_status status;
 
     if (path == NULL)
         return nb_fail_memory(err);
     if (!nb_is_file(path))
-        return nb_fail(err, NB_INPUT,
-                       single ? "%s: has no config.json beside it, which says what model it is"
-                              : "%s: has no config.json, so it is not a checkpoint folder",
-                       named);
-    return nb_json_load(path, 0, &cp->config, err);
+        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s",
+                     single ? "has no config.json beside it, which says what model it is"
+                            : "has no config.json, so it is not a checkpoint folder");
+    status = nb_json_load(path, 0, &cp->config, &why);
+    if (status != NB_INPUT)
+        return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
+    return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
 }
 
-enum nb_status
-nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+static enum nb_status
+open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
 {
-    enum nb_status status;
     const bool single = !nb_is_folder(path);
-    char *copy;
+    char *copy = nb_arena_strdup(&cp->arena, path);
+    enum nb_status status;
 
-    *cp = (struct nb_checkpoint){ 0 };
-    copy = nb_arena_strdup(&cp->arena, path);
     if (copy == NULL)
         return nb_fail_memory(err);
     if (single) {
@@ -404,6 +457,20 @@ nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *
     if (status != NB_OK)
         nb_checkpoint_close(cp);
     return status;
+}
+
+enum nb_status
+nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+{
+    *cp = (struct nb_checkpoint){ 0 };
+    return open_any(cp, path, err);
+}
+
+enum nb_status
+nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings, struct nb_error *err)
+{
+    *cp = (struct nb_checkpoint){ .findings = findings };
+    return open_any(cp, path, err);
 }
 
 void

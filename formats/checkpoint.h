@@ -7,6 +7,7 @@
 
 #include "arena.h"
 #include "file_in.h"
+#include "findings.h"
 #include "safetensors.h"
 #include "status.h"
 
@@ -25,6 +26,7 @@ struct nb_checkpoint {
     uint32_t n_files;
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
     size_t n_tensors;
+    struct nb_findings *findings; /* NULL: the first is an error */
 };
 
 /*
@@ -33,6 +35,12 @@ struct nb_checkpoint {
  * says.
  */
 enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same for the folder PATH, but whatever can be read past goes into FINDINGS. CONFIG is
+ * NULL where it cannot be read, and the descriptor of a shard that cannot be is -1.
+ */
+enum nb_status nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings,
+                                     struct nb_error *err) NB_MUST_CHECK;
 void nb_checkpoint_close(struct nb_checkpoint *cp);
 /* "FOLDER/NAME" in the checkpoint's arena; NULL when memory is out. */
 char *nb_checkpoint_path(struct nb_checkpoint *cp, const char *name);

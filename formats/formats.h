@@ -3,6 +3,7 @@
 #define NB_FORMATS_H
 
 #include "file_out.h"
+#include "findings.h"
 #include "gguf.h"
 #include "imatrix.h"
 #include "metadata.h"

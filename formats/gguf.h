@@ -7,6 +7,7 @@
 
 #include "arena.h"
 #include "file_in.h"
+#include "findings.h"
 #include "metadata.h"
 #include "status.h"
 #include "tensor.h"
@@ -34,7 +35,17 @@ struct nb_gguf {
  */
 enum nb_status nb_gguf_read(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
                             struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same, but whatever can be read past goes into FINDINGS. NB_INPUT: the rest cannot be
+ * read, and the last finding says why (or ERR, where the file was cut short meanwhile). Tensors
+ * whose data is not to be touched are of NB_TYPE_NONE.
+ */
+enum nb_status nb_gguf_examine(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
+                               struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
 void nb_gguf_free(struct nb_gguf *gguf);
+
+/* general.alignment, if it is a power of two up to 1 MiB as u32; 0 where it is something else, 32 without it. */
+uint32_t nb_gguf_alignment(const struct nb_metadata *meta);
 
 /* What a header says of one tensor. */
 struct nb_gguf_info {
@@ -46,8 +57,8 @@ struct nb_gguf_info {
 };
 
 /*
- * The bytes of a version 3 file before its data, padded to the alignment, from
- * malloc. SIZE is then the offset of the data.
+ * The bytes of a version 3 file before its data, padded to the alignment that META, which
+ * must have a good one, says; from malloc. SIZE is then the offset of the data.
  */
 enum nb_status nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count,
                               unsigned char **header, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;

@@ -68,7 +68,7 @@ put_info(struct writer *w, const struct nb_gguf_info *info)
 static void
 put_header(struct writer *w, const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count)
 {
-    static const unsigned char zeros[NB_GGUF_ALIGNMENT];
+    const uint32_t alignment = nb_gguf_alignment(meta);
 
     put(w, NB_GGUF_MAGIC, 4);
     put_number(w, NB_GGUF_VERSION, 4);
@@ -78,7 +78,8 @@ put_header(struct writer *w, const struct nb_metadata *meta, const struct nb_ggu
         put_kv(w, &meta->items[i]);
     for (size_t i = 0; i < count; i++)
         put_info(w, &infos[i]);
-    put(w, zeros, -w->at % NB_GGUF_ALIGNMENT);
+    while (w->at % alignment != 0 && !w->overflow)
+        put(w, "", 1);
 }
 
 enum nb_status

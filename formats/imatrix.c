@@ -13,6 +13,10 @@
 #define COUNTS ".counts"
 #define DAT_CHUNK 512u /* tokens of a chunk, which .dat files do not tell: llama-imatrix's own number */
 
+/* A finding that reading goes on behind, and one that it ends at. */
+#define FOUND(m, err, code, place, ...) nb_found((m)->findings, err, code, place, __VA_ARGS__)
+#define FOUND_END(m, err, code, place, ...) nb_found_end((m)->findings, err, code, place, __VA_ARGS__)
+
 static int
 by_name(const void *a, const void *b)
 {
@@ -66,11 +70,12 @@ find_counts(const struct sorted *sorted, const struct nb_tensor *sums)
 
 /* ROW of sums becomes means: divided by the tokens that its expert saw; ones where it saw none. */
 static enum nb_status
-divide_row(const struct nb_file_in *file, const char *name, float *row, uint64_t columns, float count,
-           struct nb_error *err)
+divide_row(const struct nb_imatrix *m, const struct nb_file_in *file, const char *name, float *row, uint64_t columns,
+           float count, struct nb_error *err)
 {
     if (!isfinite(count) || fabsf(count) > 1e15f)
-        return nb_fail(err, NB_INPUT, "%s: '%s' has a token count that is no number", file->name, name);
+        return FOUND(m, err, NB_BAD_IMATRIX_COUNT, nb_in_file(file->name),
+                     "'%s' has a token count that is no number", name);
     count = roundf(count);
     for (uint64_t i = 0; i < columns; i++)
         row[i] = count > 0 ? row[i] / count : 1;
@@ -78,8 +83,8 @@ divide_row(const struct nb_file_in *file, const char *name, float *row, uint64_t
 }
 
 static enum nb_status
-read_means(const struct nb_file_in *file, const struct nb_tensor *sums, const struct nb_tensor *counts,
-           struct nb_imatrix_entry *e, struct nb_error *err)
+read_means(const struct nb_imatrix *m, const struct nb_file_in *file, const struct nb_tensor *sums,
+           const struct nb_tensor *counts, struct nb_imatrix_entry *e, struct nb_error *err)
 {
     const uint64_t columns = e->count / counts->elements;
     float *count = malloc((size_t)counts->bytes);
@@ -90,9 +95,9 @@ read_means(const struct nb_file_in *file, const struct nb_tensor *sums, const st
     if (status == NB_OK)
         status = nb_file_read(file, counts->offset, count, counts->bytes, err);
     for (uint64_t expert = 0; expert < counts->elements && status == NB_OK; expert++) {
-        status = divide_row(file, e->name, e->values + expert * columns, columns, count[expert], err);
-        if (status == NB_OK)
-            e->tokens[expert] = count[expert] > 0 ? (uint64_t)roundf(count[expert]) : 0;
+        status = divide_row(m, file, e->name, e->values + expert * columns, columns, count[expert], err);
+        if (status == NB_OK && count[expert] > 0 && count[expert] <= 1e15f)
+            e->tokens[expert] = (uint64_t)roundf(count[expert]);
     }
     free(count);
     return status;
@@ -106,16 +111,17 @@ add_pair(struct nb_imatrix *m, const struct nb_file_in *file, const struct sorte
     struct nb_imatrix_entry *e;
 
     if (counts == NULL)
-        return nb_fail(err, NB_INPUT, "%s: '%s' has sums but no counts", file->name, sums->name);
+        return FOUND(m, err, NB_BAD_IMATRIX_PAIR, nb_in_file(file->name), "'%s' has sums but no counts", sums->name);
     if (sums->type != NB_F32 || counts->type != NB_F32)
-        return nb_fail(err, NB_INPUT, "%s: sums and counts of '%s' are not F32", file->name, sums->name);
+        return FOUND(m, err, NB_BAD_IMATRIX_SHAPE, nb_in_file(file->name), "sums and counts of '%s' are not F32",
+                     sums->name);
     if (sums->elements == 0 || counts->elements == 0 || sums->elements % counts->elements != 0)
-        return nb_fail(err, NB_INPUT, "%s: '%s' has %" PRIu64 " sums for %" PRIu64 " counts", file->name, sums->name,
-                       sums->elements, counts->elements);
+        return FOUND(m, err, NB_BAD_IMATRIX_SHAPE, nb_in_file(file->name),
+                     "'%s' has %" PRIu64 " sums for %" PRIu64 " counts", sums->name, sums->elements, counts->elements);
     e = add_entry(m, sums->name, strlen(sums->name) - strlen(SUMS), sums->elements, counts->elements);
     if (e == NULL)
         return nb_fail_memory(err);
-    return read_means(file, sums, counts, e, err);
+    return read_means(m, file, sums, counts, e, err);
 }
 
 static enum nb_status
@@ -127,8 +133,9 @@ read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path
 
     if (datasets == NULL || !nb_meta_get_u64(&gguf->meta, "imatrix.chunk_count", &chunks) || chunks > UINT32_MAX ||
         nb_meta_find(&gguf->meta, "imatrix.chunk_size") == NULL)
-        return nb_fail(err, NB_INPUT, "%s: is a GGUF file, but no importance matrix: imatrix.datasets, "
-                       "imatrix.chunk_count or imatrix.chunk_size is missing", path);
+        return FOUND(m, err, NB_BAD_IMATRIX_KEYS, nb_in_file(path),
+                     "is a GGUF file, but no importance matrix: imatrix.datasets, imatrix.chunk_count or "
+                     "imatrix.chunk_size is missing");
     m->chunks = (uint32_t)chunks;
     if (nb_meta_get_u64(&gguf->meta, "imatrix.chunk_size", &size) && size <= UINT32_MAX)
         m->chunk_size = (uint32_t)size;
@@ -144,6 +151,19 @@ read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path
     return copy->data == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
+/* True if the sums that belong to COUNTS are there. */
+static bool
+has_sums(const struct sorted *sorted, const struct nb_tensor *counts)
+{
+    const size_t length = strlen(counts->name) - strlen(COUNTS);
+    char name[NB_MAX_NAME + sizeof SUMS];
+    const struct nb_tensor key = { .name = name }, *const pointer = &key;
+
+    memcpy(name, counts->name, length);
+    memcpy(name + length, SUMS, sizeof SUMS);
+    return bsearch(&pointer, sorted->tensors, sorted->count, sizeof pointer, by_tensor_name) != NULL;
+}
+
 static enum nb_status
 read_pairs(struct nb_imatrix *m, const struct nb_file_in *file, const struct sorted *sorted, struct nb_error *err)
 {
@@ -151,14 +171,16 @@ read_pairs(struct nb_imatrix *m, const struct nb_file_in *file, const struct sor
 
     for (size_t i = 0; i < sorted->count && status == NB_OK; i++) {
         const struct nb_tensor *t = sorted->tensors[i];
+        const bool counts = nb_ends_with(t->name, COUNTS);
 
         if (nb_ends_with(t->name, SUMS))
             status = add_pair(m, file, sorted, t, err);
-        else if (!nb_ends_with(t->name, COUNTS))
-            status = nb_fail(err, NB_INPUT, "%s: tensor '%s' is neither sums nor counts", file->name, t->name);
+        else if (!counts)
+            status = FOUND(m, err, NB_BAD_IMATRIX_PAIR, nb_in_file(file->name),
+                           "tensor '%s' is neither sums nor counts", t->name);
+        else if (!has_sums(sorted, t))
+            status = FOUND(m, err, NB_BAD_IMATRIX_PAIR, nb_in_file(file->name), "'%s' has counts but no sums", t->name);
     }
-    if (status == NB_OK && 2 * m->count != sorted->count)
-        status = nb_fail(err, NB_INPUT, "%s: an entry has counts but no sums", file->name);
     return status;
 }
 
@@ -167,7 +189,7 @@ read_gguf(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *
 {
     struct nb_gguf gguf;
     struct sorted sorted;
-    enum nb_status status = nb_gguf_read(file, 0, &gguf, err);
+    enum nb_status status = nb_gguf_examine(file, 0, &gguf, m->findings, err);
 
     if (status != NB_OK)
         return status;
@@ -193,17 +215,21 @@ read_gguf(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *
 
 struct dat {
     const struct nb_file_in *file;
+    struct nb_findings *findings;
     uint64_t at;
 };
+
+/* Behind a fault in this form nothing can be read: no length says where the next entry begins. */
+#define BROKEN(d, err, ...) \
+    nb_found_end((d)->findings, err, NB_BAD_IMATRIX_FORM, nb_in_file((d)->file->name), __VA_ARGS__)
 
 /* SIZE bytes, if the file has them. */
 static enum nb_status
 take(struct dat *d, void *to, uint64_t size, struct nb_error *err)
 {
     if (size > d->file->size - d->at)
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: %" PRIu64
-                       " bytes are expected at byte %" PRIu64 " of %" PRIu64, d->file->name, size, d->at,
-                       d->file->size);
+        return BROKEN(d, err, "is no importance matrix, or is cut short: %" PRIu64
+                      " bytes are expected at byte %" PRIu64 " of %" PRIu64, size, d->at, d->file->size);
     d->at += size;
     return nb_file_read(d->file, d->at - size, to, size, err);
 }
@@ -214,8 +240,8 @@ take_count(struct dat *d, int32_t *out, struct nb_error *err)
     enum nb_status status = take(d, out, sizeof *out, err);
 
     if (status == NB_OK && *out < 1)
-        status = nb_fail(err, NB_INPUT, "%s: is no importance matrix: %" PRId32 " is no length, at byte %" PRIu64,
-                         d->file->name, *out, d->at - sizeof *out);
+        status = BROKEN(d, err, "is no importance matrix: %" PRId32 " is no length, at byte %" PRIu64, *out,
+                        d->at - sizeof *out);
     return status;
 }
 
@@ -230,22 +256,21 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if (status != NB_OK)
         return status;
     if ((size_t)length >= sizeof name)
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name of %" PRId32 " bytes", d->file->name,
-                       length);
+        return BROKEN(d, err, "is no importance matrix: a name of %" PRId32 " bytes", length);
     status = take(d, name, (uint64_t)length, err);
     if (status != NB_OK)
         return status;
     name[length] = '\0';
     if (!nb_utf8_valid(name, (size_t)length) || strlen(name) == 0)
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: a name is no text", d->file->name);
+        return BROKEN(d, err, "is no importance matrix: a name is no text");
     status = take(d, &calls, sizeof calls, err);
     if (status == NB_OK)
         status = take_count(d, &count, err);
     if (status != NB_OK)
         return status;
     if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix, or is cut short: '%s' has %" PRId32 " values",
-                       d->file->name, name, count);
+        return BROKEN(d, err, "is no importance matrix, or is cut short: '%s' has %" PRId32 " values", name,
+                      count);
     e = add_entry(m, name, strlen(name), (uint64_t)count, 1);
     if (e == NULL)
         return nb_fail_memory(err);
@@ -287,15 +312,14 @@ take_trailer(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
 static enum nb_status
 read_dat(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *err)
 {
-    struct dat d = { .file = file };
+    struct dat d = { .file = file, .findings = m->findings };
     int32_t count;
     enum nb_status status = take_count(&d, &count, err);
 
     if (status != NB_OK)
         return status;
     if ((uint64_t)count > file->size / 16) /* three lengths and a value at least */
-        return nb_fail(err, NB_INPUT, "%s: is no importance matrix: it would have %" PRId32 " entries", file->name,
-                       count);
+        return BROKEN(&d, err, "is no importance matrix: it would have %" PRId32 " entries", count);
     m->entries = calloc((size_t)count, sizeof *m->entries);
     if (m->entries == NULL)
         return nb_fail_memory(err);
@@ -309,23 +333,25 @@ read_dat(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *e
 static enum nb_status
 sort_entries(struct nb_imatrix *m, const char *path, struct nb_error *err)
 {
+    enum nb_status status = NB_OK;
+
     if (m->count == 0)
-        return nb_fail(err, NB_INPUT, "%s: has no entries", path);
+        return FOUND(m, err, NB_BAD_IMATRIX_FORM, nb_in_file(path), "has no entries");
     qsort(m->entries, m->count, sizeof *m->entries, by_name);
-    for (size_t i = 1; i < m->count; i++)
+    for (size_t i = 1; i < m->count && status == NB_OK; i++)
         if (strcmp(m->entries[i - 1].name, m->entries[i].name) == 0)
-            return nb_fail(err, NB_INPUT, "%s: has two entries '%s'", path, m->entries[i].name);
-    return NB_OK;
+            status = FOUND(m, err, NB_BAD_IMATRIX_DUPLICATE, nb_in_file(path), "has two entries '%s'",
+                           m->entries[i].name);
+    return status;
 }
 
-enum nb_status
-nb_imatrix_load(struct nb_imatrix *m, const char *path, struct nb_error *err)
+static enum nb_status
+load(struct nb_imatrix *m, const char *path, struct nb_error *err)
 {
     struct nb_file_in file;
     char magic[4] = { 0 };
     enum nb_status status = nb_file_open(&file, path, err);
 
-    *m = (struct nb_imatrix){ 0 };
     if (status != NB_OK)
         return status;
     if (file.size >= sizeof magic)
@@ -338,6 +364,20 @@ nb_imatrix_load(struct nb_imatrix *m, const char *path, struct nb_error *err)
     if (status != NB_OK)
         nb_imatrix_free(m);
     return status;
+}
+
+enum nb_status
+nb_imatrix_load(struct nb_imatrix *m, const char *path, struct nb_error *err)
+{
+    *m = (struct nb_imatrix){ 0 };
+    return load(m, path, err);
+}
+
+enum nb_status
+nb_imatrix_examine(struct nb_imatrix *m, const char *path, struct nb_findings *findings, struct nb_error *err)
+{
+    *m = (struct nb_imatrix){ .findings = findings };
+    return load(m, path, err);
 }
 
 void
@@ -364,15 +404,25 @@ nb_imatrix_filter(struct nb_imatrix *m, const char *const *patterns, size_t n_pa
     m->count = kept;
 }
 
+/* One finding for an entry is enough. */
+static enum nb_status
+check_entry(const struct nb_imatrix *m, const struct nb_imatrix_entry *e, const char *path, struct nb_error *err)
+{
+    for (uint64_t k = 0; k < e->count; k++)
+        if (!(e->values[k] >= 0 && e->values[k] < INFINITY))
+            return FOUND(m, err, NB_BAD_IMATRIX_VALUE, nb_in_file(path),
+                         "value %" PRIu64 " of '%s' is no mean of squares: %g", k, e->name, (double)e->values[k]);
+    return NB_OK;
+}
+
 enum nb_status
 nb_imatrix_check(const struct nb_imatrix *m, const char *path, struct nb_error *err)
 {
-    for (size_t i = 0; i < m->count; i++)
-        for (uint64_t k = 0; k < m->entries[i].count; k++)
-            if (!(m->entries[i].values[k] >= 0 && m->entries[i].values[k] < INFINITY))
-                return nb_fail(err, NB_INPUT, "%s: value %" PRIu64 " of '%s' is no mean of squares: %g", path, k,
-                               m->entries[i].name, (double)m->entries[i].values[k]);
-    return NB_OK;
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < m->count && status == NB_OK; i++)
+        status = check_entry(m, &m->entries[i], path, err);
+    return status;
 }
 
 const struct nb_imatrix_entry *

@@ -7,6 +7,7 @@
 #define NB_IMATRIX_H
 
 #include "arena.h"
+#include "findings.h"
 #include "metadata.h"
 #include "status.h"
 
@@ -32,6 +33,7 @@ struct nb_imatrix {
     uint32_t chunks;     /* of text that went in; 0 if the file does not say */
     uint32_t chunk_size; /* tokens in each; 0 if the file does not say */
     struct nb_arena arena;
+    struct nb_findings *findings; /* NULL: the first is an error */
 };
 
 /*
@@ -40,6 +42,12 @@ struct nb_imatrix {
  * is nothing to free.
  */
 enum nb_status nb_imatrix_load(struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same, but whatever can be read past goes into FINDINGS. *MATRIX has what could be read
+ * and is to be freed, unless there is an error.
+ */
+enum nb_status nb_imatrix_examine(struct nb_imatrix *imatrix, const char *path, struct nb_findings *findings,
+                                  struct nb_error *err) NB_MUST_CHECK;
 void nb_imatrix_free(struct nb_imatrix *imatrix);
 
 /*
@@ -47,7 +55,7 @@ void nb_imatrix_free(struct nb_imatrix *imatrix);
  * those whose name contains none.
  */
 void nb_imatrix_filter(struct nb_imatrix *imatrix, const char *const *patterns, size_t n_patterns, bool keep);
-/* Refuses NaN, infinity and negative values. */
+/* Refuses NaN, infinity and negative values; into the findings of one that is examined. */
 enum nb_status nb_imatrix_check(const struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /* The entry of a tensor, or NULL. */
 const struct nb_imatrix_entry *nb_imatrix_find(const struct nb_imatrix *imatrix, const char *name);

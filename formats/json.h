@@ -50,7 +50,7 @@ bool nb_json_enter(struct nb_json_cursor *cursor, struct nb_json_span value);
  */
 int nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct nb_json_span *value);
 
-/* The decoded string SPAN with a NUL behind it; NULL if it is no string, or memory is out. */
+/* The decoded string SPAN with a NUL behind it; NULL if it is no string, or memory is out (ARENA is exhausted then). */
 char *nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length);
 /* SPAN as a tree of its own, or NULL. For the small values. */
 json_t *nb_json_tree(struct nb_json_span span);

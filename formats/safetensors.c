@@ -11,96 +11,109 @@ struct reader {
     const struct nb_file_in *file;
     struct nb_arena *arena;
     struct nb_safetensors *out;
+    struct nb_findings *findings; /* NULL: the first is an error */
     struct nb_error *err;
     size_t room;
 };
 
-static enum nb_status
-bad(const struct reader *r, const char *name, const char *what)
+/* A finding that reading goes on behind, and one that it ends at. */
+#define FOUND(r, code, place, ...) nb_found((r)->findings, (r)->err, code, place, __VA_ARGS__)
+#define FOUND_END(r, code, place, ...) nb_found_end((r)->findings, (r)->err, code, place, __VA_ARGS__)
+
+static struct nb_place
+at(const struct reader *r, const char *tensor)
 {
-    return nb_fail(r->err, NB_INPUT, "%s: tensor '%s': %s", r->file->name, name, what);
+    return nb_at_tensor(r->file->name, tensor, NB_NO_OFFSET);
 }
+
+/* The readers of an entry's members set t->type to NB_TYPE_NONE where the tensor cannot be used. */
 
 static enum nb_status
 read_dtype(const struct reader *r, struct nb_safetensor *t, json_t *dtype)
 {
+    t->type = NB_TYPE_NONE;
     if (!json_is_string(dtype))
-        return bad(r, t->name, "dtype is not a string");
+        return FOUND(r, NB_BAD_ST_DTYPE, at(r, t->name), "dtype is not a string");
     t->type = nb_type_by_safetensors(json_string_value(dtype));
     if (t->type == NB_TYPE_NONE)
-        return nb_fail(r->err, NB_INPUT, "%s: tensor '%s': unknown dtype '%s'", r->file->name, t->name,
-                       json_string_value(dtype));
+        return FOUND(r, NB_BAD_ST_DTYPE, at(r, t->name), "unknown dtype '%s'", json_string_value(dtype));
     return NB_OK;
 }
 
 static enum nb_status
-read_shape(const struct reader *r, struct nb_safetensor *t, json_t *shape)
+bad_shape(const struct reader *r, struct nb_safetensor *t, const char *what)
 {
+    t->type = NB_TYPE_NONE;
+    t->n_dims = 0;
+    return FOUND(r, NB_BAD_ST_SHAPE, at(r, t->name), "%s", what);
+}
+
+static enum nb_status
+read_shape(const struct reader *r, struct nb_safetensor *t, json_t *shape, uint64_t *elements)
+{
+    *elements = 1;
     if (!json_is_array(shape))
-        return bad(r, t->name, "shape is not an array");
+        return bad_shape(r, t, "shape is not an array");
     if (json_array_size(shape) > NB_SAFETENSORS_MAX_DIMS)
-        return bad(r, t->name, "more dimensions than any model has");
+        return bad_shape(r, t, "more dimensions than any model has");
     t->n_dims = (uint32_t)json_array_size(shape);
     for (uint32_t i = 0; i < t->n_dims; i++) {
         json_t *n = json_array_get(shape, i);
 
         if (!json_is_integer(n) || json_integer_value(n) < 0)
-            return bad(r, t->name, "shape has an entry that is not a count");
+            return bad_shape(r, t, "shape has an entry that is not a count");
         t->shape[i] = (uint64_t)json_integer_value(n);
+        if (!nb_mul_u64(*elements, t->shape[i], elements))
+            return bad_shape(r, t, "the product of its shape overflows");
     }
     return NB_OK;
+}
+
+/* The two numbers of data_offsets, and whether they are a range of the DATA bytes. */
+static bool
+read_range(json_t *offsets, uint64_t data, uint64_t *begin, uint64_t *end)
+{
+    json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
+
+    *begin = *end = 0;
+    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) ||
+        json_integer_value(from) < 0 || json_integer_value(to) < 0)
+        return false;
+    *begin = (uint64_t)json_integer_value(from);
+    *end = (uint64_t)json_integer_value(to);
+    return *begin <= *end && *end <= data;
 }
 
 /* OFFSETS count from the end of the header; BASE is that place in the file. */
 static enum nb_status
-read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint64_t base)
+read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint64_t elements, uint64_t base)
 {
-    json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
-    uint64_t elements = 1, expected, begin, end, data = r->file->size - base;
+    const uint64_t data = r->file->size - base;
+    uint64_t expected, begin, end;
 
-    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) ||
-        json_integer_value(from) < 0 || json_integer_value(to) < 0)
-        return bad(r, t->name, "data_offsets is not a pair of counts");
-    begin = (uint64_t)json_integer_value(from);
-    end = (uint64_t)json_integer_value(to);
-    if (begin > end || end > data)
-        return nb_fail(r->err, NB_INPUT,
-                       "%s: tensor '%s': bytes %" PRIu64 " to %" PRIu64 " lie outside the data, which has %" PRIu64,
-                       r->file->name, t->name, begin, end, data);
-    for (uint32_t i = 0; i < t->n_dims; i++)
-        if (!nb_mul_u64(elements, t->shape[i], &elements))
-            return bad(r, t->name, "the product of its shape overflows");
-    if (!nb_type_bytes(t->type, elements, &expected))
-        return bad(r, t->name, "the product of its shape overflows");
-    if (expected != end - begin)
-        return nb_fail(r->err, NB_INPUT,
-                       "%s: tensor '%s': dtype and shape need %" PRIu64 " bytes, but its span has %" PRIu64,
-                       r->file->name, t->name, expected, end - begin);
+    if (!read_range(offsets, data, &begin, &end)) {
+        t->type = NB_TYPE_NONE;
+        return begin == 0 && end == 0
+                   ? FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "data_offsets is not a pair of counts")
+                   : FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "bytes %" PRIu64 " to %" PRIu64
+                           " lie outside the data, which has %" PRIu64, begin, end, data);
+    }
     t->offset = base + begin;
-    t->bytes = expected;
-    return NB_OK;
+    t->bytes = end - begin;
+    if (t->type == NB_TYPE_NONE)
+        return NB_OK; /* known already */
+    if (!nb_type_bytes(t->type, elements, &expected))
+        return bad_shape(r, t, "the product of its shape overflows");
+    if (expected == t->bytes)
+        return NB_OK;
+    t->type = NB_TYPE_NONE;
+    return FOUND(r, NB_BAD_ST_SIZE, at(r, t->name), "dtype and shape need %" PRIu64 " bytes, but its span has %" PRIu64,
+                 expected, t->bytes);
 }
 
 static enum nb_status
-read_entry(struct reader *r, const char *name, struct nb_json_span value, uint64_t base)
+keep(struct reader *r, const struct nb_safetensor *t)
 {
-    struct nb_safetensor t = { .name = name };
-    json_t *entry = nb_json_tree(value);
-    enum nb_status status;
-
-    if (!json_is_object(entry) || json_object_size(entry) != 3 || json_object_get(entry, "dtype") == NULL ||
-        json_object_get(entry, "shape") == NULL || json_object_get(entry, "data_offsets") == NULL) {
-        json_decref(entry);
-        return bad(r, name, "its entry is not an object of dtype, shape and data_offsets");
-    }
-    status = read_dtype(r, &t, json_object_get(entry, "dtype"));
-    if (status == NB_OK)
-        status = read_shape(r, &t, json_object_get(entry, "shape"));
-    if (status == NB_OK)
-        status = read_span(r, &t, json_object_get(entry, "data_offsets"), base);
-    json_decref(entry);
-    if (status != NB_OK)
-        return status;
     if (r->out->count == r->room) {
         size_t room = r->room == 0 ? 256 : 2 * r->room;
         struct nb_safetensor *grown = nb_arena_calloc(r->arena, room, sizeof *grown);
@@ -112,8 +125,30 @@ read_entry(struct reader *r, const char *name, struct nb_json_span value, uint64
         r->out->tensors = grown;
         r->room = room;
     }
-    r->out->tensors[r->out->count++] = t;
+    r->out->tensors[r->out->count++] = *t;
     return NB_OK;
+}
+
+static enum nb_status
+read_entry(struct reader *r, const char *name, struct nb_json_span value, uint64_t base)
+{
+    struct nb_safetensor t = { .name = name, .offset = base };
+    json_t *entry = nb_json_tree(value);
+    uint64_t elements;
+    enum nb_status status;
+
+    if (!json_is_object(entry) || json_object_size(entry) != 3 || json_object_get(entry, "dtype") == NULL ||
+        json_object_get(entry, "shape") == NULL || json_object_get(entry, "data_offsets") == NULL) {
+        json_decref(entry);
+        return FOUND(r, NB_BAD_ST_ENTRY, at(r, name), "its entry is not an object of dtype, shape and data_offsets");
+    }
+    status = read_dtype(r, &t, json_object_get(entry, "dtype"));
+    if (status == NB_OK)
+        status = read_shape(r, &t, json_object_get(entry, "shape"), &elements);
+    if (status == NB_OK)
+        status = read_span(r, &t, json_object_get(entry, "data_offsets"), elements, base);
+    json_decref(entry);
+    return status == NB_OK ? keep(r, &t) : status;
 }
 
 static enum nb_status
@@ -128,7 +163,8 @@ check_metadata(const struct reader *r, struct nb_json_span value)
             good = good && json_is_string(entry);
     json_decref(map);
     return good ? NB_OK
-                : nb_fail(r->err, NB_INPUT, "%s: __metadata__ is not a map of strings to strings", r->file->name);
+                : FOUND(r, NB_BAD_ST_METADATA, nb_in_file(r->file->name),
+                        "__metadata__ is not a map of strings to strings");
 }
 
 static int
@@ -148,34 +184,46 @@ by_offset(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
+static enum nb_status
+check_names(const struct reader *r)
+{
+    struct nb_safetensor *t = r->out->tensors;
+    enum nb_status status = NB_OK;
+
+    qsort(t, r->out->count, sizeof *t, by_name);
+    for (size_t i = 1; i < r->out->count && status == NB_OK; i++)
+        if (strcmp(t[i - 1].name, t[i].name) == 0 && (i < 2 || strcmp(t[i - 2].name, t[i].name) != 0))
+            status = FOUND(r, NB_BAD_ST_DUPLICATE, at(r, t[i].name), "its name occurs twice");
+    return status;
+}
+
 /* The data section must be covered exactly: no name twice, no overlap, no hole, nothing behind. */
 static enum nb_status
 check_layout(const struct reader *r, uint64_t base)
 {
+    const struct nb_place file = nb_in_file(r->file->name);
     struct nb_safetensor *t = r->out->tensors;
-    uint64_t at = base;
+    uint64_t end = base;
+    enum nb_status status;
 
     if (r->out->count == 0)
         return r->file->size == base
                    ? NB_OK
-                   : nb_fail(r->err, NB_INPUT, "%s: data, but no tensor that it belongs to", r->file->name);
-    qsort(t, r->out->count, sizeof *t, by_name);
-    for (size_t i = 1; i < r->out->count; i++)
-        if (strcmp(t[i - 1].name, t[i].name) == 0)
-            return bad(r, t[i].name, "its name occurs twice");
+                   : FOUND(r, NB_BAD_ST_HOLE, file, "data, but no tensor that it belongs to");
+    status = check_names(r);
     qsort(t, r->out->count, sizeof *t, by_offset);
-    for (size_t i = 0; i < r->out->count; i++) {
-        if (t[i].offset < at)
-            return bad(r, t[i].name, "its bytes overlap those of another tensor");
-        if (t[i].offset > at)
-            return nb_fail(r->err, NB_INPUT, "%s: %" PRIu64 " bytes before tensor '%s' belong to no tensor",
-                           r->file->name, t[i].offset - at, t[i].name);
-        at += t[i].bytes;
+    for (size_t i = 0; i < r->out->count && status == NB_OK; i++) {
+        if (t[i].offset < end && t[i].bytes > 0)
+            status = FOUND(r, NB_BAD_ST_OVERLAP, at(r, t[i].name), "its bytes overlap those of another tensor");
+        else if (t[i].offset > end)
+            status = FOUND(r, NB_BAD_ST_HOLE, file, "%" PRIu64 " bytes before tensor '%s' belong to no tensor",
+                           t[i].offset - end, t[i].name);
+        if (t[i].offset + t[i].bytes > end)
+            end = t[i].offset + t[i].bytes;
     }
-    if (at != r->file->size)
-        return nb_fail(r->err, NB_INPUT, "%s: the last %" PRIu64 " bytes belong to no tensor", r->file->name,
-                       r->file->size - at);
-    return NB_OK;
+    if (status == NB_OK && end != r->file->size)
+        status = FOUND(r, NB_BAD_ST_HOLE, file, "the last %" PRIu64 " bytes belong to no tensor", r->file->size - end);
+    return status;
 }
 
 static enum nb_status
@@ -188,20 +236,22 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
 
     /* The specification pads with spaces behind the object and with nothing before it. */
     if (text.length == 0 || *text.at != '{' || !nb_json_value(text, &root) || !nb_json_enter(&members, root))
-        return nb_fail(r->err, NB_INPUT, "%s: its header is not a JSON object", r->file->name);
+        return FOUND_END(r, NB_BAD_ST_HEADER, nb_in_file(r->file->name), "its header is not a JSON object");
     while ((more = nb_json_next(&members, &key, &value)) > 0) {
         enum nb_status status;
         size_t length;
         char *name = nb_json_string(r->arena, key, &length);
 
+        if (name == NULL && r->arena->exhausted)
+            return nb_fail_memory(r->err);
         if (name == NULL || strlen(name) != length)
-            return nb_fail(r->err, NB_INPUT, "%s: a tensor name in its header is not valid UTF-8 text",
-                           r->file->name);
+            return FOUND_END(r, NB_BAD_ST_NAME, nb_in_file(r->file->name),
+                             "a tensor name in its header is not valid UTF-8 text");
         if (strcmp(name, "__metadata__") == 0) {
-            if (metadata_seen)
-                return nb_fail(r->err, NB_INPUT, "%s: __metadata__ occurs twice", r->file->name);
+            status = metadata_seen
+                         ? FOUND(r, NB_BAD_ST_METADATA, nb_in_file(r->file->name), "__metadata__ occurs twice")
+                         : check_metadata(r, value);
             metadata_seen = true;
-            status = check_metadata(r, value);
         } else {
             status = read_entry(r, name, value, base);
         }
@@ -209,7 +259,7 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
             return status;
     }
     if (more < 0)
-        return nb_fail(r->err, NB_INPUT, "%s: its header is not valid JSON", r->file->name);
+        return FOUND_END(r, NB_BAD_ST_HEADER, nb_in_file(r->file->name), "its header is not valid JSON");
     return check_layout(r, base);
 }
 
@@ -217,7 +267,14 @@ enum nb_status
 nb_safetensors_read(const struct nb_file_in *file, struct nb_arena *arena, struct nb_safetensors *out,
                     struct nb_error *err)
 {
-    struct reader r = { .file = file, .arena = arena, .out = out, .err = err };
+    return nb_safetensors_examine(file, arena, out, NULL, err);
+}
+
+enum nb_status
+nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, struct nb_safetensors *out,
+                       struct nb_findings *findings, struct nb_error *err)
+{
+    struct reader r = { .file = file, .arena = arena, .out = out, .findings = findings, .err = err };
     unsigned char prefix[8];
     uint64_t length = 0;
     enum nb_status status;
@@ -225,19 +282,20 @@ nb_safetensors_read(const struct nb_file_in *file, struct nb_arena *arena, struc
 
     *out = (struct nb_safetensors){ 0 };
     if (file->size < sizeof prefix)
-        return nb_fail(err, NB_INPUT, "%s: too short to be a safetensors file (%" PRIu64 " bytes)", file->name,
-                       file->size);
+        return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
+                         "too short to be a safetensors file (%" PRIu64 " bytes)", file->size);
     status = nb_file_read(file, 0, prefix, sizeof prefix, err);
     if (status != NB_OK)
         return status;
     for (unsigned i = 0; i < sizeof prefix; i++)
         length |= (uint64_t)prefix[i] << (8 * i);
     if (length > NB_SAFETENSORS_MAX_HEADER)
-        return nb_fail(err, NB_INPUT, "%s: not a safetensors file, or its header of %" PRIu64
-                       " bytes is over the format's limit of %u", file->name, length, NB_SAFETENSORS_MAX_HEADER);
+        return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
+                         "not a safetensors file, or its header of %" PRIu64
+                         " bytes is over the format's limit of %u", length, NB_SAFETENSORS_MAX_HEADER);
     if (length > file->size - sizeof prefix)
-        return nb_fail(err, NB_INPUT, "%s: cut short: its header has %" PRIu64 " bytes, the file only %" PRIu64,
-                       file->name, length, file->size);
+        return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
+                         "cut short: its header has %" PRIu64 " bytes, the file only %" PRIu64, length, file->size);
     header = malloc((size_t)length + 1);
     if (header == NULL)
         return nb_fail_memory(err);

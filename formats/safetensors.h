@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "file_in.h"
+#include "findings.h"
 #include "status.h"
 #include "types.h"
 
@@ -34,5 +35,12 @@ struct nb_safetensors {
  */
 enum nb_status nb_safetensors_read(const struct nb_file_in *file, struct nb_arena *arena,
                                    struct nb_safetensors *out, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same, but whatever can be read past goes into FINDINGS. Tensors whose data is not to be
+ * touched are of NB_TYPE_NONE.
+ */
+enum nb_status nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena,
+                                      struct nb_safetensors *out, struct nb_findings *findings,
+                                      struct nb_error *err) NB_MUST_CHECK;
 
 #endif

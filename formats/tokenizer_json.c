@@ -118,7 +118,9 @@ nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *are
         char *text = nb_json_string(arena, key, &length);
 
         if (text == NULL)
-            return nb_fail(err, NB_INPUT, "%s: a token in its vocabulary is not valid text", tj->path);
+            return arena->exhausted
+                       ? nb_fail_memory(err)
+                       : nb_fail(err, NB_INPUT, "%s: a token in its vocabulary is not valid text", tj->path);
         if (!nb_json_unsigned(value, UINT32_MAX, &id))
             return nb_fail(err, NB_INPUT, "%s: token '%s' has an id that is not a number", tj->path, text);
         if (id >= vocab->size)

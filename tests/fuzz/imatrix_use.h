@@ -3,15 +3,24 @@
 #define NB_IMATRIX_USE_H
 
 #include "calib.h"
+#include "fuzz.h"
 
 static inline void
 use_imatrix(const char *path)
 {
     struct nb_importance_stats stats;
     struct nb_sums sums = { 0 };
+    struct nb_findings findings = { 0 };
     struct nb_imatrix matrix, back;
+    enum nb_status sound = nb_imatrix_examine(&matrix, path, &findings, NULL), examined = sound;
 
-    if (nb_imatrix_load(&matrix, path, NULL) != NB_OK)
+    if (examined == NB_OK)
+        nb_imatrix_free(&matrix);
+    sound = nb_imatrix_load(&matrix, path, NULL);
+    if (sound != NB_SYSTEM && examined != NB_SYSTEM)
+        fuzz_claim((sound == NB_OK) == (findings.errors == 0), "what is refused has a finding, and only that");
+    nb_findings_free(&findings);
+    if (sound != NB_OK)
         return;
     for (size_t i = 0; i < matrix.count; i++)
         nb_importance_stats(&matrix, &matrix.entries[i], &stats);

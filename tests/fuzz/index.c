@@ -20,7 +20,9 @@ void
 fuzz_target(const uint8_t *data, size_t size)
 {
     static const char *folder;
+    struct nb_findings findings = { 0 };
     struct nb_checkpoint cp;
+    enum nb_status sound, status;
 
     if (folder == NULL) {
         folder = fuzz_checkpoint();
@@ -28,6 +30,13 @@ fuzz_target(const uint8_t *data, size_t size)
         put_shard("model-00002-of-00002.safetensors", "b");
     }
     fuzz_put("model.safetensors.index.json", data, size);
-    if (nb_checkpoint_open(&cp, folder, NULL) == NB_OK)
+    sound = nb_checkpoint_open(&cp, folder, NULL);
+    if (sound == NB_OK)
         nb_checkpoint_close(&cp);
+    status = nb_checkpoint_examine(&cp, folder, &findings, NULL);
+    if (status == NB_OK)
+        nb_checkpoint_close(&cp);
+    if (sound != NB_SYSTEM && status != NB_SYSTEM)
+        fuzz_claim((sound == NB_OK) == (findings.errors == 0), "what is refused has a finding, and only that");
+    nb_findings_free(&findings);
 }
