@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+int cmd_check(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);

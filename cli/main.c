@@ -13,6 +13,7 @@ static const struct command {
     { "quantize", cmd_quantize, "a checkpoint folder, safetensors or GGUF file to a (quantized) GGUF file" },
     { "calibrate", cmd_calibrate, "an importance matrix from text" },
     { "verify", cmd_verify, "what quantization cost: perplexity and KL divergence on a text" },
+    { "check", cmd_check, "whether a model file or checkpoint folder is sound" },
     { "inspect", cmd_inspect, "what is in a model file or checkpoint folder" },
     { "tokenize", cmd_tokenize, "the tokens of a text" },
     { "types", cmd_types, "every tensor type and recipe, with bits per weight" },

@@ -356,8 +356,8 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
             entry->found = true;
         if (entry == NULL || strcmp(entry->shard, shards->items[t->file]) != 0)
             status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
-                           "tensor '%s' is in shard '%s', but %s says %s", t->info.name, shards->items[t->file], INDEX_NAME,
-                           entry == NULL ? "nothing of it" : entry->shard);
+                           "tensor '%s' is in shard '%s', but %s says %s", t->info.name, shards->items[t->file],
+                           INDEX_NAME, entry == NULL ? "nothing of it" : entry->shard);
     }
     for (size_t i = 0; i < map->count && status == NB_OK; i++)
         if (!map->entries[i].found && is_open(cp, shards, map->entries[i].shard))

@@ -23,6 +23,7 @@ struct nb_gguf {
     struct nb_metadata meta;
     struct nb_tensor *tensors; /* in file order; offsets count from the start of the file */
     size_t count;
+    uint64_t header_end; /* padding follows, up to the data */
     uint64_t data_offset;
 };
 

@@ -22,10 +22,10 @@ key_here(const struct nb_gguf_reader *r, const struct nb_kv *kv)
 static enum nb_status
 check_key_style(const struct nb_gguf_reader *r, const char *key)
 {
-    if (key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_.")] == '\0')
+    if (key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0')
         return NB_OK;
     return FOUND(r, NB_BAD_GGUF_KEY_STYLE, nb_at_key(r->file->name, key, r->at),
-                 "the format wants lower_snake_case with dots");
+                 "the format wants lower_snake_case (llama.cpp also has hyphens) with dots");
 }
 
 static enum nb_status

@@ -139,6 +139,7 @@ nb_gguf_place_tensors(const struct nb_gguf_reader *r)
     bool known = true;
     enum nb_status status = NB_OK;
 
+    out->header_end = r->at;
     if (!nb_align_u64(r->at, out->alignment, &out->data_offset))
         return FOUND_END(r, NB_BAD_GGUF_TRUNCATED, nb_gguf_here(r), "the header's size overflows");
     for (size_t i = 0; i < out->count && status == NB_OK; i++) {

@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "file_in.h"
+#include "findings.h"
 #include "metadata.h"
 #include "status.h"
 #include "tensor.h"
@@ -59,6 +60,9 @@ void nb_source_note(struct nb_source *source, const char *format, ...) NB_PRINTF
 /* The two kinds, for nb_source_open. */
 enum nb_status nb_source_open_checkpoint(struct nb_source *source, const char *path, const char *pre_tokenizer,
                                          struct nb_error *err) NB_MUST_CHECK;
+/* The same, but what is wrong with config, tensors or tokenizer goes into FINDINGS as far as it can be read past. */
+enum nb_status nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct nb_findings *findings,
+                                            struct nb_error *err) NB_MUST_CHECK;
 enum nb_status nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -19,8 +19,12 @@ struct builder {
     struct nb_hparams hp;
     /* n_tensors x layers: which of the family's tensors have come; unlayered ones are at layer 0. */
     bool *seen;
+    struct nb_findings *findings; /* NULL: the first is an error */
     struct nb_error *err;
 };
+
+/* A finding about the folder that building goes on behind. */
+#define FOUND(b, code, ...) nb_found((b)->findings, (b)->err, code, nb_in_file((b)->cp->folder), __VA_ARGS__)
 
 static enum nb_status
 find_family(struct builder *b)
@@ -159,11 +163,14 @@ plain_type(const struct nb_tensor *t)
     return !nb_tensor_is_always_f32(t) && (t->type == NB_F16 || t->type == NB_BF16) ? t->type : NB_F32;
 }
 
+/* *GOOD: the tensor can be used. */
 static enum nb_status
-check_shape(const struct builder *b, const struct nb_family_tensor *row, const struct nb_safetensor *info)
+check_shape(const struct builder *b, const struct nb_family_tensor *row, const struct nb_safetensor *info, bool *good)
 {
     const uint64_t rows = nb_family_side(row->rows, &b->hp), columns = nb_family_side(row->columns, &b->hp);
     const uint32_t dims = row->columns == NB_SIDE_NONE ? 1 : 2;
+
+    *good = false;
 
     if (info->n_dims != dims || info->shape[0] != rows || (dims == 2 && info->shape[1] != columns)) {
         char found[128] = "";
@@ -171,14 +178,15 @@ check_shape(const struct builder *b, const struct nb_family_tensor *row, const s
 
         for (uint32_t i = 0; i < info->n_dims && at < sizeof found; i++)
             at += (size_t)snprintf(found + at, sizeof found - at, "%s%" PRIu64, i > 0 ? " x " : "", info->shape[i]);
-        return dims == 2 ? nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is %s, but config.json makes it %" PRIu64
-                                   " x %" PRIu64, b->cp->folder, info->name, found, rows, columns)
-                         : nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is %s, but config.json makes it %" PRIu64,
-                                   b->cp->folder, info->name, found, rows);
+        return dims == 2 ? FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %" PRIu64
+                                 " x %" PRIu64, info->name, found, rows, columns)
+                         : FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %" PRIu64,
+                                 info->name, found, rows);
     }
     if (nb_type_info(info->type)->kind != NB_KIND_FLOAT)
-        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' has dtype %s, which holds no weights", b->cp->folder,
-                       info->name, nb_type_info(info->type)->safetensors);
+        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights", info->name,
+                     nb_type_info(info->type)->safetensors);
+    *good = true;
     return NB_OK;
 }
 
@@ -189,13 +197,14 @@ add_tensor(struct builder *b, const struct nb_family_tensor *row, uint64_t layer
     struct nb_tensor *t = &b->source->tensors[b->source->n_tensors];
     bool *seen = &b->seen[(size_t)(row - b->family->tensors) * (size_t)b->hp.value[NB_HP_LAYERS] + layer];
     char name[NB_MAX_NAME + 1];
-    enum nb_status status = check_shape(b, row, &ct->info);
+    bool good;
+    enum nb_status status = check_shape(b, row, &ct->info, &good);
 
-    if (status != NB_OK)
-        return status;
-    if (*seen)
-        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is in two shards", b->cp->folder, ct->info.name);
+    if (status == NB_OK && *seen)
+        return FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", ct->info.name);
     *seen = true;
+    if (status != NB_OK || !good)
+        return status;
     name_in_layer(row->gguf, layer, name, sizeof name);
     *t = (struct nb_tensor){
         .name = nb_arena_strdup(&b->source->arena, name),
@@ -261,9 +270,13 @@ add_tensors(struct builder *b, bool embedding_under_output)
 
         if (row == NULL && is_ignored(b, ct->info.name))
             continue;
-        if (row == NULL || layer >= layers)
-            return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is no part of a %s with %" PRIu64 " layers",
-                           b->cp->folder, ct->info.name, b->family->classes[0], layers);
+        if (row == NULL || layer >= layers) {
+            status = FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
+                           ct->info.name, b->family->classes[0], layers);
+            if (status != NB_OK)
+                return status;
+            continue;
+        }
         if (row->presence == NB_OUTPUT_TABLE && embedding_under_output)
             row = row_with(b, NB_EMBEDDING_TABLE);
         status = add_tensor(b, row, layer, ct);
@@ -278,6 +291,7 @@ check_complete(const struct builder *b)
 {
     json_t *tie = json_object_get(b->cp->config, "tie_word_embeddings");
     const uint64_t layers = (uint64_t)b->hp.value[NB_HP_LAYERS];
+    enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < b->family->n_tensors; i++) {
         const struct nb_family_tensor *row = &b->family->tensors[i];
@@ -285,16 +299,16 @@ check_complete(const struct builder *b)
         const bool needed = row->presence == NB_ALWAYS || row->presence == NB_EMBEDDING_TABLE ||
                             (row->presence == NB_OUTPUT_TABLE && json_is_false(tie));
 
-        for (uint64_t layer = 0; needed && layer < n; layer++) {
+        for (uint64_t layer = 0; needed && layer < n && status == NB_OK; layer++) {
             char name[256];
 
             if (b->seen[i * layers + layer])
                 continue;
             name_in_layer(row->checkpoint, layer, name, sizeof name);
-            return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is missing", b->cp->folder, name);
+            status = FOUND(b, NB_BAD_MODEL_TENSOR_MISSING, "tensor '%s' is missing", name);
         }
     }
-    return NB_OK;
+    return status;
 }
 
 static enum nb_status
@@ -338,27 +352,50 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
     return nb_tokenizer_metadata(b->cp, (uint64_t)b->hp.value[NB_HP_VOCAB], pre_tokenizer, meta, b->err);
 }
 
+static enum nb_status
+build(struct builder *b, const char *path, const char *pre_tokenizer)
+{
+    struct nb_source *source = b->source;
+    enum nb_status status;
+
+    b->cp = nb_arena_calloc(&source->arena, 1, sizeof *b->cp);
+    if (b->cp == NULL)
+        return nb_fail_memory(b->err);
+    source->kind = NB_SOURCE_CHECKPOINT;
+    status = nb_checkpoint_open(b->cp, path, b->err);
+    if (status != NB_OK)
+        return status;
+    source->checkpoint = b->cp;
+    source->files = b->cp->files;
+    source->n_files = b->cp->n_files;
+    status = read_config(b);
+    if (status == NB_OK)
+        status = find_vocabulary(b);
+    if (status == NB_OK)
+        status = build_tensors(b);
+    return status == NB_OK ? build_metadata(b, pre_tokenizer) : status;
+}
+
 enum nb_status
 nb_source_open_checkpoint(struct nb_source *source, const char *path, const char *pre_tokenizer,
                           struct nb_error *err)
 {
     struct builder b = { .source = source, .err = err };
-    struct nb_checkpoint *cp = nb_arena_calloc(&source->arena, 1, sizeof *cp);
+
+    return build(&b, path, pre_tokenizer);
+}
+
+enum nb_status
+nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct nb_findings *findings,
+                             struct nb_error *err)
+{
+    struct builder b = { .source = source, .findings = findings, .err = err };
     enum nb_status status;
 
-    if (cp == NULL)
-        return nb_fail_memory(err);
-    source->kind = NB_SOURCE_CHECKPOINT;
-    status = nb_checkpoint_open(cp, path, err);
+    *source = (struct nb_source){ 0 };
+    source->path = nb_arena_strdup(&source->arena, path);
+    status = source->path == NULL ? nb_fail_memory(err) : build(&b, path, NULL);
     if (status != NB_OK)
-        return status;
-    b.cp = source->checkpoint = cp;
-    source->files = cp->files;
-    source->n_files = cp->n_files;
-    status = read_config(&b);
-    if (status == NB_OK)
-        status = find_vocabulary(&b);
-    if (status == NB_OK)
-        status = build_tensors(&b);
-    return status == NB_OK ? build_metadata(&b, pre_tokenizer) : status;
+        nb_source_close(source);
+    return status;
 }

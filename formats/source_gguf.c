@@ -2,14 +2,11 @@
 #include "gguf.h"
 #include "source.h"
 
-#include "checked.h"
+#include "split_name.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_SPLITS 4096u
 
 static int
 by_name(const void *a, const void *b)
@@ -70,18 +67,18 @@ check_part(const struct nb_gguf *gguf, uint32_t number, uint64_t count, const ch
     return NB_OK;
 }
 
-/* Opens part NUMBER of a set whose first part is open. */
+/* Opens part NUMBER of a set whose first part is open and has a prefix of so many bytes. */
 static enum nb_status
-open_part(struct nb_source *source, const char *prefix, uint32_t number, uint64_t count, struct nb_error *err)
+open_part(struct nb_source *source, size_t prefix, uint32_t number, uint32_t count, struct nb_error *err)
 {
-    size_t room = strlen(prefix) + sizeof "-00001-of-00001.gguf";
-    char *name = nb_arena_alloc(&source->arena, room + 16);
+    char *found = nb_split_name(source->path, prefix, number, count);
+    const char *name = found == NULL ? NULL : nb_arena_strdup(&source->arena, found);
     struct nb_gguf gguf;
     enum nb_status status;
 
+    free(found);
     if (name == NULL)
         return nb_fail_memory(err);
-    snprintf(name, room + 16, "%s-%05u-of-%05u.gguf", prefix, (unsigned)number + 1, (unsigned)count);
     status = nb_file_open(&source->files[number], name, err);
     if (status != NB_OK)
         return status;
@@ -100,23 +97,18 @@ static enum nb_status
 open_rest(struct nb_source *source, uint64_t count, struct nb_error *err)
 {
     uint64_t no, expected = 0;
-    char suffix[64], *prefix = nb_arena_strdup(&source->arena, source->path);
-    size_t length = strlen(source->path), suffix_length;
+    size_t prefix;
     enum nb_status status = NB_OK;
 
-    if (prefix == NULL)
-        return nb_fail_memory(err);
-    if (count > MAX_SPLITS)
+    if (count > NB_MAX_SPLITS)
         return nb_fail(err, NB_INPUT, "%s: says it is one of %" PRIu64 " parts", source->path, count);
     if (!nb_meta_get_u64(&source->meta, "split.no", &no) || no != 0)
         return nb_fail(err, NB_INPUT, "%s: is not the first part of its split set; name that one", source->path);
-    suffix_length = (size_t)snprintf(suffix, sizeof suffix, "-00001-of-%05u.gguf", (unsigned)count);
-    if (length <= suffix_length || strcmp(source->path + length - suffix_length, suffix) != 0)
-        return nb_fail(err, NB_INPUT, "%s: is the first of %" PRIu64 " parts, but its name does not end with '%s'",
-                       source->path, count, suffix);
-    prefix[length - suffix_length] = '\0';
+    if (!nb_split_prefix(source->path, 0, (uint32_t)count, &prefix))
+        return nb_fail(err, NB_INPUT, "%s: is the first of %" PRIu64 " parts, but its name does not end with "
+                       "'-00001-of-%05" PRIu64 ".gguf'", source->path, count, count);
     for (uint32_t i = 1; i < count && status == NB_OK; i++)
-        status = open_part(source, prefix, i, count, err);
+        status = open_part(source, prefix, i, (uint32_t)count, err);
     if (status != NB_OK)
         return status;
     if (nb_meta_get_u64(&source->meta, "split.tensors.count", &expected) && expected != source->n_tensors)
@@ -133,7 +125,7 @@ nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error 
     enum nb_status status;
 
     source->kind = NB_SOURCE_GGUF;
-    source->files = nb_arena_calloc(&source->arena, MAX_SPLITS, sizeof *source->files);
+    source->files = nb_arena_calloc(&source->arena, NB_MAX_SPLITS, sizeof *source->files);
     if (source->files == NULL)
         return nb_fail_memory(err);
     status = nb_file_open(&source->files[0], path, err);

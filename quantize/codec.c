@@ -215,23 +215,60 @@ is_bad_odd_scale(enum nb_type type, const unsigned char *block)
     }
 }
 
+static bool
+is_bad_half(const unsigned char *at)
+{
+    uint16_t half;
+
+    memcpy(&half, at, sizeof half);
+    return (half & 0x7C00) == 0x7C00;
+}
+
 static size_t
 find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
 {
     const struct nb_type_info *info = nb_type_info(type);
+    const size_t n = count / info->block, step = info->block_bytes;
+    const unsigned char *a = blocks + traits[type].at[0], *b = blocks + traits[type].at[1];
 
-    for (size_t i = 0; i < count / info->block; i++) {
-        const unsigned char *block = blocks + i * info->block_bytes;
-
-        for (unsigned k = 0; k < traits[type].scales; k++) {
-            uint16_t half;
-
-            memcpy(&half, block + traits[type].at[k], sizeof half);
-            if ((half & 0x7C00) == 0x7C00)
+    switch (traits[type].scales) {
+    case 1:
+        for (size_t i = 0; i < n; i++)
+            if (is_bad_half(a + i * step))
                 return i * info->block;
-        }
-        if (traits[type].scales == 0 && is_bad_odd_scale(type, block))
-            return i * info->block;
+        return count;
+    case 2:
+        for (size_t i = 0; i < n; i++)
+            if (is_bad_half(a + i * step) | is_bad_half(b + i * step))
+                return i * info->block;
+        return count;
+    default:
+        for (size_t i = 0; i < n; i++)
+            if (is_bad_odd_scale(type, blocks + i * step))
+                return i * info->block;
+        return count;
+    }
+}
+
+size_t
+nb_find_bad_code(enum nb_type type, const void *from, size_t count)
+{
+    const struct nb_type_info *info = nb_type_info(type);
+    const unsigned char *block = from;
+
+    if (type != NB_NVFP4 && type != NB_TQ2_0)
+        return count;
+    for (size_t i = 0; i < count; i += info->block, block += info->block_bytes) {
+        unsigned bad = 0;
+
+        if (type == NB_NVFP4) /* four scales in front */
+            for (unsigned k = 0; k < 4; k++)
+                bad |= block[k] >= 0x7F;
+        else /* four codes of two bits in each of 64 bytes */
+            for (unsigned k = 0; k < 64; k++)
+                bad |= block[k] & (block[k] >> 1) & 0x55u;
+        if (bad != 0)
+            return i;
     }
     return count;
 }

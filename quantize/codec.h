@@ -41,6 +41,13 @@ void nb_decode(enum nb_type type, const void *from, size_t count, float *out);
  */
 size_t nb_find_nonfinite(enum nb_type type, const void *from, size_t count);
 
+/*
+ * The index of the first of COUNT elements whose block has a code that nothing writes, or COUNT:
+ * a scale of NVFP4 with a sign or the code of NaN, and the fourth value of a trit in TQ2_0.
+ * The codes of all other types are all in use.
+ */
+size_t nb_find_bad_code(enum nb_type type, const void *from, size_t count);
+
 /* The tier in use: "scalar", "sse2", "neon", "avx2" or "avx512". */
 const char *nb_tier(void);
 /*

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "checked.h"
+#include "split_name.h"
 #include "codec.h"
 #include "gguf.h"
 #include "prune.h"
@@ -399,16 +400,8 @@ char *
 nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number)
 {
     const size_t length = strlen(name), stem = nb_ends_with(name, ".gguf") ? length - strlen(".gguf") : length;
-    const size_t room = length + sizeof "-00001-of-00001.gguf";
-    char *part = malloc(room);
 
-    if (part == NULL)
-        return NULL;
-    if (plan->n_files == 1)
-        memcpy(part, name, length + 1);
-    else
-        snprintf(part, room, "%.*s-%05u-of-%05u.gguf", (int)stem, name, (unsigned)number + 1, (unsigned)plan->n_files);
-    return part;
+    return plan->n_files == 1 ? strdup(name) : nb_split_name(name, stem, number, plan->n_files);
 }
 
 void

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <xxhash.h>
 
 struct nb_text_slot {
@@ -20,6 +21,8 @@ nb_text_index_new(struct nb_text_index *index, size_t count)
     index->slots = calloc(slots, sizeof *index->slots);
     index->mask = slots - 1;
     index->used = 0;
+    if (getrandom(&index->seed, sizeof index->seed, GRND_NONBLOCK) != (ssize_t)sizeof index->seed)
+        index->seed = (uint64_t)(uintptr_t)index->slots; /* better than none */
     return index->slots != NULL;
 }
 
@@ -27,7 +30,7 @@ nb_text_index_new(struct nb_text_index *index, size_t count)
 static struct nb_text_slot *
 find_slot(const struct nb_text_index *index, const char *text, size_t length)
 {
-    size_t i = (size_t)XXH3_64bits(text, length) & index->mask;
+    size_t i = (size_t)XXH3_64bits_withSeed(text, length, index->seed) & index->mask;
 
     while (index->slots[i].text != NULL &&
            (index->slots[i].length != length || memcmp(index->slots[i].text, text, length) != 0))

@@ -10,6 +10,7 @@ struct nb_text_index {
     struct nb_text_slot *slots;
     size_t mask; /* slots less one; a power of two less one */
     size_t used;
+    uint64_t seed; /* drawn anew for each index: nobody can write a vocabulary whose texts all collide */
 };
 
 /* An index that COUNT texts fit into without growing; false when memory is out. */

@@ -1,7 +1,8 @@
-/* What a model makes of a text, and what quantization cost: the public face of this room. */
+/* What a model makes of a text, what quantization cost, whether a file is sound: the public face of this room. */
 #ifndef NB_VERIFY_H
 #define NB_VERIFY_H
 
+#include "check.h"
 #include "drift.h"
 #include "drift_stats.h"
 #include "forward.h"
