@@ -239,7 +239,7 @@ find_bad_scale(enum nb_type type, const unsigned char *blocks, size_t count)
         return count;
     case 2:
         for (size_t i = 0; i < n; i++)
-            if (is_bad_half(a + i * step) | is_bad_half(b + i * step))
+            if (is_bad_half(a + i * step) || is_bad_half(b + i * step))
                 return i * info->block;
         return count;
     default:
