@@ -11,8 +11,10 @@
 
 int cmd_check(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
+int cmd_merge(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_split(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 int cmd_verify(int argc, char **argv);

@@ -94,6 +94,15 @@ nb_file_load(const char *name, uint64_t limit, char **text, size_t *length, stru
 }
 
 bool
+nb_file_is(const struct nb_file_in *file, const char *path)
+{
+    struct stat own, other;
+
+    return fstat(file->fd, &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
+           own.st_ino == other.st_ino;
+}
+
+bool
 nb_is_file(const char *path)
 {
     struct stat st;

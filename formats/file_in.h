@@ -32,6 +32,8 @@ void nb_file_close(struct nb_file_in *file);
 enum nb_status nb_file_load(const char *name, uint64_t limit, char **text, size_t *length,
                             struct nb_error *err) NB_MUST_CHECK;
 
+/* True if PATH is this file, under whatever name. */
+bool nb_file_is(const struct nb_file_in *file, const char *path);
 /* True for a regular file (or a link to one); false for everything else. */
 bool nb_is_file(const char *path);
 bool nb_is_folder(const char *path);

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define COPY_AT_ONCE ((size_t)1 << 30)
+#define COPY_BUFFER ((size_t)1 << 20)
+
 static enum nb_status
 fail_with(const struct nb_file_out *file, const char *what, int code, struct nb_error *err)
 {
@@ -125,6 +128,52 @@ nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
         done += (uint64_t)put;
     }
     return NB_OK;
+}
+
+/* What the kernel copies by itself; less than SIZE where it will not go on. */
+static uint64_t
+copy_in_kernel(const struct nb_file_out *file, uint64_t offset, const struct nb_file_in *in, uint64_t from,
+               uint64_t size)
+{
+    uint64_t done = 0;
+
+#ifdef __linux__
+    while (done < size) {
+        off_t source = (off_t)(from + done), target = (off_t)(offset + done);
+        const size_t want = size - done < COPY_AT_ONCE ? (size_t)(size - done) : COPY_AT_ONCE;
+        const ssize_t got = copy_file_range(in->fd, &source, file->fd, &target, want, 0);
+
+        if (got <= 0 && !(got < 0 && errno == EINTR))
+            break;
+        done += got > 0 ? (uint64_t)got : 0;
+    }
+#endif
+    return done;
+}
+
+enum nb_status
+nb_out_copy(const struct nb_file_out *file, uint64_t offset, const struct nb_file_in *in, uint64_t from, uint64_t size,
+            struct nb_error *err)
+{
+    uint64_t done = copy_in_kernel(file, offset, in, from, size);
+    unsigned char *buffer;
+    enum nb_status status = NB_OK;
+
+    if (done == size)
+        return NB_OK;
+    buffer = malloc(COPY_BUFFER);
+    if (buffer == NULL)
+        return nb_fail_memory(err);
+    while (done < size && status == NB_OK) {
+        const uint64_t n = size - done < COPY_BUFFER ? size - done : COPY_BUFFER;
+
+        status = nb_file_read(in, from + done, buffer, n, err);
+        if (status == NB_OK)
+            status = nb_out_write(file, offset + done, buffer, n, err);
+        done += n;
+    }
+    free(buffer);
+    return status;
 }
 
 void

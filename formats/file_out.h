@@ -6,6 +6,7 @@
 #ifndef NB_FILE_OUT_H
 #define NB_FILE_OUT_H
 
+#include "file_in.h"
 #include "status.h"
 
 #include <stdbool.h>
@@ -27,6 +28,12 @@ enum nb_status nb_out_create(struct nb_file_out *file, const char *name, uint64_
 /* Writes SIZE bytes at OFFSET. May be called from many threads for separate ranges. */
 enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
                             uint64_t size, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Copies SIZE bytes at FROM of IN to OFFSET, in the kernel where it can: on a file system with
+ * shared extents no byte is moved.
+ */
+enum nb_status nb_out_copy(const struct nb_file_out *file, uint64_t offset, const struct nb_file_in *in, uint64_t from,
+                           uint64_t size, struct nb_error *err) NB_MUST_CHECK;
 /*
  * Starts to bring to the disk what has been written so far, and does not wait:
  * then there is less to sync in the end. Often is no better: small pieces are
