@@ -12,6 +12,7 @@
 int cmd_check(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
+int cmd_edit(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_split(int argc, char **argv);

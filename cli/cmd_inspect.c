@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include "inspect_imatrix.h"
+#include "kv_text.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -20,114 +21,6 @@ static const char help_text[] =
     "\n"
     "Example: nibble inspect --tensors model-Q4_K_M.gguf\n";
 
-#define SHOWN_ELEMENTS 6
-#define SHOWN_BYTES 60
-
-static uint64_t
-little_endian(const unsigned char *bytes, uint64_t size)
-{
-    uint64_t value = 0;
-
-    for (uint64_t i = 0; i < size; i++)
-        value |= (uint64_t)bytes[i] << (8 * i);
-    return value;
-}
-
-/* One number of TYPE as JSON. */
-static json_t *
-number_json(enum nb_kv_type type, const unsigned char *data)
-{
-    const uint64_t size = nb_kv_type_size(type);
-    uint64_t raw = little_endian(data, size);
-    float f;
-    double d;
-
-    switch (type) {
-    case NB_KV_BOOL:
-        return json_boolean(raw != 0);
-    case NB_KV_F32:
-        memcpy(&f, data, sizeof f);
-        return json_real((double)f);
-    case NB_KV_F64:
-        memcpy(&d, data, sizeof d);
-        return json_real(d);
-    case NB_KV_I8: case NB_KV_I16: case NB_KV_I32: case NB_KV_I64:
-        if (size < 8 && (raw >> (8 * size - 1)) != 0)
-            raw |= ~(uint64_t)0 << (8 * size);
-        return json_integer((json_int_t)raw);
-    default:
-        return json_integer((json_int_t)raw);
-    }
-}
-
-/* The elements of KV, at most LIMIT of them. */
-static json_t *
-array_json(const struct nb_kv *kv, uint64_t limit)
-{
-    json_t *list = json_array();
-    uint64_t at = 0;
-
-    for (uint64_t i = 0; i < kv->count && i < limit; i++) {
-        uint64_t size = nb_kv_type_size(kv->element);
-
-        if (kv->element == NB_KV_STRING) {
-            size = little_endian(kv->data + at, 8);
-            at += 8;
-            json_array_append_new(list, json_stringn((const char *)kv->data + at, (size_t)size));
-        } else {
-            json_array_append_new(list, number_json(kv->element, kv->data + at));
-        }
-        at += size;
-    }
-    return list;
-}
-
-static json_t *
-value_json(const struct nb_kv *kv)
-{
-    if (kv->type == NB_KV_ARRAY)
-        return array_json(kv, UINT64_MAX);
-    if (kv->type == NB_KV_STRING)
-        return json_stringn((const char *)kv->data, (size_t)kv->size);
-    return number_json(kv->type, kv->data);
-}
-
-/* TEXT on one line, cut after SHOWN_BYTES; it may come from a stranger. */
-static void
-print_cut(const char *text)
-{
-    size_t n = 0;
-
-    for (; text[n] != '\0' && (n < SHOWN_BYTES || ((unsigned char)text[n] & 0xC0) == 0x80); n++) {
-        const unsigned char c = (unsigned char)text[n];
-
-        if (c == '\n')
-            fputs("\\n", stdout);
-        else
-            putchar(c < 0x20 || c == 0x7F ? '?' : c);
-    }
-    if (text[n] != '\0')
-        printf("... (%zu bytes)", strlen(text));
-}
-
-static void
-print_array(const struct nb_kv *kv)
-{
-    json_t *list = array_json(kv, SHOWN_ELEMENTS), *entry;
-    size_t i;
-
-    printf("%" PRIu64 " %s: [", kv->count, nb_kv_type_name(kv->element));
-    json_array_foreach(list, i, entry) {
-        char *text = json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-
-        printf("%s", i > 0 ? ", " : "");
-        print_cut(text == NULL ? "?" : text);
-        free(text);
-    }
-    printf("%s]", kv->count > SHOWN_ELEMENTS ? ", ..." : "");
-    json_decref(list);
-}
-
 static void
 print_metadata(const struct nb_metadata *meta)
 {
@@ -136,18 +29,7 @@ print_metadata(const struct nb_metadata *meta)
         const struct nb_kv *kv = &meta->items[i];
 
         printf("  %-44s ", kv->key);
-        if (kv->type == NB_KV_ARRAY) {
-            print_array(kv);
-        } else if (kv->type == NB_KV_STRING) {
-            print_cut((const char *)kv->data);
-        } else {
-            json_t *number = number_json(kv->type, kv->data);
-            char *text = number == NULL ? NULL : json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-
-            printf("%s", text == NULL ? "not finite" : text);
-            free(text);
-            json_decref(number);
-        }
+        kv_print(stdout, kv, false);
         putchar('\n');
     }
 }
@@ -253,7 +135,7 @@ print_json(const struct nb_source *source)
     json_t *meta = json_object(), *types = json_object();
 
     for (size_t i = 0; i < source->meta.count; i++)
-        json_object_set_new(meta, source->meta.items[i].key, value_json(&source->meta.items[i]));
+        json_object_set_new(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
     for (unsigned t = 0; t < NB_TYPES; t++)
         if (sum.tensors[t] > 0)
             json_object_set_new(types, nb_type_info((enum nb_type)t)->name,

@@ -15,6 +15,7 @@ static const struct command {
     { "verify", cmd_verify, "what quantization cost: perplexity and KL divergence on a text" },
     { "check", cmd_check, "whether a model file or checkpoint folder is sound" },
     { "inspect", cmd_inspect, "what is in a model file or checkpoint folder" },
+    { "edit", cmd_edit, "change the metadata of a GGUF file" },
     { "split", cmd_split, "one GGUF file as several" },
     { "merge", cmd_merge, "a split set as one file" },
     { "tokenize", cmd_tokenize, "the tokens of a text" },

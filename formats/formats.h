@@ -6,6 +6,7 @@
 #include "findings.h"
 #include "gguf.h"
 #include "gguf_assemble.h"
+#include "gguf_edit.h"
 #include "gguf_split.h"
 #include "imatrix.h"
 #include "metadata.h"
