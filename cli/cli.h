@@ -12,8 +12,10 @@
 int cmd_check(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 int cmd_merge(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
 int cmd_edit(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
+int cmd_hash(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_split(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);

@@ -3,30 +3,12 @@
 
 #include "checkpoint.h"
 #include "family.h"
+#include "stored_tensors.h"
 #include "text.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A safetensors tensor as the check of contents takes it. Its shape is of no interest there. */
-static struct nb_tensor
-as_tensor(const struct nb_safetensor *t, uint32_t file)
-{
-    const struct nb_type_info *info = nb_type_info(t->type);
-    const uint64_t elements = info->kind == NB_KIND_NONE ? 0 : t->bytes / info->block_bytes;
-
-    return (struct nb_tensor){
-        .name = t->name,
-        .type = t->type,
-        .n_dims = t->n_dims,
-        .ne = { elements, 1, 1, 1 },
-        .elements = elements,
-        .bytes = t->bytes,
-        .file = file,
-        .offset = t->offset,
-    };
-}
 
 enum nb_status
 nb_check_safetensors(struct nb_checking *c, const char *path)
@@ -45,7 +27,7 @@ nb_check_safetensors(struct nb_checking *c, const char *path)
     if (status == NB_OK && (tensors = calloc(st.count + 1, sizeof *tensors)) == NULL)
         status = nb_fail_memory(c->err);
     for (size_t i = 0; i < st.count && tensors != NULL; i++)
-        tensors[i] = as_tensor(&st.tensors[i], 0);
+        tensors[i] = nb_stored_safetensor(&st.tensors[i], 0);
     c->result->tensors = st.count;
     if (status == NB_OK && c->options->level >= NB_CHECK_CONTENT)
         status = nb_check_content(c, &file, tensors, st.count);
@@ -83,7 +65,7 @@ check_data(struct nb_checking *c, const struct nb_checkpoint *cp)
     if (tensors == NULL)
         return nb_fail_memory(c->err);
     for (size_t i = 0; i < cp->n_tensors; i++)
-        tensors[i] = as_tensor(&cp->tensors[i].info, cp->tensors[i].file);
+        tensors[i] = nb_stored_safetensor(&cp->tensors[i].info, cp->tensors[i].file);
     status = nb_check_content(c, cp->files, tensors, cp->n_tensors);
     free(tensors);
     return status;

@@ -6,6 +6,7 @@
 #include "drift.h"
 #include "drift_stats.h"
 #include "forward.h"
+#include "hash.h"
 #include "model.h"
 #include "text_file.h"
 #include "tokenize.h"

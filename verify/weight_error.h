@@ -1,10 +1,12 @@
-/* How far the weights of a model are from the base's, tensor by tensor. */
+/* How far the weights of a model are from another's, the base's, tensor by tensor. */
 #ifndef NB_WEIGHT_ERROR_H
 #define NB_WEIGHT_ERROR_H
 
 #include "pool.h"
 #include "source.h"
 #include "status.h"
+
+#include <stdbool.h>
 
 #define NB_ERROR_BLOCK 256u /* weights in the blocks of which the worst is told */
 
@@ -13,6 +15,9 @@ struct nb_weight_error {
     double relative_rms;   /* root of the sum of squared differences over the sum of the base's squares */
     double worst_block;    /* the largest of that over blocks of 256 weights in the order of the file; of zeros: 0 */
     uint64_t worst_at;     /* its first weight */
+    double cosine;         /* of the angle between the two; 1 where both are zero, 0 where one is */
+    bool compared;         /* what is above holds; not of types that cannot be decoded */
+    bool same_bytes;       /* of one type, and equal to the last bit */
 };
 
 /*

@@ -1,0 +1,282 @@
+#include "cli.h"
+
+#include "metadata_diff.h"
+#include "verify.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: nibble diff [OPTIONS] A B\n"
+    "\n"
+    "What differs between two models, each a GGUF file, a split set or a checkpoint folder:\n"
+    "metadata that is gone (-), new (+) or changed (both), and tensors that are gone, new, or\n"
+    "differ in shape, type or content. Of these it says how far the weights of B are from those\n"
+    "of A: the root of the sum of squared differences over the sum of A's squares, and the cosine\n"
+    "of the angle between them. A folder is compared as the GGUF file that it would become.\n"
+    "\n"
+    "  --no-metadata   only tensors\n"
+    "  --no-tensors    only metadata\n"
+    "  --ignore KEY    leave this key out; may be repeated\n"
+    "  -j, --threads N default: one for each core\n"
+    "  --json          one JSON object\n"
+    "\n"
+    "Exit codes: 0 the same, 1 different.\n"
+    "\n"
+    "Example: nibble diff model-F16.gguf model-Q4_K_M.gguf\n";
+
+struct arguments {
+    const char **ignored;
+    size_t n_ignored;
+    bool no_metadata, no_tensors, json;
+    unsigned threads;
+    const char *a, *b;
+};
+
+/* Both models, and what differs. */
+struct models {
+    struct nb_source a, b;
+    struct metadata_diff metadata;
+    struct nb_weight_error *errors; /* one for each tensor of A */
+    size_t equal, changed, gone, added;
+};
+
+/* --- finding ---------------------------------------------------------------------------------------------- */
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
+}
+
+static const struct nb_tensor **
+sorted(const struct nb_source *source)
+{
+    const struct nb_tensor **list = calloc(source->n_tensors + 1, sizeof *list);
+
+    for (size_t i = 0; list != NULL && i < source->n_tensors; i++)
+        list[i] = &source->tensors[i];
+    if (list != NULL)
+        qsort(list, source->n_tensors, sizeof *list, by_name);
+    return list;
+}
+
+static const struct nb_tensor *
+find(const struct nb_tensor **list, size_t count, const struct nb_tensor *tensor)
+{
+    const struct nb_tensor **found = count == 0 ? NULL : bsearch(&tensor, list, count, sizeof *list, by_name);
+
+    return found == NULL ? NULL : *found;
+}
+
+static bool
+is_ignored(const struct arguments *a, const char *key)
+{
+    for (size_t i = 0; i < a->n_ignored; i++)
+        if (strcmp(a->ignored[i], key) == 0)
+            return true;
+    return false;
+}
+
+static enum nb_status
+compare(const struct arguments *a, struct models *m, struct nb_error *err)
+{
+    struct nb_pool *pool = NULL;
+    enum nb_status status = NB_OK;
+    size_t kept = 0;
+
+    if (!a->no_metadata)
+        status = metadata_diff(&m->metadata, &m->a.meta, &m->b.meta, err);
+    for (size_t i = 0; i < m->metadata.count; i++) {
+        const struct metadata_change *c = &m->metadata.changes[i];
+
+        if (!is_ignored(a, c->a != NULL ? c->a->key : c->b->key))
+            m->metadata.changes[kept++] = *c;
+    }
+    m->metadata.count = kept;
+    if (status != NB_OK || a->no_tensors)
+        return status;
+    m->errors = calloc(m->a.n_tensors + 1, sizeof *m->errors);
+    status = m->errors == NULL ? nb_fail_memory(err) : nb_pool_new(&pool, a->threads, err);
+    if (status == NB_OK)
+        status = nb_weight_errors(&m->a, &m->b, pool, m->errors, err);
+    nb_pool_free(pool);
+    return status;
+}
+
+/* --- telling ------------------------------------------------------------------------------------------------ */
+
+static json_t *
+shape_json(const struct nb_tensor *t)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < t->n_dims; i++)
+        json_array_append_new(list, json_integer((json_int_t)t->ne[i]));
+    return list;
+}
+
+/* One tensor that is not the same: A or B is NULL where it is on one side only; E where the shapes are equal. */
+static void
+tell(const struct nb_tensor *a, const struct nb_tensor *b, const struct nb_weight_error *e, json_t *list)
+{
+    const struct nb_tensor *any = a != NULL ? a : b;
+    const char *type_a = a == NULL ? NULL : nb_type_info(a->type)->name,
+               *type_b = b == NULL ? NULL : nb_type_info(b->type)->name;
+    char x[CLI_TEXT], y[CLI_TEXT];
+
+    if (list != NULL) {
+        json_t *o = json_pack("{s:s, s:s?, s:s?, s:o, s:o}", "name", any->name, "was_type", type_a, "is_type", type_b,
+                              "was_shape", a == NULL ? json_null() : shape_json(a), "is_shape",
+                              b == NULL ? json_null() : shape_json(b));
+
+        if (e != NULL && e->compared) {
+            json_object_set_new(o, "relative_rms", json_real(e->relative_rms));
+            json_object_set_new(o, "cosine", json_real(e->cosine));
+        }
+        json_array_append_new(list, o);
+        return;
+    }
+    if (a == NULL || b == NULL) {
+        printf("%c %-40s %-8s %18s\n", a == NULL ? '+' : '-', any->name, a == NULL ? type_b : type_a, cli_shape(x, any));
+        return;
+    }
+    printf("~ %-40s ", a->name);
+    if (e == NULL)
+        printf("%s -> %s\n", cli_shape(x, a), cli_shape(y, b));
+    else if (!e->compared)
+        printf("%s -> %s, content differs\n", type_a, type_b);
+    else
+        printf("%-6s %s %-6s  relative RMS %.6g, cosine %.8g\n", type_a, a->type == b->type ? "= " : "->", type_b,
+               e->relative_rms, e->cosine);
+}
+
+static enum nb_status
+tell_tensors(struct models *m, json_t *list, struct nb_error *err)
+{
+    const struct nb_tensor **in_a = sorted(&m->a), **in_b = sorted(&m->b);
+    const bool ready = in_a != NULL && in_b != NULL;
+
+    for (size_t i = 0; ready && i < m->a.n_tensors; i++) {
+        const struct nb_tensor *a = &m->a.tensors[i], *b = find(in_b, m->b.n_tensors, a);
+        const struct nb_weight_error *e = m->errors[i].other == NULL ? NULL : &m->errors[i];
+
+        if (e != NULL && e->same_bytes) {
+            m->equal++;
+            continue;
+        }
+        *(b == NULL ? &m->gone : &m->changed) += 1;
+        tell(a, b, e, list);
+    }
+    for (size_t i = 0; ready && i < m->b.n_tensors; i++) {
+        if (find(in_a, m->a.n_tensors, &m->b.tensors[i]) != NULL)
+            continue;
+        m->added++;
+        tell(NULL, &m->b.tensors[i], NULL, list);
+    }
+    free(in_a);
+    free(in_b);
+    return ready ? NB_OK : nb_fail_memory(err);
+}
+
+static int
+print(const struct arguments *a, struct models *m)
+{
+    json_t *tensors = a->json ? json_array() : NULL, *keys;
+    struct nb_error err;
+    bool same;
+    int code;
+
+    if (!a->json)
+        metadata_diff_print(&m->metadata);
+    if (!a->no_tensors && tell_tensors(m, tensors, &err) != NB_OK) {
+        json_decref(tensors);
+        return cli_fail(&err);
+    }
+    same = m->metadata.count + m->changed + m->gone + m->added == 0;
+    if (a->json) {
+        keys = json_array();
+        for (size_t i = 0; i < m->metadata.count; i++)
+            json_array_append_new(keys, metadata_change_json(&m->metadata.changes[i]));
+        code = cli_print_json(json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "a", a->a, "b", a->b, "same", same, "metadata",
+                                        keys, "tensors", tensors, "equal_tensors", (json_int_t)m->equal));
+    } else {
+        printf("%s: %zu keys differ; %zu tensors differ, %zu gone, %zu new, %zu equal\n", same ? "same" : "different",
+               m->metadata.count, m->changed, m->gone, m->added, m->equal);
+        code = cli_finish();
+    }
+    return code != NB_OK ? code : same ? NB_OK : NB_NO;
+}
+
+static int
+diff(const struct arguments *a)
+{
+    struct models m = { .equal = 0 };
+    struct nb_error err;
+    int code;
+    enum nb_status status = nb_source_open(&m.a, a->a, NULL, &err);
+
+    if (status != NB_OK)
+        return cli_fail(&err);
+    status = nb_source_open(&m.b, a->b, NULL, &err);
+    if (status != NB_OK) {
+        nb_source_close(&m.a);
+        return cli_fail(&err);
+    }
+    status = compare(a, &m, &err);
+    code = status == NB_OK ? print(a, &m) : cli_fail(&err);
+    metadata_diff_free(&m.metadata);
+    free(m.errors);
+    nb_source_close(&m.a);
+    nb_source_close(&m.b);
+    return code;
+}
+
+static int
+parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },         { "no-metadata", no_argument, NULL, 'M' },
+        { "no-tensors", no_argument, NULL, 'T' },   { "ignore", required_argument, NULL, 'i' },
+        { "threads", required_argument, NULL, 'j' }, { "json", no_argument, NULL, 'J' },
+        { NULL, 0, NULL, 0 },
+    };
+    uint32_t threads;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "hj:", options, NULL)) != -1) {
+        switch (c) {
+        case 'h': fputs(help_text, stdout); exit(cli_finish());
+        case 'M': a->no_metadata = true; break;
+        case 'T': a->no_tensors = true; break;
+        case 'i': a->ignored[a->n_ignored++] = optarg; break;
+        case 'J': a->json = true; break;
+        case 'j':
+            if (!cli_parse_count(optarg, 1, 256, &threads))
+                return cli_usage("diff", "-j '%s': a number from 1 to 256", optarg);
+            a->threads = threads;
+            break;
+        default: return cli_usage("diff", "that is not an option of diff");
+        }
+    }
+    if (optind + 2 != argc)
+        return cli_usage("diff", "name two models");
+    a->a = argv[optind];
+    a->b = argv[optind + 1];
+    return NB_OK;
+}
+
+int
+cmd_diff(int argc, char **argv)
+{
+    struct arguments a = { .ignored = calloc((size_t)argc + 1, sizeof *a.ignored) };
+    int code = a.ignored == NULL ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" }) : parse(argc, argv, &a);
+
+    if (code == NB_OK)
+        code = diff(&a);
+    free(a.ignored);
+    return code;
+}

@@ -1,0 +1,356 @@
+#include "cli.h"
+
+#include "manifest.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: nibble hash [OPTIONS] FILE_OR_FOLDER\n"
+    "       nibble hash [OPTIONS] --check MANIFEST [FILE]\n"
+    "\n"
+    "Hashes of every tensor and of all of them, without metadata: they stay the same when a\n"
+    "file is edited, split or merged. The output is a manifest, line by line as llama.cpp's\n"
+    "gguf-hash writes it; --check takes its manifests and those of sha256sum and sha1sum.\n"
+    "\n"
+    "  --xxh64 (default), --xxh3, --sha1, --sha256   any of them\n"
+    "  --all             xxh64, sha1 and sha256\n"
+    "  --uuid            a UUID (version 5) from the data of all tensors\n"
+    "  --no-layer        not of every tensor, only of all\n"
+    "  --file            of the whole file, metadata included, as sha256sum writes it\n"
+    "                    (--sha1: as sha1sum)\n"
+    "  -c, --check FILE  compare with a manifest: its strongest hash, or those that are named\n"
+    "  -o, --output FILE the manifest into a file\n"
+    "  -j, --threads N   default: one for each core\n"
+    "\n"
+    "Exit codes: 0 done, or all equal; 1 something differs or is missing.\n"
+    "\n"
+    "Example: nibble hash --sha256 model.gguf > model.manifest && nibble hash --check model.manifest\n";
+
+struct arguments {
+    bool kinds[NB_HASHES], any;
+    bool no_layer, of_file;
+    const char *check, *output, *input;
+    unsigned threads;
+};
+
+enum option_code { ALL = 256, NO_LAYER, OF_FILE, KIND };
+
+static int
+parse(int argc, char **argv, struct arguments *a)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },
+        { "check", required_argument, NULL, 'c' },
+        { "output", required_argument, NULL, 'o' },
+        { "threads", required_argument, NULL, 'j' },
+        { "all", no_argument, NULL, ALL },
+        { "no-layer", no_argument, NULL, NO_LAYER },
+        { "file", no_argument, NULL, OF_FILE },
+        { "xxh64", no_argument, NULL, KIND + NB_HASH_XXH64 },
+        { "xxh3", no_argument, NULL, KIND + NB_HASH_XXH3 },
+        { "sha1", no_argument, NULL, KIND + NB_HASH_SHA1 },
+        { "sha256", no_argument, NULL, KIND + NB_HASH_SHA256 },
+        { "uuid", no_argument, NULL, KIND + NB_HASH_UUID },
+        { NULL, 0, NULL, 0 },
+    };
+    uint32_t threads;
+    int c;
+
+    while ((c = getopt_long(argc, argv, "hc:o:j:", options, NULL)) != -1) {
+        switch (c) {
+        case 'h': fputs(help_text, stdout); exit(cli_finish());
+        case 'c': a->check = optarg; break;
+        case 'o': a->output = optarg; break;
+        case 'j':
+            if (!cli_parse_count(optarg, 1, 256, &threads))
+                return cli_usage("hash", "-j '%s': a number from 1 to 256", optarg);
+            a->threads = threads;
+            break;
+        case ALL: a->kinds[NB_HASH_XXH64] = a->kinds[NB_HASH_SHA1] = a->kinds[NB_HASH_SHA256] = a->any = true; break;
+        case NO_LAYER: a->no_layer = true; break;
+        case OF_FILE: a->of_file = true; break;
+        case '?': return cli_usage("hash", "that is not an option of hash");
+        default: a->kinds[c - KIND] = a->any = true;
+        }
+    }
+    if (optind + 1 != argc && (a->check == NULL || optind != argc))
+        return cli_usage("hash", a->check == NULL ? "name one file or folder" : "name one file at most");
+    if (a->of_file && (a->kinds[NB_HASH_XXH64] || a->kinds[NB_HASH_XXH3] || a->kinds[NB_HASH_UUID]))
+        return cli_usage("hash", "--file goes with --sha256 or --sha1");
+    a->input = optind < argc ? argv[optind] : NULL;
+    if (!a->any && a->check == NULL)
+        a->kinds[a->of_file ? NB_HASH_SHA256 : NB_HASH_XXH64] = true;
+    return NB_OK;
+}
+
+/* --- writing ---------------------------------------------------------------------------------------------- */
+
+static void
+print_job(FILE *f, const struct nb_stored_tensors *s, const char *path, const struct nb_hash_job *job)
+{
+    char text[2 * NB_HASH_MAX + 8];
+
+    nb_hash_text(job->kind, job->digest, text);
+    if (job->scope == NB_HASH_FILE)
+        fprintf(f, "%s  %s\n", text, s->n_files > 1 ? s->files[job->which].name : path);
+    else if (job->scope == NB_HASH_TENSOR)
+        fprintf(f, "%-8s  %s  %s:%s\n", nb_hash_name(job->kind), text, path, s->tensors[job->which].name);
+    else
+        fprintf(f, "%-8s  %s  %s\n", nb_hash_name(job->kind), text, path);
+}
+
+/* The jobs in the order of the lines; returns how many. */
+static size_t
+list_jobs(const struct arguments *a, const struct nb_stored_tensors *s, struct nb_hash_job *jobs)
+{
+    const size_t things = a->of_file ? s->n_files : a->no_layer ? 0 : s->count;
+    size_t n = 0;
+
+    for (size_t i = 0; i <= things; i++) {
+        const bool model = i == things;
+
+        if (model && a->of_file)
+            break;
+        for (unsigned k = 0; k < NB_HASHES; k++)
+            if (a->kinds[k] && (model || k != NB_HASH_UUID))
+                jobs[n++] = (struct nb_hash_job){ .kind = (enum nb_hash_kind)k, .which = i,
+                                                  .scope = a->of_file ? NB_HASH_FILE
+                                                           : model    ? NB_HASH_MODEL
+                                                                      : NB_HASH_TENSOR };
+    }
+    return n;
+}
+
+static enum nb_status
+write_manifest(const char *path, const char *text, size_t size, struct nb_error *err)
+{
+    struct nb_file_out out;
+    enum nb_status status = nb_out_create(&out, path, size, true, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_out_write(&out, 0, text, size, err);
+    if (status == NB_OK)
+        return nb_out_commit(&out, true, err);
+    nb_out_abort(&out);
+    return status;
+}
+
+static enum nb_status
+print_all(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count,
+          struct nb_error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = a->output == NULL ? stdout : open_memstream(&text, &size);
+    bool failed;
+    enum nb_status status;
+
+    if (f == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < count; i++)
+        print_job(f, s, a->input, &jobs[i]);
+    if (a->output == NULL)
+        return NB_OK;
+    failed = fclose(f) != 0;
+    status = failed ? nb_fail_memory(err) : write_manifest(a->output, text, size, err);
+    free(text);
+    return status;
+}
+
+static int
+generate(const struct arguments *a)
+{
+    struct nb_stored_tensors s;
+    struct nb_hash_job *jobs = NULL;
+    struct nb_error err;
+    size_t count;
+    enum nb_status status = nb_stored_open(&s, a->input, &err);
+
+    if (status != NB_OK)
+        return cli_fail(&err);
+    jobs = calloc((s.count + s.n_files + 1) * NB_HASHES, sizeof *jobs);
+    count = jobs == NULL ? 0 : list_jobs(a, &s, jobs);
+    status = jobs == NULL ? nb_fail_memory(&err) : nb_hash_run(&s, jobs, count, a->threads, &err);
+    if (status == NB_OK)
+        status = print_all(a, &s, jobs, count, &err);
+    nb_stored_close(&s);
+    free(jobs);
+    return status == NB_OK ? cli_finish() : cli_fail(&err);
+}
+
+/* --- checking ----------------------------------------------------------------------------------------------- */
+
+static const char *
+base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
+/* Which of the manifest's entries are compared: of the kinds that are named, or of the strongest there is. */
+static void
+choose_kinds(const struct arguments *a, const struct manifest *m, bool *kinds)
+{
+    static const enum nb_hash_kind strongest[] = { NB_HASH_SHA256, NB_HASH_SHA1, NB_HASH_XXH3, NB_HASH_XXH64,
+                                                   NB_HASH_UUID };
+
+    memcpy(kinds, a->kinds, sizeof a->kinds);
+    for (size_t i = 0; i < sizeof strongest / sizeof strongest[0] && !a->any; i++) {
+        if (m->has[strongest[i]]) {
+            kinds[strongest[i]] = true;
+            return;
+        }
+    }
+}
+
+struct tally {
+    size_t equal, different, missing;
+};
+
+/* The number of the tensor NAME, or the count of them. Manifests have the file's order: the next is tried first. */
+static size_t
+find_tensor(const struct nb_stored_tensors *s, const char *name, size_t *next)
+{
+    size_t at = *next;
+
+    for (size_t tried = 0; tried < s->count; tried++, at++) {
+        at = at < s->count ? at : 0;
+        if (strcmp(s->tensors[at].name, name) == 0) {
+            *next = at; /* again, for its other hashes */
+            return at;
+        }
+    }
+    return s->count;
+}
+
+static void
+tell(const struct manifest_entry *e, const struct nb_hash_job *job, struct tally *tally)
+{
+    char text[2 * NB_HASH_MAX + 8] = "";
+    const char *result;
+
+    if (job != NULL)
+        nb_hash_text(job->kind, job->digest, text);
+    result = job == NULL ? "Not found" : strcmp(text, e->digest) == 0 ? "Ok" : "Mismatch";
+    *(job == NULL ? &tally->missing : strcmp(text, e->digest) == 0 ? &tally->equal : &tally->different) += 1;
+    if (e->of_file)
+        printf("%s: %s\n", e->name, job == NULL ? "NOT FOUND" : strcmp(result, "Ok") == 0 ? "OK" : "FAILED");
+    else
+        printf("%-8s  %s  %s  -  %s\n", nb_hash_name(e->kind), e->digest, e->name, result);
+}
+
+/* Compares the entries of MEMBERS, which are all of the file PATH. */
+static enum nb_status
+compare(const struct arguments *a, struct manifest_entry **members, size_t count, const char *path, struct tally *tally,
+        struct nb_error *err)
+{
+    struct nb_stored_tensors s;
+    struct nb_hash_job *jobs = calloc(count + 1, sizeof *jobs);
+    bool *there = calloc(count + 1, sizeof *there);
+    size_t n = 0, told = 0, next = 0;
+    enum nb_status status = jobs == NULL || there == NULL ? nb_fail_memory(err) : nb_stored_open(&s, path, err);
+
+    if (status != NB_OK) {
+        free(jobs);
+        free(there);
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct manifest_entry *e = members[i];
+        const size_t tensor = e->tensor == NULL ? 0 : find_tensor(&s, e->tensor, &next);
+
+        there[i] = e->tensor == NULL || tensor < s.count;
+        if (there[i])
+            jobs[n++] = (struct nb_hash_job){
+                .kind = e->kind,
+                .which = tensor,
+                .scope = e->of_file ? NB_HASH_FILE : e->tensor == NULL ? NB_HASH_MODEL : NB_HASH_TENSOR,
+            };
+    }
+    status = nb_hash_run(&s, jobs, n, a->threads, err);
+    for (size_t i = 0; i < count && status == NB_OK; i++)
+        tell(members[i], there[i] ? &jobs[told++] : NULL, tally);
+    nb_stored_close(&s);
+    free(jobs);
+    free(there);
+    return status;
+}
+
+/* Whether the entries of FILE are those to compare: FILE was named, or none, or it is the only one there. */
+static bool
+is_wanted(const struct arguments *a, const struct manifest *m, const char *file)
+{
+    if (a->input == NULL || strcmp(base_name(file), base_name(a->input)) == 0)
+        return true;
+    for (size_t i = 0; i < m->count; i++)
+        if (strcmp(m->entries[i].file, file) != 0)
+            return false;
+    return true;
+}
+
+/* The entries of one file after another; of FILE only, if that was named. */
+static enum nb_status
+compare_all(const struct arguments *a, struct manifest *m, struct tally *tally, struct nb_error *err)
+{
+    struct manifest_entry **members = calloc(m->count + 1, sizeof *members);
+    bool kinds[NB_HASHES], *taken = calloc(m->count + 1, sizeof *taken);
+    enum nb_status status = members == NULL || taken == NULL ? nb_fail_memory(err) : NB_OK;
+
+    choose_kinds(a, m, kinds);
+    for (size_t i = 0; i < m->count && status == NB_OK; i++) {
+        const char *file = m->entries[i].file;
+        size_t n = 0;
+
+        if (taken[i] || !kinds[m->entries[i].kind] || !is_wanted(a, m, file))
+            continue;
+        for (size_t k = i; k < m->count; k++) {
+            if (taken[k] || !kinds[m->entries[k].kind] || strcmp(m->entries[k].file, file) != 0)
+                continue;
+            taken[k] = true;
+            members[n++] = &m->entries[k];
+        }
+        status = compare(a, members, n, a->input != NULL ? a->input : file, tally, err);
+    }
+    free(members);
+    free(taken);
+    return status;
+}
+
+static int
+check(const struct arguments *a)
+{
+    struct manifest m;
+    struct tally tally = { 0 };
+    struct nb_error err;
+    int code;
+    enum nb_status status = manifest_load(&m, a->check, &err);
+
+    if (status != NB_OK)
+        return cli_fail(&err);
+    status = compare_all(a, &m, &tally, &err);
+    manifest_free(&m);
+    if (status != NB_OK)
+        return cli_fail(&err);
+    if (tally.equal + tally.different + tally.missing == 0)
+        return cli_fail(&(struct nb_error){ NB_NO, "the manifest has no such hash of that file" });
+    printf("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different, tally.missing);
+    code = cli_finish();
+    return code != NB_OK ? code : tally.different + tally.missing > 0 ? NB_NO : NB_OK;
+}
+
+int
+cmd_hash(int argc, char **argv)
+{
+    struct arguments a = { 0 };
+    const int code = parse(argc, argv, &a);
+
+    if (code != NB_OK)
+        return code;
+    return a.check != NULL ? check(&a) : generate(&a);
+}
