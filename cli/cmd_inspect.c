@@ -1,7 +1,9 @@
 #include "cli.h"
 
 #include "inspect_imatrix.h"
+#include "inspect_tensor.h"
 #include "kv_text.h"
+#include "model_summary.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -12,66 +14,90 @@
 static const char help_text[] =
     "Usage: nibble inspect [OPTIONS] FILE_OR_FOLDER\n"
     "\n"
-    "Shows the metadata, the tensors by type, sizes and bits per weight of a GGUF file,\n"
-    "a checkpoint folder or a safetensors file. A checkpoint is shown as the GGUF file it\n"
+    "Shows the metadata, the tensors by type and role, sizes and bits per weight of a GGUF\n"
+    "file, a checkpoint folder or a safetensors file, and the memory it takes to run: its\n"
+    "tensors, and the cache of keys and values. A checkpoint is shown as the GGUF file it\n"
     "would become. Of an importance matrix it shows the statistics of every entry.\n"
     "\n"
-    "  --tensors   list every tensor\n"
-    "  --json      one JSON object, with metadata and tensors in full\n"
+    "  --tensors          list every tensor\n"
+    "  --full             metadata in full: long strings and arrays are not cut\n"
+    "  --tensor NAME      statistics, a histogram and the largest values of one tensor\n"
+    "  --ctx N            tokens in the cache (default: 4096, or the model's own if less)\n"
+    "  --cache-type TYPE  of keys and values: f32, f16 (default), bf16, q8_0, q5_1, q5_0, q4_1,\n"
+    "                     q4_0 or iq4_nl\n"
+    "  --markdown         tables for a README\n"
+    "  --json             one JSON object, with metadata and tensors in full\n"
     "\n"
-    "Example: nibble inspect --tensors model-Q4_K_M.gguf\n";
+    "Example: nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf\n";
+
+struct arguments {
+    const char *input, *tensor;
+    bool json, markdown, tensors, full;
+    uint32_t context;
+    enum nb_type cache_type;
+};
+
+static double
+share(uint64_t part, uint64_t all)
+{
+    return 100.0 * (double)part / (double)(all > 0 ? all : 1);
+}
+
+/* --- text ------------------------------------------------------------------------------------------------ */
 
 static void
-print_metadata(const struct nb_metadata *meta)
+print_metadata(const struct nb_metadata *meta, bool full)
 {
     printf("\nmetadata (%zu)\n", meta->count);
     for (size_t i = 0; i < meta->count; i++) {
-        const struct nb_kv *kv = &meta->items[i];
-
-        printf("  %-44s ", kv->key);
-        kv_print(stdout, kv, false);
+        printf("  %-44s ", meta->items[i].key);
+        kv_print(stdout, &meta->items[i], full);
         putchar('\n');
     }
 }
 
-struct totals {
-    uint64_t tensors[NB_TYPES], bytes[NB_TYPES], all_bytes;
-};
-
-static struct totals
-count_types(const struct nb_source *source)
+static void
+print_total(const char *name, const struct tensor_total *t, const struct model_summary *sum)
 {
-    struct totals sum = { .all_bytes = 0 };
+    char a[CLI_TEXT], b[CLI_TEXT];
 
-    for (size_t i = 0; i < source->n_tensors; i++) {
-        sum.tensors[source->tensors[i].type]++;
-        sum.bytes[source->tensors[i].type] += source->tensors[i].bytes;
-        sum.all_bytes += source->tensors[i].bytes;
-    }
-    return sum;
-}
-
-static double
-bpw(uint64_t bytes, uint64_t parameters)
-{
-    return parameters == 0 ? 0 : 8.0 * (double)bytes / (double)parameters;
+    if (t->tensors > 0)
+        printf("  %-12s %6" PRIu64 " tensors %10s weights %10s %5.1f %% %6.2f bpw\n", name, t->tensors,
+               cli_count(a, (double)t->elements), cli_bytes(b, (double)t->bytes), share(t->bytes, sum->all.bytes),
+               total_bpw(t));
 }
 
 static void
-print_types(const struct totals *sum)
+print_totals(const struct model_summary *sum)
 {
-    char text[CLI_TEXT];
-
     puts("\ntypes");
     for (unsigned t = 0; t < NB_TYPES; t++)
-        if (sum->tensors[t] > 0)
-            printf("  %-8s %6" PRIu64 " tensors %10s %5.1f %%\n", nb_type_info((enum nb_type)t)->name,
-                   sum->tensors[t], cli_bytes(text, (double)sum->bytes[t]),
-                   100.0 * (double)sum->bytes[t] / (double)(sum->all_bytes > 0 ? sum->all_bytes : 1));
+        print_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
+    puts("\nroles");
+    for (unsigned r = 0; r < ROLES; r++)
+        print_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
 }
 
 static void
-print_tensors(const struct nb_source *source)
+print_memory(const struct model_summary *sum, enum nb_type cache_type)
+{
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+
+    if (sum->all.tensors == 0)
+        return;
+    puts("\nmemory to run");
+    if (!sum->has_cache) {
+        printf("  tensors %s; the size of its cache is not known here\n", cli_bytes(a, (double)sum->all.bytes));
+        return;
+    }
+    printf("  tensors %s + cache of %" PRIu64 " tokens in %s %s = %s, and what computing needs%s\n",
+           cli_bytes(a, (double)sum->all.bytes), sum->context, nb_type_info(cache_type)->name,
+           cli_bytes(b, (double)sum->cache_bytes), cli_bytes(c, (double)(sum->all.bytes + sum->cache_bytes)),
+           sum->has_window ? "; its sliding window may need less" : "");
+}
+
+static void
+print_tensors(const struct nb_source *source, const struct model_summary *sum)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
@@ -79,8 +105,8 @@ print_tensors(const struct nb_source *source)
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_tensor *t = &source->tensors[i];
 
-        printf("  %-40s %-8s %18s %10s", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-               cli_bytes(bytes, (double)t->bytes));
+        printf("  %-40s %-8s %18s %10s %5.1f %% %14" PRIu64, t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
+               cli_bytes(bytes, (double)t->bytes), share(t->bytes, sum->all.bytes), t->offset);
         if (source->kind == NB_SOURCE_CHECKPOINT)
             printf("  %s", t->source_name);
         putchar('\n');
@@ -88,25 +114,89 @@ print_tensors(const struct nb_source *source)
 }
 
 static int
-print_text(const struct nb_source *source, bool tensors)
+print_text(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
-    const struct totals sum = count_types(source);
-    const uint64_t parameters = nb_source_parameters(source);
     const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     char a[CLI_TEXT], b[CLI_TEXT];
 
     printf("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
            arch == NULL ? "no architecture" : arch);
-    printf("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight\n",
-           cli_count(a, (double)parameters), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
-           source->n_files, source->n_files == 1 ? "" : "s", bpw(sum.all_bytes, parameters));
-    print_types(&sum);
-    print_metadata(&source->meta);
-    if (tensors)
-        print_tensors(source);
+    printf("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight",
+           cli_count(a, (double)sum->all.elements), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
+           source->n_files, source->n_files == 1 ? "" : "s", total_bpw(&sum->all));
+    if (sum->layers.elements > 0 && sum->layers.elements < sum->all.elements)
+        printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
+    putchar('\n');
+    print_totals(sum);
+    print_memory(sum, o->cache_type);
+    print_metadata(&source->meta, o->full);
+    if (o->tensors)
+        print_tensors(source, sum);
     cli_print_notes(source);
     return cli_finish();
 }
+
+/* --- Markdown ---------------------------------------------------------------------------------------------- */
+
+/* TEXT of a table's cell: a bar would end it. */
+static void
+print_cell(const struct nb_kv *kv, bool full)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    if (f == NULL)
+        return;
+    kv_print(f, kv, full);
+    fclose(f);
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '|' || text[i] == '<' || text[i] == '*' || text[i] == '`')
+            putchar('\\');
+        putchar(text[i]);
+    }
+    free(text);
+}
+
+static void
+print_markdown_total(const char *name, const struct tensor_total *t, const struct model_summary *sum)
+{
+    if (t->tensors > 0)
+        printf("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %.1f %% | %.2f |\n", name, t->tensors, t->elements,
+               t->bytes, share(t->bytes, sum->all.bytes), total_bpw(t));
+}
+
+static int
+print_markdown(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
+{
+    char shape[CLI_TEXT], a[CLI_TEXT], b[CLI_TEXT];
+
+    printf("## %s\n\n", source->path);
+    printf("%s parameters, %s, %.2f bits per weight (%.2f without embedding and output)\n\n",
+           cli_count(a, (double)sum->all.elements), cli_bytes(b, (double)source->file_bytes), total_bpw(&sum->all),
+           total_bpw(&sum->layers));
+    puts("| type or role | tensors | weights | bytes | share | bpw |\n| --- | ---: | ---: | ---: | ---: | ---: |");
+    for (unsigned t = 0; t < NB_TYPES; t++)
+        print_markdown_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
+    for (unsigned r = 0; r < ROLES; r++)
+        print_markdown_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
+    puts("\n| key | type | value |\n| --- | --- | --- |");
+    for (size_t i = 0; i < source->meta.count; i++) {
+        printf("| %s | %s | ", source->meta.items[i].key, nb_kv_type_name(source->meta.items[i].type));
+        print_cell(&source->meta.items[i], o->full);
+        puts(" |");
+    }
+    puts("\n| tensor | type | shape | bytes | offset |\n| --- | --- | --- | ---: | ---: |");
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const struct nb_tensor *t = &source->tensors[i];
+
+        printf("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, nb_type_info(t->type)->name,
+               cli_shape(shape, t), t->bytes, t->offset);
+    }
+    return cli_finish();
+}
+
+/* --- JSON ----------------------------------------------------------------------------------------------------- */
 
 static json_t *
 tensors_json(const struct nb_source *source)
@@ -127,64 +217,127 @@ tensors_json(const struct nb_source *source)
     return list;
 }
 
-static int
-print_json(const struct nb_source *source)
+static json_t *
+total_json(const struct tensor_total *t)
 {
-    const struct totals sum = count_types(source);
-    const uint64_t parameters = nb_source_parameters(source);
-    json_t *meta = json_object(), *types = json_object();
+    return json_pack("{s:I, s:I, s:I, s:f}", "tensors", (json_int_t)t->tensors, "weights", (json_int_t)t->elements,
+                     "bytes", (json_int_t)t->bytes, "bpw", total_bpw(t));
+}
+
+static json_t *
+memory_json(const struct model_summary *sum, enum nb_type cache_type)
+{
+    if (!sum->has_cache)
+        return json_pack("{s:I}", "tensors", (json_int_t)sum->all.bytes);
+    return json_pack("{s:I, s:I, s:I, s:s, s:I}", "tensors", (json_int_t)sum->all.bytes, "cache",
+                     (json_int_t)sum->cache_bytes, "context", (json_int_t)sum->context, "cache_type",
+                     nb_type_info(cache_type)->name, "sum", (json_int_t)(sum->all.bytes + sum->cache_bytes));
+}
+
+static int
+print_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
+{
+    json_t *meta = json_object(), *types = json_object(), *roles = json_object();
 
     for (size_t i = 0; i < source->meta.count; i++)
         json_object_set_new(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
     for (unsigned t = 0; t < NB_TYPES; t++)
-        if (sum.tensors[t] > 0)
-            json_object_set_new(types, nb_type_info((enum nb_type)t)->name,
-                                json_pack("{s:I, s:I}", "tensors", (json_int_t)sum.tensors[t], "bytes",
-                                          (json_int_t)sum.bytes[t]));
+        if (sum->of_type[t].tensors > 0)
+            json_object_set_new(types, nb_type_info((enum nb_type)t)->name, total_json(&sum->of_type[t]));
+    for (unsigned r = 0; r < ROLES; r++)
+        if (sum->of_role[r].tensors > 0)
+            json_object_set_new(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
     return cli_print_json(json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:o}", "path", source->path, "format",
+        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
         source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
-        "tensor_bytes", (json_int_t)sum.all_bytes, "parameters", (json_int_t)parameters, "bpw",
-        bpw(sum.all_bytes, parameters), "types", types, "metadata", meta, "tensors", tensors_json(source), "notes",
+        "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
+        total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles, "memory",
+        memory_json(sum, o->cache_type), "metadata", meta, "tensors", tensors_json(source), "notes",
         cli_notes_json(source)));
+}
+
+/* --- the command -------------------------------------------------------------------------------------------------- */
+
+/* The types that llama.cpp can keep keys and values in. */
+static bool
+parse_cache_type(const char *name, enum nb_type *out)
+{
+    static const enum nb_type types[] = { NB_F32,  NB_F16,  NB_BF16, NB_Q8_0, NB_Q5_1,
+                                          NB_Q5_0, NB_Q4_1, NB_Q4_0, NB_IQ4_NL };
+
+    *out = nb_type_by_name(name);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (types[i] == *out)
+            return true;
+    return false;
+}
+
+static int
+parse(int argc, char **argv, struct arguments *o)
+{
+    static const struct option options[] = {
+        { "help", no_argument, NULL, 'h' },         { "json", no_argument, NULL, 'J' },
+        { "tensors", no_argument, NULL, 'T' },      { "full", no_argument, NULL, 'F' },
+        { "tensor", required_argument, NULL, 't' }, { "ctx", required_argument, NULL, 'c' },
+        { "ctx-size", required_argument, NULL, 'c' }, { "cache-type", required_argument, NULL, 'k' },
+        { "markdown", no_argument, NULL, 'M' },     { NULL, 0, NULL, 0 },
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "hc:", options, NULL)) != -1) {
+        switch (c) {
+        case 'h': fputs(help_text, stdout); exit(cli_finish());
+        case 'J': o->json = true; break;
+        case 'T': o->tensors = true; break;
+        case 'F': o->full = true; break;
+        case 'M': o->markdown = true; break;
+        case 't': o->tensor = optarg; break;
+        case 'c':
+            if (!cli_parse_count(optarg, 1, INT32_MAX, &o->context))
+                return cli_usage("inspect", "--ctx '%s': a number of tokens", optarg);
+            break;
+        case 'k':
+            if (!parse_cache_type(optarg, &o->cache_type))
+                return cli_usage("inspect", "--cache-type '%s': f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
+                                 optarg);
+            break;
+        default: return cli_usage("inspect", "that is not an option of inspect");
+        }
+    }
+    if (optind + 1 != argc)
+        return cli_usage("inspect", "name one file or folder");
+    o->input = argv[optind];
+    return NB_OK;
+}
+
+static int
+inspect(const struct arguments *o)
+{
+    struct model_summary sum;
+    struct nb_source source;
+    struct nb_error err;
+    int code;
+
+    if (nb_source_open(&source, o->input, NULL, &err) != NB_OK)
+        return cli_fail(&err);
+    summarize(&source, o->context, o->cache_type, &sum);
+    if (o->tensor != NULL)
+        code = inspect_tensor(&source, o->tensor, o->json);
+    else if (o->json)
+        code = print_json(&source, &sum, o);
+    else
+        code = o->markdown ? print_markdown(&source, &sum, o) : print_text(&source, &sum, o);
+    nb_source_close(&source);
+    return code;
 }
 
 int
 cmd_inspect(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { "json", no_argument, NULL, 'J' },
-        { "tensors", no_argument, NULL, 'T' },
-        { NULL, 0, NULL, 0 },
-    };
-    bool json = false, tensors = false;
-    struct nb_source source;
-    struct nb_error err;
-    int c, code;
+    struct arguments o = { .cache_type = NB_F16 };
+    const int code = parse(argc, argv, &o);
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            fputs(help_text, stdout);
-            return cli_finish();
-        case 'J':
-            json = true;
-            break;
-        case 'T':
-            tensors = true;
-            break;
-        default:
-            return cli_usage("inspect", "that is not an option of inspect");
-        }
-    }
-    if (optind + 1 != argc)
-        return cli_usage("inspect", "name one file or folder");
-    if (inspect_is_imatrix(argv[optind]))
-        return inspect_imatrix(argv[optind], json);
-    if (nb_source_open(&source, argv[optind], NULL, &err) != NB_OK)
-        return cli_fail(&err);
-    code = json ? print_json(&source) : print_text(&source, tensors);
-    nb_source_close(&source);
-    return code;
+    if (code != NB_OK)
+        return code;
+    return inspect_is_imatrix(o.input) ? inspect_imatrix(o.input, o.json) : inspect(&o);
 }
