@@ -22,7 +22,7 @@ static const char help_text[] =
     "                             and its type where none is said; KEY[N]= sets one element\n"
     "  --set-file KEY=TYPE:FILE   the same with the text, or JSON array, in FILE\n"
     "  --chat-template FILE       tokenizer.chat_template from FILE\n"
-    "  --special-token NAME=TOKEN bos, eos, eot, unk, pad, ...: the id of TOKEN, a text or id\n"
+    "  --special-token NAME=TOKEN bos, eos, eot, unk, pad, ...: TOKEN is an id or a text\n"
     "  --rename OLD=NEW\n"
     "  --remove KEY\n"
     "  -o, --output FILE          write a new file and leave MODEL as it is\n"

@@ -13,8 +13,9 @@ static const char help_text[] =
     "       nibble hash [OPTIONS] --check MANIFEST [FILE]\n"
     "\n"
     "Hashes of every tensor and of all of them, without metadata: they stay the same when a\n"
-    "file is edited, split or merged. The output is a manifest, line by line as llama.cpp's\n"
-    "gguf-hash writes it; --check takes its manifests and those of sha256sum and sha1sum.\n"
+    "file is edited. A part of a split set is a file by itself. The output is a manifest, line\n"
+    "by line as llama.cpp's gguf-hash writes it; --check takes its manifests and those of\n"
+    "sha256sum and sha1sum.\n"
     "\n"
     "  --xxh64 (default), --xxh3, --sha1, --sha256   any of them\n"
     "  --all             xxh64, sha1 and sha256\n"
@@ -162,6 +163,13 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
     return status;
 }
 
+/* Whole files may be of any kind: then nothing in them is looked for. */
+static enum nb_status
+open_stored(struct nb_stored_tensors *s, const char *path, bool bytes, struct nb_error *err)
+{
+    return bytes && !nb_is_folder(path) ? nb_stored_open_bytes(s, path, err) : nb_stored_open(s, path, err);
+}
+
 static int
 generate(const struct arguments *a)
 {
@@ -169,7 +177,7 @@ generate(const struct arguments *a)
     struct nb_hash_job *jobs = NULL;
     struct nb_error err;
     size_t count;
-    enum nb_status status = nb_stored_open(&s, a->input, &err);
+    enum nb_status status = open_stored(&s, a->input, a->of_file, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
@@ -254,8 +262,12 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
     struct nb_hash_job *jobs = calloc(count + 1, sizeof *jobs);
     bool *there = calloc(count + 1, sizeof *there);
     size_t n = 0, told = 0, next = 0;
-    enum nb_status status = jobs == NULL || there == NULL ? nb_fail_memory(err) : nb_stored_open(&s, path, err);
+    bool bytes = true;
+    enum nb_status status;
 
+    for (size_t i = 0; i < count; i++)
+        bytes = bytes && members[i]->of_file;
+    status = jobs == NULL || there == NULL ? nb_fail_memory(err) : open_stored(&s, path, bytes, err);
     if (status != NB_OK) {
         free(jobs);
         free(there);

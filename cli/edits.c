@@ -173,7 +173,7 @@ rename_key(struct nb_metadata *meta, const struct target *t, struct nb_error *er
     return kv->key == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
-/* The id that TOKEN is, or is the text of. */
+/* The id that TOKEN is or, where that is no number, is the text of. */
 static enum nb_status
 find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, struct nb_error *err)
 {
@@ -184,6 +184,12 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
 
     if (tokens == NULL || tokens->type != NB_KV_ARRAY || tokens->element != NB_KV_STRING)
         return nb_fail(err, NB_USAGE, "the file has no tokens (tokenizer.ggml.tokens)");
+    if (*token >= '0' && *token <= '9' && *end == '\0') {
+        if (number >= tokens->count)
+            return nb_fail(err, NB_USAGE, "there is no token %s: there are %" PRIu64, token, tokens->count);
+        *id = (uint32_t)number;
+        return NB_OK;
+    }
     for (uint64_t i = 0; i < tokens->count && i < UINT32_MAX; i++, at += 8 + length) {
         memcpy(&length, tokens->data + at, sizeof length);
         if (length == strlen(token) && memcmp(tokens->data + at + 8, token, (size_t)length) == 0) {
@@ -191,10 +197,7 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
             return NB_OK;
         }
     }
-    if (*token < '0' || *token > '9' || *end != '\0' || number >= tokens->count)
-        return nb_fail(err, NB_USAGE, "'%.80s' is neither a token nor the id of one", token);
-    *id = (uint32_t)number;
-    return NB_OK;
+    return nb_fail(err, NB_USAGE, "'%.80s' is neither a token nor the id of one", token);
 }
 
 static enum nb_status

@@ -24,11 +24,20 @@ nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
 }
 
 static enum nb_status
-open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+open_file(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 {
     const char *name = nb_arena_strdup(&s->arena, path);
+
+    s->files = &s->file;
+    s->n_files = 1;
+    return name == NULL ? nb_fail_memory(err) : nb_file_open(&s->file, name, err);
+}
+
+static enum nb_status
+open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
     struct nb_safetensors st = { 0 };
-    enum nb_status status = name == NULL ? nb_fail_memory(err) : nb_file_open(&s->file, name, err);
+    enum nb_status status = open_file(s, path, err);
 
     if (status == NB_OK)
         status = nb_safetensors_read(&s->file, &s->arena, &st, err);
@@ -37,8 +46,17 @@ open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error 
     for (size_t i = 0; i < st.count && status == NB_OK; i++)
         s->own[i] = nb_stored_safetensor(&st.tensors[i], 0);
     s->count = st.count;
-    s->files = &s->file;
-    s->n_files = 1;
+    return status;
+}
+
+static enum nb_status
+open_gguf(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status = open_file(s, path, err);
+
+    if (status == NB_OK)
+        status = nb_gguf_read(&s->file, 0, &s->gguf, err);
+    s->count = s->gguf.count;
     return status;
 }
 
@@ -66,17 +84,25 @@ nb_stored_open(struct nb_stored_tensors *s, const char *path, struct nb_error *e
     enum nb_status status;
 
     *s = (struct nb_stored_tensors){ .file.fd = -1 };
-    if (nb_is_folder(path)) {
+    if (nb_is_folder(path))
         status = open_folder(s, path, err);
-    } else if (nb_ends_with(path, ".safetensors")) {
+    else if (nb_ends_with(path, ".safetensors"))
         status = open_safetensors(s, path, err);
-    } else {
-        status = nb_source_open(&s->gguf, path, NULL, err);
-        s->count = s->gguf.n_tensors;
-        s->files = s->gguf.files;
-        s->n_files = s->gguf.n_files;
-    }
+    else
+        status = open_gguf(s, path, err);
     s->tensors = s->own != NULL ? s->own : s->gguf.tensors;
+    if (status != NB_OK)
+        nb_stored_close(s);
+    return status;
+}
+
+enum nb_status
+nb_stored_open_bytes(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *s = (struct nb_stored_tensors){ .file.fd = -1 };
+    status = open_file(s, path, err);
     if (status != NB_OK)
         nb_stored_close(s);
     return status;
@@ -85,7 +111,7 @@ nb_stored_open(struct nb_stored_tensors *s, const char *path, struct nb_error *e
 void
 nb_stored_close(struct nb_stored_tensors *s)
 {
-    nb_source_close(&s->gguf);
+    nb_gguf_free(&s->gguf);
     nb_checkpoint_close(&s->checkpoint);
     nb_file_close(&s->file);
     free(s->own);

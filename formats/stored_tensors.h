@@ -1,7 +1,7 @@
 /*
- * The tensors of any model file as they are stored, under the names they have there: of a GGUF
- * file or split set, a safetensors file, a checkpoint folder. For those who look at bytes and not
- * at weights.
+ * The tensors of any model file as they are stored, under the names they have there: of one GGUF
+ * file (a part of a split set is a file by itself), a safetensors file, a checkpoint folder. For
+ * those who look at bytes and not at weights.
  */
 #ifndef NB_STORED_TENSORS_H
 #define NB_STORED_TENSORS_H
@@ -9,8 +9,8 @@
 #include "arena.h"
 #include "checkpoint.h"
 #include "file_in.h"
+#include "gguf.h"
 #include "safetensors.h"
-#include "source.h"
 #include "status.h"
 #include "tensor.h"
 
@@ -20,7 +20,7 @@ struct nb_stored_tensors {
     const struct nb_file_in *files;
     uint32_t n_files;
     /* What they belong to. */
-    struct nb_source gguf;
+    struct nb_gguf gguf;
     struct nb_checkpoint checkpoint;
     struct nb_file_in file;
     struct nb_tensor *own;
@@ -28,6 +28,9 @@ struct nb_stored_tensors {
 };
 
 enum nb_status nb_stored_open(struct nb_stored_tensors *stored, const char *path, struct nb_error *err) NB_MUST_CHECK;
+/* The file PATH, of whatever kind, as one without tensors. */
+enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char *path, struct nb_error *err)
+    NB_MUST_CHECK;
 void nb_stored_close(struct nb_stored_tensors *stored);
 
 /* A tensor of safetensors file number FILE as if it were a vector. */

@@ -1,0 +1,575 @@
+/*
+ * edit, split, merge, hash, diff and inspect: what they write is what others would have
+ * written, nothing else changes, and nothing is ever lost.
+ */
+#include "formats.h"
+#include "scratch.h"
+#include "testing.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+
+static struct run run;
+
+static void
+must_run(const char *what, int code)
+{
+    if (run.code != code)
+        fail_msg("%s: exit code %d: %s%s", what, run.code, run.out, run.err);
+}
+
+#define MUST(code, ...)                \
+    do {                               \
+        RUN(&run, __VA_ARGS__);        \
+        must_run(#__VA_ARGS__, code);  \
+    } while (0)
+
+static void
+expect_output(const char *text)
+{
+    if (strstr(run.out, text) == NULL && strstr(run.err, text) == NULL)
+        fail_msg("'%s' is not in: %s%s", text, run.out, run.err);
+}
+
+/* model.gguf, the sample in Q8_0, made once. */
+static void
+make_model(void)
+{
+    if (!scratch_exists(scratch_path("model.gguf")))
+        MUST(0, "quantize", SAMPLE, "-t", "q8_0", "-o", "model.gguf");
+}
+
+static uint64_t
+hash_of(const char *name)
+{
+    return scratch_hash(scratch_path(name));
+}
+
+static void
+copy(const char *from, const char *to)
+{
+    size_t size;
+    unsigned char *bytes = scratch_read(scratch_path(from), &size);
+
+    scratch_write(to, bytes, size);
+    free(bytes);
+}
+
+/* --- split and merge ------------------------------------------------------------------------------------- */
+
+/* SHA-256, the first eight bytes, of what llama-gguf-split of v0.5.0 makes of model.gguf. */
+static void
+splits_are_the_reference_s_bytes(void **unused)
+{
+    static const struct {
+        const char *name, *sha256;
+    } parts[] = {
+        { "r-00001-of-00004.gguf", "7ccc6257fa691ff3" }, { "r-00002-of-00004.gguf", "2c6a83ef5ba3c536" },
+        { "r-00003-of-00004.gguf", "e2cd093ec255abed" }, { "r-00004-of-00004.gguf", "6d3fe9e67acf58ca" },
+        { "z-00001-of-00006.gguf", "9996e72a353d7baf" }, { "z-00002-of-00006.gguf", "a16b4eaaf8032b0a" },
+        { "z-00003-of-00006.gguf", "d03fda606f4489b8" }, { "z-00004-of-00006.gguf", "0d8e3e9a00fc3a91" },
+        { "z-00005-of-00006.gguf", "373194e994df672c" }, { "z-00006-of-00006.gguf", "6d5df3922d3fa002" },
+    };
+
+    (void)unused;
+    make_model();
+    MUST(0, "split", "--split-max-tensors", "10", "model.gguf", "r");
+    MUST(0, "split", "--split-max-size", "1M", "--no-tensor-first-split", "model.gguf", "z");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        MUST(0, "hash", "--file", parts[i].name);
+        expect_output(parts[i].sha256);
+    }
+    MUST(0, "check", "r-00001-of-00004.gguf", "z-00001-of-00006.gguf");
+}
+
+static void
+merging_gives_the_file_back(void **unused)
+{
+    (void)unused;
+    make_model();
+    MUST(0, "split", "--max-tensors", "7", "model.gguf", "m", "--force");
+    MUST(0, "merge", "m-00001-of-00006.gguf", "-o", "whole.gguf");
+    assert_int_equal(hash_of("whole.gguf"), hash_of("model.gguf"));
+    /* A set may be cut anew, straight from its parts. */
+    MUST(0, "split", "--max-size", "2M", "m-00001-of-00006.gguf", "n");
+    MUST(0, "merge", "n-00001-of-00003.gguf", "-o", "whole.gguf", "--force");
+    assert_int_equal(hash_of("whole.gguf"), hash_of("model.gguf"));
+}
+
+/* 'merge model-*.gguf' with the output forgotten: the last part would be it. */
+static void
+no_part_is_ever_overwritten(void **unused)
+{
+    uint64_t before;
+
+    (void)unused;
+    make_model();
+    MUST(0, "split", "--max-tensors", "20", "model.gguf", "p", "--force");
+    before = hash_of("p-00002-of-00002.gguf");
+    MUST(2, "merge", "p-00001-of-00002.gguf", "p-00002-of-00002.gguf");
+    MUST(2, "merge", "p-00001-of-00002.gguf", "-o", "p-00002-of-00002.gguf", "--force");
+    expect_output("is one of the files that are read");
+    MUST(2, "merge", "p-00001-of-00002.gguf", "-o", "./p-00001-of-00002.gguf", "--force");
+    MUST(2, "merge", "p-00001-of-00002.gguf", "model.gguf", "-o", "x.gguf");
+    expect_output("is no part of the set");
+    MUST(0, "merge", "p-00001-of-00002.gguf", "p-00002-of-00002.gguf", "-o", "x.gguf");
+    assert_int_equal(hash_of("p-00002-of-00002.gguf"), before);
+    scratch_write_text("y.gguf", "precious");
+    MUST(2, "merge", "p-00001-of-00002.gguf", "-o", "y.gguf");
+    MUST(2, "split", "--max-tensors", "20", "model.gguf", "p");
+    expect_output("exists already");
+    MUST(2, "split", "--max-tensors", "20", "p-00001-of-00002.gguf", "p", "--force");
+    MUST(2, "split", "--max-size", "1K", "model.gguf");
+    MUST(3, "merge", "p-00002-of-00002.gguf", "-o", "z.gguf");
+    assert_int_equal(hash_of("p-00002-of-00002.gguf"), before);
+}
+
+static void
+half_a_set_is_not_left_behind(void **unused)
+{
+    (void)unused;
+    make_model();
+    scratch_write_text("h-00003-of-00004.gguf", "precious");
+    MUST(2, "split", "--max-tensors", "10", "model.gguf", "h");
+    assert_false(scratch_exists(scratch_path("h-00001-of-00004.gguf")));
+    assert_false(scratch_exists(scratch_path("h-00002-of-00004.gguf")));
+    assert_true(scratch_exists(scratch_path("h-00003-of-00004.gguf")));
+    MUST(0, "split", "--max-tensors", "10", "--dry-run", "model.gguf", "d");
+    expect_output("d-00004-of-00004.gguf: 8 tensors");
+    assert_false(scratch_exists(scratch_path("d-00001-of-00004.gguf")));
+}
+
+/* --- edit -------------------------------------------------------------------------------------------------- */
+
+/* What the library reads of KEY in NAME. */
+static void
+expect_key(const char *name, const char *key, enum nb_kv_type type, enum nb_kv_type element, uint64_t count,
+             const void *data, uint64_t size)
+{
+    struct nb_gguf gguf;
+    struct nb_file_in file;
+    struct nb_error err;
+    const struct nb_kv *kv;
+
+    assert_int_equal(nb_file_open(&file, scratch_path(name), &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&file, 0, &gguf, &err), NB_OK);
+    kv = nb_meta_find(&gguf.meta, key);
+    if (data == NULL) {
+        assert_null(kv);
+    } else {
+        assert_non_null(kv);
+        assert_int_equal(kv->type, type);
+        assert_int_equal(kv->element, element);
+        assert_int_equal(kv->count, count);
+        assert_int_equal(kv->size, size);
+        assert_memory_equal(kv->data, data, (size_t)size);
+    }
+    nb_gguf_free(&gguf);
+    nb_file_close(&file);
+}
+
+static void
+expect_number(const char *name, const char *key, enum nb_kv_type type, const void *data)
+{
+    expect_key(name, key, type, type, 1, data, nb_kv_type_size(type));
+}
+
+static void
+values_of_every_type_are_set(void **unused)
+{
+    (void)unused;
+    make_model();
+    scratch_write_text("words.json", "[\"a\", \"\xC3\xA9\", \"\"]\n");
+    MUST(0, "edit", "model.gguf", "-o", "e.gguf", "--set", "x.u8=u8:255", "--set", "x.i8=i8:-128", "--set",
+         "x.u16=u16:65535", "--set", "x.i16=i16:-1", "--set", "x.u32=u32:4294967295", "--set", "x.i32=i32:-7", "--set",
+         "x.u64=u64:18446744073709551615", "--set", "x.i64=i64:-9223372036854775808", "--set", "x.f32=f32:0.5", "--set",
+         "x.f64=f64:1e300", "--set", "x.bool=bool:true", "--set", "x.str=str:a=b: c", "--set", "x.list=f32[]:[1, 2.5]",
+         "--set", "x.flags=bool[]:[true, false]", "--set", "x.empty=u32[]:[]", "--set-file", "x.words=str[]:words.json");
+    expect_number("e.gguf", "x.u8", NB_KV_U8, &(uint8_t){ 255 });
+    expect_number("e.gguf", "x.i8", NB_KV_I8, &(int8_t){ -128 });
+    expect_number("e.gguf", "x.u16", NB_KV_U16, &(uint16_t){ 65535 });
+    expect_number("e.gguf", "x.i16", NB_KV_I16, &(int16_t){ -1 });
+    expect_number("e.gguf", "x.u32", NB_KV_U32, &(uint32_t){ UINT32_MAX });
+    expect_number("e.gguf", "x.i32", NB_KV_I32, &(int32_t){ -7 });
+    expect_number("e.gguf", "x.u64", NB_KV_U64, &(uint64_t){ UINT64_MAX });
+    expect_number("e.gguf", "x.i64", NB_KV_I64, &(int64_t){ INT64_MIN });
+    expect_number("e.gguf", "x.f32", NB_KV_F32, &(float){ 0.5f });
+    expect_number("e.gguf", "x.f64", NB_KV_F64, &(double){ 1e300 });
+    expect_number("e.gguf", "x.bool", NB_KV_BOOL, "\1");
+    expect_key("e.gguf", "x.str", NB_KV_STRING, NB_KV_STRING, 1, "a=b: c", 6);
+    expect_key("e.gguf", "x.list", NB_KV_ARRAY, NB_KV_F32, 2, (float[]){ 1, 2.5f }, 8);
+    expect_key("e.gguf", "x.flags", NB_KV_ARRAY, NB_KV_BOOL, 2, "\1\0", 2);
+    expect_key("e.gguf", "x.empty", NB_KV_ARRAY, NB_KV_U32, 0, "", 0);
+    expect_key("e.gguf", "x.words", NB_KV_ARRAY, NB_KV_STRING, 3,
+                 "\1\0\0\0\0\0\0\0a\2\0\0\0\0\0\0\0\xC3\xA9\0\0\0\0\0\0\0\0", 27);
+    MUST(0, "check", "e.gguf");
+    MUST(0, "diff", "--no-metadata", "model.gguf", "e.gguf");
+}
+
+static void
+keys_are_renamed_removed_and_replaced(void **unused)
+{
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    scratch_write_text("chat.jinja", "{% for m in messages %}{{ m.content }}\n{% endfor %}");
+    MUST(0, "edit", "e.gguf", "--rename", "general.name=general.title", "--remove", "general.license", "--set",
+         "llama.context_length=512", "--chat-template", "chat.jinja", "--special-token", "pad=7", "--set",
+         "tokenizer.ggml.tokens[3]=three");
+    expect_key("e.gguf", "general.name", 0, 0, 0, NULL, 0);
+    expect_key("e.gguf", "general.license", 0, 0, 0, NULL, 0);
+    expect_key("e.gguf", "general.title", NB_KV_STRING, NB_KV_STRING, 1, "Tinystories 3m", 14);
+    expect_number("e.gguf", "llama.context_length", NB_KV_U32, &(uint32_t){ 512 });
+    expect_number("e.gguf", "tokenizer.ggml.padding_token_id", NB_KV_U32, &(uint32_t){ 7 });
+    MUST(0, "check", "e.gguf");
+    MUST(1, "diff", "model.gguf", "e.gguf");
+    expect_output("1 of 2048 elements differ, the first is element 3");
+    expect_output("0 tensors differ");
+    MUST(0, "edit", "e.gguf", "--rename", "general.title=general.name", "--set", "general.license=str:mit", "--remove",
+         "tokenizer.chat_template", "--remove", "tokenizer.ggml.padding_token_id", "--set", "llama.context_length=256",
+         "--special-token", "eos=three");
+    expect_number("e.gguf", "tokenizer.ggml.eos_token_id", NB_KV_U32, &(uint32_t){ 3 });
+}
+
+/* Where the header keeps its size only its bytes are written: the file is the same one as before. */
+static void
+what_fits_is_written_in_its_place(void **unused)
+{
+    struct stat before, after;
+
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    stat(scratch_path("e.gguf"), &before);
+    MUST(0, "edit", "e.gguf", "--set", "llama.context_length=1024", "--json");
+    expect_output("\"in_place\":true");
+    stat(scratch_path("e.gguf"), &after);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_false(scratch_exists(scratch_path("e.gguf.undo")));
+    MUST(0, "edit", "e.gguf", "--set", "llama.context_length=256");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    MUST(0, "edit", "e.gguf", "--set", "general.description=str:longer than any padding there can be, by far");
+    expect_output("as a new file");
+    MUST(0, "edit", "e.gguf", "--remove", "general.description");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    MUST(0, "edit", "e.gguf", "--set", "general.alignment=u32:4096");
+    MUST(0, "check", "e.gguf");
+    MUST(0, "edit", "e.gguf", "--remove", "general.alignment");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+}
+
+static void
+edits_that_make_no_sense_change_nothing(void **unused)
+{
+    static const struct {
+        const char *option, *text, *expected;
+    } cases[] = {
+        { "--set", "llama.context_length=many", "is no u32" },
+        { "--set", "x=u8:256", "is no u8" },
+        { "--set", "x=i8:-129", "is no i8" },
+        { "--set", "x=u32:-1", "is no u32" },
+        { "--set", "x=f32:1e99", "is no f32" },
+        { "--set", "x=bool:maybe", "is no bool" },
+        { "--set", "x=u32[]:1,2", "written as JSON" },
+        { "--set", "x=u8[]:[1, 300]", "is no u8" },
+        { "--set", "x=str[]:[1]", "element 0 is no string" },
+        { "--set", "x=str:\xff", "not UTF-8" },
+        { "--set", "x=5", "is new" },
+        { "--set", "=u32:5", "is no key" },
+        { "--set", "novalue", "has no '='" },
+        { "--set", "tokenizer.ggml.tokens[99999]=x", "no array with an element 99999" },
+        { "--set", "general.name[0]=x", "no array with an element 0" },
+        { "--set", "general.alignment=u32:48", "power of two" },
+        { "--rename", "no.such=x", "there is no key" },
+        { "--rename", "general.name=general.type", "already" },
+        { "--remove", "no.such", "there is no key" },
+        { "--special-token", "bos=no such token", "neither a token nor" },
+        { "--set-file", "x=str:no/such/file", "cannot be opened" },
+    };
+
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        RUN(&run, "edit", "e.gguf", "--set", "general.name=str:changed", cases[i].option, cases[i].text);
+        if (run.code != 2 && run.code != 3)
+            fail_msg("%s: exit code %d", cases[i].text, run.code);
+        expect_output(cases[i].expected);
+        assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    }
+    MUST(0, "edit", "e.gguf", "--dry-run", "--set", "general.name=str:changed");
+    expect_output("+ general.name");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    MUST(2, "edit", "e.gguf", "-o", "e.gguf", "--force", "--set", "general.name=str:x");
+    MUST(2, "edit", "e.gguf", "-o", "model.gguf", "--set", "general.name=str:x");
+    expect_output("exists already");
+    MUST(2, "edit", "e.gguf");
+}
+
+static pid_t
+start_edit(const char *value)
+{
+    char text[64], path[SCRATCH_PATH];
+    pid_t child;
+
+    snprintf(text, sizeof text, "llama.context_length=%s", value);
+    snprintf(path, sizeof path, "%s", scratch_path("e.gguf"));
+    child = fork();
+    if (child == 0) {
+        const int null = open("/dev/null", O_WRONLY);
+
+        dup2(null, 1);
+        execl(NIBBLE_PROGRAM, "nibble", "edit", path, "--set", text, "--set", "general.name=str:Tinystories 3M",
+              (char *)NULL);
+        _exit(127);
+    }
+    return child;
+}
+
+/* Killed at any moment, the file is the old or the new one, at the latest after the next edit. */
+static void
+a_killed_edit_is_undone(void **unused)
+{
+    unsigned state = 1, old = 0, new = 0;
+    uint64_t before, after;
+    int status;
+
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    before = hash_of("e.gguf");
+    waitpid(start_edit("777"), &status, 0);
+    after = hash_of("e.gguf");
+    assert_true(before != after);
+    for (unsigned i = 0; i < 60; i++) {
+        pid_t child;
+
+        copy("model.gguf", "e.gguf");
+        child = start_edit("777");
+        state = state * 1103515245 + 12345;
+        usleep(state / 65536 % 12000);
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        RUN(&run, "edit", "e.gguf", "--remove", "no.such.key"); /* does nothing but undo */
+        assert_int_equal(run.code, 2);
+        if (hash_of("e.gguf") == before)
+            old++;
+        else if (hash_of("e.gguf") == after)
+            new++;
+        else
+            fail_msg("round %u: neither the old nor the new file", i);
+        assert_false(scratch_exists(scratch_path("e.gguf.undo")));
+    }
+    print_message("%u old, %u new\n", old, new);
+}
+
+/* Torn in the middle of writing: the old bytes are in the .undo, as gguf_edit.c documents it. */
+static void
+a_torn_header_is_put_back(void **unused)
+{
+    unsigned char journal[8 + 16 + 64 + 8] = "nbundo1", *old;
+    const uint64_t offset = 100, bytes = 64;
+    struct nb_error err;
+    uint64_t hash;
+    size_t size;
+    bool recovered;
+    int file;
+
+    (void)unused;
+    make_model();
+    old = scratch_read(scratch_path("model.gguf"), &size);
+    memcpy(journal + 8, &offset, 8);
+    memcpy(journal + 16, &bytes, 8);
+    memcpy(journal + 24, old + offset, 64);
+    scratch_write("journal", journal, sizeof journal - 8);
+    hash = hash_of("journal");
+    memcpy(journal + sizeof journal - 8, &hash, 8);
+    scratch_write("e.gguf", old, size);
+    scratch_write("e.gguf.undo", journal, sizeof journal);
+    free(old);
+    file = open(scratch_path("e.gguf"), O_WRONLY);
+    assert_int_equal(pwrite(file, "torn torn torn", 14, 120), 14);
+    close(file);
+    assert_int_equal(nb_edit_recover(scratch_path("e.gguf"), &recovered, &err), NB_OK);
+    assert_true(recovered);
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    journal[30] ^= 1; /* a journal that is torn itself is not followed */
+    scratch_write("e.gguf.undo", journal, sizeof journal);
+    assert_int_equal(nb_edit_recover(scratch_path("e.gguf"), &recovered, &err), NB_INPUT);
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    scratch_remove("e.gguf.undo");
+}
+
+static void
+a_full_disk_keeps_the_old_file(void **unused)
+{
+    char options[] = "size=5m";
+    const char *disk;
+
+    (void)unused;
+    make_model();
+    scratch_folder("disk");
+    disk = scratch_path("disk");
+    if (mount("tmpfs", disk, "tmpfs", 0, options) != 0) {
+        print_message("a tmpfs cannot be mounted here: skipped\n");
+        skip();
+    }
+    copy("model.gguf", "disk/e.gguf");
+    RUN(&run, "edit", "disk/e.gguf", "--set", "general.description=str:longer than any padding there can be, by far");
+    if (run.code != 4 || hash_of("disk/e.gguf") != hash_of("model.gguf") ||
+        scratch_exists(scratch_path("disk/e.gguf.partial"))) {
+        umount(disk);
+        fail_msg("exit code %d: %s", run.code, run.err);
+    }
+    RUN(&run, "split", "disk/e.gguf", "--max-tensors", "20");
+    if (run.code != 4 || scratch_exists(scratch_path("disk/e-00001-of-00002.gguf"))) {
+        umount(disk);
+        fail_msg("exit code %d: %s", run.code, run.err);
+    }
+    umount(disk);
+}
+
+/* --- hash ------------------------------------------------------------------------------------------------------ */
+
+/* What llama-gguf-hash of v0.5.0 prints of model.gguf. */
+static void
+hashes_are_the_reference_s(void **unused)
+{
+    (void)unused;
+    make_model();
+    MUST(0, "hash", "--all", "--uuid", "model.gguf");
+    expect_output("xxh64     6a9f17e480c15800  model.gguf:output_norm.weight\n"
+                  "sha1      77cbe8c4a953f14e32af958d3d521a85f9c0c072  model.gguf:output_norm.weight\n"
+                  "sha256    5d9040a09c1becfadb247f1b90c08fcd9967de56a099de1a10d97f29095b391f  "
+                  "model.gguf:output_norm.weight\n"
+                  "xxh64     13cba03f8e1fdaa9  model.gguf:token_embd.weight\n");
+    expect_output("xxh64     941561f89a97f068  model.gguf\n"
+                  "sha1      c1036ba7ea9e67cb8a3fc506f552721680c6756f  model.gguf\n"
+                  "sha256    ddbb04cecfcc834c3b49074f4697b4f4571f82417aa907b6d897630ac2b15af4  model.gguf\n"
+                  "uuid      18bd920f-61e9-5218-9863-e40fbe85680e  model.gguf\n");
+}
+
+static void
+manifests_tell_what_has_changed(void **unused)
+{
+    size_t size;
+    unsigned char *bytes;
+
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    MUST(0, "hash", "--all", "--xxh3", "e.gguf", "-o", "e.manifest");
+    MUST(0, "hash", "--check", "e.manifest");
+    MUST(0, "hash", "--check", "e.manifest", "--all", "--xxh3", "-j", "3");
+    expect_output("156 equal, 0 different, 0 not found"); /* 38 tensors and the model, four hashes of each */
+    MUST(0, "hash", "--file", "e.gguf", "-o", "e.sha256");
+    MUST(0, "hash", "--check", "e.sha256");
+    MUST(0, "edit", "e.gguf", "--set", "llama.context_length=77"); /* metadata: the tensors' hashes hold */
+    MUST(0, "hash", "--check", "e.manifest");
+    MUST(1, "hash", "--check", "e.sha256");
+    bytes = scratch_read(scratch_path("e.gguf"), &size);
+    bytes[size - 100] ^= 1;
+    scratch_write("e.gguf", bytes, size);
+    free(bytes);
+    MUST(1, "hash", "--check", "e.manifest");
+    expect_output("37 equal, 2 different, 0 not found");
+    scratch_write_text("odd.manifest", "xxh64 0123456789abcdef e.gguf:no.such\n");
+    MUST(1, "hash", "--check", "odd.manifest");
+    expect_output("Not found");
+    scratch_write_text("odd.manifest", "what is this\n");
+    MUST(3, "hash", "--check", "odd.manifest");
+    scratch_write_text("notes.txt", "abc");
+    scratch_write_text("odd.manifest", "a9993e364706816aba3e25717850c26c9cd0d89d *notes.txt\n"
+                                       "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  notes.txt\n");
+    MUST(0, "hash", "--check", "odd.manifest", "--sha1", "--sha256");
+    expect_output("2 equal");
+}
+
+/* --- diff and inspect -------------------------------------------------------------------------------------------- */
+
+static void
+differences_are_told_with_their_size(void **unused)
+{
+    json_t *object, *tensors, *first;
+
+    (void)unused;
+    make_model();
+    MUST(0, "diff", "model.gguf", "model.gguf");
+    MUST(0, "quantize", SAMPLE, "-t", "f16", "-o", "f16.gguf");
+    MUST(1, "diff", "--json", SAMPLE, "model.gguf");
+    object = json_loads(run.out, 0, NULL);
+    tensors = json_object_get(object, "tensors");
+    first = json_array_get(tensors, 0);
+    assert_true(json_is_false(json_object_get(object, "same")));
+    assert_string_equal(json_string_value(json_object_get(first, "name")), "token_embd.weight");
+    assert_true(json_real_value(json_object_get(first, "relative_rms")) > 0.001);
+    assert_true(json_real_value(json_object_get(first, "relative_rms")) < 0.01);
+    assert_true(json_real_value(json_object_get(first, "cosine")) > 0.9999);
+    json_decref(object);
+    /* A folder is the file it becomes: its rows are in the order of GGUF. */
+    MUST(1, "diff", "--no-metadata", SAMPLE, "f16.gguf");
+    expect_output("relative RMS 0, cosine 1");
+    MUST(0, "diff", "--no-tensors", "--ignore", "general.file_type", SAMPLE, "f16.gguf");
+    MUST(2, "diff", "model.gguf");
+    MUST(3, "diff", "model.gguf", "nowhere.gguf");
+}
+
+static void
+inspect_tells_whether_it_fits(void **unused)
+{
+    json_t *object, *memory;
+
+    (void)unused;
+    make_model();
+    MUST(0, "inspect", "--json", "--ctx", "1000", "--cache-type", "q8_0", "model.gguf");
+    object = json_loads(run.out, 0, NULL);
+    if (object != NULL) { /* the whole may be longer than what is kept of the output */
+        memory = json_object_get(object, "memory");
+        /* 4 layers x 4 heads x (32 + 32) x 1000 tokens x 34 / 32 bytes */
+        assert_int_equal(json_integer_value(json_object_get(memory, "cache")), 4 * 4 * 64 * 1000 * 34 / 32);
+        json_decref(object);
+    }
+    MUST(0, "inspect", "--ctx", "1000", "--cache-type", "q8_0", "model.gguf");
+    expect_output("cache of 1000 tokens in q8_0 1.09 MB");
+    expect_output("without embedding and output");
+    MUST(0, "inspect", "--markdown", "model.gguf");
+    expect_output("| token_embd.weight | q8_0 | 256 x 2048 |");
+    MUST(0, "inspect", "--tensor", "output_norm.weight", "--json", "model.gguf");
+    object = json_loads(run.out, 0, NULL);
+    assert_non_null(object);
+    assert_int_equal(json_array_size(json_object_get(object, "largest")), 8);
+    json_decref(object);
+    MUST(2, "inspect", "--tensor", "no.such", "model.gguf");
+    MUST(2, "inspect", "--cache-type", "q2_k", "model.gguf");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(splits_are_the_reference_s_bytes),
+        cmocka_unit_test(merging_gives_the_file_back),
+        cmocka_unit_test(no_part_is_ever_overwritten),
+        cmocka_unit_test(half_a_set_is_not_left_behind),
+        cmocka_unit_test(values_of_every_type_are_set),
+        cmocka_unit_test(keys_are_renamed_removed_and_replaced),
+        cmocka_unit_test(what_fits_is_written_in_its_place),
+        cmocka_unit_test(edits_that_make_no_sense_change_nothing),
+        cmocka_unit_test(a_killed_edit_is_undone),
+        cmocka_unit_test(a_torn_header_is_put_back),
+        cmocka_unit_test(a_full_disk_keeps_the_old_file),
+        cmocka_unit_test(hashes_are_the_reference_s),
+        cmocka_unit_test(manifests_tell_what_has_changed),
+        cmocka_unit_test(differences_are_told_with_their_size),
+        cmocka_unit_test(inspect_tells_whether_it_fits),
+    };
+
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
