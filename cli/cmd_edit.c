@@ -37,6 +37,7 @@ struct arguments {
     struct {
         enum edit_kind kind;
         const char *text;
+        char *made; /* TEXT, where it is not from the command line */
     } *edits;
     size_t count;
     const char *input, *output;
@@ -72,8 +73,8 @@ kind_of(int option)
     }
 }
 
-/* "tokenizer.chat_template=str:FILE"; lives as long as the process. */
-static const char *
+/* "tokenizer.chat_template=str:FILE" */
+static char *
 template_edit(const char *file)
 {
     static const char prefix[] = "tokenizer.chat_template=str:";
@@ -101,7 +102,8 @@ parse(int argc, char **argv, struct arguments *a)
         case '?': return cli_usage("edit", "that is not an option of edit");
         default:
             a->edits[a->count].kind = kind_of(c);
-            a->edits[a->count].text = c == CHAT_TEMPLATE ? template_edit(optarg) : optarg;
+            a->edits[a->count].made = c == CHAT_TEMPLATE ? template_edit(optarg) : NULL;
+            a->edits[a->count].text = c == CHAT_TEMPLATE ? a->edits[a->count].made : optarg;
             if (a->edits[a->count++].text == NULL)
                 return cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" });
         }
@@ -212,6 +214,8 @@ cmd_edit(int argc, char **argv)
 
     if (code == NB_OK)
         code = edit(&a);
+    for (size_t i = 0; i < a.count; i++)
+        free(a.edits[i].made);
     free(a.edits);
     return code;
 }
