@@ -33,7 +33,7 @@ SECONDS ?= 60
 fuzz: packages
 	cmake --preset fuzz >/dev/null
 	cmake --build --preset fuzz -j $(JOBS) >/dev/null
-	sh tests/fuzz/run build-fuzz $(SECONDS)
+	ls tests/fuzz/corpus | xargs -P $(JOBS) -n 1 sh tests/fuzz/run build-fuzz $(SECONDS)
 
 # Megabytes of made-up BF16 weights to convert.
 MEGABYTES ?= 4200

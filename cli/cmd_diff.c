@@ -46,32 +46,6 @@ struct models {
 
 /* --- finding ---------------------------------------------------------------------------------------------- */
 
-static int
-by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
-static const struct nb_tensor **
-sorted(const struct nb_source *source)
-{
-    const struct nb_tensor **list = calloc(source->n_tensors + 1, sizeof *list);
-
-    for (size_t i = 0; list != NULL && i < source->n_tensors; i++)
-        list[i] = &source->tensors[i];
-    if (list != NULL)
-        qsort(list, source->n_tensors, sizeof *list, by_name);
-    return list;
-}
-
-static const struct nb_tensor *
-find(const struct nb_tensor **list, size_t count, const struct nb_tensor *tensor)
-{
-    const struct nb_tensor **found = count == 0 ? NULL : bsearch(&tensor, list, count, sizeof *list, by_name);
-
-    return found == NULL ? NULL : *found;
-}
-
 static bool
 is_ignored(const struct arguments *a, const char *key)
 {
@@ -157,11 +131,12 @@ tell(const struct nb_tensor *a, const struct nb_tensor *b, const struct nb_weigh
 static enum nb_status
 tell_tensors(struct models *m, json_t *list, struct nb_error *err)
 {
-    const struct nb_tensor **in_a = sorted(&m->a), **in_b = sorted(&m->b);
+    const struct nb_tensor **in_a = nb_tensors_by_name(m->a.tensors, m->a.n_tensors);
+    const struct nb_tensor **in_b = nb_tensors_by_name(m->b.tensors, m->b.n_tensors);
     const bool ready = in_a != NULL && in_b != NULL;
 
     for (size_t i = 0; ready && i < m->a.n_tensors; i++) {
-        const struct nb_tensor *a = &m->a.tensors[i], *b = find(in_b, m->b.n_tensors, a);
+        const struct nb_tensor *a = &m->a.tensors[i], *b = nb_tensors_find(in_b, m->b.n_tensors, a->name);
         const struct nb_weight_error *e = m->errors[i].other == NULL ? NULL : &m->errors[i];
 
         if (e != NULL && e->same_bytes) {
@@ -172,7 +147,7 @@ tell_tensors(struct models *m, json_t *list, struct nb_error *err)
         tell(a, b, e, list);
     }
     for (size_t i = 0; ready && i < m->b.n_tensors; i++) {
-        if (find(in_a, m->a.n_tensors, &m->b.tensors[i]) != NULL)
+        if (nb_tensors_find(in_a, m->a.n_tensors, m->b.tensors[i].name) != NULL)
             continue;
         m->added++;
         tell(NULL, &m->b.tensors[i], NULL, list);

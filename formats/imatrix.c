@@ -42,12 +42,6 @@ add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count,
 
 /* The GGUF form: sums of squares and token counts, two tensors for each entry. */
 
-static int
-by_tensor_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 /* A GGUF file's tensors, by name. */
 struct sorted {
     const struct nb_tensor **tensors;
@@ -60,12 +54,10 @@ find_counts(const struct sorted *sorted, const struct nb_tensor *sums)
 {
     const size_t length = strlen(sums->name) - strlen(SUMS);
     char name[NB_MAX_NAME + 1];
-    const struct nb_tensor key = { .name = name }, *const pointer = &key, **found;
 
     memcpy(name, sums->name, length);
     memcpy(name + length, COUNTS, sizeof COUNTS);
-    found = bsearch(&pointer, sorted->tensors, sorted->count, sizeof pointer, by_tensor_name);
-    return found == NULL ? NULL : *found;
+    return nb_tensors_find(sorted->tensors, sorted->count, name);
 }
 
 /* ROW of sums becomes means: divided by the tokens that its expert saw; ones where it saw none. */
@@ -157,11 +149,10 @@ has_sums(const struct sorted *sorted, const struct nb_tensor *counts)
 {
     const size_t length = strlen(counts->name) - strlen(COUNTS);
     char name[NB_MAX_NAME + sizeof SUMS];
-    const struct nb_tensor key = { .name = name }, *const pointer = &key;
 
     memcpy(name, counts->name, length);
     memcpy(name + length, SUMS, sizeof SUMS);
-    return bsearch(&pointer, sorted->tensors, sorted->count, sizeof pointer, by_tensor_name) != NULL;
+    return nb_tensors_find(sorted->tensors, sorted->count, name) != NULL;
 }
 
 static enum nb_status
@@ -194,14 +185,11 @@ read_gguf(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *
     if (status != NB_OK)
         return status;
     m->entries = calloc(gguf.count + 1, sizeof *m->entries);
-    sorted.tensors = calloc(gguf.count + 1, sizeof *sorted.tensors);
+    sorted.tensors = nb_tensors_by_name(gguf.tensors, gguf.count);
     sorted.count = gguf.count;
     if (m->entries == NULL || sorted.tensors == NULL) {
         status = nb_fail_memory(err);
     } else {
-        for (size_t i = 0; i < gguf.count; i++)
-            sorted.tensors[i] = &gguf.tensors[i];
-        qsort(sorted.tensors, sorted.count, sizeof *sorted.tensors, by_tensor_name);
         status = read_metadata(m, &gguf, file->name, err);
     }
     if (status == NB_OK)

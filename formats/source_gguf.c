@@ -8,24 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int
-by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 /* Names may not come twice in a set; within one file the reader has checked that. */
 static enum nb_status
 check_names(const struct nb_source *source, struct nb_error *err)
 {
-    const struct nb_tensor **sorted = calloc(source->n_tensors + 1, sizeof *sorted);
+    const struct nb_tensor **sorted = nb_tensors_by_name(source->tensors, source->n_tensors);
     enum nb_status status = NB_OK;
 
     if (sorted == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 0; i < source->n_tensors; i++)
-        sorted[i] = &source->tensors[i];
-    qsort(sorted, source->n_tensors, sizeof *sorted, by_name);
     for (size_t i = 1; i < source->n_tensors && status == NB_OK; i++)
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
             status = nb_fail(err, NB_INPUT, "%s: tensor '%s' is in two files of the split set", source->path,

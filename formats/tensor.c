@@ -3,6 +3,9 @@
 #include "checked.h"
 #include "text.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 bool
 nb_tensor_measure(struct nb_tensor *tensor)
 {
@@ -36,4 +39,34 @@ nb_row_map_apply(const struct nb_row_map *map, uint64_t row)
     default:
         return row;
     }
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
+}
+
+const struct nb_tensor **
+nb_tensors_by_name(const struct nb_tensor *tensors, size_t count)
+{
+    const struct nb_tensor **sorted = calloc(count + 1, sizeof *sorted);
+
+    if (sorted == NULL)
+        return NULL;
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &tensors[i];
+    qsort(sorted, count, sizeof *sorted, compare_names);
+    return sorted;
+}
+
+const struct nb_tensor *
+nb_tensors_find(const struct nb_tensor *const *sorted, size_t count, const char *name)
+{
+    const struct nb_tensor key = { .name = name }, *const pointer = &key;
+    const struct nb_tensor *const *found = NULL;
+
+    if (count > 0)
+        found = bsearch(&pointer, sorted, count, sizeof *sorted, compare_names);
+    return found == NULL ? NULL : *found;
 }

@@ -52,4 +52,9 @@ bool nb_tensor_is_always_f32(const struct nb_tensor *tensor);
 /* The stored row that is row ROW of the GGUF tensor. */
 uint64_t nb_row_map_apply(const struct nb_row_map *map, uint64_t row);
 
+/* The COUNT tensors as a list by name, to be freed; NULL when memory is out. */
+const struct nb_tensor **nb_tensors_by_name(const struct nb_tensor *tensors, size_t count);
+/* The one in such a list that is called NAME, or NULL. */
+const struct nb_tensor *nb_tensors_find(const struct nb_tensor *const *sorted, size_t count, const char *name);
+
 #endif

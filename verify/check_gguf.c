@@ -178,25 +178,16 @@ read_part(struct set *s, uint32_t number, size_t prefix_length)
                        s->parts);
 }
 
-static int
-by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 /* Of the set as a whole: no tensor twice, and as many as it says. */
 static enum nb_status
 check_set(struct set *s, const struct nb_metadata *meta)
 {
-    const struct nb_tensor **sorted = calloc(s->count + 1, sizeof *sorted);
+    const struct nb_tensor **sorted = nb_tensors_by_name(s->tensors, s->count);
     uint64_t expected;
     enum nb_status status = NB_OK;
 
     if (sorted == NULL)
         return nb_fail_memory(s->c->err);
-    for (size_t i = 0; i < s->count; i++)
-        sorted[i] = &s->tensors[i];
-    qsort(sorted, s->count, sizeof *sorted, by_name);
     for (size_t i = 1; i < s->count && status == NB_OK; i++)
         if (sorted[i]->file != sorted[i - 1]->file && strcmp(sorted[i]->name, sorted[i - 1]->name) == 0)
             status = CHECK_FOUND(s->c, NB_BAD_SPLIT_DUPLICATE, nb_at_tensor(s->named, sorted[i]->name, NB_NO_OFFSET),

@@ -153,21 +153,10 @@ check_quantization_version(const struct model *m)
 
 /* --- tensors ------------------------------------------------------------------------------------------------ */
 
-static int
-by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 static const struct nb_tensor *
 find_tensor(const struct model *m, const char *name)
 {
-    const struct nb_tensor key = { .name = name }, *const pointer = &key;
-    const struct nb_tensor *const *found = NULL;
-
-    if (m->count > 0)
-        found = bsearch(&pointer, m->sorted, m->count, sizeof pointer, by_name);
-    return found == NULL ? NULL : *found;
+    return nb_tensors_find(m->sorted, m->count, name);
 }
 
 /* The layer that "blk.N." names; false if NAME is not of a layer. */
@@ -433,12 +422,9 @@ nb_check_model(struct nb_checking *c, const char *file, const struct nb_metadata
     if (m.arch == NULL || *m.arch == '\0')
         return CHECK_FOUND(c, NB_BAD_MODEL_ARCHITECTURE, nb_in_file(file), "does not say what model it is "
                            "(general.architecture)");
-    m.sorted = calloc(count + 1, sizeof *m.sorted);
+    m.sorted = nb_tensors_by_name(tensors, count);
     if (m.sorted == NULL)
         return nb_fail_memory(c->err);
-    for (size_t i = 0; i < count; i++)
-        m.sorted[i] = &tensors[i];
-    qsort(m.sorted, count, sizeof *m.sorted, by_name);
     status = check_with_architecture(&m);
     free(m.sorted);
     return status;

@@ -8,18 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int
-by_name(const void *key, const void *item)
-{
-    return strcmp(key, (*(const struct nb_tensor *const *)item)->name);
-}
-
-static int
-compare_names(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 /* Tensors by name, while a model is opened. */
 struct finder {
     struct nb_model *model;
@@ -53,7 +41,6 @@ find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t colum
      bool needed, const struct nb_tensor **out)
 {
     const struct nb_source *source = f->model->source;
-    const struct nb_tensor *const *found;
     char name[NB_MAX_NAME + 1];
     const char *hole = strstr(pattern, "%u");
 
@@ -61,11 +48,9 @@ find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t colum
         snprintf(name, sizeof name, "%s", pattern);
     else
         snprintf(name, sizeof name, "%.*s%" PRIu32 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
-    *out = NULL;
-    found = bsearch(name, f->sorted, source->n_tensors, sizeof *f->sorted, by_name);
-    if (found == NULL)
+    *out = nb_tensors_find(f->sorted, source->n_tensors, name);
+    if (*out == NULL)
         return needed ? nb_fail(f->err, NB_INPUT, "%s: tensor '%s' is missing", source->path, name) : NB_OK;
-    *out = *found;
     return check_shape(f, *out, columns, rows, experts);
 }
 
@@ -318,15 +303,11 @@ nb_model_open(struct nb_model *m, const struct nb_source *source, struct nb_erro
 
     *m = (struct nb_model){ .source = source };
     status = read_hparams(m, &theta, err);
-    f.sorted = calloc(source->n_tensors + 1, sizeof *f.sorted);
+    f.sorted = nb_tensors_by_name(source->tensors, source->n_tensors);
     if (f.sorted == NULL)
         status = nb_fail_memory(err);
-    if (status == NB_OK) {
-        for (size_t i = 0; i < source->n_tensors; i++)
-            f.sorted[i] = &source->tensors[i];
-        qsort(f.sorted, source->n_tensors, sizeof *f.sorted, compare_names);
+    if (status == NB_OK)
         status = load_tensors(&f, theta);
-    }
     free(f.sorted);
     if (status != NB_OK)
         nb_model_close(m);

@@ -25,21 +25,13 @@ struct tiles {
     void *raw, *raw_other;
 };
 
-static int
-by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct nb_tensor *const *)a)->name, (*(const struct nb_tensor *const *)b)->name);
-}
-
 /* The other's tensor of this name and shape, or NULL. */
 static const struct nb_tensor *
 same_tensor(const struct job *j, const struct nb_tensor *t)
 {
-    const struct nb_tensor *const *found = NULL;
+    const struct nb_tensor *found = nb_tensors_find(j->sorted, j->other->n_tensors, t->name);
 
-    if (j->other->n_tensors > 0)
-        found = bsearch(&t, j->sorted, j->other->n_tensors, sizeof t, by_name);
-    return found != NULL && memcmp((*found)->ne, t->ne, sizeof t->ne) == 0 ? *found : NULL;
+    return found != NULL && memcmp(found->ne, t->ne, sizeof t->ne) == 0 ? found : NULL;
 }
 
 /* Adds a tile of N weights, of which the first is weight FIRST of the tensor. */
@@ -158,14 +150,11 @@ enum nb_status
 nb_weight_errors(const struct nb_source *base, const struct nb_source *other, struct nb_pool *pool,
                  struct nb_weight_error *errors, struct nb_error *err)
 {
-    struct job j = { base, other, calloc(other->n_tensors + 1, sizeof *j.sorted), errors };
+    struct job j = { base, other, nb_tensors_by_name(other->tensors, other->n_tensors), errors };
     enum nb_status status;
 
     if (j.sorted == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 0; i < other->n_tensors; i++)
-        j.sorted[i] = &other->tensors[i];
-    qsort(j.sorted, other->n_tensors, sizeof *j.sorted, by_name);
     status = nb_pool_run(pool, compare_task, &j, base->n_tensors, err);
     free(j.sorted);
     return status;
