@@ -31,6 +31,7 @@ interop: all
 # Each fuzz target for so long; needs clang.
 SECONDS ?= 60
 fuzz: packages
+	@sh tests/fuzz/install-packages
 	cmake --preset fuzz >/dev/null
 	cmake --build --preset fuzz -j $(JOBS) >/dev/null
 	ls tests/fuzz/corpus | xargs -P $(JOBS) -n 1 sh tests/fuzz/run build-fuzz $(SECONDS)
