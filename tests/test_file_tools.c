@@ -555,6 +555,56 @@ inspect_tells_whether_it_fits(void **unused)
     MUST(2, "inspect", "--cache-type", "q2_k", "model.gguf");
 }
 
+/* --- memory ---------------------------------------------------------------------------------------------------- */
+
+/* Each allocation of a command fails once: the answer is the right one, or that memory is out; never another. */
+static void
+starve(const char *const *args, const char *output)
+{
+    unsigned in_a_row = 0, refused = 0;
+    char number[16];
+
+    setenv("LD_PRELOAD", FAILING_MALLOC, 1);
+    for (unsigned i = 1; in_a_row < 30 && i < 5000; i++) {
+        snprintf(number, sizeof number, "%u", i);
+        setenv("FAIL_AT", number, 1);
+        if (output != NULL)
+            unlink(scratch_path(output));
+        run_nibble(&run, args);
+        in_a_row = run.code == 0 ? in_a_row + 1 : 0;
+        refused += run.code != 0;
+        if (run.code != 0 && run.code != 4)
+            fail_msg("%s, allocation %u: exit code %d: %s%s", args[0], i, run.code, run.out, run.err);
+        if (output != NULL && scratch_exists(scratch_path(output)) != (run.code == 0))
+            fail_msg("%s, allocation %u: exit code %d, but files say otherwise", args[0], i, run.code);
+    }
+    unsetenv("LD_PRELOAD");
+    print_message("%s: %u refused\n", args[0], refused);
+    assert_true(refused > 5);
+}
+
+#define STARVE(output, ...) starve((const char *const[]){ __VA_ARGS__, NULL }, output)
+
+static void
+running_out_of_memory_is_told(void **unused)
+{
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+    print_message("the allocator cannot be replaced here: skipped\n");
+    skip();
+#endif
+    tiny_checkpoint("tiny");
+    MUST(0, "quantize", "tiny", "-t", "q8_0", "-o", "tiny.gguf");
+    MUST(0, "hash", "--all", "tiny.gguf", "-o", "tiny.manifest");
+    STARVE(NULL, "check", "-j", "1", "tiny.gguf");
+    STARVE(NULL, "diff", "-j", "1", "tiny.gguf", "tiny.gguf");
+    STARVE(NULL, "hash", "-j", "1", "--check", "tiny.manifest", "tiny.gguf");
+    STARVE("t.gguf", "edit", "tiny.gguf", "-o", "t.gguf", "--set", "x=str:a", "--rename", "x=y");
+    STARVE("t-00002-of-00002.gguf", "split", "tiny.gguf", "t", "--max-tensors", "6", "--force");
+    STARVE("w.gguf", "merge", "t-00001-of-00002.gguf", "-o", "w.gguf");
+    assert_int_equal(hash_of("w.gguf"), hash_of("tiny.gguf"));
+}
+
 int
 main(void)
 {
@@ -574,6 +624,7 @@ main(void)
         cmocka_unit_test(manifests_tell_what_has_changed),
         cmocka_unit_test(differences_are_told_with_their_size),
         cmocka_unit_test(inspect_tells_whether_it_fits),
+        cmocka_unit_test(running_out_of_memory_is_told),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -32,6 +32,29 @@ nb_hash_size(enum nb_hash_kind kind)
 
 /* --- one hash, fed piece by piece ---------------------------------------------------------------------- */
 
+/* libcrypto in a context of its own: the one it makes by itself crashes where that fails for want of memory. */
+struct digests {
+    OSSL_LIB_CTX *library;
+    EVP_MD *sha1, *sha256;
+};
+
+static bool
+fetch_digests(struct digests *d)
+{
+    d->library = OSSL_LIB_CTX_new();
+    d->sha1 = d->library == NULL ? NULL : EVP_MD_fetch(d->library, "SHA1", NULL);
+    d->sha256 = d->library == NULL ? NULL : EVP_MD_fetch(d->library, "SHA2-256", NULL);
+    return d->sha1 != NULL && d->sha256 != NULL;
+}
+
+static void
+free_digests(struct digests *d)
+{
+    EVP_MD_free(d->sha1);
+    EVP_MD_free(d->sha256);
+    OSSL_LIB_CTX_free(d->library);
+}
+
 struct hash {
     enum nb_hash_kind kind;
     XXH64_state_t *xxh64;
@@ -40,7 +63,7 @@ struct hash {
 };
 
 static bool
-start(struct hash *h, enum nb_hash_kind kind)
+start(struct hash *h, enum nb_hash_kind kind, const struct digests *d)
 {
     static const unsigned char llama_cpp[16] = { 0xef, 0x00, 0x12, 0x06, 0xda, 0xdc, 0x5f, 0x6d,
                                                  0xa1, 0x5f, 0x33, 0x59, 0xe5, 0x77, 0xd4, 0xe5 };
@@ -53,7 +76,7 @@ start(struct hash *h, enum nb_hash_kind kind)
         return (h->xxh3 = XXH3_createState()) != NULL && XXH3_64bits_reset(h->xxh3) == XXH_OK;
     default:
         h->evp = EVP_MD_CTX_new();
-        if (h->evp == NULL || EVP_DigestInit_ex(h->evp, kind == NB_HASH_SHA256 ? EVP_sha256() : EVP_sha1(), NULL) != 1)
+        if (h->evp == NULL || EVP_DigestInit_ex(h->evp, kind == NB_HASH_SHA256 ? d->sha256 : d->sha1, NULL) != 1)
             return false;
         return kind != NB_HASH_UUID || EVP_DigestUpdate(h->evp, llama_cpp, sizeof llama_cpp) == 1;
     }
@@ -104,6 +127,7 @@ drop(struct hash *h)
 struct work {
     const struct nb_stored_tensors *stored;
     struct nb_hash_job **jobs; /* the longest first */
+    struct digests digests;
 };
 
 static enum nb_status
@@ -147,7 +171,7 @@ hash_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     enum nb_status status;
 
     (void)worker;
-    status = !start(&h, job->kind) || buffer == NULL ? nb_fail_memory(err)
+    status = !start(&h, job->kind, &w->digests) || buffer == NULL ? nb_fail_memory(err)
                                                      : feed_scope(&h, w->stored, job, buffer, err);
     if (status == NB_OK && !finish(&h, job->digest))
         status = nb_fail(err, NB_SYSTEM, "hashing failed");
@@ -172,15 +196,16 @@ enum nb_status
 nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, size_t count, unsigned threads,
             struct nb_error *err)
 {
-    struct work w = { stored, calloc(count + 1, sizeof *w.jobs) };
+    struct work w = { .stored = stored, .jobs = calloc(count + 1, sizeof *w.jobs) };
     struct nb_pool *pool = NULL;
-    enum nb_status status = w.jobs == NULL ? nb_fail_memory(err) : nb_pool_new(&pool, threads, err);
+    enum nb_status status = w.jobs == NULL || !fetch_digests(&w.digests) ? nb_fail_memory(err) : nb_pool_new(&pool, threads, err);
 
     if (status == NB_OK) {
         order(w.jobs, jobs, count);
         status = nb_pool_run(pool, hash_task, &w, count, err);
     }
     nb_pool_free(pool);
+    free_digests(&w.digests);
     free(w.jobs);
     return status;
 }
