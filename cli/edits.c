@@ -22,10 +22,9 @@ struct target {
 static enum nb_status
 check_key(const char *key, struct nb_error *err)
 {
-    const size_t n = strlen(key);
-
-    if (n == 0 || n > MAX_KEY_BYTES || !nb_utf8_valid(key, n))
-        return nb_fail(err, NB_USAGE, "'%.80s' is no key: it is empty, too long or not UTF-8", key);
+    if (strlen(key) > MAX_KEY_BYTES || !nb_is_name(key, strlen(key)))
+        return nb_fail(err, NB_USAGE, "'%.80s' is no key: it is empty, too long or not UTF-8, or has control characters",
+                       key);
     return NB_OK;
 }
 

@@ -96,7 +96,7 @@ print_text(FILE *f, const char *text, bool full)
         if (c == '\n')
             fputs("\\n", f);
         else
-            putc(c < 0x20 || c == 0x7F ? '?' : c, f);
+            putc(c < 0x20 || c == 0x7F || (n > 0 && (unsigned char)text[n - 1] == 0xC2 && c < 0xA0) ? '?' : c, f);
     }
     if (text[n] != '\0')
         fprintf(f, "... (%zu bytes)", strlen(text));

@@ -1,6 +1,7 @@
 #include "checkpoint.h"
 
 #include "json.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -115,7 +116,7 @@ add_entry(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span 
 
     if (cp->arena.exhausted)
         return nb_fail_memory(err);
-    if (tensor == NULL || shard == NULL || strlen(tensor) != a || strlen(shard) != b)
+    if (tensor == NULL || shard == NULL || (a > 0 && !nb_is_name(tensor, a)) || !nb_is_name(shard, b))
         return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path),
                      "weight_map is not a map of tensor names to file names");
     /* The index may come from a stranger: it names files of its own folder and no others. */

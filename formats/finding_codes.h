@@ -13,7 +13,7 @@
     X(GGUF_ENDIAN, "gguf.endian", ERROR, "a big-endian file, which llama.cpp refuses")                             \
     X(GGUF_COUNT, "gguf.count", ERROR, "more metadata entries or tensors than the file's bytes can hold")          \
     X(GGUF_TRUNCATED, "gguf.truncated", ERROR, "the file ends inside its header")                                  \
-    X(GGUF_KEY, "gguf.key", ERROR, "a metadata key that is empty, too long or not UTF-8 text")                     \
+    X(GGUF_KEY, "gguf.key", ERROR, "a metadata key that is empty, too long, not UTF-8 or has control characters")  \
     X(GGUF_KEY_STYLE, "gguf.key-style", WARNING, "a metadata key that is not lower_snake_case with dots")          \
     X(GGUF_KEY_DUPLICATE, "gguf.key-duplicate", ERROR, "a metadata key that occurs twice")                         \
     X(GGUF_VALUE_TYPE, "gguf.value-type", ERROR, "a value type that does not exist")                               \

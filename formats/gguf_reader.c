@@ -90,8 +90,8 @@ nb_gguf_take_name(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code, c
 
     if (status != NB_OK)
         return status;
-    if (length == 0 || strlen(*out) != length || !nb_utf8_valid(*out, (size_t)length))
-        return FOUND(r, code, nb_gguf_here(r), "%s is empty or not UTF-8 text", what);
+    if (!nb_is_name(*out, (size_t)length))
+        return FOUND(r, code, nb_gguf_here(r), "%s is empty or not UTF-8 text, or has control characters", what);
     return NB_OK;
 }
 

@@ -32,7 +32,7 @@ enum nb_status nb_gguf_take_number(struct nb_gguf_reader *r, unsigned bytes, uin
 /* A string into the arena, with a NUL behind it. LIMIT bounds its bytes; beyond it is a finding CODE. */
 enum nb_status nb_gguf_take_string(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code, const char *what,
                                    char **out, uint64_t *length) NB_MUST_CHECK;
-/* Keys and tensor names: not empty, no NUL inside, UTF-8. */
+/* Keys and tensor names: not empty, UTF-8, without control characters. */
 enum nb_status nb_gguf_take_name(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code, const char *what,
                                  char **out) NB_MUST_CHECK;
 /*

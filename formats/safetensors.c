@@ -2,6 +2,7 @@
 
 #include "checked.h"
 #include "json.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -244,9 +245,9 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
 
         if (name == NULL && r->arena->exhausted)
             return nb_fail_memory(r->err);
-        if (name == NULL || strlen(name) != length)
+        if (name == NULL || (length > 0 && !nb_is_name(name, length))) /* a name may be empty here */
             return FOUND_END(r, NB_BAD_ST_NAME, nb_in_file(r->file->name),
-                             "a tensor name in its header is not valid UTF-8 text");
+                             "a tensor name in its header is not valid UTF-8 text, or has control characters");
         if (strcmp(name, "__metadata__") == 0) {
             status = metadata_seen
                          ? FOUND(r, NB_BAD_ST_METADATA, nb_in_file(r->file->name), "__metadata__ occurs twice")

@@ -1,5 +1,7 @@
 #include "status.h"
 
+#include "text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,33 @@ drop_partial_character(char *s)
         back++;
     if (back < n && ((unsigned char)s[n - 1 - back] & 0xC0) == 0xC0)
         s[n - 1 - back] = '\0';
+}
+
+/* The bytes of the character at S, if it is a whole one that UTF-8 has; 0 if not. */
+static size_t
+character_length(const char *s)
+{
+    const unsigned char first = (unsigned char)*s;
+    const size_t n = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+
+    return strnlen(s, n) == n && nb_utf8_valid(s, n) ? n : 0;
+}
+
+/* Names in the sentence may come from a hostile file: what is no character, or controls a terminal, becomes '?'. */
+static void
+make_printable(char *s)
+{
+    while (*s != '\0') {
+        const unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
+        const size_t n = character_length(s);
+        const bool control = c < 0x20 || c == 0x7F || (c == 0xC2 && next < 0xA0); /* C0, DEL, C1 */
+
+        if (n == 0 || control)
+            *s = '?';
+        if (n == 2 && control)
+            s[1] = '?';
+        s += n == 0 ? 1 : n;
+    }
 }
 
 enum nb_status
@@ -33,9 +62,7 @@ nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...)
         err->message[0] = '\0';
     else if ((size_t)written >= sizeof err->message)
         drop_partial_character(err->message);
-    for (char *p = err->message; *p != '\0'; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7F)
-            *p = '?';
+    make_printable(err->message);
     return status;
 }
 

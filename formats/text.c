@@ -32,3 +32,15 @@ nb_ends_with(const char *s, const char *end)
 
     return a >= b && memcmp(s + a - b, end, b) == 0;
 }
+
+bool
+nb_is_name(const char *s, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)s[i], before = i > 0 ? (unsigned char)s[i - 1] : 0;
+
+        if (c < 0x20 || c == 0x7F || (before == 0xC2 && c < 0xA0)) /* C0, DEL, C1 */
+            return false;
+    }
+    return length > 0 && nb_utf8_valid(s, length);
+}

@@ -7,6 +7,8 @@
 
 /* True if the LENGTH bytes at S are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool nb_utf8_valid(const char *s, size_t length);
+/* True if they can be a name in a file: UTF-8, not empty, and no control characters, which would reach a terminal. */
+bool nb_is_name(const char *s, size_t length);
 bool nb_ends_with(const char *s, const char *end);
 
 #endif

@@ -396,7 +396,10 @@ names_from_strangers_cannot_reach_the_terminal(void **unused)
     tiny_checkpoint("bad");
     write_safetensors("bad", "model.safetensors",
                       "{\"\\u001b[31mred\":{\"dtype\":\"F99\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
-    expect_refusal("an escape sequence", "'?[31mred'");
+    expect_refusal("an escape sequence in a name", "has control characters");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"a\":{\"dtype\":\"\\u001b[31mF99\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    expect_refusal("an escape sequence in a dtype", "'?[31mF99'");
 }
 
 int

@@ -136,6 +136,8 @@ metadata_that_lies(void **unused)
     expect("a key that is no text", "gguf.key");
     header(3, 0, 1), u64(3), put("a\0b", 3), u32(4), u32(1);
     expect("a key with NUL", "gguf.key");
+    header(3, 0, 1), str("a\x1b[2J"), u32(4), u32(1);
+    expect("a key that clears the screen", "gguf.key");
     memset(long_key, 'k', 65599);
     length = 0, header(3, 0, 1), u64(65536), put(long_key, 40000);
     expect("a key of 65536 bytes, cut", "gguf.string-length");
@@ -913,6 +915,14 @@ the_command_tells_by_its_exit_code(void **unused)
     RUN(&run, "check", "--json", "bad.gguf");
     assert_int_equal(run.code, 1);
     assert_non_null(strstr(run.out, "\"code\":\"gguf.key\""));
+    header(3, 0, 1), str("\xff\xc2\x9b\x1b[2J"), u32(4), u32(1);
+    scratch_write("bad.gguf", file, length);
+    RUN(&run, "check", "--json", "bad.gguf"); /* names that are no text, or would command the terminal */
+    assert_int_equal(run.code, 1);
+    assert_non_null(strstr(run.out, "\"code\":\"gguf.key\""));
+    assert_non_null(strstr(run.out, "\"code\":\"gguf.key-style\""));
+    RUN(&run, "check", "bad.gguf");
+    assert_non_null(strstr(run.out, "key '????[2J'"));
     RUN(&run, "check", "nowhere.gguf");
     assert_int_equal(run.code, 3);
     RUN(&run, "check", "--level", "deep", "good.gguf");

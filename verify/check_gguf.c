@@ -51,8 +51,10 @@ check_end(struct nb_checking *c, const struct nb_file_in *file, const struct nb_
     uint64_t padded;
     enum nb_status status;
 
-    if (!nb_align_u64(end, gguf->alignment, &padded) || file->size == padded || (gguf->count == 0 && file->size == end))
-        return file->size > end ? check_padding(c, file, end, file->size) : NB_OK;
+    /* A file without tensors may end with its header, padded or not. */
+    if (!nb_align_u64(end, gguf->alignment, &padded) || file->size == padded ||
+        (gguf->count == 0 && file->size < padded))
+        return check_padding(c, file, end, file->size);
     if (file->size < padded)
         return CHECK_FOUND(c, NB_BAD_GGUF_END, nb_in_file(file->name),
                            "the padding behind the last tensor is missing, which some readers need");
@@ -66,7 +68,7 @@ check_end(struct nb_checking *c, const struct nb_file_in *file, const struct nb_
 static enum nb_status
 check_gaps(struct nb_checking *c, const struct nb_file_in *file, const struct nb_gguf *gguf)
 {
-    uint64_t end = gguf->header_end, last = gguf->data_offset < file->size ? gguf->header_end : file->size;
+    uint64_t end = gguf->header_end, last = gguf->header_end;
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < gguf->count && status == NB_OK; i++) {
@@ -82,7 +84,7 @@ check_gaps(struct nb_checking *c, const struct nb_file_in *file, const struct nb
     return status == NB_OK ? check_end(c, file, gguf, last) : status;
 }
 
-/* Opens and reads PATH. *READ tells whether there is a header to go on with; the file then stays open. */
+/* Opens and reads PATH. *READ tells whether there is a header to go on with; only then the file stays open. */
 static enum nb_status
 read_file(struct nb_checking *c, const char *path, struct nb_file_in *file, struct nb_gguf *gguf, bool *read)
 {
@@ -97,8 +99,13 @@ read_file(struct nb_checking *c, const char *path, struct nb_file_in *file, stru
         nb_file_close(file);
         return nb_check_after(c, path, before, status);
     }
-    *read = true;
-    return nb_check_after(c, path, before, check_gaps(c, file, gguf));
+    status = nb_check_after(c, path, before, check_gaps(c, file, gguf));
+    *read = status == NB_OK;
+    if (status != NB_OK) {
+        nb_gguf_free(gguf);
+        nb_file_close(file);
+    }
+    return status;
 }
 
 /* --- sets ----------------------------------------------------------------------------------------- */
@@ -166,9 +173,10 @@ read_part(struct set *s, uint32_t number, size_t prefix_length)
                               : CHECK_FOUND(s->c, NB_BAD_SPLIT_PART, nb_in_file(path),
                                             "part %" PRIu32 " of %" PRIu32 " is missing", number + 1, s->parts);
     s->whole = s->whole && read;
-    if (status == NB_OK && read)
-        status = adopt(s, number, &file, &gguf);
     if (status != NB_OK || !read)
+        return status;
+    status = adopt(s, number, &file, &gguf);
+    if (status != NB_OK)
         return status;
     if (nb_meta_get_u64(&gguf.meta, "split.no", &no) && nb_meta_get_u64(&gguf.meta, "split.count", &of) &&
         no == number && of == s->parts)
@@ -259,8 +267,7 @@ nb_check_gguf(struct nb_checking *c, const char *path)
     c->result->format = "GGUF";
     if (!read)
         return status;
-    if (status == NB_OK)
-        status = read_set(&s, &file, &gguf);
+    status = read_set(&s, &file, &gguf);
     if (s.parts == 0) { /* nobody took them */
         nb_file_close(&file);
         nb_gguf_free(&gguf);
