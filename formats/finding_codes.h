@@ -36,7 +36,8 @@
     X(GGUF_OFFSET_OVERLAP, "gguf.offset-overlap", ERROR, "a tensor that begins inside those before it")            \
     X(GGUF_TENSOR_OUTSIDE, "gguf.tensor-outside", ERROR, "a tensor that reaches beyond the end of the file")       \
     X(GGUF_PADDING, "gguf.padding", WARNING, "padding that is not zero")                                           \
-    X(GGUF_END, "gguf.end", WARNING, "bytes behind the last tensor, or no padding there")                          \
+    X(GGUF_CUT, "gguf.cut", ERROR, "no padding behind the last tensor: llama.cpp's parser refuses to read the data") \
+    X(GGUF_END, "gguf.end", WARNING, "bytes behind the last tensor that belong to nothing")                        \
     /* split sets */                                                                                               \
     X(SPLIT_KEYS, "split.keys", ERROR, "a part that does not say which part of how many it is")                    \
     X(SPLIT_NAME, "split.name", ERROR, "a part whose file name does not say what its metadata says")               \

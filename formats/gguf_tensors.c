@@ -149,17 +149,15 @@ nb_gguf_place_tensors(const struct nb_gguf_reader *r)
             status = check_offset(r, t, expected);
         if (status != NB_OK)
             break;
-        known = t->type != NB_TYPE_NONE; /* or nobody knows its end */
+        known = t->type != NB_TYPE_NONE && nb_add_u64(t->offset, t->bytes, &end) &&
+                nb_align_u64(end, out->alignment, &expected); /* or nobody knows where it ends */
         if (nb_add_u64(out->data_offset, t->offset, &t->offset) && nb_add_u64(t->offset, t->bytes, &end) &&
-            end <= r->file->size) {
-            known = known && nb_align_u64(end - out->data_offset, out->alignment, &expected);
+            end <= r->file->size)
             continue;
-        }
         status = FOUND(r, NB_BAD_GGUF_TENSOR_OUTSIDE, nb_at_tensor(r->file->name, t->name, t->offset),
                        "cut short: it has %" PRIu64 " bytes at byte %" PRIu64 ", but the file only %" PRIu64, t->bytes,
                        t->offset, r->file->size);
         t->type = NB_TYPE_NONE; /* nothing of it is to be read */
-        known = false;
     }
     return status;
 }

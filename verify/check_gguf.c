@@ -56,8 +56,9 @@ check_end(struct nb_checking *c, const struct nb_file_in *file, const struct nb_
         (gguf->count == 0 && file->size < padded))
         return check_padding(c, file, end, file->size);
     if (file->size < padded)
-        return CHECK_FOUND(c, NB_BAD_GGUF_END, nb_in_file(file->name),
-                           "the padding behind the last tensor is missing, which some readers need");
+        return CHECK_FOUND(c, NB_BAD_GGUF_CUT, nb_in_file(file->name),
+                           "cut short: the last tensor is to be padded to %" PRIu64 " bytes, but the file has %" PRIu64,
+                           padded, file->size);
     status = check_padding(c, file, end, padded);
     if (status != NB_OK)
         return status;
