@@ -115,7 +115,8 @@ tell(const struct nb_tensor *a, const struct nb_tensor *b, const struct nb_weigh
         return;
     }
     if (a == NULL || b == NULL) {
-        printf("%c %-40s %-8s %18s\n", a == NULL ? '+' : '-', any->name, a == NULL ? type_b : type_a, cli_shape(x, any));
+        printf("%c %-40s %-8s %18s\n", a == NULL ? '+' : '-', any->name, a == NULL ? type_b : type_a,
+               cli_shape(x, any));
         return;
     }
     printf("~ %-40s ", a->name);
@@ -176,8 +177,8 @@ print(const struct arguments *a, struct models *m)
         keys = json_array();
         for (size_t i = 0; i < m->metadata.count; i++)
             json_array_append_new(keys, metadata_change_json(&m->metadata.changes[i]));
-        code = cli_print_json(json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "a", a->a, "b", a->b, "same", same, "metadata",
-                                        keys, "tensors", tensors, "equal_tensors", (json_int_t)m->equal));
+        code = cli_print_json(json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "a", a->a, "b", a->b, "same", same,
+                                        "metadata", keys, "tensors", tensors, "equal_tensors", (json_int_t)m->equal));
     } else {
         printf("%s: %zu keys differ; %zu tensors differ, %zu gone, %zu new, %zu equal\n", same ? "same" : "different",
                m->metadata.count, m->changed, m->gone, m->added, m->equal);

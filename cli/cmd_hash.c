@@ -26,6 +26,7 @@ static const char help_text[] =
     "  -c, --check FILE  compare with a manifest: its strongest hash, or those that are named\n"
     "  -o, --output FILE the manifest into a file\n"
     "  -j, --threads N   default: one for each core\n"
+    "  --json            one JSON object\n"
     "\n"
     "Exit codes: 0 done, or all equal; 1 something differs or is missing.\n"
     "\n"
@@ -33,12 +34,12 @@ static const char help_text[] =
 
 struct arguments {
     bool kinds[NB_HASHES], any;
-    bool no_layer, of_file;
+    bool no_layer, of_file, json;
     const char *check, *output, *input;
     unsigned threads;
 };
 
-enum option_code { ALL = 256, NO_LAYER, OF_FILE, KIND };
+enum option_code { ALL = 256, NO_LAYER, OF_FILE, JSON, KIND };
 
 static int
 parse(int argc, char **argv, struct arguments *a)
@@ -51,6 +52,7 @@ parse(int argc, char **argv, struct arguments *a)
         { "all", no_argument, NULL, ALL },
         { "no-layer", no_argument, NULL, NO_LAYER },
         { "file", no_argument, NULL, OF_FILE },
+        { "json", no_argument, NULL, JSON },
         { "xxh64", no_argument, NULL, KIND + NB_HASH_XXH64 },
         { "xxh3", no_argument, NULL, KIND + NB_HASH_XXH3 },
         { "sha1", no_argument, NULL, KIND + NB_HASH_SHA1 },
@@ -74,12 +76,15 @@ parse(int argc, char **argv, struct arguments *a)
         case ALL: a->kinds[NB_HASH_XXH64] = a->kinds[NB_HASH_SHA1] = a->kinds[NB_HASH_SHA256] = a->any = true; break;
         case NO_LAYER: a->no_layer = true; break;
         case OF_FILE: a->of_file = true; break;
+        case JSON: a->json = true; break;
         case '?': return cli_usage("hash", "that is not an option of hash");
         default: a->kinds[c - KIND] = a->any = true;
         }
     }
     if (optind + 1 != argc && (a->check == NULL || optind != argc))
         return cli_usage("hash", a->check == NULL ? "name one file or folder" : "name one file at most");
+    if (a->json && a->output != NULL)
+        return cli_usage("hash", "-o is for manifests; JSON goes to the standard output");
     if (a->of_file && (a->kinds[NB_HASH_XXH64] || a->kinds[NB_HASH_XXH3] || a->kinds[NB_HASH_UUID]))
         return cli_usage("hash", "--file goes with --sha256 or --sha1");
     a->input = optind < argc ? argv[optind] : NULL;
@@ -102,6 +107,29 @@ print_job(FILE *f, const struct nb_stored_tensors *s, const char *path, const st
         fprintf(f, "%-8s  %s  %s:%s\n", nb_hash_name(job->kind), text, path, s->tensors[job->which].name);
     else
         fprintf(f, "%-8s  %s  %s\n", nb_hash_name(job->kind), text, path);
+}
+
+static json_t *
+job_json(const struct nb_stored_tensors *s, const struct nb_hash_job *job)
+{
+    char text[2 * NB_HASH_MAX + 8];
+
+    nb_hash_text(job->kind, job->digest, text);
+    return json_pack("{s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(job->kind), "of",
+                     job->scope == NB_HASH_FILE     ? "file"
+                     : job->scope == NB_HASH_TENSOR ? "tensor"
+                                                    : "model",
+                     "tensor", job->scope == NB_HASH_TENSOR ? s->tensors[job->which].name : NULL, "digest", text);
+}
+
+static int
+print_json(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, job_json(s, &jobs[i]));
+    return cli_print_json(json_pack("{s:s, s:o}", "path", a->input, "hashes", list));
 }
 
 /* The jobs in the order of the lines; returns how many. */
@@ -184,11 +212,15 @@ generate(const struct arguments *a)
     jobs = calloc((s.count + s.n_files + 1) * NB_HASHES, sizeof *jobs);
     count = jobs == NULL ? 0 : list_jobs(a, &s, jobs);
     status = jobs == NULL ? nb_fail_memory(&err) : nb_hash_run(&s, jobs, count, a->threads, &err);
-    if (status == NB_OK)
-        status = print_all(a, &s, jobs, count, &err);
+    if (status == NB_OK && a->json)
+        status = (enum nb_status)print_json(a, &s, jobs, count);
+    else if (status == NB_OK && print_all(a, &s, jobs, count, &err) == NB_OK)
+        status = (enum nb_status)cli_finish();
+    else
+        status = (enum nb_status)cli_fail(&err);
     nb_stored_close(&s);
     free(jobs);
-    return status == NB_OK ? cli_finish() : cli_fail(&err);
+    return (int)status;
 }
 
 /* --- checking ----------------------------------------------------------------------------------------------- */
@@ -219,6 +251,7 @@ choose_kinds(const struct arguments *a, const struct manifest *m, bool *kinds)
 
 struct tally {
     size_t equal, different, missing;
+    json_t *list; /* of the entries, where JSON is wanted */
 };
 
 /* The number of the tensor NAME, or the count of them. Manifests have the file's order: the next is tried first. */
@@ -247,7 +280,11 @@ tell(const struct manifest_entry *e, const struct nb_hash_job *job, struct tally
         nb_hash_text(job->kind, job->digest, text);
     result = job == NULL ? "Not found" : strcmp(text, e->digest) == 0 ? "Ok" : "Mismatch";
     *(job == NULL ? &tally->missing : strcmp(text, e->digest) == 0 ? &tally->equal : &tally->different) += 1;
-    if (e->of_file)
+    if (tally->list != NULL)
+        json_array_append_new(tally->list,
+                              json_pack("{s:s, s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(e->kind), "name", e->name,
+                                        "digest", e->digest, "found", job == NULL ? NULL : text, "result", result));
+    else if (e->of_file)
         printf("%s: %s\n", e->name, job == NULL ? "NOT FOUND" : strcmp(result, "Ok") == 0 ? "OK" : "FAILED");
     else
         printf("%-8s  %s  %s  -  %s\n", nb_hash_name(e->kind), e->digest, e->name, result);
@@ -338,21 +375,31 @@ static int
 check(const struct arguments *a)
 {
     struct manifest m;
-    struct tally tally = { 0 };
+    struct tally tally = { .list = NULL };
     struct nb_error err;
     int code;
     enum nb_status status = manifest_load(&m, a->check, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
+    tally.list = a->json ? json_array() : NULL;
     status = compare_all(a, &m, &tally, &err);
     manifest_free(&m);
-    if (status != NB_OK)
+    if (status == NB_OK && tally.equal + tally.different + tally.missing == 0)
+        status = nb_fail(&err, NB_NO, "%s: has no such hash of that file", a->check);
+    if (status != NB_OK) {
+        json_decref(tally.list);
         return cli_fail(&err);
-    if (tally.equal + tally.different + tally.missing == 0)
-        return cli_fail(&(struct nb_error){ NB_NO, "the manifest has no such hash of that file" });
-    printf("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different, tally.missing);
-    code = cli_finish();
+    }
+    if (a->json) {
+        code = cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:o}", "manifest", a->check, "equal",
+                                        (json_int_t)tally.equal, "different", (json_int_t)tally.different, "not_found",
+                                        (json_int_t)tally.missing, "entries", tally.list));
+    } else {
+        printf("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different,
+               tally.missing);
+        code = cli_finish();
+    }
     return code != NB_OK ? code : tally.different + tally.missing > 0 ? NB_NO : NB_OK;
 }
 

@@ -251,8 +251,8 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
         "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
         source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
         "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-        total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles, "memory",
-        memory_json(sum, o->cache_type), "metadata", meta, "tensors", tensors_json(source), "notes",
+        total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
+        "memory", memory_json(sum, o->cache_type), "metadata", meta, "tensors", tensors_json(source), "notes",
         cli_notes_json(source)));
 }
 

@@ -23,7 +23,7 @@ static enum nb_status
 check_key(const char *key, struct nb_error *err)
 {
     if (strlen(key) > MAX_KEY_BYTES || !nb_is_name(key, strlen(key)))
-        return nb_fail(err, NB_USAGE, "'%.80s' is no key: it is empty, too long or not UTF-8, or has control characters",
+        return nb_fail(err, NB_USAGE, "'%.80s' is no key: it is empty, too long, not UTF-8 or has control characters",
                        key);
     return NB_OK;
 }

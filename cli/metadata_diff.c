@@ -102,7 +102,8 @@ print_elements(const struct nb_kv *a, const struct nb_kv *b)
         if ((n != m || memcmp(p, q, (size_t)n) != 0) && different++ == 0)
             first = i;
     }
-    printf("  %" PRIu64 " of %" PRIu64 " elements differ, the first is element %" PRIu64 "\n", different, a->count, first);
+    printf("  %" PRIu64 " of %" PRIu64 " elements differ, the first is element %" PRIu64 "\n", different, a->count,
+           first);
 }
 
 void

@@ -272,7 +272,8 @@ all_faults_are_listed(void **unused)
     assert_int_equal(nb_check(scratch_path("bad.gguf"), &options, &f, &result, &err), NB_OK);
     assert_int_equal(f.count, 6);
     assert_true(has(&f, NB_BAD_GGUF_BOOL) && has(&f, NB_BAD_GGUF_KEY_STYLE) && has(&f, NB_BAD_GGUF_TEXT) &&
-                has(&f, NB_BAD_GGUF_KEY_DUPLICATE) && has(&f, NB_BAD_GGUF_TENSOR_DIMS) && has(&f, NB_BAD_GGUF_TENSOR_TYPE));
+                has(&f, NB_BAD_GGUF_KEY_DUPLICATE) && has(&f, NB_BAD_GGUF_TENSOR_DIMS) &&
+                has(&f, NB_BAD_GGUF_TENSOR_TYPE));
     assert_string_equal(f.items[0].place.name, "a");
     assert_int_equal(f.items[0].place.offset, 24 + 8 + 1 + 4 + 1);
     assert_int_equal(f.errors, 5);
@@ -724,7 +725,8 @@ split_sets_that_are_none(void **unused)
 
 /* --- safetensors ------------------------------------------------------------------------------------------------ */
 
-#define ENTRY(dtype, shape, from, to) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
+#define ENTRY(dtype, shape, from, to) \
+    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
 
 static void
 safetensors_that_lie(void **unused)
@@ -830,7 +832,7 @@ folders_that_make_no_model(void **unused)
               "{\"weight_map\": {\"a\": \"model.safetensors\"}}", "checkpoint.tensor-place");
 }
 
-/* --- importance matrices -------------------------------------------------------------------------------------------- */
+/* --- importance matrices ------------------------------------------------------------------------------- */
 
 static void
 imatrix_head(uint64_t tensors, bool whole)
@@ -895,7 +897,7 @@ importance_matrices_that_are_none(void **unused)
     expect_imatrix("an entry twice", "imatrix.duplicate");
 }
 
-/* --- the command ------------------------------------------------------------------------------------------------------ */
+/* --- the command ---------------------------------------------------------------------------------------- */
 
 static void
 the_command_tells_by_its_exit_code(void **unused)

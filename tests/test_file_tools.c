@@ -192,7 +192,8 @@ values_of_every_type_are_set(void **unused)
          "x.u16=u16:65535", "--set", "x.i16=i16:-1", "--set", "x.u32=u32:4294967295", "--set", "x.i32=i32:-7", "--set",
          "x.u64=u64:18446744073709551615", "--set", "x.i64=i64:-9223372036854775808", "--set", "x.f32=f32:0.5", "--set",
          "x.f64=f64:1e300", "--set", "x.bool=bool:true", "--set", "x.str=str:a=b: c", "--set", "x.list=f32[]:[1, 2.5]",
-         "--set", "x.flags=bool[]:[true, false]", "--set", "x.empty=u32[]:[]", "--set-file", "x.words=str[]:words.json");
+         "--set", "x.flags=bool[]:[true, false]", "--set", "x.empty=u32[]:[]", "--set-file",
+         "x.words=str[]:words.json");
     expect_number("e.gguf", "x.u8", NB_KV_U8, &(uint8_t){ 255 });
     expect_number("e.gguf", "x.i8", NB_KV_I8, &(int8_t){ -128 });
     expect_number("e.gguf", "x.u16", NB_KV_U16, &(uint16_t){ 65535 });
@@ -472,6 +473,11 @@ manifests_tell_what_has_changed(void **unused)
     copy("model.gguf", "e.gguf");
     MUST(0, "hash", "--all", "--xxh3", "e.gguf", "-o", "e.manifest");
     MUST(0, "hash", "--check", "e.manifest");
+    MUST(0, "hash", "--check", "e.manifest", "--json");
+    expect_output("\"equal\":39,\"different\":0");
+    MUST(0, "hash", "--no-layer", "--json", "e.gguf");
+    expect_output("{\"path\":\"e.gguf\",\"hashes\":[{\"hash\":\"xxh64\",\"of\":\"model\",\"digest\":"
+                  "\"941561f89a97f068\"}]}");
     MUST(0, "hash", "--check", "e.manifest", "--all", "--xxh3", "-j", "3");
     expect_output("156 equal, 0 different, 0 not found"); /* 38 tensors and the model, four hashes of each */
     MUST(0, "hash", "--file", "e.gguf", "-o", "e.sha256");

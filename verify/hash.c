@@ -198,7 +198,8 @@ nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, si
 {
     struct work w = { .stored = stored, .jobs = calloc(count + 1, sizeof *w.jobs) };
     struct nb_pool *pool = NULL;
-    enum nb_status status = w.jobs == NULL || !fetch_digests(&w.digests) ? nb_fail_memory(err) : nb_pool_new(&pool, threads, err);
+    enum nb_status status = w.jobs == NULL || !fetch_digests(&w.digests) ? nb_fail_memory(err)
+                                                                         : nb_pool_new(&pool, threads, err);
 
     if (status == NB_OK) {
         order(w.jobs, jobs, count);
