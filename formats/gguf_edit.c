@@ -140,6 +140,10 @@ replace_header(const char *path, const unsigned char *old, const unsigned char *
         end--;
     if (undo == NULL)
         return nb_fail_memory(err);
+    if (access(path, W_OK) != 0) { /* asked before there is anything to undo */
+        free(undo);
+        return nb_fail(err, NB_SYSTEM, "%s: cannot be written: %s", path, strerror(errno));
+    }
     status = first == end ? NB_OK : write_undo(undo, first, old + first, end - first, err);
     if (status == NB_OK && first < end) {
         status = overwrite(path, first, new + first, end - first, err);

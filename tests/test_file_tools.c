@@ -104,6 +104,19 @@ merging_gives_the_file_back(void **unused)
     assert_int_equal(hash_of("whole.gguf"), hash_of("model.gguf"));
 }
 
+static void
+alignment_is_kept(void **unused)
+{
+    (void)unused;
+    make_model();
+    MUST(0, "edit", "model.gguf", "-o", "wide.gguf", "--set", "general.alignment=u32:512");
+    MUST(0, "split", "--max-tensors", "9", "wide.gguf");
+    MUST(0, "check", "wide-00003-of-00005.gguf");
+    MUST(0, "merge", "wide-00001-of-00005.gguf", "-o", "back.gguf");
+    assert_int_equal(hash_of("back.gguf"), hash_of("wide.gguf"));
+    MUST(0, "diff", "--no-metadata", "wide.gguf", "model.gguf");
+}
+
 /* 'merge model-*.gguf' with the output forgotten: the last part would be it. */
 static void
 no_part_is_ever_overwritten(void **unused)
@@ -617,6 +630,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_are_the_reference_s_bytes),
         cmocka_unit_test(merging_gives_the_file_back),
+        cmocka_unit_test(alignment_is_kept),
         cmocka_unit_test(no_part_is_ever_overwritten),
         cmocka_unit_test(half_a_set_is_not_left_behind),
         cmocka_unit_test(values_of_every_type_are_set),
