@@ -100,6 +100,8 @@ nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool re
     status = open_partial(file, err);
     if (status != NB_OK)
         goto fail;
+    if (stat(name, &st) == 0)
+        (void)fchmod(file->fd, st.st_mode & 0777); /* a file that is replaced keeps its permissions */
     code = ftruncate(file->fd, 0) != 0 ? errno : reserve(file->fd, size);
     if (code != 0) {
         status = nb_fail(err, NB_SYSTEM, "%s: no room for %" PRIu64 " bytes: %s", name, size, strerror(code));

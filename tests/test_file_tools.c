@@ -270,8 +270,11 @@ what_fits_is_written_in_its_place(void **unused)
     assert_false(scratch_exists(scratch_path("e.gguf.undo")));
     MUST(0, "edit", "e.gguf", "--set", "llama.context_length=256");
     assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    chmod(scratch_path("e.gguf"), 0640);
     MUST(0, "edit", "e.gguf", "--set", "general.description=str:longer than any padding there can be, by far");
     expect_output("as a new file");
+    stat(scratch_path("e.gguf"), &after);
+    assert_int_equal(after.st_mode & 0777, 0640);
     MUST(0, "edit", "e.gguf", "--remove", "general.description");
     assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
     MUST(0, "edit", "e.gguf", "--set", "general.alignment=u32:4096");
