@@ -1,8 +1,8 @@
 #include "status.h"
 
-#include "text.h"
-
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,14 +19,21 @@ drop_partial_character(char *s)
         s[n - 1 - back] = '\0';
 }
 
-/* The bytes of the character at S, if it is a whole one that UTF-8 has; 0 if not. */
+/* The bytes of the character at S, if it is a whole one that UTF-8 has (RFC 3629); 0 if not. */
 static size_t
 character_length(const char *s)
 {
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     const unsigned char first = (unsigned char)*s;
-    const size_t n = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    const size_t n = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    uint32_t character = n < 2 ? first : first & (0x7Fu >> n);
 
-    return strnlen(s, n) == n && nb_utf8_valid(s, n) ? n : 0;
+    for (size_t i = 1; i < n; i++) {
+        if (((unsigned char)s[i] & 0xC0) != 0x80) /* also where the text ends */
+            return 0;
+        character = character << 6 | ((unsigned char)s[i] & 0x3Fu);
+    }
+    return n > 0 && character >= least[n] && character <= 0x10FFFF && (character & 0xFFFFF800) != 0xD800 ? n : 0;
 }
 
 /* Names in the sentence may come from a hostile file: what is no character, or controls a terminal, becomes '?'. */
