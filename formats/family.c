@@ -164,6 +164,17 @@ nb_family_side(enum nb_side side, const struct nb_hparams *hp)
     }
 }
 
+void
+nb_name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size)
+{
+    const char *hole = strstr(pattern, "%u");
+
+    if (hole == NULL)
+        snprintf(name, size, "%s", pattern);
+    else
+        snprintf(name, size, "%.*s%" PRIu64 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
+}
+
 json_t *
 nb_rope_scaling(json_t *config)
 {

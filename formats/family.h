@@ -135,6 +135,8 @@ enum nb_status nb_family_hparams_of(const struct nb_family *family, const struct
 enum nb_status nb_family_metadata(const struct nb_family *family, json_t *config, const struct nb_hparams *hp,
                                   uint32_t file_type, struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 uint64_t nb_family_side(enum nb_side side, const struct nb_hparams *hp);
+/* PATTERN, a tensor's name, with LAYER for its "%u", into NAME (SIZE bytes, cut if need be). */
+void nb_name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size);
 
 /* config.json's rope_scaling, under either of the names that checkpoints use; NULL if there is none. */
 json_t *nb_rope_scaling(json_t *config);

@@ -81,18 +81,6 @@ matches(const char *pattern, const char *name, uint64_t *layer)
     return true;
 }
 
-/* The reverse: PATTERN with LAYER for its "%u". */
-static void
-name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size)
-{
-    const char *hole = strstr(pattern, "%u");
-
-    if (hole == NULL)
-        snprintf(name, size, "%s", pattern);
-    else
-        snprintf(name, size, "%.*s%" PRIu64 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
-}
-
 static const struct nb_family_tensor *
 find_row(const struct builder *b, const char *name, uint64_t *layer)
 {
@@ -205,7 +193,7 @@ add_tensor(struct builder *b, const struct nb_family_tensor *row, uint64_t layer
     *seen = true;
     if (status != NB_OK || !good)
         return status;
-    name_in_layer(row->gguf, layer, name, sizeof name);
+    nb_name_in_layer(row->gguf, layer, name, sizeof name);
     *t = (struct nb_tensor){
         .name = nb_arena_strdup(&b->source->arena, name),
         .source_name = ct->info.name,
@@ -304,7 +292,7 @@ check_complete(const struct builder *b)
 
             if (b->seen[i * layers + layer])
                 continue;
-            name_in_layer(row->checkpoint, layer, name, sizeof name);
+            nb_name_in_layer(row->checkpoint, layer, name, sizeof name);
             status = FOUND(b, NB_BAD_MODEL_TENSOR_MISSING, "tensor '%s' is missing", name);
         }
     }

@@ -256,14 +256,10 @@ static enum nb_status
 check_one(const struct model *m, const char *pattern, uint64_t layer, bool needed, uint64_t columns, uint64_t rows,
           uint64_t experts)
 {
-    const char *hole = strstr(pattern, "%u");
     const struct nb_tensor *t;
     char name[NB_MAX_NAME + 32];
 
-    if (hole == NULL)
-        snprintf(name, sizeof name, "%s", pattern);
-    else
-        snprintf(name, sizeof name, "%.*s%" PRIu64 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
+    nb_name_in_layer(pattern, layer, name, sizeof name);
     t = find_tensor(m, name);
     if (t == NULL)
         return needed ? CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_MISSING, at_tensor(m, name), "is missing") : NB_OK;

@@ -42,12 +42,8 @@ find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t colum
 {
     const struct nb_source *source = f->model->source;
     char name[NB_MAX_NAME + 1];
-    const char *hole = strstr(pattern, "%u");
 
-    if (hole == NULL)
-        snprintf(name, sizeof name, "%s", pattern);
-    else
-        snprintf(name, sizeof name, "%.*s%" PRIu32 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
+    nb_name_in_layer(pattern, layer, name, sizeof name);
     *out = nb_tensors_find(f->sorted, source->n_tensors, name);
     if (*out == NULL)
         return needed ? nb_fail(f->err, NB_INPUT, "%s: tensor '%s' is missing", source->path, name) : NB_OK;
