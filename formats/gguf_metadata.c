@@ -232,9 +232,9 @@ nb_gguf_read_metadata(struct nb_gguf_reader *r, uint64_t count)
     struct nb_metadata *meta = &r->out->meta;
     enum nb_status status = NB_OK;
 
-    if (count > nb_gguf_left(r) / MIN_KV_BYTES)
-        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name),
-                         "%" PRIu64 " metadata entries, more than the file can hold", count);
+    if (count > nb_gguf_left(r) / MIN_KV_BYTES || count > NB_GGUF_MAX_COUNT)
+        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name), "%" PRIu64 " metadata entries, more than %s",
+                         count, count > nb_gguf_left(r) / MIN_KV_BYTES ? "the file can hold" : "any model has");
     for (uint64_t i = 0; i < count && status == NB_OK; i++) {
         if (!nb_gguf_grow((void **)&meta->items, meta->count, &meta->room, sizeof *meta->items))
             return nb_fail_memory(r->err);

@@ -104,9 +104,9 @@ nb_gguf_read_infos(struct nb_gguf_reader *r, uint64_t count)
     size_t room = 0;
     enum nb_status status = NB_OK;
 
-    if (count > nb_gguf_left(r) / MIN_INFO_BYTES)
-        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name),
-                         "%" PRIu64 " tensors, more than the file can hold", count);
+    if (count > nb_gguf_left(r) / MIN_INFO_BYTES || count > NB_GGUF_MAX_COUNT)
+        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name), "%" PRIu64 " tensors, more than %s", count,
+                         count > nb_gguf_left(r) / MIN_INFO_BYTES ? "the file can hold" : "any model has");
     for (uint64_t i = 0; i < count && status == NB_OK; i++) {
         if (!nb_gguf_grow((void **)&out->tensors, out->count, &room, sizeof *out->tensors))
             return nb_fail_memory(r->err);

@@ -281,6 +281,19 @@ all_faults_are_listed(void **unused)
     nb_findings_free(&f);
 }
 
+/* A file that is large enough for millions of entries and tensors, and has nothing else. */
+static void
+no_count_fills_the_memory(void **unused)
+{
+    (void)unused;
+    for (int tensors = 0; tensors < 2; tensors++) {
+        header(3, tensors ? 1u << 21 : 0, tensors ? 0 : 1u << 21);
+        scratch_write("bad.gguf", file, length);
+        assert_int_equal(truncate(scratch_path("bad.gguf"), (off_t)1 << 30), 0); /* a hole */
+        expect_path("2^21 of nothing", scratch_path("bad.gguf"), NB_CHECK_STRUCTURE, "gguf.count");
+    }
+}
+
 /* Many entries, none of them the same, and many faults: neither may make it slow or large. */
 static void
 a_million_faults_end_the_reading(void **unused)
@@ -958,6 +971,7 @@ main(void)
         cmocka_unit_test(tensor_infos_that_lie),
         cmocka_unit_test(layouts_that_lie),
         cmocka_unit_test(all_faults_are_listed),
+        cmocka_unit_test(no_count_fills_the_memory),
         cmocka_unit_test(a_million_faults_end_the_reading),
         cmocka_unit_test(no_file_that_it_knows),
         cmocka_unit_test(values_that_are_no_numbers),
