@@ -8,7 +8,7 @@
 #include "gguf.h"
 
 #define NB_GGUF_BUFFER 65536u
-/* Entries, and tensors: a thousand times what any model has, so that a file of nothing else does not fill the memory. */
+/* Entries, and tensors: far more than any model has; a file of nothing else must not fill the memory. */
 #define NB_GGUF_MAX_COUNT ((uint64_t)1 << 20)
 
 /* Reads forward through a file, a buffer at a time. */
