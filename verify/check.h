@@ -33,7 +33,7 @@ struct nb_check_result {
 /*
  * NB_OK where the check could be made, whatever it found: FINDINGS, which is empty before,
  * has it. NB_INPUT where PATH cannot be opened, NB_SYSTEM where the machine failed. The order of
- * the findings does not depend on the threads. Memory is that of the header and 512 KiB a thread.
+ * the findings does not depend on the threads. Memory is that of the header and 256 KiB a thread.
  */
 enum nb_status nb_check(const char *path, const struct nb_check_options *options, struct nb_findings *findings,
                         struct nb_check_result *result, struct nb_error *err) NB_MUST_CHECK;

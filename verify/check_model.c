@@ -196,7 +196,6 @@ check_layers(const struct model *m)
     return status;
 }
 
-/* The shape of T, as far as it is known: 0 is any. */
 static enum nb_status
 check_shape(const struct model *m, const struct nb_tensor *t, uint64_t columns, uint64_t rows, uint64_t experts)
 {
