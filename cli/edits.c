@@ -77,20 +77,19 @@ static void
 find_element(const struct nb_kv *kv, uint64_t index, uint64_t *begin, uint64_t *end)
 {
     const uint64_t each = nb_kv_type_size(kv->element);
-    uint64_t at = 0, length;
+    const unsigned char *at = kv->data;
+    uint64_t length;
 
     if (kv->element != NB_KV_STRING) {
         *begin = index * each;
         *end = *begin + each;
         return;
     }
-    for (uint64_t i = 0;; i++, at += 8 + length) {
-        memcpy(&length, kv->data + at, sizeof length);
-        if (i == index)
-            break;
-    }
-    *begin = at;
-    *end = at + 8 + length;
+    for (uint64_t i = 0; i < index; i++)
+        (void)nb_kv_next_string(&at, &length);
+    *begin = (uint64_t)(at - kv->data);
+    (void)nb_kv_next_string(&at, &length);
+    *end = (uint64_t)(at - kv->data);
 }
 
 static enum nb_status
@@ -177,7 +176,8 @@ static enum nb_status
 find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, struct nb_error *err)
 {
     const struct nb_kv *tokens = nb_meta_find(meta, "tokenizer.ggml.tokens");
-    uint64_t at = 0, length;
+    const unsigned char *at;
+    uint64_t length;
     char *end;
     const unsigned long number = strtoul(token, &end, 10);
 
@@ -189,9 +189,11 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
         *id = (uint32_t)number;
         return NB_OK;
     }
-    for (uint64_t i = 0; i < tokens->count && i < UINT32_MAX; i++, at += 8 + length) {
-        memcpy(&length, tokens->data + at, sizeof length);
-        if (length == strlen(token) && memcmp(tokens->data + at + 8, token, (size_t)length) == 0) {
+    at = tokens->data;
+    for (uint64_t i = 0; i < tokens->count && i < UINT32_MAX; i++) {
+        const char *text = nb_kv_next_string(&at, &length);
+
+        if (length == strlen(token) && memcmp(text, token, (size_t)length) == 0) {
             *id = (uint32_t)i;
             return NB_OK;
         }

@@ -54,20 +54,19 @@ number_json(enum nb_kv_type type, const unsigned char *data)
 static json_t *
 array_json(const struct nb_kv *kv, uint64_t limit)
 {
+    const unsigned char *at = kv->data;
     json_t *list = json_array();
-    uint64_t at = 0;
+    uint64_t length;
 
     for (uint64_t i = 0; i < kv->count && i < limit; i++) {
-        uint64_t size = nb_kv_type_size(kv->element);
-
         if (kv->element == NB_KV_STRING) {
-            size = little_endian(kv->data + at, 8);
-            at += 8;
-            json_array_append_new(list, json_stringn((const char *)kv->data + at, (size_t)size));
+            const char *text = nb_kv_next_string(&at, &length);
+
+            json_array_append_new(list, json_stringn(text, (size_t)length));
         } else {
-            json_array_append_new(list, number_json(kv->element, kv->data + at));
+            json_array_append_new(list, number_json(kv->element, at));
+            at += nb_kv_type_size(kv->element);
         }
-        at += size;
     }
     return list;
 }

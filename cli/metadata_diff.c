@@ -73,17 +73,15 @@ print_side(char sign, const struct nb_kv *kv)
     putchar('\n');
 }
 
-/* The bytes of element INDEX of KV, an array, at *AT, which moves on. */
-static const unsigned char *
-next_element(const struct nb_kv *kv, uint64_t *at, uint64_t *size)
+/* The bytes of the element of KV, an array, that is at *AT, which moves on. */
+static const void *
+next_element(const struct nb_kv *kv, const unsigned char **at, uint64_t *size)
 {
-    const unsigned char *element = kv->data + *at;
+    const void *element = *at;
 
+    if (kv->element == NB_KV_STRING)
+        return nb_kv_next_string(at, size);
     *size = nb_kv_type_size(kv->element);
-    if (kv->element == NB_KV_STRING) {
-        memcpy(size, element, sizeof *size);
-        *size += sizeof *size;
-    }
     *at += *size;
     return element;
 }
@@ -92,12 +90,13 @@ next_element(const struct nb_kv *kv, uint64_t *at, uint64_t *size)
 static void
 print_elements(const struct nb_kv *a, const struct nb_kv *b)
 {
-    uint64_t x = 0, y = 0, different = 0, first = 0, n, m;
+    const unsigned char *x = a->data, *y = b->data;
+    uint64_t different = 0, first = 0, n, m;
 
     if (a->type != NB_KV_ARRAY || b->type != NB_KV_ARRAY || a->element != b->element || a->count != b->count)
         return;
     for (uint64_t i = 0; i < a->count; i++) {
-        const unsigned char *p = next_element(a, &x, &n), *q = next_element(b, &y, &m);
+        const void *p = next_element(a, &x, &n), *q = next_element(b, &y, &m);
 
         if ((n != m || memcmp(p, q, (size_t)n) != 0) && different++ == 0)
             first = i;

@@ -109,6 +109,16 @@ nb_meta_get_string(const struct nb_metadata *meta, const char *key)
     return kv != NULL && kv->type == NB_KV_STRING ? (const char *)kv->data : NULL;
 }
 
+const char *
+nb_kv_next_string(const unsigned char **at, uint64_t *length)
+{
+    const char *text = (const char *)(*at + sizeof *length);
+
+    memcpy(length, *at, sizeof *length);
+    *at += sizeof *length + *length;
+    return text;
+}
+
 static struct nb_kv *
 append(struct nb_metadata *meta, const char *key)
 {

@@ -65,6 +65,12 @@ bool nb_meta_get_bool(const struct nb_metadata *meta, const char *key, bool *out
 /* The string's bytes, or NULL. */
 const char *nb_meta_get_string(const struct nb_metadata *meta, const char *key);
 
+/*
+ * The string at *AT in the data of an array of strings, of which every length has been checked by
+ * who made it; *AT moves to the next. There is no NUL behind it.
+ */
+const char *nb_kv_next_string(const unsigned char **at, uint64_t *length);
+
 /* Setting replaces a value in its place; a new key goes to the end. */
 void nb_meta_set_u32(struct nb_metadata *meta, const char *key, uint32_t value);
 void nb_meta_set_i32(struct nb_metadata *meta, const char *key, int32_t value);

@@ -11,16 +11,13 @@
 
 /* --- arrays of metadata ----------------------------------------------------------------------- */
 
-/* Walks an array of strings: each is a 64-bit length and its bytes, which the reader has checked. */
+/* The next string of an array; ids and lengths of tokens have 32 bits. */
 static const char *
 next_string(const unsigned char **at, uint32_t *length)
 {
     uint64_t n;
-    const char *text;
+    const char *text = nb_kv_next_string(at, &n);
 
-    memcpy(&n, *at, sizeof n);
-    text = (const char *)(*at + sizeof n);
-    *at += sizeof n + n;
     *length = (uint32_t)n;
     return text;
 }

@@ -31,17 +31,14 @@ at(const struct tokens *t, const char *key)
     return nb_at_key(t->file, key, NB_NO_OFFSET);
 }
 
-/* Walks an array of strings, whose lengths the reader has checked. */
 static struct token
 next_string(const unsigned char **bytes)
 {
     struct token token;
     uint64_t length;
 
-    memcpy(&length, *bytes, sizeof length);
-    token.text = (const char *)(*bytes + sizeof length);
+    token.text = nb_kv_next_string(bytes, &length);
     token.length = (uint32_t)length;
-    *bytes += sizeof length + length;
     return token;
 }
 
