@@ -11,7 +11,7 @@
     X(GGUF_MAGIC, "gguf.magic", ERROR, "too short for a GGUF file, or its first bytes are not 'GGUF'")             \
     X(GGUF_VERSION, "gguf.version", ERROR, "a version that readers do not know")                                   \
     X(GGUF_ENDIAN, "gguf.endian", ERROR, "a big-endian file, which llama.cpp refuses")                             \
-    X(GGUF_COUNT, "gguf.count", ERROR, "more entries or tensors than fit into the file, or than any model has")         \
+    X(GGUF_COUNT, "gguf.count", ERROR, "more entries or tensors than fit into the file, or than any model has") \
     X(GGUF_TRUNCATED, "gguf.truncated", ERROR, "the file ends inside its header")                                  \
     X(GGUF_KEY, "gguf.key", ERROR, "a metadata key that is empty, too long, not UTF-8 or has control characters")  \
     X(GGUF_KEY_STYLE, "gguf.key-style", WARNING, "a metadata key that is not lower_snake_case with dots")          \
@@ -25,7 +25,7 @@
     X(GGUF_ARRAY_LENGTH, "gguf.array-length", ERROR, "an array with more elements than the file can hold")         \
     X(GGUF_ALIGNMENT, "gguf.alignment", ERROR, "general.alignment is not a u32 power of two of a sane size")       \
     X(GGUF_ALIGNMENT_ODD, "gguf.alignment-odd", WARNING, "general.alignment is not a multiple of 8")               \
-    X(GGUF_TENSOR_NAME, "gguf.tensor-name", ERROR, "a tensor name that is empty, too long, no text or has control characters") \
+    X(GGUF_TENSOR_NAME, "gguf.tensor-name", ERROR, "a tensor name that is empty, too long or no printable text")     \
     X(GGUF_TENSOR_DUPLICATE, "gguf.tensor-duplicate", ERROR, "a tensor name that occurs twice")                    \
     X(GGUF_TENSOR_DIMS, "gguf.tensor-dims", ERROR, "a tensor without dimensions, with more than 4, or one of 0")   \
     X(GGUF_TENSOR_TYPE, "gguf.tensor-type", ERROR, "a tensor type that does not exist")                            \
