@@ -1,5 +1,6 @@
 #include "family.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -49,8 +50,9 @@ read_hparam(const struct nb_family_hparam *row, json_t *config, const char *name
         if (row->is_integer && (*to < 1 || *to > MAX_SIZE || *to != floor(*to)))
             return nb_fail(err, NB_INPUT, "%s: %s is %g, which is not a size that a model can have", name,
                            row->config, *to);
-        if (*to <= 0)
-            return nb_fail(err, NB_INPUT, "%s: %s is %g, but must be above zero", name, row->config, *to);
+        if (!(*to > 0 && *to <= (double)FLT_MAX))
+            return nb_fail(err, NB_INPUT, "%s: %s is %g, but must be above zero and fit a 32-bit float", name,
+                           row->config, *to);
         return NB_OK;
     }
     switch (row->otherwise) {
@@ -200,9 +202,10 @@ scaling_number(const char *arch, const char *key, json_t *scaling, const char *n
 {
     json_t *value = json_object_get(scaling, name);
     const double number = json_number_value(value);
+    const bool fits = as_integer ? number >= 0 && number <= UINT32_MAX : fabs(number) <= (double)FLT_MAX;
     char full[128];
 
-    if (!json_is_number(value) || (as_integer && !(number >= 0 && number <= UINT32_MAX)))
+    if (!json_is_number(value) || !fits)
         return false;
     snprintf(full, sizeof full, "%s.rope.scaling.%s", arch, key);
     if (as_integer)
@@ -313,6 +316,8 @@ nb_rope_llama3_factors(json_t *scaling, const struct nb_hparams *hp, struct nb_a
 
             out[i] = 1.0f / ((1.0f - smooth) / (float)factor + smooth);
         }
+        if (!isfinite(out[i]))
+            return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors beyond a 32-bit float");
     }
     *factors = out;
     return NB_OK;

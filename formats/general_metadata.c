@@ -2,7 +2,9 @@
 #include "model_name.h"
 
 #include <errno.h>
+#include <float.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,24 +117,41 @@ facts_from_name(struct facts *facts, const char *id, uint64_t parameters, struct
     set_field(facts, SIZE_LABEL, parts.size_label);
 }
 
-static void
-sampling_keys(json_t *config, struct nb_metadata *meta)
+static enum nb_status
+set_sampling(size_t i, json_t *value, struct nb_metadata *meta, struct nb_error *err)
 {
-    for (size_t i = 0; i < COUNT(sampling); i++) {
+    const double number = json_number_value(value);
+
+    if (sampling[i].type == NB_KV_I32) {
+        if (!(number >= INT32_MIN && number <= INT32_MAX))
+            return nb_fail(err, NB_INPUT, "generation_config.json: %s is %g, which is not a 32-bit integer",
+                           sampling[i].config, number);
+        nb_meta_set_i32(meta, sampling[i].key, (int32_t)number);
+    } else {
+        if (!(fabs(number) <= (double)FLT_MAX))
+            return nb_fail(err, NB_INPUT, "generation_config.json: %s is %g, which is more than a 32-bit float holds",
+                           sampling[i].config, number);
+        nb_meta_set_f32(meta, sampling[i].key, (float)number);
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+sampling_keys(json_t *config, struct nb_metadata *meta, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < COUNT(sampling) && status == NB_OK; i++) {
         json_t *value = json_object_get(config, sampling[i].config);
 
         if (value == NULL && strcmp(sampling[i].config, "penalty_repeat") == 0)
             value = json_object_get(config, "repetition_penalty");
-        if (sampling[i].type == NB_KV_STRING) {
-            if (json_is_string(value))
-                nb_meta_set_string(meta, sampling[i].key, json_string_value(value));
-        } else if (json_is_number(value)) {
-            if (sampling[i].type == NB_KV_I32)
-                nb_meta_set_i32(meta, sampling[i].key, (int32_t)json_number_value(value));
-            else
-                nb_meta_set_f32(meta, sampling[i].key, (float)json_number_value(value));
-        }
+        if (sampling[i].type == NB_KV_STRING && json_is_string(value))
+            nb_meta_set_string(meta, sampling[i].key, json_string_value(value));
+        else if (sampling[i].type != NB_KV_STRING && json_is_number(value))
+            status = set_sampling(i, value, meta, err);
     }
+    return status;
 }
 
 /* "general.WHAT.INDEX.NAME" */
@@ -277,9 +296,9 @@ nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_met
     set_field(facts, NAME, folder);
     nb_size_label(parameters, label);
     set_field(facts, SIZE_LABEL, label);
-    sampling_keys(generation, meta);
+    status = sampling_keys(generation, meta, err);
     write_facts(facts, card, parameters, meta);
     json_decref(card);
     json_decref(generation);
-    return nb_meta_status(meta, err);
+    return status == NB_OK ? nb_meta_status(meta, err) : status;
 }

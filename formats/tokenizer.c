@@ -3,6 +3,7 @@
 #include "file_in.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,7 +136,7 @@ add_legacy_tokens(struct nb_checkpoint *cp, struct nb_vocab *vocab, struct nb_er
 
         if (status != NB_OK)
             break;
-        if (!json_is_number(id) || value < 0 || value != (double)(uint64_t)value)
+        if (!json_is_number(id) || !(value >= 0 && value <= UINT32_MAX) || value != floor(value))
             status = nb_fail(err, NB_INPUT, "%s/added_tokens.json: token '%s' has no id", cp->folder, text);
         else if (value < (double)vocab->size)
             status = set_token(vocab, &cp->arena, (uint64_t)value, text, NB_TOKEN_USER_DEFINED, err);

@@ -172,11 +172,14 @@ configs_that_fit_no_model_are_refused(void **unused)
         { "\"num_key_value_heads\":1", "\"num_key_value_heads\":2", "but config.json makes it" },
         { "\"num_key_value_heads\":1", "\"num_key_value_heads\":3", "cannot share 3 key-value heads" },
         { "\"rms_norm_eps\":1e-05", "\"rms_norm_eps\":0", "must be above zero" },
+        { "\"rms_norm_eps\":1e-05", "\"rms_norm_eps\":1e300", "fit a 32-bit float" },
         { "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false", "'lm_head.weight' is missing" },
         { "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,\"head_dim\":1", "cannot be rotated" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"type\":\"mystery\"}", "'mystery' is not supported" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}", "lacks its factors" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":1e300}", "lacks its factors" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0}", "make no sense" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":1e300}", "beyond a 32-bit" },
         { "\"rope_theta\":10000.0", "\"quantization_config\":{\"quant_method\":\"fp8\"}", "quantized already" },
         { "\"hidden_size\":64", "\"hidden_size\":64,\"hidden_size\":64", "not valid JSON" },
     };
@@ -237,12 +240,20 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
     expect_refusal("a piece that is not UTF-8", "piece 0 is malformed");
     scratch_write("bad/tokenizer.model", "", 0);
     expect_refusal("an empty model", "has no pieces");
+    scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x01x", 5);
+    scratch_write_text("bad/added_tokens.json", "{\"y\":1e30}");
+    expect_refusal("an added id beyond 64 bits", "token 'y' has no id");
+    unlink(scratch_path("bad/added_tokens.json"));
     tiny_checkpoint("bad");
     scratch_write_text("bad/tokenizer_config.json", "{\"bos_token\":");
     expect_refusal("half a tokenizer_config", "not valid JSON");
     tiny_checkpoint("bad");
     scratch_write_text("bad/generation_config.json", "[]");
     expect_refusal("a generation_config that is no object", "holds no JSON object");
+    scratch_write_text("bad/generation_config.json", "{\"top_k\":4118446744073709551616.9}");
+    expect_refusal("a top_k beyond 32 bits", "not a 32-bit integer");
+    scratch_write_text("bad/generation_config.json", "{\"temperature\":-1e300}");
+    expect_refusal("a temperature beyond a float", "more than a 32-bit float holds");
 }
 
 #define INDEX "bad/model.safetensors.index.json"
