@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include "cache_size.h"
 #include "inspect_imatrix.h"
 #include "inspect_tensor.h"
 #include "kv_text.h"
@@ -16,7 +17,7 @@ static const char help_text[] =
     "\n"
     "Shows the metadata, the tensors by type and role, sizes and bits per weight of a GGUF\n"
     "file, a checkpoint folder or a safetensors file, and the memory it takes to run: its\n"
-    "tensors, and the cache of keys and values. A checkpoint is shown as the GGUF file it\n"
+    "tensors, and llama.cpp's cache of keys and values for one sequence. A checkpoint is shown as the GGUF file it\n"
     "would become. Of an importance matrix it shows the statistics of every entry.\n"
     "\n"
     "  --tensors          list every tensor\n"
@@ -79,21 +80,27 @@ print_totals(const struct model_summary *sum)
 }
 
 static void
-print_memory(const struct model_summary *sum, enum nb_type cache_type)
+print_memory(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
     char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+    struct cache_size cache;
 
     if (sum->all.tensors == 0)
         return;
-    puts("\nmemory to run");
-    if (!sum->has_cache) {
-        printf("  tensors %s; the size of its cache is not known here\n", cli_bytes(a, (double)sum->all.bytes));
-        return;
-    }
-    printf("  tensors %s + cache of %" PRIu64 " tokens in %s %s = %s, and what computing needs%s\n",
-           cli_bytes(a, (double)sum->all.bytes), sum->context, nb_type_info(cache_type)->name,
-           cli_bytes(b, (double)sum->cache_bytes), cli_bytes(c, (double)(sum->all.bytes + sum->cache_bytes)),
-           sum->has_window ? "; its sliding window may need less" : "");
+    measure_cache(source, o->context, o->cache_type, &cache);
+    printf("\nmemory to run\n  tensors %s", cli_bytes(a, (double)sum->all.bytes));
+    if (!cache.known)
+        puts("; the size of its cache is not known here");
+    else if (cache.layers == 0)
+        puts(", and what computing needs; it keeps no cache");
+    else
+        printf(" + cache of %" PRIu64 " tokens in %s %s = %s, and what computing needs%s\n", cache.context,
+               nb_type_info(o->cache_type)->name, cli_bytes(b, (double)cache.bytes),
+               cli_bytes(c, (double)(sum->all.bytes + cache.bytes)),
+               cache.has_state ? " and recurrent layers keep" : "");
+    if (cache.sliding > 0)
+        printf("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
+               cache.sliding, cache.layers, cache.window);
 }
 
 static void
@@ -128,7 +135,7 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
         printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
     putchar('\n');
     print_totals(sum);
-    print_memory(sum, o->cache_type);
+    print_memory(source, sum, o);
     print_metadata(&source->meta, o->full);
     if (o->tensors)
         print_tensors(source, sum);
@@ -225,13 +232,18 @@ total_json(const struct tensor_total *t)
 }
 
 static json_t *
-memory_json(const struct model_summary *sum, enum nb_type cache_type)
+memory_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
-    if (!sum->has_cache)
+    struct cache_size cache;
+
+    measure_cache(source, o->context, o->cache_type, &cache);
+    if (!cache.known)
         return json_pack("{s:I}", "tensors", (json_int_t)sum->all.bytes);
-    return json_pack("{s:I, s:I, s:I, s:s, s:I}", "tensors", (json_int_t)sum->all.bytes, "cache",
-                     (json_int_t)sum->cache_bytes, "context", (json_int_t)sum->context, "cache_type",
-                     nb_type_info(cache_type)->name, "sum", (json_int_t)(sum->all.bytes + sum->cache_bytes));
+    return json_pack("{s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I}", "tensors", (json_int_t)sum->all.bytes, "cache",
+                     (json_int_t)cache.bytes, "context", (json_int_t)cache.context, "cache_type",
+                     nb_type_info(o->cache_type)->name, "layers", (json_int_t)cache.layers, "sliding_layers",
+                     (json_int_t)cache.sliding, "window", (json_int_t)cache.window, "sum",
+                     (json_int_t)(sum->all.bytes + cache.bytes));
 }
 
 static int
@@ -252,7 +264,7 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
         source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
         "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
         total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
-        "memory", memory_json(sum, o->cache_type), "metadata", meta, "tensors", tensors_json(source), "notes",
+        "memory", memory_json(source, sum, o), "metadata", meta, "tensors", tensors_json(source), "notes",
         cli_notes_json(source)));
 }
 
@@ -320,7 +332,7 @@ inspect(const struct arguments *o)
 
     if (nb_source_open(&source, o->input, NULL, &err) != NB_OK)
         return cli_fail(&err);
-    summarize(&source, o->context, o->cache_type, &sum);
+    summarize(&source, &sum);
     if (o->tensor != NULL)
         code = inspect_tensor(&source, o->tensor, o->json);
     else if (o->json)

@@ -1,0 +1,27 @@
+/* The memory that llama.cpp takes for keys and values when it runs a model. */
+#ifndef NB_CACHE_SIZE_H
+#define NB_CACHE_SIZE_H
+
+#include "source.h"
+#include "types.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cache_size {
+    bool known;       /* the keys that tell the size are there, and the cache is of a kind that is computed here */
+    uint64_t context; /* tokens */
+    uint64_t bytes;
+    uint64_t window;  /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
+    uint64_t layers, sliding;
+    bool has_state; /* some layers keep a state of fixed size besides, which BYTES does not count */
+};
+
+/*
+ * For one sequence of CONTEXT tokens (0: 4096, or what the model was trained for if that is
+ * less), keys and values as TYPE, batches of 512 tokens; laid out as llama.cpp v0.5.0 does
+ * (src/llama-kv-cache*.cpp).
+ */
+void measure_cache(const struct nb_source *source, uint64_t context, enum nb_type type, struct cache_size *out);
+
+#endif
