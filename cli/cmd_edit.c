@@ -41,6 +41,7 @@ struct arguments {
     } *edits;
     size_t count;
     const char *input, *output;
+    char *real; /* the file behind INPUT, which may be a link, as in a hub's cache; NULL if there is none */
     bool dry_run, force, json;
 };
 
@@ -143,6 +144,13 @@ print(const struct arguments *a, const struct metadata_diff *diff, bool in_place
     return cli_finish();
 }
 
+/* Where the file is changed: a link stays a link, and the journal lies beside the file whatever name it goes by. */
+static const char *
+place(const struct arguments *a)
+{
+    return a->real != NULL ? a->real : a->input;
+}
+
 /* The file, what it says and what it is to say. */
 struct job {
     struct nb_file_in file;
@@ -170,10 +178,10 @@ static enum nb_status
 write_change(const struct arguments *a, const struct job *j, bool in_place, struct nb_error *err)
 {
     if (in_place)
-        return nb_edit_in_place(a->input, &j->gguf, &j->meta, err);
+        return nb_edit_in_place(place(a), &j->gguf, &j->meta, err);
     if (a->output != NULL && nb_file_is(&j->file, a->output))
         return nb_fail(err, NB_USAGE, "%s: is the file that is read; leave -o away to change it", a->output);
-    return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : a->input,
+    return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
                         a->output == NULL || a->force, err);
 }
 
@@ -185,7 +193,7 @@ edit(const struct arguments *a)
     struct nb_error err;
     bool recovered = false, in_place = false;
     int code;
-    enum nb_status status = a->dry_run ? NB_OK : nb_edit_recover(a->input, &recovered, &err);
+    enum nb_status status = a->dry_run ? NB_OK : nb_edit_recover(place(a), &recovered, &err);
 
     if (recovered)
         fprintf(stderr, "note: an earlier edit of %s was cut short; it has been undone\n", a->input);
@@ -212,8 +220,11 @@ cmd_edit(int argc, char **argv)
     struct arguments a = { .edits = calloc((size_t)argc + 1, sizeof *a.edits) };
     int code = a.edits == NULL ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" }) : parse(argc, argv, &a);
 
-    if (code == NB_OK)
+    if (code == NB_OK) {
+        a.real = realpath(a.input, NULL);
         code = edit(&a);
+    }
+    free(a.real);
     for (size_t i = 0; i < a.count; i++)
         free(a.edits[i].made);
     free(a.edits);

@@ -430,6 +430,29 @@ a_torn_header_is_put_back(void **unused)
     scratch_remove("e.gguf.undo");
 }
 
+/* As the models in a hub's cache are. */
+static void
+a_link_to_a_model_stays_a_link(void **unused)
+{
+    struct stat info;
+
+    (void)unused;
+    make_model();
+    scratch_folder("blobs");
+    copy("model.gguf", "blobs/b");
+    unlink(scratch_path("link.gguf"));
+    assert_int_equal(symlink("blobs/b", scratch_path("link.gguf")), 0);
+    MUST(0, "edit", "--set", "llama.context_length=128", "link.gguf"); /* in place */
+    MUST(0, "edit", "--set", "general.description=str:"
+                             "A text that is longer than the padding behind the metadata, so a new file is made.",
+         "link.gguf");
+    assert_int_equal(lstat(scratch_path("link.gguf"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    MUST(1, "diff", "--no-tensors", "model.gguf", "blobs/b");
+    expect_output("128");
+    expect_output("A text that is longer");
+}
+
 static void
 a_full_disk_keeps_the_old_file(void **unused)
 {
@@ -733,6 +756,7 @@ main(void)
         cmocka_unit_test(edits_that_make_no_sense_change_nothing),
         cmocka_unit_test(a_killed_edit_is_undone),
         cmocka_unit_test(a_torn_header_is_put_back),
+        cmocka_unit_test(a_link_to_a_model_stays_a_link),
         cmocka_unit_test(a_full_disk_keeps_the_old_file),
         cmocka_unit_test(hashes_are_the_reference_s),
         cmocka_unit_test(manifests_tell_what_has_changed),
