@@ -178,8 +178,9 @@ static bool
 is_causal(const struct nb_source *s, const char *arch)
 {
     const struct nb_kv *kv = find(s, arch, "attention.causal");
+    bool causal;
 
-    return kv == NULL || kv->type != NB_KV_BOOL || kv->data[0] != 0;
+    return kv == NULL || !nb_meta_get_bool(&s->meta, kv->key, &causal) || causal;
 }
 
 static uint64_t
@@ -208,7 +209,8 @@ measure_cache(const struct nb_source *source, uint64_t context, enum nb_type typ
     if (out->context > INT32_MAX)
         return;
     cells = whole_cells(out->context);
-    window_cells = a.window > cells ? cells : whole_cells(a.window + BATCH < cells ? a.window + BATCH : cells);
+    window_cells = a.window < cells ? whole_cells(a.window + BATCH) : cells;
+    window_cells = window_cells < cells ? window_cells : cells;
     for (uint64_t i = 0; i < a.layers; i++) {
         const uint64_t heads = heads_of_layer(source, &a, i);
         const bool sliding = slides(&a, i);

@@ -3,6 +3,7 @@
 #include "edits.h"
 #include "metadata_diff.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -222,7 +223,8 @@ cmd_edit(int argc, char **argv)
 
     if (code == NB_OK) {
         a.real = realpath(a.input, NULL);
-        code = edit(&a);
+        code = a.real == NULL && errno == ENOMEM ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" })
+                                                 : edit(&a);
     }
     free(a.real);
     for (size_t i = 0; i < a.count; i++)

@@ -98,7 +98,7 @@ print_memory(const struct nb_source *source, const struct model_summary *sum, co
                nb_type_info(o->cache_type)->name, cli_bytes(b, (double)cache.bytes),
                cli_bytes(c, (double)(sum->all.bytes + cache.bytes)),
                cache.has_state ? " and recurrent layers keep" : "");
-    if (cache.sliding > 0)
+    if (cache.known && cache.sliding > 0)
         printf("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
                cache.sliding, cache.layers, cache.window);
 }
