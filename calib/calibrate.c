@@ -1,10 +1,10 @@
-#include "calibrate.h"
+#include "calib/calibrate.h"
 
-#include "file_in.h"
-#include "forward.h"
-#include "pool.h"
-#include "state.h"
-#include "vector_math.h"
+#include "calib/state.h"
+#include "formats/base/file_in.h"
+#include "formats/base/pool.h"
+#include "verify/run/forward.h"
+#include "verify/run/vector_math.h"
 
 #include <inttypes.h>
 #include <math.h>

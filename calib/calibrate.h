@@ -6,9 +6,9 @@
 #ifndef NB_CALIBRATE_H
 #define NB_CALIBRATE_H
 
-#include "model.h"
-#include "status.h"
-#include "sums.h"
+#include "calib/sums.h"
+#include "formats/base/status.h"
+#include "verify/run/model.h"
 
 #include <signal.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "importance_stats.h"
+#include "calib/importance_stats.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #ifndef NB_IMPORTANCE_STATS_H
 #define NB_IMPORTANCE_STATS_H
 
-#include "imatrix.h"
+#include "formats/imatrix/imatrix.h"
 
 /*
  * Of one entry, over the mean squares of its columns; experts that saw no token are

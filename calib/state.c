@@ -1,7 +1,7 @@
-#include "state.h"
+#include "calib/state.h"
 
-#include "file_in.h"
-#include "file_out.h"
+#include "formats/base/file_in.h"
+#include "formats/base/file_out.h"
 
 #include <stdlib.h>
 #include <string.h>

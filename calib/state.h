@@ -2,8 +2,8 @@
 #ifndef NB_STATE_H
 #define NB_STATE_H
 
-#include "status.h"
-#include "sums.h"
+#include "calib/sums.h"
+#include "formats/base/status.h"
 
 /*
  * FINGERPRINT stands for all that must be the same for a run to go on: model, text

@@ -1,4 +1,4 @@
-#include "sums.h"
+#include "calib/sums.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
 #ifndef NB_SUMS_H
 #define NB_SUMS_H
 
-#include "imatrix.h"
-#include "status.h"
+#include "formats/base/status.h"
+#include "formats/imatrix/imatrix.h"
 
 #include <stdbool.h>
 #include <stdint.h>

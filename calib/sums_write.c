@@ -1,8 +1,8 @@
 /* The two forms of files that llama.cpp reads importance from. */
-#include "sums.h"
+#include "calib/sums.h"
 
-#include "file_out.h"
-#include "gguf.h"
+#include "formats/base/file_out.h"
+#include "formats/gguf/gguf.h"
 
 #include <inttypes.h>
 #include <math.h>

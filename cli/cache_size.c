@@ -1,4 +1,8 @@
-#include "cache_size.h"
+#include "cli/cache_size.h"
+
+#include "formats/elements/types.h"
+#include "formats/gguf/metadata.h"
+#include "formats/models/source.h"
 
 #include <stdio.h>
 #include <string.h>

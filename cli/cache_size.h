@@ -2,8 +2,8 @@
 #ifndef NB_CACHE_SIZE_H
 #define NB_CACHE_SIZE_H
 
-#include "source.h"
-#include "types.h"
+#include "formats/elements/types.h"
+#include "formats/models/source.h"
 
 #include <stdbool.h>
 #include <stdint.h>

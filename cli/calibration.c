@@ -1,8 +1,15 @@
-#include "calibration.h"
+#include "cli/calibration.h"
 
-#include "cli.h"
-#include "text.h"
-#include "verify.h"
+#include "calib/calibrate.h"
+#include "calib/sums.h"
+#include "cli/cli.h"
+#include "formats/base/status.h"
+#include "formats/base/text.h"
+#include "formats/models/source.h"
+#include "formats/tokenizer/vocabulary.h"
+#include "verify/run/model.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,10 @@
 #ifndef NB_CALIBRATION_H
 #define NB_CALIBRATION_H
 
-#include "calib.h"
+#include "calib/calibrate.h"
+#include "calib/sums.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
 
 #define MAX_TEXTS 64
 

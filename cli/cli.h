@@ -2,7 +2,9 @@
 #ifndef NB_CLI_H
 #define NB_CLI_H
 
-#include "formats.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/models/source.h"
 
 #include <jansson.h>
 #include <signal.h>

@@ -1,7 +1,12 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "calibration.h"
-#include "tokenize.h"
+#include "calib/sums.h"
+#include "cli/calibration.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/imatrix/imatrix.h"
+#include "formats/models/source.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <getopt.h>
 #include <inttypes.h>

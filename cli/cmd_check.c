@@ -1,6 +1,8 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "verify.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "verify/check/check.h"
 
 #include <getopt.h>
 #include <inttypes.h>

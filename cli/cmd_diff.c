@@ -1,7 +1,12 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "metadata_diff.h"
-#include "verify.h"
+#include "cli/metadata_diff.h"
+#include "formats/base/pool.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/models/source.h"
+#include "verify/drift/weight_error.h"
 
 #include <getopt.h>
 #include <inttypes.h>

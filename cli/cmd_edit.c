@@ -1,7 +1,12 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "edits.h"
-#include "metadata_diff.h"
+#include "cli/edits.h"
+#include "cli/metadata_diff.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/gguf/edit.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/metadata.h"
 
 #include <errno.h>
 #include <getopt.h>

@@ -1,6 +1,11 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "manifest.h"
+#include "cli/manifest.h"
+#include "formats/base/file_in.h"
+#include "formats/base/file_out.h"
+#include "formats/base/status.h"
+#include "formats/models/stored_tensors.h"
+#include "verify/check/hash.h"
 
 #include <getopt.h>
 #include <inttypes.h>

@@ -1,10 +1,15 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "cache_size.h"
-#include "inspect_imatrix.h"
-#include "inspect_tensor.h"
-#include "kv_text.h"
-#include "model_summary.h"
+#include "cli/cache_size.h"
+#include "cli/inspect_imatrix.h"
+#include "cli/inspect_tensor.h"
+#include "cli/kv_text.h"
+#include "cli/model_summary.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/gguf/metadata.h"
+#include "formats/models/source.h"
 
 #include <getopt.h>
 #include <inttypes.h>

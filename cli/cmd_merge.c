@@ -1,4 +1,8 @@
-#include "cli.h"
+#include "cli/cli.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/gguf/split.h"
+#include "formats/models/source.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -41,6 +45,7 @@ static int
 merge(char **named, int count, const char *output, bool force, bool json)
 {
     struct nb_source source;
+    struct nb_gguf_set set;
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, named[0], NULL, &err);
     const uint32_t files = status == NB_OK ? source.n_files : 0;
@@ -48,12 +53,13 @@ merge(char **named, int count, const char *output, bool force, bool json)
 
     if (status != NB_OK)
         return cli_fail(&err);
+    set = nb_source_gguf_set(&source);
     if (source.kind != NB_SOURCE_GGUF)
         status = nb_fail(&err, NB_USAGE, "%s: is no GGUF file", named[0]);
     if (status == NB_OK)
         status = check_named(&source, named, count, &err);
     if (status == NB_OK)
-        status = nb_split_merge(&source, output, force, &err);
+        status = nb_split_merge(&set, output, force, &err);
     nb_source_close(&source);
     if (status != NB_OK)
         return cli_fail(&err);

@@ -1,8 +1,18 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "calibration.h"
-#include "codec.h"
-#include "quantize_options.h"
+#include "calib/calibrate.h"
+#include "calib/sums.h"
+#include "cli/calibration.h"
+#include "cli/quantize_options.h"
+#include "formats/base/status.h"
+#include "formats/elements/tier.h"
+#include "formats/elements/types.h"
+#include "formats/imatrix/imatrix.h"
+#include "formats/models/model_name.h"
+#include "formats/models/source.h"
+#include "quantize/pipeline.h"
+#include "quantize/plan.h"
+#include "quantize/policy/recipe.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,10 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "text.h"
+#include "formats/base/status.h"
+#include "formats/base/text.h"
+#include "formats/gguf/split.h"
+#include "formats/gguf/split_name.h"
+#include "formats/models/source.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -130,15 +134,18 @@ static int
 split(const struct arguments *a)
 {
     struct nb_source source;
+    struct nb_gguf_set set;
     struct nb_split plan = { 0 };
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, a->input, NULL, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
-    status = nb_split_plan(&plan, &source, &a->split, &err);
+    set = nb_source_gguf_set(&source);
+    status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is no GGUF file", source.path)
+                                           : nb_split_plan(&plan, &set, &a->split, &err);
     if (status == NB_OK && !a->dry_run)
-        status = nb_split_write(&plan, &source, a->prefix, a->force, &err);
+        status = nb_split_write(&plan, &set, a->prefix, a->force, &err);
     nb_source_close(&source);
     if (status == NB_OK)
         status = (enum nb_status)print_parts(a, &plan);

@@ -1,7 +1,9 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "text_file.h"
-#include "tokenize.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <getopt.h>
 #include <stdio.h>

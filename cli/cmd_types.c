@@ -1,7 +1,9 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "codec.h"
-#include "recipe.h"
+#include "formats/elements/decode.h"
+#include "formats/elements/types.h"
+#include "quantize/policy/recipe.h"
+#include "quantize/search/encode.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -1,8 +1,17 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "text.h"
-#include "verify.h"
-#include "verify_report.h"
+#include "cli/verify_report.h"
+#include "formats/base/pool.h"
+#include "formats/base/status.h"
+#include "formats/base/text.h"
+#include "formats/models/source.h"
+#include "formats/tokenizer/vocabulary.h"
+#include "verify/drift/drift.h"
+#include "verify/drift/drift_stats.h"
+#include "verify/drift/weight_error.h"
+#include "verify/run/model.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -93,7 +102,7 @@ check_vocabularies(const struct verify_run *r, const struct nb_vocabulary *base,
         struct nb_vocabulary other;
         uint32_t where;
 
-        status = nb_vocabulary_read(&other, &r->source[i], err);
+        status = nb_source_vocabulary(&r->source[i], &other, err);
         if (status != NB_OK)
             return status;
         if (!nb_vocabulary_same(base, &other, &where))

@@ -1,4 +1,5 @@
-#include "cli.h"
+#include "cli/cli.h"
+#include "formats/base/file_in.h"
 
 #include <limits.h>
 #include <stdio.h>

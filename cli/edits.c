@@ -1,8 +1,11 @@
-#include "edits.h"
+#include "cli/edits.h"
 
-#include "file_in.h"
-#include "kv_text.h"
-#include "text.h"
+#include "cli/kv_text.h"
+#include "formats/base/arena.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/base/text.h"
+#include "formats/gguf/metadata.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef NB_EDITS_H
 #define NB_EDITS_H
 
-#include "metadata.h"
-#include "status.h"
+#include "formats/base/status.h"
+#include "formats/gguf/metadata.h"
 
 enum edit_kind { EDIT_SET, EDIT_SET_FILE, EDIT_RENAME, EDIT_REMOVE, EDIT_SPECIAL_TOKEN };
 

@@ -1,8 +1,11 @@
 /* 'nibble inspect' of an importance matrix. */
-#include "inspect_imatrix.h"
+#include "cli/inspect_imatrix.h"
 
-#include "calib.h"
-#include "cli.h"
+#include "calib/importance_stats.h"
+#include "cli/cli.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/imatrix/imatrix.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,11 @@
-#include "inspect_tensor.h"
+#include "cli/inspect_tensor.h"
 
-#include "cli.h"
-#include "codec.h"
+#include "cli/cli.h"
+#include "formats/base/status.h"
+#include "formats/elements/decode.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/models/source.h"
 
 #include <inttypes.h>
 #include <math.h>

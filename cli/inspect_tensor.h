@@ -2,7 +2,7 @@
 #ifndef NB_INSPECT_TENSOR_H
 #define NB_INSPECT_TENSOR_H
 
-#include "source.h"
+#include "formats/models/source.h"
 
 #include <stdbool.h>
 

@@ -1,7 +1,9 @@
-#include "kv_text.h"
+#include "cli/kv_text.h"
 
-#include "cli.h"
-#include "text.h"
+#include "cli/cli.h"
+#include "formats/base/status.h"
+#include "formats/base/text.h"
+#include "formats/gguf/metadata.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,8 @@
 #ifndef NB_KV_TEXT_H
 #define NB_KV_TEXT_H
 
-#include "metadata.h"
+#include "formats/base/status.h"
+#include "formats/gguf/metadata.h"
 
 #include <jansson.h>
 #include <stdint.h>

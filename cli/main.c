@@ -1,6 +1,7 @@
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "codec.h"
+#include "formats/base/status.h"
+#include "formats/elements/tier.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,8 @@
-#include "manifest.h"
+#include "cli/manifest.h"
 
-#include "file_in.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "verify/check/hash.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef NB_MANIFEST_H
 #define NB_MANIFEST_H
 
-#include "hash.h"
-#include "status.h"
+#include "formats/base/status.h"
+#include "verify/check/hash.h"
 
 struct manifest_entry {
     enum nb_hash_kind kind;

@@ -1,6 +1,8 @@
-#include "metadata_diff.h"
+#include "cli/metadata_diff.h"
 
-#include "kv_text.h"
+#include "cli/kv_text.h"
+#include "formats/base/status.h"
+#include "formats/gguf/metadata.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 #ifndef NB_METADATA_DIFF_H
 #define NB_METADATA_DIFF_H
 
-#include "metadata.h"
-#include "status.h"
+#include "formats/base/status.h"
+#include "formats/gguf/metadata.h"
 
 #include <jansson.h>
 #include <stddef.h>

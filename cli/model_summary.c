@@ -1,4 +1,7 @@
-#include "model_summary.h"
+#include "cli/model_summary.h"
+
+#include "formats/elements/tensor.h"
+#include "formats/models/source.h"
 
 #include <string.h>
 

@@ -1,4 +1,8 @@
-#include "cli.h"
+#include "cli/cli.h"
+#include "formats/base/file_out.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/models/source.h"
 
 #include <errno.h>
 #include <inttypes.h>

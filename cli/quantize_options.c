@@ -1,7 +1,14 @@
-#include "quantize_options.h"
+#include "cli/quantize_options.h"
 
-#include "cli.h"
-#include "codec.h"
+#include "cli/cli.h"
+#include "formats/base/file_in.h"
+#include "formats/base/regex.h"
+#include "formats/base/status.h"
+#include "formats/elements/types.h"
+#include "formats/gguf/metadata.h"
+#include "quantize/plan.h"
+#include "quantize/policy/recipe.h"
+#include "quantize/search/encode.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -2,8 +2,9 @@
 #ifndef NB_QUANTIZE_OPTIONS_H
 #define NB_QUANTIZE_OPTIONS_H
 
-#include "pipeline.h"
-#include "plan.h"
+#include "quantize/pipeline.h"
+#include "quantize/plan.h"
+#include "quantize/policy/recipe.h"
 
 #define MAX_OVERRIDES 256
 #define MAX_PATTERNS 64

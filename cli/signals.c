@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "cli/cli.h"
 
 static volatile sig_atomic_t caught;
 

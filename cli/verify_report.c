@@ -1,6 +1,8 @@
-#include "verify_report.h"
+#include "cli/verify_report.h"
 
-#include "cli.h"
+#include "cli/cli.h"
+#include "formats/base/file_out.h"
+#include "formats/models/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>

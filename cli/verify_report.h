@@ -2,7 +2,11 @@
 #ifndef NB_VERIFY_REPORT_H
 #define NB_VERIFY_REPORT_H
 
-#include "verify.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
+#include "verify/drift/drift.h"
+#include "verify/drift/drift_stats.h"
+#include "verify/drift/weight_error.h"
 
 struct verify_report {
     const struct nb_source *source; /* of each model; the first is the base */

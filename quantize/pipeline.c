@@ -1,7 +1,8 @@
-#include "pipeline.h"
+#include "quantize/pipeline.h"
 
-#include "codec.h"
-#include "file_out.h"
+#include "formats/base/file_out.h"
+#include "quantize/search/encode.h"
+#include "formats/elements/decode.h"
 
 #include <inttypes.h>
 #include <pthread.h>

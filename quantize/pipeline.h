@@ -6,7 +6,7 @@
 #ifndef NB_PIPELINE_H
 #define NB_PIPELINE_H
 
-#include "plan.h"
+#include "quantize/plan.h"
 
 #include <signal.h>
 

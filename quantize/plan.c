@@ -1,11 +1,12 @@
-#include "plan.h"
+#include "quantize/plan.h"
 
-#include "checked.h"
-#include "split_name.h"
-#include "codec.h"
-#include "gguf.h"
-#include "prune.h"
-#include "text.h"
+#include "formats/base/checked.h"
+#include "formats/base/text.h"
+#include "quantize/search/encode.h"
+#include "formats/elements/decode.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/split_name.h"
+#include "quantize/prune.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -137,7 +138,7 @@ check_conversion(const struct nb_tensor *t, enum nb_type type, const struct nb_p
 static bool
 uses_importance(enum nb_type type)
 {
-    return nb_importance_of(type) != NB_IMPORTANCE_IGNORED;
+    return nb_type_info(type)->importance != NB_IMPORTANCE_IGNORED;
 }
 
 static bool
@@ -154,7 +155,7 @@ is_embedding(const struct nb_tensor *t)
 static bool
 needs_importance(const struct nb_tensor *t, enum nb_type type, const struct nb_recipe *recipe)
 {
-    if (nb_importance_of(type) == NB_IMPORTANCE_NEEDED)
+    if (nb_type_info(type)->importance == NB_IMPORTANCE_NEEDED)
         return true;
     if (is_embedding(t) || strcmp(t->name, "output.weight") == 0)
         return false;

@@ -6,9 +6,9 @@
 #ifndef NB_PLAN_H
 #define NB_PLAN_H
 
-#include "imatrix.h"
-#include "recipe.h"
-#include "source.h"
+#include "formats/imatrix/imatrix.h"
+#include "formats/models/source.h"
+#include "quantize/policy/recipe.h"
 
 /* --override-kv KEY=TYPE:VALUE */
 struct nb_kv_override {

@@ -1,4 +1,4 @@
-#include "prune.h"
+#include "quantize/prune.h"
 
 #include <ctype.h>
 #include <inttypes.h>

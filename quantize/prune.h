@@ -2,8 +2,8 @@
 #ifndef NB_PRUNE_H
 #define NB_PRUNE_H
 
-#include "metadata.h"
-#include "source.h"
+#include "formats/gguf/metadata.h"
+#include "formats/models/source.h"
 
 /*
  * Copies the tensors of SOURCE to OUT, which has room for all of them, without

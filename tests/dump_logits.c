@@ -2,7 +2,13 @@
  * Not a test by itself: dump_logits SOURCE TEXT TOKENS writes the logits of the first TOKENS tokens of
  * the file TEXT, TOKENS x vocabulary floats, to the standard output; their ids go to the standard error.
  */
-#include "verify.h"
+#include "formats/base/pool.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
+#include "verify/run/forward.h"
+#include "verify/run/model.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,12 @@
 #include "scratch.h"
 
-#include "gguf.h"
-#include "source.h"
+#include "formats/gguf/gguf.h"
+#include "formats/models/source.h"
 
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/gguf/metadata.h"
 #include "testing.h"
 
 #include <dirent.h>

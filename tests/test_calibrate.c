@@ -2,10 +2,17 @@
  * Importance from text: llama-imatrix's sums, runs that are merged, stopped and
  * taken up again, both forms of files, and what is refused.
  */
-#include "calib.h"
+#include "calib/calibrate.h"
+#include "calib/importance_stats.h"
+#include "calib/sums.h"
+#include "formats/base/status.h"
+#include "formats/imatrix/imatrix.h"
+#include "formats/models/source.h"
 #include "scratch.h"
 #include "testing.h"
-#include "verify.h"
+#include "verify/run/model.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
 #define TEXT SAMPLE_DATA "/tinystories-valid.txt"

@@ -7,8 +7,14 @@
 #include "scratch.h"
 #include "testing.h"
 
-#include "formats.h"
-#include "verify.h"
+#include "formats/base/file_in.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/metadata.h"
+#include "verify/check/check.h"
 
 #include <unistd.h>
 

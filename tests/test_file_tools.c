@@ -2,7 +2,11 @@
  * edit, split, merge, hash, diff and inspect: what they write is what others would have
  * written, nothing else changes, and nothing is ever lost.
  */
-#include "formats.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/gguf/edit.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/metadata.h"
 #include "gguf_bytes.h"
 #include "scratch.h"
 #include "testing.h"

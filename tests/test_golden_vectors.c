@@ -3,8 +3,11 @@
  * has hashes of what ggml writes for 14 inputs, with and without importance.
  * Every tier of this machine must give all of them.
  */
-#include "codebook.h"
-#include "codec.h"
+#include "formats/elements/decode.h"
+#include "formats/elements/tier.h"
+#include "formats/elements/types.h"
+#include "quantize/search/codebook.h"
+#include "quantize/search/encode.h"
 #include "splitmix.h"
 #include "testing.h"
 
@@ -420,7 +423,7 @@ importance_matters_to_the_types_that_say_so(void **unused)
         assert_true(nb_type_bytes(t, COUNT, &size));
         nb_encode(t, x, ROWS, COLUMNS, importance, with);
         nb_encode(t, x, ROWS, COLUMNS, NULL, without);
-        if ((memcmp(with, without, size) != 0) != (nb_importance_of(t) != NB_IMPORTANCE_IGNORED))
+        if ((memcmp(with, without, size) != 0) != (nb_type_info(t)->importance != NB_IMPORTANCE_IGNORED))
             fail_msg("%s", nb_type_info(t)->name);
     }
 }

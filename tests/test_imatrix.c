@@ -2,7 +2,11 @@
  * Importance matrices: files that lie, entries that do not fit, and stacked
  * experts, each of which has a row of its own.
  */
-#include "gguf.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/metadata.h"
 #include "scratch.h"
 #include "splitmix.h"
 #include "testing.h"

@@ -1,7 +1,9 @@
 /* The parts of models' names, and the general metadata that comes of them. */
-#include "model_name.h"
-#include "source.h"
+#include "formats/models/model_name.h"
+#include "formats/models/source.h"
 
+#include "formats/base/status.h"
+#include "formats/gguf/metadata.h"
 #include "scratch.h"
 #include "testing.h"
 

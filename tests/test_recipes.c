@@ -2,7 +2,11 @@
  * The recipes against the reference's own choices: tests/golden/policy has, for
  * real models, which tensors get another type than the recipe's base.
  */
-#include "recipe.h"
+#include "formats/base/regex.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/elements/types.h"
+#include "quantize/policy/recipe.h"
 #include "testing.h"
 
 #define MAX_TENSORS 4096

@@ -3,7 +3,7 @@
  * on every tier and for several numbers of threads. tests/golden/tinystories-3m.tsv
  * has their hashes.
  */
-#include "codec.h"
+#include "formats/elements/tier.h"
 #include "scratch.h"
 #include "testing.h"
 

@@ -2,11 +2,12 @@
  * Tokenizers into metadata: which pre-tokenizer is which, and the vocabularies
  * of the three kinds, field by field.
  */
-#include "gguf.h"
-#include "metadata.h"
-#include "source.h"
-#include "tokenizer.h"
+#include "formats/gguf/metadata.h"
+#include "formats/models/source.h"
+#include "formats/tokenizer/tokenizer.h"
 
+#include "formats/base/status.h"
+#include "formats/tokenizer/vocabulary.h"
 #include "scratch.h"
 #include "testing.h"
 

@@ -2,10 +2,11 @@
  * Text to ids: the recorded ids of llama.cpp and of the tokenizers library, long
  * texts, and what is refused.
  */
-#include "byte_level.h"
-#include "source.h"
-#include "tokenize.h"
+#include "formats/models/source.h"
+#include "verify/tokenize/byte_level.h"
+#include "verify/tokenize/tokenize.h"
 
+#include "formats/base/status.h"
 #include "scratch.h"
 #include "testing.h"
 

@@ -3,11 +3,19 @@
  * logits, llama-perplexity's numbers, results that depend on nothing but the
  * input, and input that is refused.
  */
-#include "codec.h"
+#include "formats/base/pool.h"
+#include "formats/base/status.h"
+#include "formats/elements/tier.h"
+#include "formats/models/source.h"
 #include "scratch.h"
 #include "testing.h"
-#include "vector_math.h"
-#include "verify.h"
+#include "verify/drift/drift.h"
+#include "verify/drift/drift_stats.h"
+#include "verify/run/forward.h"
+#include "verify/run/model.h"
+#include "verify/run/vector_math.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <jansson.h>
 
@@ -123,7 +131,7 @@ vector_math_is_the_c_librarys(void **unused)
             double sum = 0, squares = 0, difference = 0;
             size_t at, first = 0;
 
-            assert_string_equal(math->tier, *tiers);
+            assert_string_equal(nb_tier(), *tiers);
             for (size_t i = 0; i < n; i++) {
                 x[i] = (float)((double)(i * 2654435761u % 4001) / 100 - 30);
                 y[i] = (float)((double)(i * 40503u % 991) / 100 - 5);

@@ -2,8 +2,12 @@
  * The output file: whole under its name, or not there. Full disks, kills,
  * folders that cannot be written, files that are in the way.
  */
-#include "formats.h"
-#include "quantize.h"
+#include "formats/base/status.h"
+#include "formats/elements/types.h"
+#include "formats/models/source.h"
+#include "quantize/pipeline.h"
+#include "quantize/plan.h"
+#include "quantize/policy/recipe.h"
 #include "scratch.h"
 #include "testing.h"
 

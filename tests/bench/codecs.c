@@ -5,7 +5,10 @@
  * limit. codecs [--json] [TYPE...]
  */
 #include "../splitmix.h"
-#include "codec.h"
+#include "formats/elements/decode.h"
+#include "formats/elements/tier.h"
+#include "formats/elements/types.h"
+#include "quantize/search/encode.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,7 +1,9 @@
 /* 'nibble check' of any file at its full depth: what a reader accepts is then looked at for its meaning. */
 #include "fuzz.h"
 
-#include "check.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "verify/check/check.h"
 
 void
 fuzz_target(const uint8_t *data, size_t size)

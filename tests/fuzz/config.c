@@ -4,7 +4,8 @@
  */
 #include "fuzz.h"
 
-#include "source.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
 
 #include <string.h>
 

@@ -1,7 +1,10 @@
 /* A GGUF file, read as strictly as every command does, and examined as 'nibble check' does. */
 #include "fuzz.h"
 
-#include "gguf.h"
+#include "formats/base/file_in.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/gguf/gguf.h"
 
 void
 fuzz_target(const uint8_t *data, size_t size)

@@ -5,7 +5,10 @@
  */
 #include "fuzz.h"
 
-#include "gguf.h"
+#include "formats/base/file_in.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/gguf/gguf.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,11 @@
 #ifndef NB_IMATRIX_USE_H
 #define NB_IMATRIX_USE_H
 
-#include "calib.h"
+#include "calib/importance_stats.h"
+#include "calib/sums.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/imatrix/imatrix.h"
 #include "fuzz.h"
 
 static inline void

@@ -1,7 +1,9 @@
 /* model.safetensors.index.json, over two shards that hold a tensor each. */
 #include "fuzz.h"
 
-#include "checkpoint.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/safetensors/checkpoint.h"
 
 #include <string.h>
 

@@ -1,7 +1,11 @@
 /* One safetensors file, read strictly and examined. */
 #include "fuzz.h"
 
-#include "safetensors.h"
+#include "formats/base/arena.h"
+#include "formats/base/file_in.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/safetensors/safetensors.h"
 
 void
 fuzz_target(const uint8_t *data, size_t size)

@@ -2,8 +2,9 @@
 #ifndef NB_TOKENIZER_USE_H
 #define NB_TOKENIZER_USE_H
 
-#include "source.h"
-#include "tokenize.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
+#include "verify/tokenize/tokenize.h"
 
 #include <string.h>
 

@@ -1,0 +1,119 @@
+#include "formats/base/file_in.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum nb_status
+nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
+{
+    struct stat st;
+
+    file->name = name;
+    file->fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (file->fd < 0) {
+        int code = errno;
+
+        return nb_fail(err, code == EMFILE || code == ENFILE || code == ENOMEM ? NB_SYSTEM : NB_INPUT,
+                       "%s: cannot be opened: %s", name, strerror(code));
+    }
+    if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        nb_file_close(file);
+        return nb_fail(err, NB_INPUT, "%s: not a regular file", name);
+    }
+    file->size = (uint64_t)st.st_size;
+    return NB_OK;
+}
+
+enum nb_status
+nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint64_t size,
+             struct nb_error *err)
+{
+    char *to = buffer;
+    uint64_t done = 0;
+
+    while (done < size) {
+        uint64_t want = size - done;
+        ssize_t got;
+
+        if (want > (uint64_t)1 << 30)
+            want = (uint64_t)1 << 30;
+        got = pread(file->fd, to + done, (size_t)want, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return nb_fail(err, NB_SYSTEM, "%s: reading at byte %" PRIu64 " failed: %s", file->name,
+                           offset + done, strerror(errno));
+        if (got == 0)
+            return nb_fail(err, NB_INPUT,
+                           "%s: ends at byte %" PRIu64 ", but %" PRIu64 " bytes were expected at byte %" PRIu64,
+                           file->name, offset + done, size, offset);
+        done += (uint64_t)got;
+    }
+    return NB_OK;
+}
+
+void
+nb_file_close(struct nb_file_in *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+}
+
+enum nb_status
+nb_file_load(const char *name, uint64_t limit, char **text, size_t *length, struct nb_error *err)
+{
+    struct nb_file_in file;
+    enum nb_status status = nb_file_open(&file, name, err);
+
+    if (status != NB_OK)
+        return status;
+    if (file.size > limit) {
+        status = nb_fail(err, NB_INPUT, "%s: %" PRIu64 " bytes, more than the %" PRIu64 " such a file may have",
+                         name, file.size, limit);
+    } else if ((*text = malloc((size_t)file.size + 1)) == NULL) {
+        status = nb_fail_memory(err);
+    } else {
+        status = nb_file_read(&file, 0, *text, file.size, err);
+        if (status == NB_OK) {
+            (*text)[file.size] = '\0';
+            *length = (size_t)file.size;
+        } else {
+            free(*text);
+        }
+    }
+    if (status != NB_OK)
+        *text = NULL;
+    nb_file_close(&file);
+    return status;
+}
+
+bool
+nb_file_is(const struct nb_file_in *file, const char *path)
+{
+    struct stat own, other;
+
+    return fstat(file->fd, &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
+           own.st_ino == other.st_ino;
+}
+
+bool
+nb_is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool
+nb_is_folder(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}

@@ -1,0 +1,183 @@
+#include "formats/base/pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAX_THREADS 256u
+
+struct nb_pool {
+    pthread_t *threads; /* all but the caller's */
+    unsigned n_threads;
+
+    pthread_mutex_t lock; /* of all that follows but NEXT */
+    pthread_cond_t start, finished;
+    unsigned long job; /* counts them */
+    unsigned working;
+    bool stop;
+    nb_task *task;
+    void *context;
+    size_t tasks;
+    atomic_size_t next;
+    atomic_bool failing;
+    enum nb_status status;
+    struct nb_error error;
+    size_t failed; /* the task that STATUS is of */
+};
+
+struct worker {
+    struct nb_pool *pool;
+    unsigned number;
+};
+
+static void
+note_failure(struct nb_pool *pool, size_t task, enum nb_status status, const struct nb_error *error)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (pool->status == NB_OK || task < pool->failed) {
+        pool->status = status;
+        pool->error = *error;
+        pool->failed = task;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    atomic_store(&pool->failing, true);
+}
+
+static void
+work(struct nb_pool *pool, unsigned worker)
+{
+    /* A task that was taken is done even after another failed: a lower one may fail too. */
+    while (!atomic_load_explicit(&pool->failing, memory_order_relaxed)) {
+        const size_t task = atomic_fetch_add(&pool->next, 1);
+        struct nb_error error;
+        enum nb_status status;
+
+        if (task >= pool->tasks)
+            break;
+        status = pool->task(pool->context, task, worker, &error);
+        if (status != NB_OK)
+            note_failure(pool, task, status, &error);
+    }
+}
+
+static void *
+thread_main(void *argument)
+{
+    struct worker me = *(struct worker *)argument;
+    struct nb_pool *pool = me.pool;
+    unsigned long seen = 0;
+
+    free(argument);
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        while (pool->job == seen && !pool->stop)
+            pthread_cond_wait(&pool->start, &pool->lock);
+        if (pool->stop)
+            break;
+        seen = pool->job;
+        pthread_mutex_unlock(&pool->lock);
+        work(pool, me.number);
+        pthread_mutex_lock(&pool->lock);
+        if (--pool->working == 0)
+            pthread_cond_signal(&pool->finished);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+static bool
+start_thread(struct nb_pool *pool)
+{
+    struct worker *w = malloc(sizeof *w);
+
+    if (w == NULL)
+        return false;
+    *w = (struct worker){ pool, pool->n_threads };
+    if (pthread_create(&pool->threads[pool->n_threads - 1], NULL, thread_main, w) != 0) {
+        free(w);
+        return false;
+    }
+    pool->n_threads++;
+    return true;
+}
+
+enum nb_status
+nb_pool_new(struct nb_pool **out, unsigned threads, struct nb_error *err)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct nb_pool *pool = calloc(1, sizeof *pool);
+
+    if (threads == 0)
+        threads = cores > 0 ? (unsigned)cores : 1;
+    if (threads > MAX_THREADS)
+        threads = MAX_THREADS;
+    if (pool == NULL || (pool->threads = calloc(threads, sizeof *pool->threads)) == NULL) {
+        free(pool);
+        return nb_fail_memory(err);
+    }
+    pool->n_threads = 1;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->start, NULL);
+    pthread_cond_init(&pool->finished, NULL);
+    while (pool->n_threads < threads) {
+        if (!start_thread(pool)) {
+            nb_pool_free(pool);
+            return nb_fail(err, NB_SYSTEM, "a thread cannot be started");
+        }
+    }
+    *out = pool;
+    return NB_OK;
+}
+
+unsigned
+nb_pool_threads(const struct nb_pool *pool)
+{
+    return pool->n_threads;
+}
+
+enum nb_status
+nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, struct nb_error *err)
+{
+    enum nb_status status;
+
+    pthread_mutex_lock(&pool->lock);
+    pool->task = task;
+    pool->context = context;
+    pool->tasks = tasks;
+    pool->status = NB_OK;
+    pool->working = pool->n_threads - 1;
+    atomic_store(&pool->next, 0);
+    atomic_store(&pool->failing, false);
+    pool->job++;
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->lock);
+    work(pool, 0);
+    pthread_mutex_lock(&pool->lock);
+    while (pool->working > 0)
+        pthread_cond_wait(&pool->finished, &pool->lock);
+    status = pool->status;
+    if (status != NB_OK && err != NULL)
+        *err = pool->error;
+    pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+void
+nb_pool_free(struct nb_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stop = true;
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->lock);
+    for (unsigned i = 1; i < pool->n_threads; i++)
+        pthread_join(pool->threads[i - 1], NULL);
+    pthread_cond_destroy(&pool->finished);
+    pthread_cond_destroy(&pool->start);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->threads);
+    free(pool);
+}

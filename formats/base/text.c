@@ -1,0 +1,46 @@
+#include "formats/base/text.h"
+
+#include <string.h>
+#include <utf8proc.h>
+
+bool
+nb_utf8_valid(const char *s, size_t length)
+{
+    const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)s;
+
+    while (length > 0) {
+        utf8proc_int32_t codepoint;
+        utf8proc_ssize_t n;
+
+        if (*p < 0x80) {
+            p++, length--;
+            continue;
+        }
+        n = utf8proc_iterate(p, length > 4 ? 4 : (utf8proc_ssize_t)length, &codepoint);
+        if (n < 1)
+            return false;
+        p += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+bool
+nb_ends_with(const char *s, const char *end)
+{
+    const size_t a = strlen(s), b = strlen(end);
+
+    return a >= b && memcmp(s + a - b, end, b) == 0;
+}
+
+bool
+nb_is_name(const char *s, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)s[i], before = i > 0 ? (unsigned char)s[i - 1] : 0;
+
+        if (c < 0x20 || c == 0x7F || (before == 0xC2 && c < 0xA0)) /* C0, DEL, C1 */
+            return false;
+    }
+    return length > 0 && nb_utf8_valid(s, length);
+}

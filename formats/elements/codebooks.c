@@ -1,0 +1,3 @@
+#include "formats/elements/codebooks.h"
+
+#include "data/iq_codebooks.h"

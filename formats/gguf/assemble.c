@@ -1,0 +1,121 @@
+#include "formats/gguf/assemble.h"
+
+#include "formats/base/checked.h"
+#include "formats/base/file_out.h"
+#include "formats/gguf/gguf.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* The header, and where the tensors go. */
+struct layout {
+    struct nb_gguf_info *infos; /* offsets from the start of the data */
+    unsigned char *header;
+    uint64_t header_size, size;
+};
+
+static enum nb_status
+place(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
+{
+    const uint32_t alignment = nb_gguf_alignment(a->meta);
+    uint64_t at = 0, end;
+
+    if (alignment == 0)
+        return nb_fail(err, NB_INPUT, "general.alignment is not a u32 power of two");
+    l->infos = calloc(a->count + 1, sizeof *l->infos);
+    if (l->infos == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < a->count; i++) {
+        const struct nb_tensor *t = a->tensors[i];
+
+        l->infos[i] = (struct nb_gguf_info){ t->name, t->type, t->n_dims, t->ne, at };
+        if (!nb_add_u64(at, t->bytes, &end) || !nb_align_u64(end, alignment, &at) || at > INT64_MAX / 2)
+            return nb_fail(err, NB_INPUT, "tensor '%s' makes the file too large to exist", t->name);
+    }
+    l->size = at;
+    return NB_OK;
+}
+
+static void
+free_layout(struct layout *l)
+{
+    free(l->infos);
+    free(l->header);
+}
+
+static enum nb_status
+lay_out(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
+{
+    enum nb_status status = place(a, l, err);
+
+    if (status == NB_OK)
+        status = nb_gguf_header(a->meta, l->infos, a->count, &l->header, &l->header_size, err);
+    l->size += l->header_size;
+    return status;
+}
+
+enum nb_status
+nb_assembly_size(const struct nb_assembly *a, uint64_t *size, struct nb_error *err)
+{
+    struct layout l = { 0 };
+    enum nb_status status = lay_out(a, &l, err);
+
+    *size = l.size;
+    free_layout(&l);
+    return status;
+}
+
+/*
+ * Tensors that lie behind one another in one file, and are to again, are copied in one piece:
+ * *NEXT becomes the first that does not. The padding between them goes along.
+ */
+static uint64_t
+run_of(const struct nb_assembly *a, const struct layout *l, size_t first, size_t *next)
+{
+    const struct nb_tensor *begin = a->tensors[first];
+    size_t i = first;
+
+    while (i + 1 < a->count && a->tensors[i + 1]->file == begin->file && a->tensors[i + 1]->offset > begin->offset &&
+           a->tensors[i + 1]->offset - begin->offset == l->infos[i + 1].offset - l->infos[first].offset)
+        i++;
+    *next = i + 1;
+    return a->tensors[i]->offset + a->tensors[i]->bytes - begin->offset;
+}
+
+static enum nb_status
+copy_tensors(const struct nb_assembly *a, const struct layout *l, const struct nb_file_out *out, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0, next; i < a->count && status == NB_OK; i = next) {
+        const struct nb_tensor *t = a->tensors[i];
+        const uint64_t bytes = run_of(a, l, i, &next);
+
+        status = nb_out_copy(out, l->header_size + l->infos[i].offset, &a->files[t->file], t->offset, bytes, err);
+    }
+    return status;
+}
+
+enum nb_status
+nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct nb_error *err)
+{
+    struct layout l = { 0 };
+    struct nb_file_out out;
+    enum nb_status status = lay_out(a, &l, err);
+
+    if (status == NB_OK)
+        status = nb_out_create(&out, name, l.size, replace, err);
+    if (status != NB_OK) {
+        free_layout(&l);
+        return status;
+    }
+    status = nb_out_write(&out, 0, l.header, l.header_size, err);
+    if (status == NB_OK)
+        status = copy_tensors(a, &l, &out, err);
+    if (status == NB_OK)
+        status = nb_out_commit(&out, replace, err);
+    else
+        nb_out_abort(&out);
+    free_layout(&l);
+    return status;
+}

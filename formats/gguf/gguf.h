@@ -1,0 +1,67 @@
+/*
+ * The GGUF container, versions 2 and 3, little-endian: metadata and tensor
+ * infos read from one file, and the header of a file to be written.
+ */
+#ifndef NB_GGUF_H
+#define NB_GGUF_H
+
+#include "formats/base/arena.h"
+#include "formats/base/file_in.h"
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+#include "formats/elements/tensor.h"
+#include "formats/gguf/metadata.h"
+
+#define NB_GGUF_MAGIC "GGUF"
+#define NB_GGUF_VERSION 3u
+#define NB_GGUF_ALIGNMENT 32u
+#define NB_QUANTIZATION_VERSION 2u /* general.quantization_version: of the block formats (GGML_QNT_VERSION) */
+
+struct nb_gguf {
+    uint32_t version;
+    uint32_t alignment;
+    struct nb_metadata meta;
+    struct nb_tensor *tensors; /* in file order; offsets count from the start of the file */
+    size_t count;
+    uint64_t header_end; /* padding follows, up to the data */
+    uint64_t data_offset;
+};
+
+/*
+ * Reads everything before the tensor data. Memory is bounded by the size of
+ * the header. Refused: whatever does not fit into the bytes that are there,
+ * duplicate or empty names, unknown types, part blocks, sizes that overflow,
+ * offsets that are not the padded running sum, strings that are not UTF-8.
+ * FILE_INDEX goes into each tensor.
+ */
+enum nb_status nb_gguf_read(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
+                            struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same, but whatever can be read past goes into FINDINGS. NB_INPUT: the rest cannot be
+ * read, and the last finding says why (or ERR, where the file was cut short meanwhile). Tensors
+ * whose data is not to be touched are of NB_TYPE_NONE.
+ */
+enum nb_status nb_gguf_examine(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
+                               struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
+void nb_gguf_free(struct nb_gguf *gguf);
+
+/* general.alignment, if it is a power of two up to 1 MiB as u32; 0 where it is something else, 32 without it. */
+uint32_t nb_gguf_alignment(const struct nb_metadata *meta);
+
+/* What a header says of one tensor. */
+struct nb_gguf_info {
+    const char *name;
+    enum nb_type type;
+    uint32_t n_dims;
+    const uint64_t *ne;
+    uint64_t offset; /* from the start of the data */
+};
+
+/*
+ * The bytes of a version 3 file before its data, padded to the alignment that META, which
+ * must have a good one, says; from malloc. SIZE is then the offset of the data.
+ */
+enum nb_status nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count,
+                              unsigned char **header, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;
+
+#endif

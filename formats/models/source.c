@@ -1,0 +1,132 @@
+#include "formats/models/source.h"
+
+#include "formats/base/text.h"
+#include "formats/safetensors/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum nb_status
+nb_source_open(struct nb_source *source, const char *path, const char *pre_tokenizer, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *source = (struct nb_source){ 0 };
+    source->path = nb_arena_strdup(&source->arena, path);
+    if (source->path == NULL)
+        return nb_fail_memory(err);
+    if (nb_is_folder(path) || nb_ends_with(path, ".safetensors"))
+        status = nb_source_open_checkpoint(source, source->path, pre_tokenizer, err);
+    else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
+        status = nb_fail(err, NB_INPUT, "%s: PyTorch files are not read: they can run code; convert to safetensors",
+                         path);
+    else
+        status = nb_source_open_gguf(source, source->path, err);
+    for (uint32_t i = 0; i < source->n_files; i++)
+        source->file_bytes += source->files[i].size;
+    if (status != NB_OK)
+        nb_source_close(source);
+    return status;
+}
+
+void
+nb_source_close(struct nb_source *source)
+{
+    if (source->checkpoint != NULL) {
+        nb_checkpoint_close(source->checkpoint); /* owns the files */
+    } else {
+        for (uint32_t i = 0; i < source->n_files; i++)
+            nb_file_close(&source->files[i]);
+    }
+    free(source->tensors);
+    nb_meta_free(&source->meta);
+    nb_arena_free(&source->arena);
+    *source = (struct nb_source){ 0 };
+}
+
+/* A stretch of elements that lie together in the file as they do in GGUF. */
+static enum nb_status
+read_stretch(const struct nb_source *source, const struct nb_tensor *t, uint64_t first, uint64_t count, void *to,
+             struct nb_error *err)
+{
+    const struct nb_type_info *info = nb_type_info(t->type);
+    const uint64_t at = first / info->block * info->block_bytes, size = count / info->block * info->block_bytes;
+
+    if (t->bytes_in_memory != NULL) {
+        memcpy(to, (const char *)t->bytes_in_memory + at, (size_t)size);
+        return NB_OK;
+    }
+    return nb_file_read(&source->files[t->file], t->offset + at, to, size, err);
+}
+
+enum nb_status
+nb_source_read(const struct nb_source *source, const struct nb_tensor *t, uint64_t first, uint64_t count,
+               void *buffer, struct nb_error *err)
+{
+    const struct nb_type_info *info = nb_type_info(t->type);
+    /* A vector whose rows move is a column: its rows have one element. */
+    const uint64_t columns = t->n_dims == 1 && t->rows.kind != NB_ROWS_SAME ? 1 : t->ne[0];
+    char *to = buffer;
+
+    if (t->rows.kind == NB_ROWS_SAME)
+        return read_stretch(source, t, first, count, to, err);
+    while (count > 0) {
+        const uint64_t row = first / columns, column = first % columns;
+        const uint64_t n = columns - column < count ? columns - column : count;
+        enum nb_status status =
+            read_stretch(source, t, nb_row_map_apply(&t->rows, row) * columns + column, n, to, err);
+
+        if (status != NB_OK)
+            return status;
+        to += n / info->block * info->block_bytes;
+        first += n;
+        count -= n;
+    }
+    return NB_OK;
+}
+
+enum nb_status
+nb_source_vocabulary(const struct nb_source *source, struct nb_vocabulary *vocabulary, struct nb_error *err)
+{
+    const struct nb_vocabulary_origin from = { source->path, &source->meta, source->checkpoint };
+
+    return nb_vocabulary_read(vocabulary, &from, err);
+}
+
+struct nb_gguf_set
+nb_source_gguf_set(const struct nb_source *source)
+{
+    return (struct nb_gguf_set){ source->path,  &source->meta,   source->tensors,
+                                 source->n_tensors, source->files, source->n_files };
+}
+
+uint64_t
+nb_source_parameters(const struct nb_source *source)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < source->n_tensors; i++)
+        total += source->tensors[i].elements;
+    return total;
+}
+
+void
+nb_source_note(struct nb_source *source, const char *format, ...)
+{
+    struct nb_note *note = nb_arena_alloc(&source->arena, sizeof *note), **last = &source->notes;
+    char text[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (note == NULL || (note->text = nb_arena_strdup(&source->arena, text)) == NULL)
+        return; /* a note is not worth an error */
+    note->next = NULL;
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = note;
+}

@@ -1,0 +1,120 @@
+#include "formats/models/stored_tensors.h"
+
+#include "formats/base/text.h"
+
+#include <stdlib.h>
+
+struct nb_tensor
+nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
+{
+    const struct nb_type_info *info = nb_type_info(t->type);
+    const uint64_t elements = info->kind == NB_KIND_NONE ? 0 : t->bytes / info->block_bytes;
+
+    return (struct nb_tensor){
+        .name = t->name,
+        .source_name = t->name,
+        .type = t->type,
+        .n_dims = t->n_dims,
+        .ne = { elements, 1, 1, 1 },
+        .elements = elements,
+        .bytes = t->bytes,
+        .file = file,
+        .offset = t->offset,
+    };
+}
+
+static enum nb_status
+open_file(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    const char *name = nb_arena_strdup(&s->arena, path);
+
+    s->files = &s->file;
+    s->n_files = 1;
+    return name == NULL ? nb_fail_memory(err) : nb_file_open(&s->file, name, err);
+}
+
+static enum nb_status
+open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    struct nb_safetensors st = { 0 };
+    enum nb_status status = open_file(s, path, err);
+
+    if (status == NB_OK)
+        status = nb_safetensors_read(&s->file, &s->arena, &st, err);
+    if (status == NB_OK && (s->own = calloc(st.count + 1, sizeof *s->own)) == NULL)
+        status = nb_fail_memory(err);
+    for (size_t i = 0; i < st.count && status == NB_OK; i++)
+        s->own[i] = nb_stored_safetensor(&st.tensors[i], 0);
+    s->count = st.count;
+    return status;
+}
+
+static enum nb_status
+open_gguf(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status = open_file(s, path, err);
+
+    if (status == NB_OK)
+        status = nb_gguf_read(&s->file, 0, &s->gguf, err);
+    s->count = s->gguf.count;
+    return status;
+}
+
+static enum nb_status
+open_folder(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status = nb_checkpoint_open(&s->checkpoint, path, err);
+
+    if (status != NB_OK)
+        return status;
+    s->own = calloc(s->checkpoint.n_tensors + 1, sizeof *s->own);
+    if (s->own == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < s->checkpoint.n_tensors; i++)
+        s->own[i] = nb_stored_safetensor(&s->checkpoint.tensors[i].info, s->checkpoint.tensors[i].file);
+    s->count = s->checkpoint.n_tensors;
+    s->files = s->checkpoint.files;
+    s->n_files = s->checkpoint.n_files;
+    return NB_OK;
+}
+
+enum nb_status
+nb_stored_open(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *s = (struct nb_stored_tensors){ .file.fd = -1 };
+    if (nb_is_folder(path))
+        status = open_folder(s, path, err);
+    else if (nb_ends_with(path, ".safetensors"))
+        status = open_safetensors(s, path, err);
+    else
+        status = open_gguf(s, path, err);
+    s->tensors = s->own != NULL ? s->own : s->gguf.tensors;
+    if (status != NB_OK)
+        nb_stored_close(s);
+    return status;
+}
+
+enum nb_status
+nb_stored_open_bytes(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *s = (struct nb_stored_tensors){ .file.fd = -1 };
+    status = open_file(s, path, err);
+    if (status != NB_OK)
+        nb_stored_close(s);
+    return status;
+}
+
+void
+nb_stored_close(struct nb_stored_tensors *s)
+{
+    nb_gguf_free(&s->gguf);
+    nb_checkpoint_close(&s->checkpoint);
+    nb_file_close(&s->file);
+    free(s->own);
+    nb_arena_free(&s->arena);
+    *s = (struct nb_stored_tensors){ .file.fd = -1 };
+}

@@ -1,0 +1,486 @@
+#include "formats/safetensors/checkpoint.h"
+
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INDEX_NAME "model.safetensors.index.json"
+#define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
+#define MAX_SHARDS 4096u
+
+/* What the index says: which shard holds which tensor, sorted by name. */
+struct weight_map {
+    struct entry {
+        const char *tensor, *shard;
+        bool found;
+    } *entries;
+    size_t count, room;
+};
+
+struct names {
+    const char **items;
+    size_t count;
+};
+
+/* A finding that reading goes on behind, and one that it ends at. */
+#define FOUND(cp, err, code, place, ...) nb_found((cp)->findings, err, code, place, __VA_ARGS__)
+#define FOUND_END(cp, err, code, place, ...) nb_found_end((cp)->findings, err, code, place, __VA_ARGS__)
+
+static struct nb_place
+in_folder(const struct nb_checkpoint *cp)
+{
+    return nb_in_file(cp->folder);
+}
+
+char *
+nb_checkpoint_path(struct nb_checkpoint *cp, const char *name)
+{
+    size_t a = strlen(cp->folder), b = strlen(name);
+    char *path = nb_arena_alloc(&cp->arena, a + b + 2);
+
+    if (path != NULL) {
+        memcpy(path, cp->folder, a);
+        path[a] = '/';
+        memcpy(path + a + 1, name, b + 1);
+    }
+    return path;
+}
+
+enum nb_status
+nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, name);
+
+    *object = NULL;
+    if (path == NULL)
+        return nb_fail_memory(err);
+    return nb_is_file(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool
+is_shard_name(const char *name)
+{
+    const char *p = SHARD_PATTERN;
+
+    for (; *p != '\0' && (*p == '0' ? isdigit((unsigned char)*name) : *p == *name); p++)
+        name++;
+    return *p == '\0' && *name == '\0';
+}
+
+/* The folder's files whose names match SHARD_PATTERN, sorted. */
+static enum nb_status
+list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
+{
+    DIR *dir = opendir(cp->folder);
+    struct dirent *entry;
+    enum nb_status status = NB_OK;
+
+    *out = (struct names){ 0 };
+    if (dir == NULL)
+        return nb_fail(err, NB_INPUT, "%s: cannot be opened: %s", cp->folder, strerror(errno));
+    out->items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items);
+    if (out->items == NULL)
+        status = nb_fail_memory(err);
+    while (status == NB_OK && (entry = readdir(dir)) != NULL) {
+        if (!is_shard_name(entry->d_name))
+            continue;
+        if (out->count == MAX_SHARDS)
+            status = nb_fail(err, NB_INPUT, "%s: more than %u shards", cp->folder, MAX_SHARDS);
+        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, entry->d_name)) == NULL)
+            status = nb_fail_memory(err);
+    }
+    closedir(dir);
+    if (status == NB_OK)
+        qsort(out->items, out->count, sizeof *out->items, compare_names);
+    return status;
+}
+
+static enum nb_status
+add_entry(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span key, struct nb_json_span value,
+          const char *path, struct nb_error *err)
+{
+    size_t a, b;
+    char *tensor = nb_json_string(&cp->arena, key, &a), *shard = nb_json_string(&cp->arena, value, &b);
+
+    if (cp->arena.exhausted)
+        return nb_fail_memory(err);
+    if (tensor == NULL || shard == NULL || (a > 0 && !nb_is_name(tensor, a)) || !nb_is_name(shard, b))
+        return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path),
+                     "weight_map is not a map of tensor names to file names");
+    /* The index may come from a stranger: it names files of its own folder and no others. */
+    if (strchr(shard, '/') != NULL || *shard == '.' || *shard == '\0')
+        return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "'%s' is not the name of a file in this folder",
+                     shard);
+    if (map->count == map->room) {
+        size_t room = map->room == 0 ? 1024 : 2 * map->room;
+        struct entry *grown = realloc(map->entries, room * sizeof *grown);
+
+        if (grown == NULL)
+            return nb_fail_memory(err);
+        map->entries = grown;
+        map->room = room;
+    }
+    map->entries[map->count++] = (struct entry){ .tensor = tensor, .shard = shard };
+    return NB_OK;
+}
+
+static int
+by_tensor(const void *a, const void *b)
+{
+    return strcmp(((const struct entry *)a)->tensor, ((const struct entry *)b)->tensor);
+}
+
+static enum nb_status
+parse_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span text, const char *path,
+            struct nb_error *err)
+{
+    struct nb_json_span root, key, value, weights = { 0 };
+    struct nb_json_cursor cursor;
+    enum nb_status status = NB_OK;
+    int more;
+
+    if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&cursor, root))
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "holds no JSON object");
+    while ((more = nb_json_next(&cursor, &key, &value)) > 0)
+        if (nb_json_is(key, "weight_map"))
+            weights = value;
+    if (more < 0)
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "not valid JSON");
+    if (weights.at == NULL || *weights.at != '{' || !nb_json_enter(&cursor, weights))
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "has no weight_map");
+    while (status == NB_OK && (more = nb_json_next(&cursor, &key, &value)) > 0)
+        status = add_entry(cp, map, key, value, path, err);
+    if (status == NB_OK && more < 0)
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "not valid JSON");
+    if (status == NB_OK && map->count == 0)
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "its weight_map is empty");
+    if (status != NB_OK)
+        return status;
+    qsort(map->entries, map->count, sizeof *map->entries, by_tensor);
+    for (size_t i = 1; i < map->count && status == NB_OK; i++)
+        if (strcmp(map->entries[i - 1].tensor, map->entries[i].tensor) == 0)
+            status = FOUND(cp, err, NB_BAD_CP_INDEX_DUPLICATE, nb_at_tensor(path, map->entries[i].tensor, NB_NO_OFFSET),
+                           "occurs twice");
+    return status;
+}
+
+static enum nb_status
+read_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, INDEX_NAME), *text;
+    size_t length;
+    enum nb_status status;
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    status = nb_file_load(path, NB_JSON_FILE_LIMIT, &text, &length, err);
+    if (status != NB_OK)
+        return status;
+    status = parse_index(cp, map, (struct nb_json_span){ text, length }, path, err);
+    free(text);
+    return status;
+}
+
+/* The distinct shards that MAP names, sorted. */
+static enum nb_status
+shards_of(struct nb_checkpoint *cp, const struct weight_map *map, struct names *out, struct nb_error *err)
+{
+    const char **all = nb_arena_calloc(&cp->arena, map->count, sizeof *all);
+
+    if (all == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < map->count; i++)
+        all[i] = map->entries[i].shard;
+    qsort(all, map->count, sizeof *all, compare_names);
+    *out = (struct names){ .items = all };
+    for (size_t i = 0; i < map->count; i++)
+        if (i == 0 || strcmp(all[i], all[out->count - 1]) != 0)
+            all[out->count++] = all[i];
+    if (out->count > MAX_SHARDS)
+        return nb_fail(err, NB_INPUT, "%s: the index names more than %u shards", cp->folder, MAX_SHARDS);
+    return NB_OK;
+}
+
+static bool
+is_named(const struct names *names, const char *name)
+{
+    return bsearch(&name, names->items, names->count, sizeof *names->items, compare_names) != NULL;
+}
+
+static enum nb_status
+check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted, struct nb_error *err)
+{
+    struct names present;
+    enum nb_status status = list_shards(cp, &present, err);
+
+    if (status != NB_OK)
+        return status;
+    for (size_t i = 0; i < present.count && status == NB_OK; i++)
+        if (!is_named(wanted, present.items[i]))
+            status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is here, but %s does not name it",
+                           present.items[i], INDEX_NAME);
+    for (size_t i = 0; i < wanted->count && status == NB_OK; i++) {
+        char *path = nb_checkpoint_path(cp, wanted->items[i]);
+
+        if (path == NULL)
+            return nb_fail_memory(err);
+        if (!nb_is_file(path))
+            status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is missing (%s names %zu)",
+                           wanted->items[i], INDEX_NAME, wanted->count);
+    }
+    return status;
+}
+
+/* Shards without an index must be numbered 1 to n of n. */
+static enum nb_status
+check_shard_numbers(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    unsigned long of = strtoul(shards->items[0] + strlen("model-00001-of-"), NULL, 10);
+
+    for (size_t i = 0; i < shards->count; i++) {
+        const char *name = shards->items[i];
+
+        if (strtoul(name + strlen("model-00001-of-"), NULL, 10) != of ||
+            strtoul(name + strlen("model-"), NULL, 10) != i + 1)
+            return FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp),
+                         "shard %zu of %lu is missing or has another name (found '%s')", i + 1, of, name);
+    }
+    if (shards->count != of)
+        return FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard %zu of %lu is missing", shards->count + 1, of);
+    return NB_OK;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct nb_checkpoint_tensor *)a)->info.name,
+                  ((const struct nb_checkpoint_tensor *)b)->info.name);
+}
+
+/* Moves the tensors of shard NUMBER to CP, sorted by name. */
+static enum nb_status
+adopt(struct nb_checkpoint *cp, const struct nb_safetensors *st, size_t number, size_t *room, struct nb_error *err)
+{
+    struct nb_checkpoint_tensor *first;
+
+    if (cp->n_tensors + st->count > *room) {
+        *room = 2 * (cp->n_tensors + st->count);
+        struct nb_checkpoint_tensor *grown = realloc(cp->tensors, *room * sizeof *grown);
+
+        if (grown == NULL)
+            return nb_fail_memory(err);
+        cp->tensors = grown;
+    }
+    first = cp->tensors + cp->n_tensors;
+    for (size_t k = 0; k < st->count; k++)
+        first[k] = (struct nb_checkpoint_tensor){ .info = st->tensors[k], .file = (uint32_t)number };
+    if (st->count > 0)
+        qsort(first, st->count, sizeof *first, by_name);
+    cp->n_tensors += st->count;
+    return NB_OK;
+}
+
+/* A shard that cannot be read is passed by where findings are wanted: they have it. */
+static enum nb_status
+open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *room, struct nb_error *err)
+{
+    struct nb_file_in *file = &cp->files[number];
+    char *path = nb_checkpoint_path(cp, name);
+    struct nb_safetensors st;
+    enum nb_status status;
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    cp->n_files = (uint32_t)number + 1;
+    file->fd = -1;
+    if (cp->findings != NULL && !nb_is_file(path))
+        return NB_OK;
+    status = nb_file_open(file, path, err);
+    if (status != NB_OK)
+        return status;
+    status = nb_safetensors_examine(file, &cp->arena, &st, cp->findings, err);
+    if (status == NB_INPUT && cp->findings != NULL) {
+        nb_file_close(file);
+        return NB_OK;
+    }
+    return status == NB_OK ? adopt(cp, &st, number, room, err) : status;
+}
+
+static enum nb_status
+open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    size_t room = 0;
+    enum nb_status status = NB_OK;
+
+    cp->files = nb_arena_calloc(&cp->arena, shards->count, sizeof *cp->files);
+    if (cp->files == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < shards->count && status == NB_OK; i++)
+        status = open_shard(cp, shards->items[i], i, &room, err);
+    return status;
+}
+
+/* True if the shard NAME is open; without findings all are. */
+static bool
+is_open(const struct nb_checkpoint *cp, const struct names *shards, const char *name)
+{
+    const char **found = bsearch(&name, shards->items, shards->count, sizeof *shards->items, compare_names);
+
+    return found != NULL && cp->files[found - shards->items].fd >= 0;
+}
+
+/* Every tensor just where the index says, and none that it does not know; no name in two shards. */
+static enum nb_status
+check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *map, const struct names *shards,
+                            struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < cp->n_tensors && status == NB_OK; i++) {
+        const struct nb_checkpoint_tensor *t = &cp->tensors[i];
+        struct entry key = { .tensor = t->info.name };
+        struct entry *entry = bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
+
+        if (entry != NULL)
+            entry->found = true;
+        if (entry == NULL || strcmp(entry->shard, shards->items[t->file]) != 0)
+            status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
+                           "tensor '%s' is in shard '%s', but %s says %s", t->info.name, shards->items[t->file],
+                           INDEX_NAME, entry == NULL ? "nothing of it" : entry->shard);
+    }
+    for (size_t i = 0; i < map->count && status == NB_OK; i++)
+        if (!map->entries[i].found && is_open(cp, shards, map->entries[i].shard))
+            status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
+                           "tensor '%s' is not in shard '%s', where %s puts it", map->entries[i].tensor,
+                           map->entries[i].shard, INDEX_NAME);
+    return status;
+}
+
+static enum nb_status
+open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    struct weight_map map = { 0 };
+    struct names shards;
+    const char *single = "model.safetensors";
+    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
+    enum nb_status status;
+
+    if (index == NULL || path == NULL)
+        return nb_fail_memory(err);
+    if (nb_is_file(index)) {
+        status = read_index(cp, &map, err);
+        if (status == NB_OK)
+            status = shards_of(cp, &map, &shards, err);
+        if (status == NB_OK)
+            status = check_shards_against_index(cp, &shards, err);
+        if (status == NB_OK)
+            status = open_shards(cp, &shards, err);
+        if (status == NB_OK)
+            status = check_tensors_against_index(cp, &map, &shards, err);
+        free(map.entries);
+        return status;
+    }
+    status = list_shards(cp, &shards, err);
+    if (status != NB_OK)
+        return status;
+    if (nb_is_file(path)) {
+        if (shards.count > 0)
+            return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                             "has both %s and shard '%s', and no index that says which to take", single,
+                             shards.items[0]);
+        shards = (struct names){ &single, 1 };
+        return open_shards(cp, &shards, err);
+    }
+    if (shards.count == 0)
+        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                         "no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
+                         "run code)");
+    status = check_shard_numbers(cp, &shards, err);
+    return status == NB_OK ? open_shards(cp, &shards, err) : status;
+}
+
+/* SINGLE: the weights are one file that was named itself. */
+static enum nb_status
+open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, "config.json");
+    struct nb_error why;
+    enum nb_status status;
+
+    if (path == NULL)
+        return nb_fail_memory(err);
+    if (!nb_is_file(path))
+        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s",
+                     single ? "has no config.json beside it, which says what model it is"
+                            : "has no config.json, so it is not a checkpoint folder");
+    status = nb_json_load(path, 0, &cp->config, &why);
+    if (status != NB_INPUT)
+        return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
+    return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
+}
+
+static enum nb_status
+open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+{
+    const bool single = !nb_is_folder(path);
+    char *copy = nb_arena_strdup(&cp->arena, path);
+    enum nb_status status;
+
+    if (copy == NULL)
+        return nb_fail_memory(err);
+    if (single) {
+        cp->folder = dirname(copy);
+    } else {
+        for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+            copy[n - 1] = '\0';
+        cp->folder = copy;
+    }
+    status = open_config(cp, single ? path : cp->folder, single, err);
+    if (status == NB_OK && single) {
+        const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+
+        status = open_shards(cp, &(struct names){ &name, 1 }, err);
+    } else if (status == NB_OK) {
+        status = open_weights(cp, err);
+    }
+    if (status != NB_OK)
+        nb_checkpoint_close(cp);
+    return status;
+}
+
+enum nb_status
+nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+{
+    *cp = (struct nb_checkpoint){ 0 };
+    return open_any(cp, path, err);
+}
+
+enum nb_status
+nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings, struct nb_error *err)
+{
+    *cp = (struct nb_checkpoint){ .findings = findings };
+    return open_any(cp, path, err);
+}
+
+void
+nb_checkpoint_close(struct nb_checkpoint *cp)
+{
+    for (uint32_t i = 0; i < cp->n_files; i++)
+        nb_file_close(&cp->files[i]);
+    json_decref(cp->config);
+    free(cp->tensors);
+    nb_arena_free(&cp->arena);
+    *cp = (struct nb_checkpoint){ 0 };
+}

@@ -1,0 +1,156 @@
+/*
+ * Which of llama.cpp's pre-tokenizers is this one? Answered by looking at what
+ * tokenizer.json says it does, step by step. (The reference converter hashes
+ * the ids of a fixed sentence instead, and so knows only vocabularies that it
+ * has met.)
+ */
+#include "formats/tokenizer/tokenizer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
+#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define WORDS_AND_DIGITS(digits) \
+    CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+
+/*
+ * Steps are written as "split:REGEX", "digits" (each digit alone), "bytes" (byte
+ * level) and "bytes+words" (byte level with GPT-2's own splitting), one a line.
+ * The patterns are those of the models' tokenizer.json files.
+ */
+static const struct {
+    const char *name;
+    const char *merging; /* the name without ignore_merges, where that is another */
+    const char *steps;
+} known[] = {
+    { "llama-bpe", "smaug-bpe", "split:" WORDS_AND_DIGITS("\\p{N}{1,3}") "\nbytes\n" },
+    { "qwen2", NULL, "split:" WORDS_AND_DIGITS("\\p{N}") "\nbytes\n" },
+    { "qwen35", NULL, "split:" CONTRACTIONS "|" LEAD
+                "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES "\nbytes\n" },
+    { "gpt-2", NULL, "bytes+words\n" },
+    { "gpt-4o", NULL, "split:" LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
+                "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
+    { "tekken", NULL, "split:" LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER
+                "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
+    { "smollm", NULL, "digits\nbytes+words\n" },
+    { "deepseek-v3", NULL, "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
+                     "split:[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+                     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES "\nbytes\n" },
+};
+
+struct steps {
+    char text[4096];
+    size_t length;
+    bool strange; /* a step that none of the known ones has */
+};
+
+static void
+add_step(struct steps *s, const char *kind, const char *detail)
+{
+    int n = snprintf(s->text + s->length, sizeof s->text - s->length, "%s%s\n", kind, detail);
+
+    if (n < 0 || (size_t)n >= sizeof s->text - s->length)
+        s->strange = true;
+    else
+        s->length += (size_t)n;
+}
+
+static bool
+is_true(json_t *step, const char *key, bool otherwise)
+{
+    json_t *value = json_object_get(step, key);
+
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+static bool
+has_text(json_t *step, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(step, key));
+
+    return value != NULL && strcmp(value, text) == 0;
+}
+
+/*
+ * A regex as its author meant it: JSON files write a line break in a class
+ * either as the two characters "\n" or as the line break itself.
+ */
+static void
+add_split(struct steps *s, json_t *step)
+{
+    const char *regex = json_string_value(json_object_get(json_object_get(step, "pattern"), "Regex"));
+    char plain[2048];
+    size_t n = 0;
+    /* Removing what lies between the matches is keeping the matches: the patterns leave nothing between. */
+    const bool keeps = is_true(step, "invert", false) ? has_text(step, "behavior", "Removed")
+                                                      : has_text(step, "behavior", "Isolated");
+
+    if (regex == NULL || !keeps) {
+        s->strange = true;
+        return;
+    }
+    for (; *regex != '\0' && n + 2 < sizeof plain; regex++) {
+        const bool line_break = *regex == '\n' || *regex == '\r';
+
+        if (line_break)
+            plain[n++] = '\\';
+        plain[n++] = *regex == '\n' ? 'n' : *regex == '\r' ? 'r' : *regex;
+    }
+    plain[n] = '\0';
+    add_step(s, "split:", plain);
+}
+
+static void
+add_steps(struct steps *s, json_t *tree)
+{
+    size_t i;
+    json_t *step;
+
+    if (has_text(tree, "type", "Sequence")) {
+        /* A sequence within a sequence is not something anybody writes. */
+        json_array_foreach(json_object_get(tree, "pretokenizers"), i, step)
+            if (has_text(step, "type", "Sequence"))
+                s->strange = true;
+            else
+                add_steps(s, step);
+    } else if (has_text(tree, "type", "Split")) {
+        add_split(s, tree);
+    } else if (has_text(tree, "type", "Digits") && is_true(tree, "individual_digits", false)) {
+        add_step(s, "digits", "");
+    } else if (has_text(tree, "type", "ByteLevel")) {
+        add_step(s, "bytes", is_true(tree, "use_regex", true) ? "+words" : "");
+    } else {
+        s->strange = true;
+    }
+}
+
+const char *
+nb_pre_tokenizer_name(json_t *tree, bool ignore_merges)
+{
+    struct steps s = { .length = 0 };
+
+    add_steps(&s, tree);
+    for (size_t i = 0; !s.strange && i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].steps, s.text) == 0)
+            return ignore_merges || known[i].merging == NULL ? known[i].name : known[i].merging;
+    return NULL;
+}
+
+const char *
+nb_pre_tokenizer_steps(const char *name)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].name, name) == 0 || (known[i].merging != NULL && strcmp(known[i].merging, name) == 0))
+            return known[i].steps;
+    return NULL;
+}
+
+bool
+nb_pre_tokenizer_adds_bos(const char *name)
+{
+    return strcmp(name, "llama-bpe") == 0 || strcmp(name, "tekken") == 0;
+}

@@ -1,0 +1,346 @@
+/*
+ * What a tokenizer does around the text: special ids, whether BOS and EOS are
+ * added, normalizer flags, chat templates. The rules are those of gguf-py's
+ * SpecialVocab, so that the metadata agrees with the reference converter's.
+ */
+#include "formats/tokenizer/tokenizer.h"
+
+#include "formats/base/file_in.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum role { BOS, EOS, UNK, SEP, PAD, CLS, MASK, EOT, EOM, ROLES };
+
+static const struct {
+    const char *name;   /* in the JSON files: "bos_token", "bos_token_id", "add_bos_token" */
+    const char *id_key; /* NULL: GGUF has no key for it */
+    const char *add_key;
+} roles[ROLES] = {
+    [BOS] = { "bos", "tokenizer.ggml.bos_token_id", "tokenizer.ggml.add_bos_token" },
+    [EOS] = { "eos", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.add_eos_token" },
+    [UNK] = { "unk", "tokenizer.ggml.unknown_token_id", NULL },
+    [SEP] = { "sep", "tokenizer.ggml.seperator_token_id", "tokenizer.ggml.add_sep_token" }, /* sic */
+    [PAD] = { "pad", "tokenizer.ggml.padding_token_id", NULL },
+    [CLS] = { "cls", NULL, NULL },
+    [MASK] = { "mask", "tokenizer.ggml.mask_token_id", NULL },
+    [EOT] = { "eot", "tokenizer.ggml.eot_token_id", NULL },
+    [EOM] = { "eom", "tokenizer.ggml.eom_token_id", NULL },
+};
+
+struct specials {
+    const char *token[ROLES]; /* what tokenizer_config.json calls it; belongs to the JSON */
+    bool in_use[ROLES];       /* looked for at all: EOT and EOM only once something displaced EOS */
+    bool has_id[ROLES], has_add[ROLES];
+    uint64_t id[ROLES];
+    bool add[ROLES];
+    /* GGUF keys come in the order in which they were found. */
+    enum role id_order[ROLES], add_order[ROLES];
+    size_t n_ids, n_adds;
+};
+
+const char *
+nb_token_content(json_t *token)
+{
+    if (json_is_object(token))
+        token = json_object_get(token, "content");
+    return json_string_value(token);
+}
+
+static void
+set_add(struct specials *s, enum role role, bool value)
+{
+    if (!s->has_add[role])
+        s->add_order[s->n_adds++] = role;
+    s->has_add[role] = true;
+    s->add[role] = value;
+}
+
+static void
+set_id(struct specials *s, enum role role, json_t *id, uint64_t limit)
+{
+    double value = json_number_value(id);
+
+    if (s->has_id[role] || !json_is_number(id) || value < 0 || value >= (double)limit ||
+        value != (double)(uint64_t)value)
+        return;
+    s->has_id[role] = true;
+    s->id[role] = (uint64_t)value;
+    s->id_order[s->n_ids++] = role;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+static const char *
+special_at(json_t *template, size_t index)
+{
+    return json_string_value(json_object_get(json_object_get(json_array_get(template, index), "SpecialToken"), "id"));
+}
+
+static const char *
+sequence_at(json_t *template, size_t index)
+{
+    return json_string_value(json_object_get(json_object_get(json_array_get(template, index), "Sequence"), "id"));
+}
+
+static void
+leading_token(struct specials *s, const char *first, bool has_config)
+{
+    if (!has_config) {
+        s->token[BOS] = first;
+    } else if (!same(first, s->token[BOS]) && !same(first, s->token[CLS])) {
+        if (s->token[BOS] == NULL)
+            s->token[BOS] = first;
+        if (s->token[CLS] == NULL)
+            s->token[CLS] = first;
+    }
+    set_add(s, BOS, same(first, s->token[BOS]) || same(first, s->token[CLS]));
+}
+
+static void
+trailing_token(struct specials *s, const char *last, bool has_config)
+{
+    if (has_config && !same(last, s->token[EOS])) {
+        enum role displaced = s->in_use[EOT] ? EOM : EOT;
+
+        if (!s->in_use[displaced]) {
+            s->in_use[displaced] = true;
+            s->token[displaced] = s->token[EOS];
+        }
+    }
+    s->token[EOS] = last;
+    set_add(s, EOS, true);
+}
+
+/* Is there a separator between the two texts of a pair: A [sep] [eos] B? */
+static void
+pair_separator(struct specials *s, json_t *pair, const char *first, const char *last)
+{
+    size_t from = first != NULL && same(special_at(pair, 0), first) ? 1 : 0;
+    size_t to = json_array_size(pair);
+    bool separated = false;
+
+    if (to > 0 && last != NULL && same(special_at(pair, to - 1), last))
+        to--;
+    if (to < from + 3 || !same(sequence_at(pair, from), "A") || !same(sequence_at(pair, to - 1), "B"))
+        return;
+    for (size_t i = from + 1; i < to - 1 && i < from + 3; i++) {
+        const char *token = special_at(pair, i);
+        const bool is_separator = same(token, s->token[SEP]) || same(token, s->token[EOS]);
+
+        /* The first place counts only where nothing ends a single text. */
+        if (is_separator && (i > from + 1 || last == NULL))
+            separated = true;
+        if (to - from != 4)
+            break;
+    }
+    set_add(s, SEP, separated);
+    if (separated && s->token[SEP] == NULL)
+        s->token[SEP] = s->token[EOS];
+}
+
+static void
+read_processor(struct specials *s, json_t *processor, bool has_config)
+{
+    const char *type = json_string_value(json_object_get(processor, "type"));
+    json_t *single = json_object_get(processor, "single"), *pair = json_object_get(processor, "pair");
+    const char *first = NULL, *last = NULL;
+
+    if (same(type, "RobertaProcessing")) {
+        set_add(s, BOS, true);
+        set_add(s, EOS, true);
+        set_add(s, SEP, true);
+        return;
+    }
+    if (!same(type, "TemplateProcessing"))
+        return;
+    if (json_array_size(single) > 1) {
+        first = special_at(single, 0);
+        last = special_at(single, json_array_size(single) - 1);
+        if (first != NULL)
+            leading_token(s, first, has_config);
+        if (last != NULL)
+            trailing_token(s, last, has_config);
+    }
+    if (json_array_size(pair) > 0)
+        pair_separator(s, pair, first, last);
+}
+
+static void
+read_post_processor(struct specials *s, json_t *processor, bool has_config)
+{
+    json_t *list = json_object_get(processor, "processors"), *entry;
+    size_t i;
+
+    if (s->token[BOS] == NULL)
+        s->token[BOS] = s->token[CLS];
+    if (s->token[EOS] == NULL)
+        s->token[EOS] = s->token[SEP];
+    if (!json_is_array(list)) {
+        read_processor(s, processor, has_config);
+        return;
+    }
+    json_array_foreach(list, i, entry)
+        read_processor(s, entry, has_config);
+}
+
+static json_t *
+role_entry(json_t *object, const char *format, enum role role)
+{
+    char key[64];
+
+    snprintf(key, sizeof key, format, roles[role].name);
+    return json_object_get(object, key);
+}
+
+static void
+read_config_tokens(struct specials *s, json_t *config, json_t *added_tokens, uint64_t limit)
+{
+    for (enum role role = 0; role < ROLES; role++) {
+        json_t *add = role_entry(config, "add_%s_token", role), *token;
+        size_t i;
+
+        if (!s->in_use[role])
+            continue;
+        if (json_is_boolean(add))
+            set_add(s, role, json_is_true(add));
+        json_array_foreach(added_tokens, i, token)
+            if (s->token[role] != NULL && same(nb_token_content(token), s->token[role])) {
+                set_id(s, role, json_object_get(token, "id"), limit);
+                break;
+            }
+    }
+}
+
+static void
+normalizer_flags(struct nb_metadata *meta, json_t *normalizer, unsigned depth)
+{
+    const char *type = json_string_value(json_object_get(normalizer, "type"));
+    const bool bert = same(type, "BertNormalizer");
+    json_t *flag, *entry;
+    size_t i;
+
+    flag = bert ? json_object_get(normalizer, "lowercase") : same(type, "Lowercase") ? json_true() : NULL;
+    if (json_is_boolean(flag))
+        nb_meta_set_bool(meta, "tokenizer.ggml.normalizer.lowercase", json_is_true(flag));
+    flag = bert ? json_object_get(normalizer, "strip_accents") : same(type, "StripAccents") ? json_true() : NULL;
+    if (json_is_boolean(flag))
+        nb_meta_set_bool(meta, "tokenizer.ggml.normalizer.strip_accents", json_is_true(flag));
+    if (same(type, "Sequence") && depth < 8)
+        json_array_foreach(json_object_get(normalizer, "normalizers"), i, entry)
+            normalizer_flags(meta, entry, depth + 1);
+}
+
+/* Several templates: each under its name, the names as a list, "default" as the one. */
+static void
+named_templates(json_t *list, struct nb_metadata *meta)
+{
+    struct nb_strings names = { 0 };
+    const char *otherwise = NULL;
+    json_t *entry;
+    size_t i;
+
+    json_array_foreach(list, i, entry) {
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        const char *text = json_string_value(json_object_get(entry, "template"));
+        char key[256];
+        int n;
+
+        if (name == NULL || *name == '\0' || text == NULL)
+            continue;
+        if (strcmp(name, "default") == 0) {
+            otherwise = text;
+            continue;
+        }
+        n = snprintf(key, sizeof key, "tokenizer.chat_template.%s", name);
+        if (n < 0 || (size_t)n >= sizeof key)
+            continue;
+        for (char *p = key + strlen("tokenizer.chat_template."); *p != '\0'; p++)
+            if (!isalnum((unsigned char)*p))
+                *p = '_';
+        nb_meta_set_string(meta, key, text);
+        nb_strings_add(&names, key + strlen("tokenizer.chat_template."),
+                       strlen(key) - strlen("tokenizer.chat_template."));
+    }
+    nb_meta_set_strings(meta, "tokenizer.chat_templates", &names);
+    if (otherwise != NULL)
+        nb_meta_set_string(meta, "tokenizer.chat_template", otherwise);
+}
+
+#define TEMPLATE_LIMIT ((uint64_t)1 << 20)
+
+static enum nb_status
+chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta, struct nb_error *err)
+{
+    json_t *template = json_object_get(config, "chat_template"), *file;
+    char *jinja, *text;
+    size_t length;
+    enum nb_status status;
+
+    if (json_is_array(template))
+        named_templates(template, meta);
+    if (json_is_string(template))
+        nb_meta_set_string(meta, "tokenizer.chat_template", json_string_value(template));
+    if (json_is_array(template) || json_is_string(template))
+        return nb_meta_status(meta, err);
+    jinja = nb_checkpoint_path(cp, "chat_template.jinja");
+    if (jinja == NULL)
+        return nb_fail_memory(err);
+    if (nb_is_file(jinja)) {
+        status = nb_file_load(jinja, TEMPLATE_LIMIT, &text, &length, err);
+        if (status != NB_OK)
+            return status;
+        nb_meta_set(meta, "tokenizer.chat_template", NB_KV_STRING, NB_KV_STRING, 1, text, length);
+        free(text);
+        return nb_meta_status(meta, err);
+    }
+    status = nb_checkpoint_json(cp, "chat_template.json", &file, err);
+    if (status == NB_OK && json_is_string(json_object_get(file, "chat_template")))
+        nb_meta_set_string(meta, "tokenizer.chat_template",
+                           json_string_value(json_object_get(file, "chat_template")));
+    json_decref(file);
+    return status == NB_OK ? nb_meta_status(meta, err) : status;
+}
+
+static void
+write_keys(const struct specials *s, struct nb_metadata *meta)
+{
+    for (size_t i = 0; i < s->n_ids; i++)
+        if (roles[s->id_order[i]].id_key != NULL)
+            nb_meta_set_u32(meta, roles[s->id_order[i]].id_key, (uint32_t)s->id[s->id_order[i]]);
+    for (size_t i = 0; i < s->n_adds; i++)
+        if (roles[s->add_order[i]].add_key != NULL)
+            nb_meta_set_bool(meta, roles[s->add_order[i]].add_key, s->add[s->add_order[i]]);
+}
+
+enum nb_status
+nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t limit,
+                  struct nb_metadata *meta, struct nb_error *err)
+{
+    struct specials s = { .n_ids = 0 };
+    enum nb_status status;
+
+    for (enum role role = 0; role < ROLES; role++) {
+        s.in_use[role] = role < EOT;
+        s.token[role] = nb_token_content(role_entry(config, "%s_token", role));
+    }
+    if (tj != NULL)
+        read_post_processor(&s, tj->post_processor, config != NULL);
+    if (config != NULL)
+        read_config_tokens(&s, config, tj != NULL ? tj->added_tokens : NULL, limit);
+    for (enum role role = 0; role < ROLES; role++)
+        if (s.in_use[role])
+            set_id(&s, role, role_entry(cp->config, "%s_token_id", role), limit);
+    write_keys(&s, meta);
+    status = chat_template(cp, config, meta, err);
+    if (status == NB_OK && tj != NULL)
+        normalizer_flags(meta, tj->normalizer, 0);
+    return status == NB_OK ? nb_meta_status(meta, err) : status;
+}

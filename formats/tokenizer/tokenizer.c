@@ -1,0 +1,416 @@
+#include "formats/tokenizer/tokenizer.h"
+
+#include "formats/base/file_in.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define META_SPACE "\xE2\x96\x81" /* U+2581, which stands for a space in SentencePiece */
+#define ADDED_SCORE (-1000.0f)
+#define PAD_SCORE (-10000.0f)
+
+/* Added tokens that their authors forgot to mark as special. */
+static bool
+looks_special(const char *text)
+{
+    static const char *const exact[] = { "<pad>", "<mask>", "<2mass>", "[@BOS@]" };
+    static const struct {
+        const char *from, *to;
+    } brackets[] = { { "<|", "|>" }, { "<\xEF\xBD\x9C", "\xEF\xBD\x9C>" }, { "<unused", ">" } };
+    const size_t n = strlen(text);
+
+    for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++)
+        if (strcmp(text, exact[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof brackets / sizeof brackets[0]; i++) {
+        const size_t a = strlen(brackets[i].from), b = strlen(brackets[i].to);
+
+        if (n >= a && n >= b && memcmp(text, brackets[i].from, a) == 0 &&
+            memcmp(text + n - b, brackets[i].to, b) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* TEXT with U+2581 as the space it stands for. */
+static char *
+with_spaces(struct nb_arena *arena, const char *text)
+{
+    char *copy = nb_arena_strdup(arena, text), *to = copy;
+
+    if (copy == NULL)
+        return NULL;
+    for (const char *p = copy; *p != '\0';) {
+        if (strncmp(p, META_SPACE, 3) == 0) {
+            *to++ = ' ';
+            p += 3;
+        } else {
+            *to++ = *p++;
+        }
+    }
+    *to = '\0';
+    return copy;
+}
+
+static enum nb_status
+set_token(struct nb_vocab *vocab, struct nb_arena *arena, uint64_t id, const char *text, enum nb_token_type type,
+          struct nb_error *err)
+{
+    struct nb_token *t = &vocab->tokens[id];
+
+    t->text = type == NB_TOKEN_USER_DEFINED ? with_spaces(arena, text) : nb_arena_strdup(arena, text);
+    if (t->text == NULL)
+        return nb_fail_memory(err);
+    t->length = (uint32_t)strlen(t->text);
+    t->type = type;
+    t->score = ADDED_SCORE;
+    return NB_OK;
+}
+
+static enum nb_status
+vocab_new(struct nb_vocab *vocab, struct nb_arena *arena, uint64_t rows, float score, struct nb_error *err)
+{
+    vocab->size = rows;
+    vocab->tokens = nb_arena_calloc(arena, (size_t)rows, sizeof *vocab->tokens);
+    if (vocab->tokens == NULL)
+        return nb_fail_memory(err);
+    for (uint64_t i = 0; i < rows; i++) {
+        vocab->tokens[i].type = NB_TOKEN_UNUSED;
+        vocab->tokens[i].score = score;
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+write_vocab(const struct nb_vocab *vocab, bool with_scores, struct nb_metadata *meta, struct nb_error *err)
+{
+    struct nb_strings texts = { 0 };
+    int32_t *types = calloc((size_t)vocab->size + 1, sizeof *types);
+    float *scores = calloc((size_t)vocab->size + 1, sizeof *scores);
+
+    for (uint64_t i = 0; types != NULL && scores != NULL && i < vocab->size; i++) {
+        const struct nb_token *t = &vocab->tokens[i];
+        char pad[32];
+
+        if (t->text != NULL)
+            nb_strings_add(&texts, t->text, t->length);
+        else
+            nb_strings_add(&texts, pad, (uint64_t)snprintf(pad, sizeof pad, "[PAD%" PRIu64 "]", i));
+        types[i] = (int32_t)t->type;
+        scores[i] = t->score;
+    }
+    nb_meta_set_strings(meta, "tokenizer.ggml.tokens", &texts);
+    if (types == NULL || scores == NULL)
+        meta->out_of_memory = true;
+    if (scores != NULL && with_scores)
+        nb_meta_set(meta, "tokenizer.ggml.scores", NB_KV_ARRAY, NB_KV_F32, vocab->size, scores,
+                    vocab->size * sizeof *scores);
+    if (types != NULL)
+        nb_meta_set(meta, "tokenizer.ggml.token_type", NB_KV_ARRAY, NB_KV_I32, vocab->size, types,
+                    vocab->size * sizeof *types);
+    free(types);
+    free(scores);
+    return nb_meta_status(meta, err);
+}
+
+/* The number in KEY, a decimal id; false if it is none, or not below LIMIT. */
+static bool
+parse_id(const char *key, uint64_t limit, uint64_t *id)
+{
+    return nb_json_unsigned((struct nb_json_span){ key, strlen(key) }, UINT32_MAX, id) && *id < limit;
+}
+
+/* added_tokens.json, {"text": id}: of the time before tokenizer_config.json had them. */
+static enum nb_status
+add_legacy_tokens(struct nb_checkpoint *cp, struct nb_vocab *vocab, struct nb_error *err)
+{
+    json_t *added, *id;
+    const char *text;
+    enum nb_status status = nb_checkpoint_json(cp, "added_tokens.json", &added, err);
+
+    json_object_foreach(added, text, id) {
+        const double value = json_number_value(id);
+
+        if (status != NB_OK)
+            break;
+        if (!json_is_number(id) || !(value >= 0 && value <= UINT32_MAX) || value != floor(value))
+            status = nb_fail(err, NB_INPUT, "%s/added_tokens.json: token '%s' has no id", cp->folder, text);
+        else if (value < (double)vocab->size)
+            status = set_token(vocab, &cp->arena, (uint64_t)value, text, NB_TOKEN_USER_DEFINED, err);
+    }
+    json_decref(added);
+    return status;
+}
+
+static enum nb_token_type
+added_type(json_t *token, const char *text)
+{
+    return json_is_true(json_object_get(token, "special")) || looks_special(text) ? NB_TOKEN_CONTROL
+                                                                                   : NB_TOKEN_USER_DEFINED;
+}
+
+/* tokenizer_config.json's added_tokens_decoder, {"id": {"content": ...}}; KNOWN ones are left alone if asked. */
+static enum nb_status
+add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vocab, bool replace,
+                   struct nb_error *err)
+{
+    json_t *token;
+    const char *key;
+
+    json_object_foreach(json_object_get(config, "added_tokens_decoder"), key, token) {
+        const char *text = nb_token_content(token);
+        uint64_t id;
+        enum nb_status status;
+
+        if (text == NULL)
+            return nb_fail(err, NB_INPUT, "%s/tokenizer_config.json: added token %s has no content", cp->folder, key);
+        if (!parse_id(key, vocab->size, &id) || (!replace && vocab->tokens[id].text != NULL))
+            continue;
+        status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
+        if (status != NB_OK)
+            return status;
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, uint64_t rows,
+                    struct nb_metadata *meta, struct nb_error *err)
+{
+    struct nb_vocab vocab;
+    enum nb_status status = vocab_new(&vocab, &cp->arena, rows, PAD_SCORE, err);
+
+    if (status == NB_OK)
+        status = nb_sentencepiece_read(path, &cp->arena, &vocab, err);
+    if (status == NB_OK)
+        status = add_legacy_tokens(cp, &vocab, err);
+    if (status == NB_OK)
+        status = add_decoder_tokens(cp, config, &vocab, true, err);
+    if (status != NB_OK)
+        return status;
+    nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
+    nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
+    return write_vocab(&vocab, true, meta, err);
+}
+
+/* The added tokens of tokenizer.json; those whose ids are taken are left alone unless asked. */
+static enum nb_status
+add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab, bool replace,
+                struct nb_error *err)
+{
+    json_t *token;
+    size_t i;
+
+    json_array_foreach(tj->added_tokens, i, token) {
+        const char *text = nb_token_content(token);
+        json_t *number = json_object_get(token, "id");
+        enum nb_status status;
+        uint64_t id;
+
+        if (text == NULL || !json_is_integer(number) || json_integer_value(number) < 0)
+            return nb_fail(err, NB_INPUT, "%s: added token %zu has no text or no id", tj->path, i);
+        id = (uint64_t)json_integer_value(number);
+        if (id >= vocab->size)
+            return nb_fail(err, NB_INPUT, "%s: token '%s' has id %" PRIu64 ", but the embedding only %" PRIu64 " rows",
+                           tj->path, text, id, vocab->size);
+        if (!replace && vocab->tokens[id].text != NULL)
+            continue;
+        status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
+        if (status != NB_OK)
+            return status;
+    }
+    return NB_OK;
+}
+
+static bool
+is_byte_token(const struct nb_token *t)
+{
+    static const char hex[] = "0123456789abcdefABCDEF";
+
+    return t->text != NULL && t->length == 6 && memcmp(t->text, "<0x", 3) == 0 && strchr(hex, t->text[3]) != NULL &&
+           strchr(hex, t->text[4]) != NULL && t->text[5] == '>';
+}
+
+static bool
+is_token(json_t *token, const char *text)
+{
+    const char *content = nb_token_content(token);
+
+    return content != NULL && strcmp(content, text) == 0;
+}
+
+/* Does tokenizer_config.json or special_tokens_map.json give TEXT a role? */
+static bool
+is_named_special(json_t *config, const char *text)
+{
+    static const char *const names[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                         "pad_token", "cls_token", "mask_token" };
+    json_t *token;
+    const char *name;
+    size_t i;
+
+    for (i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (is_token(json_object_get(config, names[i]), text))
+            return true;
+    json_array_foreach(json_object_get(config, "additional_special_tokens"), i, token)
+        if (is_token(token, text))
+            return true;
+    json_object_foreach(json_object_get(config, "extra_special_tokens"), name, token)
+        if (is_token(token, text))
+            return true;
+    return false;
+}
+
+/*
+ * A SentencePiece BPE that only exists as tokenizer.json (Llama 2's kind:
+ * merges over characters, bytes as a fallback). llama.cpp merges by score
+ * there, and every score is the same, as its converter writes it.
+ */
+static enum nb_status
+byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, json_t *map,
+                    uint64_t rows, struct nb_metadata *meta, struct nb_error *err)
+{
+    struct nb_vocab vocab;
+    enum nb_status status = vocab_new(&vocab, &cp->arena, rows, ADDED_SCORE, err);
+
+    if (status == NB_OK)
+        status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
+    if (status == NB_OK)
+        status = add_json_tokens(cp, tj, &vocab, false, err);
+    if (status == NB_OK)
+        status = add_decoder_tokens(cp, config, &vocab, false, err);
+    if (status != NB_OK)
+        return status;
+    for (uint64_t i = 0; i < rows; i++) {
+        struct nb_token *t = &vocab.tokens[i];
+
+        if (t->text == NULL)
+            continue;
+        if (is_byte_token(t))
+            t->type = NB_TOKEN_BYTE;
+        else if (is_named_special(config, t->text) || is_named_special(map, t->text))
+            t->type = NB_TOKEN_CONTROL;
+        else if (t->type == NB_TOKEN_CONTROL) /* only the named ones are, to the reference */
+            t->type = NB_TOKEN_USER_DEFINED;
+    }
+    nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
+    nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
+    return write_vocab(&vocab, true, meta, err);
+}
+
+static enum nb_status
+byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows,
+                 const char *pre, struct nb_metadata *meta, struct nb_error *err)
+{
+    struct nb_vocab vocab;
+    enum nb_status status = vocab_new(&vocab, &cp->arena, rows, 0, err);
+
+    if (pre == NULL)
+        pre = nb_pre_tokenizer_name(tj->pre_tokenizer, tj->ignore_merges);
+    if (pre == NULL)
+        return nb_fail(err, NB_INPUT,
+                       "%s: its pre-tokenizer is none that llama.cpp is known to have (if you know which one it is: "
+                       "--override-kv tokenizer.ggml.pre=str:NAME)",
+                       tj->path);
+    if (status == NB_OK)
+        status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
+    if (status == NB_OK)
+        status = add_json_tokens(cp, tj, &vocab, true, err);
+    if (status == NB_OK)
+        status = add_decoder_tokens(cp, config, &vocab, false, err);
+    if (status != NB_OK)
+        return status;
+    nb_meta_set_string(meta, "tokenizer.ggml.model", "gpt2");
+    nb_meta_set_string(meta, "tokenizer.ggml.pre", pre);
+    status = write_vocab(&vocab, false, meta, err);
+    return status == NB_OK ? nb_tokenizer_json_merges(tj, meta, err) : status;
+}
+
+static enum nb_status
+json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows,
+           const char *pre, struct nb_metadata *meta, struct nb_error *err)
+{
+    const char *decoder = json_string_value(json_object_get(tj->decoder, "type"));
+    json_t *map;
+    enum nb_status status;
+
+    if (strcmp(tj->model_type, "BPE") != 0)
+        return nb_fail(err, NB_INPUT, "%s: a tokenizer of type '%s'; BPE and SentencePiece can be converted",
+                       tj->path, tj->model_type);
+    if (!tj->byte_fallback || decoder == NULL || strcmp(decoder, "Sequence") != 0)
+        return byte_level_vocab(cp, tj, config, rows, pre, meta, err);
+    status = nb_checkpoint_json(cp, "special_tokens_map.json", &map, err);
+    if (status == NB_OK)
+        status = byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
+    json_decref(map);
+    return status;
+}
+
+/* What the reference converter does for particular vocabularies, told by their size. */
+static void
+vocabulary_quirks(uint64_t rows, struct nb_metadata *meta)
+{
+    if (rows == 32016) { /* Code Llama's infilling tokens */
+        nb_meta_set_u32(meta, "tokenizer.ggml.prefix_token_id", 32007);
+        nb_meta_set_u32(meta, "tokenizer.ggml.suffix_token_id", 32008);
+        nb_meta_set_u32(meta, "tokenizer.ggml.middle_token_id", 32009);
+        nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", 32010);
+    }
+    if (rows == 49152) /* Granite's small models, and SmolLM */
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);
+}
+
+static enum nb_status
+vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre, struct nb_metadata *meta,
+                   struct nb_error *err)
+{
+    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model");
+    struct nb_tokenizer_json tj = { 0 };
+    enum nb_status status = NB_OK;
+    bool has_json;
+
+    if (json == NULL || model == NULL)
+        return nb_fail_memory(err);
+    has_json = nb_is_file(json);
+    if (has_json)
+        status = nb_tokenizer_json_read(json, &tj, err);
+    if (status != NB_OK)
+        return status;
+    if (nb_is_file(model))
+        status = sentencepiece_vocab(cp, model, config, rows, meta, err);
+    else if (has_json)
+        status = json_vocab(cp, &tj, config, rows, pre, meta, err);
+    else
+        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", cp->folder);
+    if (status == NB_OK)
+        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
+    nb_tokenizer_json_free(&tj);
+    return status;
+}
+
+enum nb_status
+nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, struct nb_metadata *meta,
+                      struct nb_error *err)
+{
+    json_t *config, *prefix;
+    enum nb_status status = nb_checkpoint_json(cp, "tokenizer_config.json", &config, err);
+
+    if (status != NB_OK)
+        return status;
+    prefix = json_object_get(config, "add_prefix_space");
+    if (json_is_boolean(prefix))
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", json_is_true(prefix));
+    status = vocab_and_specials(cp, config, rows, pre, meta, err);
+    json_decref(config);
+    if (status != NB_OK)
+        return status;
+    vocabulary_quirks(rows, meta);
+    /* A tokenizer that says nothing of BOS adds none; llama.cpp must be told. */
+    if (nb_pre_tokenizer_adds_bos(nb_meta_get_string(meta, "tokenizer.ggml.pre")) &&
+        nb_meta_find(meta, "tokenizer.ggml.add_bos_token") == NULL)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);
+    return nb_meta_status(meta, err);
+}

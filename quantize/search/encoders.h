@@ -1,0 +1,33 @@
+/* The encoders of one tier, as a table: defined by the other files of this folder, called by encode.c. */
+#ifndef NB_ENCODERS_H
+#define NB_ENCODERS_H
+
+#include "formats/elements/tier.h"
+#include "formats/elements/types.h"
+
+#include <stddef.h>
+
+/*
+ * ROWS x COLUMNS floats, row-major, to blocks. COLUMNS is a multiple of the
+ * type's block. IMPORTANCE, COLUMNS floats or NULL, is the weight of each
+ * column's error.
+ */
+typedef void nb_encode_fn(const float *x, size_t rows, size_t columns, const float *importance, void *blocks);
+
+struct nb_encoders {
+    int lanes;
+    nb_encode_fn *encode[NB_TYPES];
+};
+
+#ifdef NB_TIER
+#define ENCODER(name) nb_encode_fn NB_TIERED(nb_encode_##name);
+#define NO_ENCODER
+#define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, encoder, ...) encoder
+#include "formats/elements/types.def"
+#undef NB_ELEMENT_TYPE
+#undef NO_ENCODER
+#undef ENCODER
+extern const struct nb_encoders NB_TIERED(nb_encoders);
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+/* Checking a checkpoint folder, and a safetensors file alone. */
+#include "verify/check/parts.h"
+
+#include "formats/base/text.h"
+#include "formats/models/family.h"
+#include "formats/models/stored_tensors.h"
+#include "formats/safetensors/checkpoint.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum nb_status
+nb_check_safetensors(struct nb_checking *c, const char *path)
+{
+    const uint64_t before = c->findings->errors;
+    struct nb_arena arena = { 0 };
+    struct nb_tensor *tensors = NULL;
+    struct nb_safetensors st = { 0 };
+    struct nb_file_in file;
+    enum nb_status status = nb_file_open(&file, path, c->err);
+
+    c->result->format = "safetensors";
+    if (status != NB_OK)
+        return status;
+    status = nb_check_after(c, path, before, nb_safetensors_examine(&file, &arena, &st, c->findings, c->err));
+    if (status == NB_OK && (tensors = calloc(st.count + 1, sizeof *tensors)) == NULL)
+        status = nb_fail_memory(c->err);
+    for (size_t i = 0; i < st.count && tensors != NULL; i++)
+        tensors[i] = nb_stored_safetensor(&st.tensors[i], 0);
+    c->result->tensors = st.count;
+    if (status == NB_OK && c->options->level >= NB_CHECK_CONTENT)
+        status = nb_check_content(c, &file, tensors, st.count);
+    free(tensors);
+    nb_arena_free(&arena);
+    nb_file_close(&file);
+    return status;
+}
+
+/* Files of PyTorch in the folder: nothing here reads them, but others would. */
+static enum nb_status
+find_pickles(struct nb_checking *c, const char *folder)
+{
+    static const char *const ends[] = { ".bin", ".pt", ".pth", ".pkl", ".ckpt" };
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    enum nb_status status = NB_OK;
+
+    while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL)
+        for (size_t i = 0; i < sizeof ends / sizeof ends[0] && status == NB_OK; i++)
+            if (nb_ends_with(entry->d_name, ends[i]))
+                status = CHECK_FOUND(c, NB_BAD_FILE_PICKLE, nb_in_file(folder),
+                                     "'%s' may be a PyTorch file, which can run code when it is loaded", entry->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return status;
+}
+
+static enum nb_status
+check_data(struct nb_checking *c, const struct nb_checkpoint *cp)
+{
+    struct nb_tensor *tensors = calloc(cp->n_tensors + 1, sizeof *tensors);
+    enum nb_status status;
+
+    if (tensors == NULL)
+        return nb_fail_memory(c->err);
+    for (size_t i = 0; i < cp->n_tensors; i++)
+        tensors[i] = nb_stored_safetensor(&cp->tensors[i].info, cp->tensors[i].file);
+    status = nb_check_content(c, cp->files, tensors, cp->n_tensors);
+    free(tensors);
+    return status;
+}
+
+/* As what a conversion would make of it: config, tensors, tokenizer, template. */
+static enum nb_status
+check_meaning(struct nb_checking *c, const char *folder, const struct nb_checkpoint *cp)
+{
+    const char *class = json_string_value(json_array_get(json_object_get(cp->config, "architectures"), 0));
+    const uint64_t before = c->findings->errors;
+    struct nb_source source;
+    enum nb_status status;
+
+    if (cp->config == NULL)
+        return NB_OK;
+    if (class != NULL && nb_family_by_class(class) == NULL)
+        return CHECK_FOUND(c, NB_BAD_CP_FAMILY, nb_in_file(folder),
+                           "what tensors a '%.80s' has is not known here, so they are not compared", class);
+    status = nb_source_examine_checkpoint(&source, folder, c->findings, c->err);
+    if (status == NB_INPUT) {
+        const struct nb_error why = *c->err;
+
+        return c->findings->errors > before
+                   ? NB_OK
+                   : nb_found_error(c->findings, c->err, NB_BAD_CP_MODEL, nb_in_file(folder), &why);
+    }
+    if (status != NB_OK)
+        return status;
+    status = nb_check_tokens(c, folder, &source.meta);
+    if (status == NB_OK)
+        status = nb_check_templates(c, folder, &source.meta);
+    nb_source_close(&source);
+    return status;
+}
+
+enum nb_status
+nb_check_folder(struct nb_checking *c, const char *path)
+{
+    const uint64_t before = c->findings->errors;
+    struct nb_checkpoint cp;
+    enum nb_status status = nb_checkpoint_examine(&cp, path, c->findings, c->err);
+    bool sound;
+
+    c->result->format = "checkpoint";
+    if (status != NB_OK) {
+        status = nb_check_after(c, path, before, status);
+        return status == NB_OK ? find_pickles(c, path) : status;
+    }
+    c->result->files = cp.n_files;
+    c->result->tensors = cp.n_tensors;
+    status = find_pickles(c, cp.folder);
+    sound = c->findings->errors == before;
+    if (status == NB_OK && c->options->level >= NB_CHECK_CONTENT)
+        status = check_data(c, &cp);
+    /* What is broken as files makes no model; saying so again would help nobody. */
+    if (status == NB_OK && sound && c->options->level >= NB_CHECK_FULL)
+        status = check_meaning(c, cp.folder, &cp);
+    nb_checkpoint_close(&cp);
+    return status;
+}

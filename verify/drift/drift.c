@@ -1,0 +1,266 @@
+#include "verify/drift/drift.h"
+
+#include "formats/base/pool.h"
+#include "verify/run/forward.h"
+#include "verify/run/vector_math.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of one model's logits that are held at once; two models' are. */
+#define LOGITS_BYTES ((size_t)96 << 20)
+
+/* What is known of the base's logits in a row. */
+struct base_row {
+    float max;
+    size_t top;
+    double sum, log_sum; /* of exp(logit - max); the logarithm of the sum of exp(logit) */
+};
+
+struct run {
+    const struct nb_model *const *model;
+    size_t models;
+    const struct nb_drift_options *options;
+    struct nb_drift *drift;
+    const int32_t *tokens;
+    struct nb_pool *pool;
+    struct nb_forward *forward;
+    float **states;    /* of each model: those of a batch that are scored */
+    float *base_logits, *logits;
+    struct base_row *base_rows;
+    size_t max_rows;   /* of logits */
+
+    /* Of the block of rows that is being scored. */
+    size_t which;      /* model */
+    size_t first;      /* scored token */
+};
+
+static uint32_t
+scored_in_chunk(uint32_t chunk_tokens)
+{
+    return chunk_tokens - 1 - chunk_tokens / 2;
+}
+
+uint32_t
+nb_drift_chunks(size_t count, const struct nb_drift_options *o)
+{
+    const size_t chunks = count / o->chunk_tokens;
+
+    if (chunks < 2)
+        return 0;
+    if (o->max_chunks > 0 && chunks > o->max_chunks)
+        return o->max_chunks;
+    return chunks > UINT32_MAX ? UINT32_MAX : (uint32_t)chunks;
+}
+
+/* The token that came where scored token I was to be predicted. */
+static int32_t
+true_token(const struct run *r, size_t i)
+{
+    const uint32_t per_chunk = scored_in_chunk(r->options->chunk_tokens), half = r->options->chunk_tokens / 2;
+
+    return r->tokens[i / per_chunk * r->options->chunk_tokens + half + i % per_chunk + 1];
+}
+
+static enum nb_status
+check_finite(const struct run *r, double log_sum, size_t i, struct nb_error *err)
+{
+    if (isfinite(log_sum))
+        return NB_OK;
+    return nb_fail(err, NB_INPUT, "%s: its logits are NaN or infinite at scored token %zu",
+                   r->model[r->which]->source->path, i);
+}
+
+static enum nb_status
+score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
+{
+    struct run *r = context;
+    const size_t vocab = r->model[0]->vocab, i = r->first + row;
+    const float *logits = r->base_logits + row * vocab;
+    struct base_row *b = &r->base_rows[row];
+
+    (void)worker;
+    b->max = nb_vector_math()->largest(logits, vocab, &b->top);
+    b->sum = nb_vector_math()->sum_exp(logits, vocab, b->max);
+    b->log_sum = (double)b->max + log(b->sum);
+    r->drift->score[0][i] = (struct nb_score){ (float)(b->log_sum - (double)logits[true_token(r, i)]), 0, true };
+    return check_finite(r, b->log_sum, i, err);
+}
+
+/*
+ * KL divergence of q from the base p: sum of p (ln p - ln q), which is the mean
+ * under p of the difference of the logits, plus the difference of the log-sums.
+ * Equal logits give exactly 0.
+ */
+static enum nb_status
+score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
+{
+    struct run *r = context;
+    const struct nb_vector_math *math = nb_vector_math();
+    const size_t vocab = r->model[0]->vocab, i = r->first + row;
+    const float *p = r->base_logits + row * vocab, *q = r->logits + row * vocab;
+    const struct base_row *b = &r->base_rows[row];
+    size_t top;
+    const float max = math->largest(q, vocab, &top);
+    const double log_sum = (double)max + log(math->sum_exp(q, vocab, max));
+    const double difference = math->sum_exp_difference(p, q, vocab, b->max) / b->sum;
+
+    (void)worker;
+    r->drift->score[r->which][i] = (struct nb_score){
+        .nll = (float)(log_sum - (double)q[true_token(r, i)]),
+        .kld = (float)(difference + log_sum - b->log_sum),
+        .same_top = top == b->top,
+    };
+    return check_finite(r, log_sum, i, err);
+}
+
+/* ROWS scored tokens of the batch from row FIRST of it on, which is scored token r->first. */
+static enum nb_status
+score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (r->which = 0; r->which < r->models && status == NB_OK; r->which++) {
+        const struct nb_model *m = r->model[r->which];
+        float *logits = r->which == 0 ? r->base_logits : r->logits;
+
+        status = nb_forward_logits(r->forward, m, r->states[r->which] + first * m->embedding, rows, logits, err);
+        if (status == NB_OK)
+            status = nb_pool_run(r->pool, r->which == 0 ? score_base_row : score_row, r, rows, err);
+    }
+    return status;
+}
+
+/* The states that predict scored tokens, brought together. */
+static void
+keep_states(struct run *r, const struct nb_model *m, const float *hidden, uint32_t chunks, float *to)
+{
+    const size_t n = r->options->chunk_tokens, rows = scored_in_chunk(r->options->chunk_tokens), half = n / 2;
+
+    for (uint32_t c = 0; c < chunks; c++)
+        memcpy(to + c * rows * m->embedding, hidden + (c * n + half) * m->embedding,
+               rows * m->embedding * sizeof *to);
+}
+
+static enum nb_status
+run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
+{
+    const size_t per_chunk = scored_in_chunk(r->options->chunk_tokens), rows = chunks * per_chunk;
+    enum nb_status status = NB_OK;
+
+    for (size_t k = 0; k < r->models && status == NB_OK; k++) {
+        const float *hidden;
+
+        if (r->options->stop != NULL && *r->options->stop)
+            return nb_fail(err, NB_SYSTEM, "interrupted");
+        status = nb_forward_run(r->forward, r->model[k], r->tokens + (size_t)first * r->options->chunk_tokens,
+                                r->options->bos, chunks, &hidden, err);
+        if (status == NB_OK)
+            keep_states(r, r->model[k], hidden, chunks, r->states[k]);
+    }
+    for (size_t i = 0, n; i < rows && status == NB_OK; i += n) {
+        n = rows - i < r->max_rows ? rows - i : r->max_rows;
+        r->first = first * per_chunk + i;
+        status = score_block(r, i, n, err);
+    }
+    return status;
+}
+
+static enum nb_status
+allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
+{
+    const size_t vocab = r->model[0]->vocab, rows = (size_t)batch_chunks * scored_in_chunk(r->options->chunk_tokens);
+
+    r->max_rows = LOGITS_BYTES / (vocab * sizeof(float));
+    r->max_rows = r->max_rows < 16 ? 16 : r->max_rows > rows ? rows : r->max_rows;
+    r->states = calloc(r->models, sizeof *r->states);
+    r->base_logits = malloc(r->max_rows * vocab * sizeof(float));
+    r->logits = r->models > 1 ? malloc(r->max_rows * vocab * sizeof(float)) : NULL;
+    r->base_rows = calloc(r->max_rows, sizeof *r->base_rows);
+    r->drift->score = calloc(r->models, sizeof *r->drift->score);
+    if (r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) ||
+        r->base_rows == NULL || r->drift->score == NULL)
+        return nb_fail_memory(err);
+    for (size_t k = 0; k < r->models; k++) {
+        r->states[k] = malloc(rows * r->model[k]->embedding * sizeof(float));
+        r->drift->score[k] = calloc(r->drift->scored, sizeof *r->drift->score[k]);
+        if (r->states[k] == NULL || r->drift->score[k] == NULL)
+            return nb_fail_memory(err);
+    }
+    return NB_OK;
+}
+
+static void
+release(struct run *r)
+{
+    for (size_t k = 0; r->states != NULL && k < r->models; k++)
+        free(r->states[k]);
+    free(r->states);
+    free(r->base_logits);
+    free(r->logits);
+    free(r->base_rows);
+    nb_forward_free(r->forward);
+    nb_pool_free(r->pool);
+}
+
+/* Every token must be one that every model has, and their distributions must be over the same tokens. */
+static enum nb_status
+check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
+{
+    for (size_t k = 1; k < r->models; k++)
+        if (r->model[k]->vocab != r->model[0]->vocab)
+            return nb_fail(err, NB_INPUT, "%s has %" PRIu32 " tokens, %s has %" PRIu32 ": they cannot be compared",
+                           r->model[k]->source->path, r->model[k]->vocab, r->model[0]->source->path,
+                           r->model[0]->vocab);
+    for (size_t i = 0; i < used; i++)
+        if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= r->model[0]->vocab)
+            return nb_fail(err, NB_USAGE, "token %zu is %" PRId32 ", which the vocabulary does not have", i,
+                           r->tokens[i]);
+    return NB_OK;
+}
+
+enum nb_status
+nb_drift_measure(const struct nb_model *const *model, size_t models, const int32_t *tokens, size_t count,
+                 const struct nb_drift_options *o, struct nb_drift *drift, struct nb_error *err)
+{
+    struct run r = { .model = model, .models = models, .options = o, .drift = drift, .tokens = tokens };
+    const uint32_t chunks = nb_drift_chunks(count, o);
+    uint32_t batch = NB_BATCH_TOKENS / o->chunk_tokens;
+    enum nb_status status;
+
+    *drift = (struct nb_drift){ .chunk_tokens = o->chunk_tokens, .models = models };
+    if (chunks == 0)
+        return nb_fail(err, NB_INPUT, "the text has %zu tokens; two chunks of %" PRIu32 " are needed at least", count,
+                       o->chunk_tokens);
+    batch = batch < 1 ? 1 : batch > chunks ? chunks : batch;
+    drift->chunks = chunks;
+    drift->scored = (size_t)chunks * scored_in_chunk(o->chunk_tokens);
+    status = check_vocabularies(&r, (size_t)chunks * o->chunk_tokens, err);
+    if (status == NB_OK)
+        status = allocate(&r, batch, err);
+    if (status == NB_OK)
+        status = nb_pool_new(&r.pool, o->threads, err);
+    if (status == NB_OK)
+        status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);
+    for (uint32_t done = 0, n; done < chunks && status == NB_OK; done += n) {
+        n = chunks - done < batch ? chunks - done : batch;
+        status = run_batch(&r, done, n, err);
+        if (status == NB_OK && o->progress != NULL)
+            o->progress(o->context, done + n, chunks);
+    }
+    release(&r);
+    if (status != NB_OK)
+        nb_drift_free(drift);
+    return status;
+}
+
+void
+nb_drift_free(struct nb_drift *d)
+{
+    for (size_t k = 0; d->score != NULL && k < d->models; k++)
+        free(d->score[k]);
+    free(d->score);
+    *d = (struct nb_drift){ 0 };
+}

@@ -1,0 +1,161 @@
+#include "verify/drift/weight_error.h"
+
+#include "formats/elements/decode.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TILE 65536u /* weights, a multiple of every type's block and of NB_ERROR_BLOCK */
+
+struct job {
+    const struct nb_source *base, *other;
+    const struct nb_tensor **sorted; /* the other's, by name */
+    struct nb_weight_error *errors;
+};
+
+/* Sums over the pairs of weights so far. */
+struct sums {
+    double base, other, product, difference;
+};
+
+/* The memory of one task: a tile of each, and as they are stored. */
+struct tiles {
+    float *a, *b;
+    void *raw, *raw_other;
+};
+
+/* The other's tensor of this name and shape, or NULL. */
+static const struct nb_tensor *
+same_tensor(const struct job *j, const struct nb_tensor *t)
+{
+    const struct nb_tensor *found = nb_tensors_find(j->sorted, j->other->n_tensors, t->name);
+
+    return found != NULL && memcmp(found->ne, t->ne, sizeof t->ne) == 0 ? found : NULL;
+}
+
+/* Adds a tile of N weights, of which the first is weight FIRST of the tensor. */
+static void
+add_tile(const struct tiles *tiles, size_t n, uint64_t first, struct sums *sums, struct nb_weight_error *e)
+{
+    for (size_t start = 0; start < n; start += NB_ERROR_BLOCK) {
+        const size_t end = start + NB_ERROR_BLOCK < n ? start + NB_ERROR_BLOCK : n;
+        double own = 0, others = 0, product = 0, off = 0, relative;
+
+        for (size_t i = start; i < end; i++) {
+            const double a = (double)tiles->a[i], b = (double)tiles->b[i], d = a - b;
+
+            own += a * a;
+            others += b * b;
+            product += a * b;
+            off += d * d;
+        }
+        sums->base += own;
+        sums->other += others;
+        sums->product += product;
+        sums->difference += off;
+        relative = own > 0 ? sqrt(off / own) : 0;
+        if (relative > e->worst_block) {
+            e->worst_block = relative;
+            e->worst_at = first + start;
+        }
+    }
+}
+
+static enum nb_status
+read_both(const struct job *j, const struct nb_weight_error *e, uint64_t at, uint64_t n, const struct tiles *tiles,
+          struct nb_error *err)
+{
+    enum nb_status status = nb_source_read(j->base, e->base, at, n, tiles->raw, err);
+
+    return status == NB_OK ? nb_source_read(j->other, e->other, at, n, tiles->raw_other, err) : status;
+}
+
+static enum nb_status
+compare_bytes(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+{
+    const struct nb_type_info *info = nb_type_info(e->base->type);
+
+    e->same_bytes = e->base->type == e->other->type;
+    for (uint64_t at = 0; at < e->base->elements && e->same_bytes; at += TILE) {
+        const uint64_t left = e->base->elements - at, n = left < TILE ? left : TILE;
+        enum nb_status status = read_both(j, e, at, n, tiles, err);
+
+        if (status != NB_OK)
+            return status;
+        e->same_bytes = memcmp(tiles->raw, tiles->raw_other, (size_t)(n / info->block * info->block_bytes)) == 0;
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+compare_values(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+{
+    struct sums sums = { 0 };
+
+    for (uint64_t at = 0; at < e->base->elements; at += TILE) {
+        const uint64_t left = e->base->elements - at, n = left < TILE ? left : TILE;
+        enum nb_status status = read_both(j, e, at, n, tiles, err);
+
+        if (status != NB_OK)
+            return status;
+        nb_decode(e->base->type, tiles->raw, (size_t)n, tiles->a);
+        nb_decode(e->other->type, tiles->raw_other, (size_t)n, tiles->b);
+        add_tile(tiles, (size_t)n, at, &sums, e);
+    }
+    e->relative_rms = sums.base > 0 ? sqrt(sums.difference / sums.base) : 0;
+    if (sums.base > 0 && sums.other > 0)
+        e->cosine = fmin(1, sums.product / (sqrt(sums.base) * sqrt(sums.other)));
+    else
+        e->cosine = sums.base > 0 || sums.other > 0 ? 0 : 1;
+    return NB_OK;
+}
+
+static enum nb_status
+compare(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+{
+    enum nb_status status = compare_bytes(j, e, tiles, err);
+
+    e->cosine = 1;
+    e->compared = nb_can_decode(e->base->type) && nb_can_decode(e->other->type);
+    return status == NB_OK && !e->same_bytes && e->compared ? compare_values(j, e, tiles, err) : status;
+}
+
+static enum nb_status
+compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct job *j = context;
+    struct nb_weight_error *e = &j->errors[task];
+    struct tiles tiles;
+    enum nb_status status;
+
+    (void)worker;
+    *e = (struct nb_weight_error){ .base = &j->base->tensors[task] };
+    e->other = same_tensor(j, e->base);
+    if (e->other == NULL)
+        return NB_OK;
+    tiles = (struct tiles){ malloc(TILE * sizeof(float)), malloc(TILE * sizeof(float)), malloc(TILE * sizeof(double)),
+                            malloc(TILE * sizeof(double)) };
+    status = tiles.a == NULL || tiles.b == NULL || tiles.raw == NULL || tiles.raw_other == NULL
+                 ? nb_fail_memory(err)
+                 : compare(j, e, &tiles, err);
+    free(tiles.a);
+    free(tiles.b);
+    free(tiles.raw);
+    free(tiles.raw_other);
+    return status;
+}
+
+enum nb_status
+nb_weight_errors(const struct nb_source *base, const struct nb_source *other, struct nb_pool *pool,
+                 struct nb_weight_error *errors, struct nb_error *err)
+{
+    struct job j = { base, other, nb_tensors_by_name(other->tensors, other->n_tensors), errors };
+    enum nb_status status;
+
+    if (j.sorted == NULL)
+        return nb_fail_memory(err);
+    status = nb_pool_run(pool, compare_task, &j, base->n_tensors, err);
+    free(j.sorted);
+    return status;
+}

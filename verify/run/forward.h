@@ -1,0 +1,53 @@
+/*
+ * The reference inference path: a forward pass in float32 over the weights of any
+ * source, written to be read. A matrix is decoded panel by panel each time it is
+ * used and never kept, so a model may be larger than memory; a batch of several
+ * chunks shares the decoding.
+ */
+#ifndef NB_FORWARD_H
+#define NB_FORWARD_H
+
+#include "formats/base/pool.h"
+#include "formats/base/status.h"
+#include "verify/run/model.h"
+
+#include <stdint.h>
+
+/*
+ * Sees what goes into a matrix product: TOKENS rows of COLUMNS floats, the input
+ * of every one of the COUNT matrices WEIGHT (those that share it are told
+ * together). Of stacked experts it is expert EXPERT that has this input; of others
+ * EXPERT is 0. Called by one thread at a time, in the order of the model.
+ */
+typedef enum nb_status nb_observe(void *context, const struct nb_tensor *const *weight, size_t count, uint32_t expert,
+                                  const float *input, size_t tokens, size_t columns, struct nb_error *err);
+
+/* Tokens of a batch: enough for fast products, and to decode a matrix seldom. */
+#define NB_BATCH_TOKENS 2048u
+
+/* The memory of a pass, which models take in turns. */
+struct nb_forward;
+
+/*
+ * For batches of up to CHUNKS chunks of CHUNK_TOKENS tokens. POOL must outlive it.
+ */
+enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks,
+                              uint32_t chunk_tokens, struct nb_error *err) NB_MUST_CHECK;
+void nb_forward_free(struct nb_forward *forward);
+/* OBSERVE may be NULL. */
+void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *context);
+
+/*
+ * Runs CHUNKS chunks through MODEL, one after the other in TOKENS, each from
+ * position 0 and without sight of the others. BOS, if not negative, stands for the
+ * first token of each. *HIDDEN is then the normalized state
+ * of every token (rows of the model's embedding), valid until the next call.
+ * Refused: NaN and infinity, in weights and in what comes of them.
+ */
+enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
+                              int64_t bos, uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
+/* The logits (ROWS x vocabulary) of ROWS states of MODEL. */
+enum nb_status nb_forward_logits(struct nb_forward *forward, const struct nb_model *model, const float *hidden,
+                                 size_t rows, float *logits, struct nb_error *err) NB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,117 @@
+#include "verify/run/product.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+
+/*
+ * Floats in a panel: 1 MiB, a second-level cache, and rows enough for a
+ * matrix product to be fast and few enough to share a small matrix among threads.
+ */
+#define PANEL_FLOATS ((size_t)262144)
+#define MIN_ROWS 16u
+#define MAX_ROWS 128u
+#define MAX_PRODUCTS 4
+
+static size_t
+panel_rows(size_t columns)
+{
+    const size_t rows = PANEL_FLOATS / columns / MIN_ROWS * MIN_ROWS;
+
+    return rows < MIN_ROWS ? MIN_ROWS : rows > MAX_ROWS ? MAX_ROWS : rows;
+}
+
+/* The longest rows that any matrix of MODEL has. */
+static size_t
+longest_row(const struct nb_model *m)
+{
+    const size_t q = (size_t)m->heads * m->head_dim;
+    size_t longest = m->embedding > m->feed_forward ? m->embedding : m->feed_forward;
+
+    return q > longest ? q : longest;
+}
+
+enum nb_status
+nb_panels_new(struct nb_panels *p, const struct nb_model *model, struct nb_pool *pool, struct nb_error *err)
+{
+    const unsigned threads = nb_pool_threads(pool);
+    const size_t columns = longest_row(model);
+    const size_t floats = columns * MIN_ROWS > PANEL_FLOATS ? columns * MIN_ROWS : PANEL_FLOATS;
+
+    *p = (struct nb_panels){ model, pool, calloc(threads, sizeof *p->raw), calloc(threads, sizeof *p->floats) };
+    if (p->raw == NULL || p->floats == NULL)
+        return nb_fail_memory(err);
+    for (unsigned i = 0; i < threads; i++) {
+        p->raw[i] = malloc(floats * sizeof(double)); /* no type takes more */
+        p->floats[i] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
+        if (p->raw[i] == NULL || p->floats[i] == NULL)
+            return nb_fail_memory(err);
+    }
+    return NB_OK;
+}
+
+void
+nb_panels_free(struct nb_panels *p)
+{
+    for (unsigned i = 0; p->pool != NULL && i < nb_pool_threads(p->pool); i++) {
+        if (p->raw != NULL)
+            free(p->raw[i]);
+        if (p->floats != NULL)
+            free(p->floats[i]);
+    }
+    free(p->raw);
+    free(p->floats);
+    *p = (struct nb_panels){ 0 };
+}
+
+struct job {
+    struct nb_panels *panels;
+    const float *in;
+    size_t n, columns, rows_in_panel;
+    const struct nb_product *product;
+    size_t count;
+    size_t first_task[MAX_PRODUCTS + 1];
+};
+
+/* One panel: decoded, multiplied with all of the input. */
+static enum nb_status
+multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct job *j = context;
+    const struct nb_product *p = j->product;
+    const struct nb_tensor *t;
+    size_t k = 0, first, rows, all;
+    float *panel = j->panels->floats[worker], *out;
+    enum nb_status status;
+
+    while (task >= j->first_task[k + 1])
+        k++;
+    p += k;
+    t = p->matrix.weight;
+    first = (task - j->first_task[k]) * j->rows_in_panel;
+    all = (size_t)p->matrix.rows;
+    rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
+    status = nb_model_rows(j->panels->model, t, p->matrix.first + first, rows, j->panels->raw[worker], panel, err);
+    if (status != NB_OK)
+        return status;
+    out = p->out + first;
+    if (p->matrix.bias != NULL)
+        for (size_t i = 0; i < j->n; i++)
+            for (size_t r = 0; r < rows; r++)
+                out[i * all + r] = (p->add ? out[i * all + r] : 0) + p->matrix.bias[first + r];
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)j->n, (int)rows, (int)j->columns, 1.0f, j->in,
+                (int)j->columns, panel, (int)j->columns, p->add || p->matrix.bias != NULL ? 1.0f : 0.0f, out,
+                (int)all);
+    return NB_OK;
+}
+
+enum nb_status
+nb_multiply(struct nb_panels *panels, const float *in, size_t n, size_t columns, const struct nb_product *product,
+            size_t count, struct nb_error *err)
+{
+    struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
+
+    for (size_t k = 0; k < count; k++)
+        j.first_task[k + 1] =
+            j.first_task[k] + ((size_t)product[k].matrix.rows + j.rows_in_panel - 1) / j.rows_in_panel;
+    return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
+}

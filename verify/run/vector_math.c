@@ -1,0 +1,221 @@
+/* Compiled once for each tier. */
+#include "verify/run/vector_math.h"
+
+#include "formats/elements/lanes.h"
+#include "formats/elements/tier.h"
+
+#include <math.h>
+
+/* Elements whose sum is kept in floats before it goes to a double: sixteen for each of 16 lanes. */
+#define RUN 256u
+
+/*
+ * e^x for x from -87 to 88; beyond that what it is there. By 2^n e^r with |r| <=
+ * ln(2) / 2, the coefficients of e^r from Cephes' expf (S. Moshier); error below
+ * two units in the last place.
+ */
+NB_INLINE lf
+lf_exp(lf x)
+{
+    lf n, r, p;
+
+    x = lf_max(lf_min(x, lf_set1(88.0f)), lf_set1(-87.0f));
+    n = lf_round_small(x * lf_set1(1.44269504f));
+    r = x - n * lf_set1(0.693359375f); /* ln 2 in two parts; the first has few bits, so this is exact */
+    r = r + n * lf_set1(2.12194440e-4f);
+    p = lf_set1(1.9875691500e-4f);
+    p = p * r + lf_set1(1.3981999507e-3f);
+    p = p * r + lf_set1(8.3334519073e-3f);
+    p = p * r + lf_set1(4.1665795894e-2f);
+    p = p * r + lf_set1(1.6666665459e-1f);
+    p = p * r + lf_set1(5.0000001201e-1f);
+    p = p * r * r + r + lf_set1(1.0f);
+    return p * li_as_float((lf_to_int(n) + 127) << 23);
+}
+
+/* The lanes of V added up. */
+NB_INLINE double
+lf_total(lf v)
+{
+    float lanes[NB_LANES];
+    double sum = 0;
+
+    lf_store(lanes, v);
+    for (int i = 0; i < NB_LANES; i++)
+        sum += (double)lanes[i];
+    return sum;
+}
+
+/* The first N elements of X, FILL in the other lanes. */
+NB_INLINE lf
+load_part(const float *x, size_t n, float fill)
+{
+    float lanes[NB_LANES];
+
+    for (size_t i = 0; i < NB_LANES; i++)
+        lanes[i] = i < n ? x[i] : fill;
+    return lf_load(lanes);
+}
+
+NB_INLINE void
+store_part(float *x, size_t n, lf v)
+{
+    float lanes[NB_LANES];
+
+    lf_store(lanes, v);
+    for (size_t i = 0; i < n; i++)
+        x[i] = lanes[i];
+}
+
+static float
+largest(const float *x, size_t n, size_t *at)
+{
+    lf best = lf_set1(x[0]);
+    float lanes[NB_LANES], max;
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES)
+        best = lf_max(lf_load(x + i), best);
+    lf_store(lanes, best);
+    max = lanes[0];
+    for (int k = 1; k < NB_LANES; k++)
+        max = lanes[k] > max ? lanes[k] : max;
+    for (; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    if (at != NULL)
+        for (*at = 0; *at + 1 < n && x[*at] < max;)
+            ++*at;
+    return max;
+}
+
+static void
+softmax(float *x, size_t n)
+{
+    const lf max = lf_set1(largest(x, n, NULL));
+    lf sums = lf_set1(0), scale;
+    double total = 0;
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES) {
+        const lf e = lf_exp(lf_load(x + i) - max);
+
+        lf_store(x + i, e);
+        sums = sums + e;
+        if ((i + NB_LANES) % RUN == 0) {
+            total += lf_total(sums);
+            sums = lf_set1(0);
+        }
+    }
+    total += lf_total(sums);
+    if (i < n) {
+        store_part(x + i, n - i, lf_exp(load_part(x + i, n - i, 0) - max));
+        for (size_t k = i; k < n; k++)
+            total += (double)x[k];
+    }
+    scale = lf_set1((float)(1 / total));
+    for (i = 0; i + NB_LANES <= n; i += NB_LANES)
+        lf_store(x + i, lf_load(x + i) * scale);
+    store_part(x + i, n - i, load_part(x + i, n - i, 0) * scale);
+}
+
+NB_INLINE lf
+silu(lf x)
+{
+    return x / (lf_set1(1) + lf_exp(lf_set1(0) - x));
+}
+
+static void
+swiglu(float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES)
+        lf_store(gate + i, silu(lf_load(gate + i)) * lf_load(up + i));
+    store_part(gate + i, n - i, silu(load_part(gate + i, n - i, 0)) * load_part(up + i, n - i, 0));
+}
+
+static double
+rms_norm(const float *x, const float *weight, size_t n, float epsilon, float *out)
+{
+    double total = 0, mean;
+    lf scale;
+    size_t i = 0;
+
+    while (i + NB_LANES <= n) {
+        lf sums = lf_set1(0);
+
+        for (size_t end = i + RUN; i + NB_LANES <= n && i < end; i += NB_LANES)
+            sums = sums + lf_load(x + i) * lf_load(x + i);
+        total += lf_total(sums);
+    }
+    for (size_t k = i; k < n; k++)
+        total += (double)x[k] * (double)x[k];
+    mean = total / (double)n;
+    scale = lf_set1((float)(1 / sqrt(mean + (double)epsilon)));
+    for (i = 0; i + NB_LANES <= n; i += NB_LANES)
+        lf_store(out + i, lf_load(x + i) * scale * lf_load(weight + i));
+    store_part(out + i, n - i, load_part(x + i, n - i, 0) * scale * load_part(weight + i, n - i, 0));
+    return mean;
+}
+
+/* Sum over i of exp(x[i] - max), or of that times (x[i] - y[i]). */
+NB_INLINE double
+sum_of_exps(const float *x, const float *y, size_t n, float max, const bool difference)
+{
+    double total = 0;
+    size_t i = 0;
+
+    while (i < n) {
+        const size_t end = i + RUN;
+        lf sums = lf_set1(0);
+
+        for (; i + NB_LANES <= n && i < end; i += NB_LANES) {
+            const lf v = lf_load(x + i), e = lf_exp(v - lf_set1(max));
+
+            sums = sums + (difference ? e * (v - lf_load(y + i)) : e);
+        }
+        total += lf_total(sums);
+        if (i < end && i < n) { /* what is left */
+            const lf v = load_part(x + i, n - i, 0), e = lf_exp(v - lf_set1(max));
+            float lanes[NB_LANES];
+
+            lf_store(lanes, difference ? e * (v - load_part(y + i, n - i, 0)) : e);
+            for (size_t k = 0; k < n - i; k++)
+                total += (double)lanes[k];
+            i = n;
+        }
+    }
+    return total;
+}
+
+static double
+sum_exp(const float *x, size_t n, float max)
+{
+    return sum_of_exps(x, x, n, max, false);
+}
+
+static double
+sum_exp_difference(const float *x, const float *y, size_t n, float max)
+{
+    return sum_of_exps(x, y, n, max, true);
+}
+
+/* Left to the compiler: lanes of doubles are its own, and each column has its own sum. */
+static void
+add_squares(double *restrict sums, const float *restrict x, size_t rows, size_t stride, size_t columns)
+{
+    for (size_t row = 0; row < rows; row++, x += stride)
+        for (size_t i = 0; i < columns; i++)
+            sums[i] += (double)x[i] * (double)x[i];
+}
+
+extern const struct nb_vector_math NB_TIERED(nb_vector_math);
+const struct nb_vector_math NB_TIERED(nb_vector_math) = {
+    .softmax = softmax,
+    .swiglu = swiglu,
+    .rms_norm = rms_norm,
+    .largest = largest,
+    .sum_exp = sum_exp,
+    .sum_exp_difference = sum_exp_difference,
+    .add_squares = add_squares,
+};

@@ -1,0 +1,67 @@
+#include "verify/tokenize/text_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define LIMIT ((size_t)1 << 30)
+
+static enum nb_status
+read_all(gzFile file, const char *name, char **text, size_t *length, struct nb_error *err)
+{
+    size_t room = 0;
+    int n;
+
+    *length = 0;
+    do {
+        if (*length + 1 >= room) {
+            char *grown = realloc(*text, room == 0 ? 65536 : 2 * room);
+
+            if (grown == NULL)
+                return nb_fail_memory(err);
+            *text = grown;
+            room = room == 0 ? 65536 : 2 * room;
+        }
+        n = gzread(file, *text + *length, (unsigned)(room - *length - 1));
+        if (n > 0)
+            *length += (size_t)n;
+        if (*length > LIMIT)
+            return nb_fail(err, NB_INPUT, "%s: a text of more than 1 GiB", name);
+    } while (n > 0);
+    (*text)[*length] = '\0';
+    if (n < 0) {
+        int why;
+        const char *what = gzerror(file, &why);
+
+        return why == Z_ERRNO ? nb_fail(err, NB_SYSTEM, "%s: cannot be read: %s", name, strerror(errno))
+                              : nb_fail(err, NB_INPUT, "%s: damaged gzip file: %s", name, what);
+    }
+    return NB_OK;
+}
+
+enum nb_status
+nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error *err)
+{
+    const int fd = strcmp(name, "-") == 0 ? dup(STDIN_FILENO) : open(name, O_RDONLY | O_CLOEXEC);
+    gzFile file;
+    enum nb_status status;
+
+    *text = NULL;
+    if (fd < 0)
+        return nb_fail(err, errno == ENOENT ? NB_INPUT : NB_SYSTEM, "%s: %s", name, strerror(errno));
+    file = gzdopen(fd, "rb");
+    if (file == NULL) {
+        close(fd);
+        return nb_fail_memory(err);
+    }
+    status = read_all(file, name, text, length, err);
+    gzclose(file);
+    if (status != NB_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    return status;
+}
