@@ -45,7 +45,8 @@ change(const struct nb_score *score, const struct nb_score *base)
 static void
 perplexities(const struct nb_score *s, const struct nb_score *b, size_t scored, struct nb_drift_stats *out)
 {
-    double sum = 0, squares = 0, base_sum = 0, base_squares = 0, products = 0, covariance;
+    double sum = 0, squares = 0, base_sum = 0, base_squares = 0, products = 0;
+    double variance, base_variance, covariance; /* of the means */
     const double n = (double)scored;
     struct nb_estimate mean, base;
 
@@ -65,9 +66,12 @@ perplexities(const struct nb_score *s, const struct nb_score *b, size_t scored, 
         out->ratio.value = out->correlation = 1;
         return;
     }
+    /* By one formula, so that the error of the ratio is 0 for a model that scores as the base does. */
+    variance = (squares / n - mean.value * mean.value) / (n - 1);
+    base_variance = (base_squares / n - base.value * base.value) / (n - 1);
     covariance = (products / n - mean.value * base.value) / (n - 1);
     out->ln_ratio.value = mean.value - base.value;
-    out->ln_ratio.error = sqrt(fmax(0, mean.error * mean.error + base.error * base.error - 2 * covariance));
+    out->ln_ratio.error = sqrt(fmax(0, variance + base_variance - 2 * covariance));
     out->ratio.value = exp(out->ln_ratio.value);
     out->ratio.error = out->ratio.value * out->ln_ratio.error;
     out->correlation = mean.error > 0 && base.error > 0 ? fmin(1, covariance / (mean.error * base.error)) : 1;
