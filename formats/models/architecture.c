@@ -1,0 +1,193 @@
+#include "formats/models/architecture.h"
+
+#include "formats/models/expression.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct nb_arch *const nb_archs[] = {
+#define NB_ARCH(identifier) &nb_arch_##identifier,
+#include "formats/models/architectures/architectures.def"
+#undef NB_ARCH
+    NULL,
+};
+
+const enum nb_hparam nb_arch_demanded[] = { NB_HP_LAYERS, NB_HP_CONTEXT, NB_HP_EMBEDDING };
+const size_t nb_arch_n_demanded = sizeof nb_arch_demanded / sizeof nb_arch_demanded[0];
+
+const struct nb_arch *
+nb_arch_by_name(const char *name)
+{
+    for (const struct nb_arch *const *a = nb_archs; *a != NULL; a++)
+        if (strcmp((*a)->name, name) == 0)
+            return *a;
+    return NULL;
+}
+
+const struct nb_arch_tensor *
+nb_arch_find(const struct nb_arch *arch, const char *name, uint64_t *layer)
+{
+    uint64_t expert;
+
+    *layer = 0;
+    for (size_t i = 0; i < arch->n_tensors; i++)
+        if (nb_name_matches(arch->tensors[i].name, name, layer, &expert))
+            return &arch->tensors[i];
+    return NULL;
+}
+
+const struct nb_arch_tensor *
+nb_arch_row(const struct nb_arch *arch, const char *pattern)
+{
+    for (size_t i = 0; i < arch->n_tensors; i++)
+        if (strcmp(arch->tensors[i].name, pattern) == 0)
+            return &arch->tensors[i];
+    return NULL;
+}
+
+bool
+nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer, uint64_t ne[NB_MAX_DIMS],
+              uint32_t *n_dims)
+{
+    *n_dims = 0;
+    for (unsigned i = 0; i < NB_MAX_DIMS; i++) {
+        ne[i] = 1;
+        if (row->ne[i] == NULL)
+            continue;
+        if (!nb_expression_count(row->ne[i], hp, layer, &ne[i]))
+            return false;
+        *n_dims = i + 1;
+    }
+    return true;
+}
+
+bool
+nb_arch_is_layered(const struct nb_arch_tensor *row)
+{
+    return strstr(row->name, "%l") != NULL;
+}
+
+/* --- hyperparameters -------------------------------------------------------------------------------------- */
+
+enum nb_status
+nb_hparams_check(const struct nb_hparams *hp, const char *name, struct nb_error *err)
+{
+    const double layers = nb_hp(hp, NB_HP_LAYERS), length = nb_hp(hp, NB_HP_KEY_LENGTH);
+
+    if (layers > NB_MAX_LAYERS)
+        return nb_fail(err, NB_INPUT, "%s: %.0f layers are more than any model has", name, layers);
+    for (uint64_t i = 0; i < (uint64_t)layers; i++) {
+        const double heads = nb_hp_at(hp, NB_HP_HEADS, i), kv_heads = nb_hp_at(hp, NB_HP_KV_HEADS, i);
+
+        if (kv_heads > 0 && fmod(heads, kv_heads) != 0)
+            return nb_fail(err, NB_INPUT, "%s: %.0f attention heads cannot share %.0f key-value heads", name, heads,
+                           kv_heads);
+    }
+    if (nb_hp(hp, NB_HP_HEADS) > 0 && (length < 2 || fmod(length, 2) != 0))
+        return nb_fail(err, NB_INPUT, "%s: a head dimension of %.0f cannot be rotated in pairs", name, length);
+    return NB_OK;
+}
+
+static enum nb_status
+check_demanded(const struct nb_hparams *hp, const enum nb_hparam *demanded, size_t n, const char *name,
+               struct nb_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!nb_hp_has(hp, demanded[i]))
+            return nb_fail(err, NB_INPUT, "%s: its metadata lacks the %s", name, nb_hparam_info(demanded[i])->label);
+    return NB_OK;
+}
+
+/* Keys whose values no model can have: 0 where something is counted or divided by, too. */
+static enum nb_status
+check_ranges(const struct nb_arch *arch, const struct nb_hparams *hp, const char *name, struct nb_error *err)
+{
+    for (unsigned i = 0; i < NB_HPARAMS; i++) {
+        const struct nb_hparam_value *v = &hp->value[i];
+        const struct nb_hparam_info *row = nb_hparam_info((enum nb_hparam)i);
+        char key[128];
+
+        if (!v->present || row->type == NB_HP_TYPE_TEXT || v->each != NULL ||
+            (v->number >= row->low && v->number <= row->high))
+            continue;
+        nb_hparam_key((enum nb_hparam)i, arch->name, key);
+        return nb_fail(err, NB_INPUT, "%s: %s is %g, which no model can have", name, key, v->number);
+    }
+    return NB_OK;
+}
+
+static void
+set_default(struct nb_hparams *hp, enum nb_hparam hparam, const char *expression)
+{
+    if (!nb_hp_has(hp, hparam))
+        nb_hp_set(hp, hparam, nb_expression(expression, hp, 0), false);
+}
+
+enum nb_status
+nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *name, struct nb_error *err)
+{
+    enum nb_status status = check_demanded(hp, nb_arch_demanded, nb_arch_n_demanded, name, err);
+
+    if (status == NB_OK)
+        status = check_demanded(hp, arch->demanded, arch->n_demanded, name, err);
+    if (status == NB_OK)
+        status = check_ranges(arch, hp, name, err);
+    if (status != NB_OK)
+        return status;
+    if (!nb_hp_has(hp, NB_HP_KV_HEADS))
+        hp->value[NB_HP_KV_HEADS] = hp->value[NB_HP_HEADS]; /* by layer, too */
+    if (nb_hp(hp, NB_HP_HEADS) > 0)
+        set_default(hp, NB_HP_KEY_LENGTH, "embedding // heads");
+    set_default(hp, NB_HP_VALUE_LENGTH, "key_length");
+    set_default(hp, NB_HP_ROPE_DIMS, "key_length");
+    set_default(hp, NB_HP_ROPE_BASE, "10000");
+    return nb_hparams_check(hp, name, err);
+}
+
+/* --- names with holes -------------------------------------------------------------------------------------- */
+
+static bool
+is_hole(const char *at)
+{
+    return at[0] == '%' && (at[1] == 'l' || at[1] == 'e');
+}
+
+void
+nb_name_fill(const char *pattern, uint64_t layer, uint64_t expert, char *name, size_t size)
+{
+    size_t at = 0;
+
+    while (*pattern != '\0' && at + 1 < size) {
+        if (is_hole(pattern)) {
+            at += (size_t)snprintf(name + at, size - at, "%" PRIu64, pattern[1] == 'l' ? layer : expert);
+            pattern += 2;
+        } else {
+            name[at++] = *pattern++;
+        }
+    }
+    name[at < size ? at : size - 1] = '\0';
+}
+
+bool
+nb_name_matches(const char *pattern, const char *name, uint64_t *layer, uint64_t *expert)
+{
+    while (*pattern != '\0') {
+        size_t digits;
+
+        if (!is_hole(pattern)) {
+            if (*pattern++ != *name++)
+                return false;
+            continue;
+        }
+        digits = strspn(name, "0123456789");
+        if (digits == 0 || digits > 6 || (digits > 1 && *name == '0'))
+            return false;
+        *(pattern[1] == 'l' ? layer : expert) = strtoull(name, NULL, 10);
+        name += digits;
+        pattern += 2;
+    }
+    return *name == '\0';
+}

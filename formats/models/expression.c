@@ -1,0 +1,186 @@
+#include "formats/models/expression.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct parser {
+    const char *at;
+    const struct nb_hparams *hp; /* NULL: only whether it is well formed */
+    uint64_t layer;
+    bool malformed;
+};
+
+/* From the loosest to the tightest; a longer operator before one that it begins with. */
+static const struct operator {
+    const char *text;
+    int level;
+} operators[] = {
+    { "||", 0 }, { "&&", 1 }, { "==", 2 }, { "!=", 2 }, { "<=", 2 }, { ">=", 2 }, { "<", 2 },
+    { ">", 2 },  { "+", 3 },  { "-", 3 },  { "//", 4 }, { "*", 4 },  { "/", 4 },  { "%", 4 },
+};
+
+#define TIGHTEST 4
+
+static void
+skip_spaces(struct parser *p)
+{
+    while (*p->at == ' ')
+        p->at++;
+}
+
+static double parse(struct parser *p, int level);
+
+static double
+parse_name(struct parser *p)
+{
+    const char *name = p->at;
+    size_t length = 0;
+    enum nb_hparam hparam;
+
+    while (isalnum((unsigned char)name[length]) || name[length] == '_')
+        length++;
+    p->at += length;
+    if (length == strlen("layer") && strncmp(name, "layer", length) == 0)
+        return (double)p->layer;
+    hparam = nb_hparam_by_name(name, length);
+    if (hparam == NB_HPARAMS) {
+        p->malformed = true;
+        return 0;
+    }
+    return p->hp == NULL ? 1 : nb_hp_at(p->hp, hparam, p->layer);
+}
+
+static double
+parse_operand(struct parser *p)
+{
+    double value;
+    char *end;
+
+    skip_spaces(p);
+    if (*p->at == '(') {
+        p->at++;
+        value = parse(p, 0);
+        skip_spaces(p);
+        p->malformed = p->malformed || *p->at != ')';
+        p->at += *p->at == ')';
+        return value;
+    }
+    if (*p->at == '-' || *p->at == '!') {
+        const char sign = *p->at++;
+
+        value = parse_operand(p);
+        return sign == '-' ? -value : value == 0;
+    }
+    if (isdigit((unsigned char)*p->at)) {
+        value = strtod(p->at, &end);
+        p->at = end;
+        return value;
+    }
+    return parse_name(p);
+}
+
+static double
+apply(const char *operator, double a, double b)
+{
+    switch (operator[0]) {
+    case '|':
+        return a != 0 || b != 0;
+    case '&':
+        return a != 0 && b != 0;
+    case '=':
+        return a == b;
+    case '!':
+        return a != b;
+    case '<':
+        return operator[1] == '=' ? a <= b : a < b;
+    case '>':
+        return operator[1] == '=' ? a >= b : a > b;
+    case '+':
+        return a + b;
+    case '-':
+        return a - b;
+    case '*':
+        return a * b;
+    case '%':
+        return b == 0 ? NAN : fmod(a, b);
+    default:
+        if (b == 0)
+            return NAN;
+        return operator[1] == '/' ? floor(a / b) : a / b;
+    }
+}
+
+/* The operator of LEVEL that comes next, or NULL. */
+static const char *
+take_operator(struct parser *p, int level)
+{
+    skip_spaces(p);
+    for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
+        if (strncmp(p->at, operators[i].text, strlen(operators[i].text)) != 0)
+            continue;
+        if (operators[i].level != level)
+            return NULL;
+        p->at += strlen(operators[i].text);
+        return operators[i].text;
+    }
+    return NULL;
+}
+
+static double
+parse(struct parser *p, int level)
+{
+    double value = level == TIGHTEST ? parse_operand(p) : parse(p, level + 1);
+    const char *operator;
+
+    while (!p->malformed && (operator = take_operator(p, level)) != NULL)
+        value = apply(operator, value, level == TIGHTEST ? parse_operand(p) : parse(p, level + 1));
+    return value;
+}
+
+static double
+evaluate(const char *text, const struct nb_hparams *hp, uint64_t layer, bool *malformed)
+{
+    struct parser p = { .at = text, .hp = hp, .layer = layer };
+    const double value = parse(&p, 0);
+
+    skip_spaces(&p);
+    *malformed = p.malformed || *p.at != '\0';
+    return value;
+}
+
+double
+nb_expression(const char *text, const struct nb_hparams *hp, uint64_t layer)
+{
+    bool malformed;
+    const double value = evaluate(text, hp, layer, &malformed);
+
+    return malformed ? NAN : value;
+}
+
+bool
+nb_expression_count(const char *text, const struct nb_hparams *hp, uint64_t layer, uint64_t *out)
+{
+    const double value = nb_expression(text, hp, layer);
+
+    if (!(value >= 0 && value <= 0x1p53) || value != floor(value))
+        return false;
+    *out = (uint64_t)value;
+    return true;
+}
+
+bool
+nb_expression_holds(const char *text, const struct nb_hparams *hp, uint64_t layer)
+{
+    return text == NULL || nb_expression(text, hp, layer) != 0;
+}
+
+bool
+nb_expression_is_valid(const char *text)
+{
+    bool malformed;
+
+    (void)evaluate(text, NULL, 0, &malformed);
+    return !malformed;
+}
