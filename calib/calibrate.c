@@ -66,14 +66,14 @@ all_finite(const double *values, size_t n)
 
 /* How many experts are stacked in a tensor; 1 for a plain matrix. */
 static uint64_t
-experts_in(const struct nb_tensor *t)
+experts_in(const struct nb_view *t)
 {
     return t->n_dims > 2 ? t->ne[2] : 1;
 }
 
 /* Matrices that share an input are added up once: the first of them, and copied to the others. */
 static enum nb_status
-observe(void *context, const struct nb_tensor *const *weight, size_t count, uint32_t expert, const float *input,
+observe(void *context, const struct nb_view *const *weight, size_t count, uint32_t expert, const float *input,
         size_t tokens, size_t columns, struct nb_error *err)
 {
     struct run *r = context;
@@ -116,7 +116,7 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
     uint64_t hash = XXH3_64bits_withSeed(numbers, sizeof numbers, XXH3_64bits(tokens, count * sizeof *tokens));
 
     for (size_t i = 0; i < r->model->source->n_tensors; i++) {
-        const struct nb_tensor *t = &r->model->source->tensors[i];
+        const struct nb_view *t = &r->model->source->tensors[i];
 
         hash = XXH3_64bits_withSeed(t->name, strlen(t->name), hash ^ (uint64_t)t->type << 32 ^ t->elements);
     }
@@ -126,7 +126,7 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
 static bool
 make_entry(struct run *r, const struct nb_linear *matrix)
 {
-    const struct nb_tensor *t = matrix->weight;
+    const struct nb_view *t = matrix->weight;
 
     return t == NULL || nb_sums_entry(r->sums, t->name, t->ne[0], experts_in(t)) != NULL;
 }

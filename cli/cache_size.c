@@ -2,151 +2,94 @@
 
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
+#include "formats/models/architecture.h"
+#include "formats/models/hparams.h"
 #include "formats/models/source.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define USUAL_CONTEXT 4096u
-#define BATCH 512u       /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
-#define CELLS 256u       /* a cache holds a multiple of so many tokens */
-#define MAX_LAYERS 4096u /* more of these are no model, and could overflow */
-#define MAX_SIDE 65536u
+#define BATCH 512u   /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
+#define CELLS 256u   /* a cache holds a multiple of so many tokens */
+#define MAX_SIDE 65536u /* more is no model, and could overflow */
 #define MAX_VALUES 1e18
 
-/*
- * Architectures that slide a window over all but one of PERIOD layers: the last, or the first.
- * A file may have other layers in its sliding_window_pattern. llama.cpp v0.5.0, src/models;
- * architectures that are not here slide only with such a pattern.
- */
-static const struct rule {
-    const char *arch;
-    uint64_t period;
-    bool first_is_full;
-    uint64_t window; /* where the file names none; 0: then no layer slides */
-} rules[] = {
-    { "afmoe", 4, false, 0 },   { "cohere2", 4, false, 0 },      { "cohere2moe", 4, true, 0 },
-    { "exaone4", 4, false, 0 }, { "exaone-moe", 4, false, 0 },   { "gemma2", 2, false, 4096 },
-    { "gemma3", 6, false, 0 },  { "gemma3n", 5, false, 0 },      { "gpt-oss", 2, false, 0 },
-    { "laguna", 4, true, 0 },   { "llama4", 4, false, 8192 },    { "mellum", 4, false, 0 },
-    { "olmo2", 4, false, 0 },   { "muse-glimmer", 4, false, 0 }, { "plamo3", 8, false, 0 },
-    { "smallthinker", 4, true, 0 },
-};
-
-/* What the keys of a file say of its layers. */
+/* What the hyperparameters say of the cache. */
 struct attention {
+    const struct nb_hparams *hp;
+    enum nb_hparam heads;           /* whose keys and values a layer keeps */
     uint64_t layers, trained;
-    const struct nb_kv *heads;      /* of keys and values, one number or one for each layer */
     uint64_t own;                   /* layers before this one have keys and values of their own */
     uint64_t full_interval;         /* one of so many layers has attention; 0: all */
-    const struct nb_kv *recurrent;  /* for each layer: it has none; NULL: not said */
     uint64_t full, swa;             /* a key and a value of one head: of a full layer, of a sliding one */
     uint64_t window, period;
-    bool first_is_full;
-    const struct nb_kv *pattern;    /* for each layer: it slides; NULL: by PERIOD */
+    bool first_is_full, has_pattern; /* HAS_PATTERN: which layers slide stands in the file, not PERIOD */
 };
 
-static const struct nb_kv *
-find(const struct nb_source *s, const char *arch, const char *suffix)
+static uint64_t
+number(const struct attention *a, enum nb_hparam hparam, uint64_t otherwise)
 {
-    char key[128];
-
-    snprintf(key, sizeof key, "%.60s.%s", arch, suffix);
-    return nb_meta_find(&s->meta, key);
+    return (uint64_t)nb_hp_or(a->hp, hparam, (double)otherwise);
 }
 
 static bool
-get(const struct nb_source *s, const char *arch, const char *suffix, uint64_t *out)
+is_by_layer(const struct attention *a, enum nb_hparam hparam)
 {
-    const struct nb_kv *kv = find(s, arch, suffix);
-
-    return kv != NULL && nb_meta_get_u64(&s->meta, kv->key, out);
+    return a->hp->value[hparam].each != NULL;
 }
 
-static const struct nb_kv *
-find_array(const struct nb_source *s, const char *arch, const char *suffix)
-{
-    const struct nb_kv *kv = find(s, arch, suffix);
-
-    return kv != NULL && kv->type == NB_KV_ARRAY ? kv : NULL;
-}
-
-/* Element I of an array of booleans or 32-bit integers, 0 if there is none. */
-static uint64_t
-element(const struct nb_kv *kv, uint64_t i)
-{
-    uint32_t value = 0;
-
-    if (i < kv->count && nb_kv_type_size(kv->element) == sizeof value)
-        memcpy(&value, kv->data + sizeof value * i, sizeof value);
-    else if (i < kv->count && kv->element == NB_KV_BOOL)
-        value = kv->data[i];
-    return value;
-}
-
+/* Architectures that are not known slide only with a pattern in the file. */
 static void
-read_windows(const struct nb_source *s, const char *arch, struct attention *a)
+read_windows(const struct nb_arch *arch, struct attention *a)
 {
-    const struct rule *rule = NULL;
-    bool says;
+    const bool has_rule = arch != NULL && arch->window.period > 0;
+    const struct nb_window_rule rule = has_rule ? arch->window : (struct nb_window_rule){ .period = 1 };
 
-    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
-        if (strcmp(rules[i].arch, arch) == 0)
-            rule = &rules[i];
-    a->window = rule != NULL ? rule->window : 0;
-    a->period = rule != NULL ? rule->period : 1;
-    a->first_is_full = rule != NULL && rule->first_is_full;
-    (void)get(s, arch, "attention.sliding_window", &a->window);
-    a->pattern = find_array(s, arch, "attention.sliding_window_pattern");
-    says = get(s, arch, "attention.sliding_window_pattern", &a->period) || a->pattern != NULL;
-    if (rule == NULL && !says)
+    a->window = number(a, NB_HP_SLIDING_WINDOW, rule.window);
+    a->first_is_full = rule.first_is_full;
+    a->has_pattern = is_by_layer(a, NB_HP_SLIDING_PATTERN);
+    a->period = a->has_pattern ? rule.period : number(a, NB_HP_SLIDING_PATTERN, rule.period);
+    if (!has_rule && !nb_hp_has(a->hp, NB_HP_SLIDING_PATTERN))
         a->window = 0;
 }
 
-/* The values of a key and a value of one head. False if the file does not tell. */
+/* The values of a key and a value of one head. False if the file does not say. */
 static bool
-read_sides(const struct nb_source *s, const char *arch, struct attention *a)
+read_sides(struct attention *a)
 {
-    uint64_t key = 0, value, key_swa, value_swa, embedding, heads, unused;
-    const bool compressed = get(s, arch, "attention.kv_lora_rank", &unused);
+    const bool compressed = nb_hp_has(a->hp, NB_HP_KV_LORA_RANK);
+    const double heads = nb_hp_at(a->hp, NB_HP_HEADS, 0);
+    const uint64_t usual = heads > 0 && !is_by_layer(a, NB_HP_HEADS) ? (uint64_t)(nb_hp(a->hp, NB_HP_EMBEDDING) / heads) : 0;
+    const uint64_t key = number(a, NB_HP_KEY_LENGTH, usual), value = number(a, NB_HP_VALUE_LENGTH, key);
+    const uint64_t key_swa = number(a, NB_HP_KEY_LENGTH_SWA, key), value_swa = number(a, NB_HP_VALUE_LENGTH_SWA, value);
 
-    if (!get(s, arch, "attention.key_length", &key) && get(s, arch, "embedding_length", &embedding) &&
-        get(s, arch, "attention.head_count", &heads) && heads > 0)
-        key = embedding / heads;
-    if (!get(s, arch, "attention.value_length", &value))
-        value = key;
-    if (!get(s, arch, "attention.key_length_swa", &key_swa))
-        key_swa = key;
-    if (!get(s, arch, "attention.value_length_swa", &value_swa))
-        value_swa = value;
     if (key > MAX_SIDE || value > MAX_SIDE || key_swa > MAX_SIDE || value_swa > MAX_SIDE)
         return false;
     a->full = compressed ? key : key + value; /* the compressed key is the value, too */
     a->swa = key_swa + value_swa;
-    return key > 0 && (!compressed || (get(s, arch, "attention.key_length_mla", &unused) && a->window == 0)) &&
-           find(s, arch, "attention.indexer.key_length") == NULL;
+    return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->window == 0)) &&
+           !nb_hp_has(a->hp, NB_HP_INDEXER_KEY_LENGTH);
 }
 
 static bool
-read_attention(const struct nb_source *s, const char *arch, struct attention *a)
+read_attention(const struct nb_arch *arch, struct attention *a)
 {
-    uint64_t predicted = 0, shared = 0;
+    uint64_t predicted, shared;
 
-    if (!get(s, arch, "block_count", &a->layers) || !get(s, arch, "context_length", &a->trained) ||
-        a->layers > MAX_LAYERS)
+    if (!nb_hp_has(a->hp, NB_HP_LAYERS) || !nb_hp_has(a->hp, NB_HP_CONTEXT) ||
+        nb_hp(a->hp, NB_HP_LAYERS) > NB_MAX_LAYERS)
         return false;
-    (void)get(s, arch, "attention.shared_kv_layers", &shared);
+    a->layers = number(a, NB_HP_LAYERS, 0);
+    a->trained = number(a, NB_HP_CONTEXT, 0);
+    shared = number(a, NB_HP_SHARED_KV_LAYERS, 0);
     a->own = shared < a->layers ? a->layers - shared : 0;
-    (void)get(s, arch, "nextn_predict_layers", &predicted); /* they run only as a draft model */
+    predicted = number(a, NB_HP_NEXTN_LAYERS, 0); /* they run only as a draft model */
     a->layers -= predicted < a->layers ? predicted : 0;
-    a->recurrent = find_array(s, arch, "attention.recurrent_layers");
-    if (a->recurrent == NULL)
-        (void)get(s, arch, "full_attention_interval", &a->full_interval);
-    a->heads = find(s, arch, "attention.head_count_kv");
-    if (a->heads == NULL)
-        a->heads = find(s, arch, "attention.head_count");
-    read_windows(s, arch, a);
-    return a->heads != NULL && read_sides(s, arch, a);
+    if (!is_by_layer(a, NB_HP_RECURRENT_LAYERS))
+        a->full_interval = number(a, NB_HP_FULL_INTERVAL, 0);
+    a->heads = nb_hp_has(a->hp, NB_HP_KV_HEADS) ? NB_HP_KV_HEADS : NB_HP_HEADS;
+    read_windows(arch, a);
+    return nb_hp_has(a->hp, a->heads) && read_sides(a);
 }
 
 static bool
@@ -154,8 +97,8 @@ slides(const struct attention *a, uint64_t layer)
 {
     if (a->window == 0)
         return false;
-    if (a->pattern != NULL)
-        return element(a->pattern, layer) != 0;
+    if (a->has_pattern)
+        return nb_hp_at(a->hp, NB_HP_SLIDING_PATTERN, layer) != 0;
     if (a->period == 0)
         return true;
     return a->first_is_full ? layer % a->period != 0 : layer % a->period < a->period - 1;
@@ -163,28 +106,14 @@ slides(const struct attention *a, uint64_t layer)
 
 /* The heads whose keys and values LAYER keeps. */
 static uint64_t
-heads_of_layer(const struct nb_source *s, const struct attention *a, uint64_t layer)
+heads_of_layer(const struct attention *a, uint64_t layer)
 {
-    uint64_t heads = 0;
+    const double heads = nb_hp_at(a->hp, a->heads, layer);
+    const bool recurrent = is_by_layer(a, NB_HP_RECURRENT_LAYERS) && nb_hp_at(a->hp, NB_HP_RECURRENT_LAYERS, layer) != 0;
 
-    if (layer >= a->own || (a->recurrent != NULL && element(a->recurrent, layer) != 0) ||
-        (a->full_interval > 0 && (layer + 1) % a->full_interval != 0))
+    if (layer >= a->own || recurrent || (a->full_interval > 0 && (layer + 1) % a->full_interval != 0))
         return 0;
-    if (a->heads->type == NB_KV_ARRAY)
-        heads = element(a->heads, layer);
-    else
-        (void)nb_meta_get_u64(&s->meta, a->heads->key, &heads);
-    return heads <= MAX_SIDE ? heads : 0;
-}
-
-/* Models that look both ways read a text at once, and keep nothing. */
-static bool
-is_causal(const struct nb_source *s, const char *arch)
-{
-    const struct nb_kv *kv = find(s, arch, "attention.causal");
-    bool causal;
-
-    return kv == NULL || !nb_meta_get_bool(&s->meta, kv->key, &causal) || causal;
+    return heads >= 0 && heads <= MAX_SIDE ? (uint64_t)heads : 0;
 }
 
 static uint64_t
@@ -193,41 +122,49 @@ whole_cells(uint64_t tokens)
     return (tokens + CELLS - 1) / CELLS * CELLS;
 }
 
-void
-measure_cache(const struct nb_source *source, uint64_t context, enum nb_type type, struct cache_size *out)
+static void
+add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
 {
-    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     const struct nb_type_info *info = nb_type_info(type);
-    struct attention a = { 0 };
-    uint64_t cells, window_cells;
+    const uint64_t cells = whole_cells(out->context);
+    uint64_t window_cells = a->window < cells ? whole_cells(a->window + BATCH) : cells;
     double values = 0;
 
-    memset(out, 0, sizeof *out);
-    if (arch == NULL || !read_attention(source, arch, &a))
-        return;
-    if (!is_causal(source, arch)) {
-        out->known = true;
-        return;
-    }
-    out->context = context > 0 ? context : a.trained < USUAL_CONTEXT ? a.trained : USUAL_CONTEXT;
-    if (out->context > INT32_MAX)
-        return;
-    cells = whole_cells(out->context);
-    window_cells = a.window < cells ? whole_cells(a.window + BATCH) : cells;
     window_cells = window_cells < cells ? window_cells : cells;
-    for (uint64_t i = 0; i < a.layers; i++) {
-        const uint64_t heads = heads_of_layer(source, &a, i);
-        const bool sliding = slides(&a, i);
+    for (uint64_t i = 0; i < a->layers; i++) {
+        const uint64_t heads = heads_of_layer(a, i);
+        const bool sliding = slides(a, i);
 
         out->layers += heads > 0;
         out->sliding += heads > 0 && sliding;
-        values += (double)heads * (double)(sliding ? a.swa * window_cells : a.full * cells);
+        values += (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells);
     }
     out->known = values > 0 && values < MAX_VALUES;
     if (!out->known)
         return;
     out->bytes = (uint64_t)(values / info->block * info->block_bytes);
-    out->window = out->sliding > 0 ? a.window : 0;
-    out->has_state = find(source, arch, "ssm.state_size") != NULL || find(source, arch, "wkv.head_size") != NULL ||
-                     find(source, arch, "shortconv.l_cache") != NULL || find(source, arch, "kda.head_dim") != NULL;
+    out->window = out->sliding > 0 ? a->window : 0;
+    out->has_state = nb_hp_has(a->hp, NB_HP_SSM_STATE) || nb_hp_has(a->hp, NB_HP_WKV_HEAD) ||
+                     nb_hp_has(a->hp, NB_HP_SHORTCONV_CACHE) || nb_hp_has(a->hp, NB_HP_KDA_HEAD);
+}
+
+void
+measure_cache(const struct nb_source *source, uint64_t context, enum nb_type type, struct cache_size *out)
+{
+    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
+    struct nb_hparams hp = { 0 };
+    struct attention a = { .hp = &hp };
+
+    memset(out, 0, sizeof *out);
+    if (arch == NULL || nb_hparams_read(&hp, &source->meta, arch, NULL) != NB_OK)
+        return;
+    if (read_attention(nb_arch_by_name(arch), &a)) {
+        /* Models that look both ways read a text at once, and keep nothing. */
+        out->known = nb_hp_has(&hp, NB_HP_CAUSAL) && nb_hp(&hp, NB_HP_CAUSAL) == 0;
+        if (!out->known)
+            out->context = context > 0 ? context : a.trained < USUAL_CONTEXT ? a.trained : USUAL_CONTEXT;
+        if (!out->known && out->context <= INT32_MAX)
+            add_layers(&a, type, out);
+    }
+    nb_hparams_free(&hp);
 }

@@ -3,8 +3,8 @@
 #define NB_CLI_H
 
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -56,7 +56,7 @@ const char *cli_bytes(char *text, double bytes);
 /* "3.67 M" */
 const char *cli_count(char *text, double count);
 /* "256 x 2048": rows last, as GGUF has them */
-const char *cli_shape(char *text, const struct nb_tensor *tensor);
+const char *cli_shape(char *text, const struct nb_view *tensor);
 
 /* A bar on stderr, if that is a terminal. */
 struct cli_progress {

@@ -3,9 +3,9 @@
 #include "cli/metadata_diff.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/elements/types.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 #include "verify/drift/weight_error.h"
 
 #include <getopt.h>
@@ -89,7 +89,7 @@ compare(const struct arguments *a, struct models *m, struct nb_error *err)
 /* --- telling ------------------------------------------------------------------------------------------------ */
 
 static json_t *
-shape_json(const struct nb_tensor *t)
+shape_json(const struct nb_view *t)
 {
     json_t *list = json_array();
 
@@ -100,9 +100,9 @@ shape_json(const struct nb_tensor *t)
 
 /* One tensor that is not the same: A or B is NULL where it is on one side only; E where the shapes are equal. */
 static void
-tell(const struct nb_tensor *a, const struct nb_tensor *b, const struct nb_weight_error *e, json_t *list)
+tell(const struct nb_view *a, const struct nb_view *b, const struct nb_weight_error *e, json_t *list)
 {
-    const struct nb_tensor *any = a != NULL ? a : b;
+    const struct nb_view *any = a != NULL ? a : b;
     const char *type_a = a == NULL ? NULL : nb_type_info(a->type)->name,
                *type_b = b == NULL ? NULL : nb_type_info(b->type)->name;
     char x[CLI_TEXT], y[CLI_TEXT];
@@ -137,12 +137,12 @@ tell(const struct nb_tensor *a, const struct nb_tensor *b, const struct nb_weigh
 static enum nb_status
 tell_tensors(struct models *m, json_t *list, struct nb_error *err)
 {
-    const struct nb_tensor **in_a = nb_tensors_by_name(m->a.tensors, m->a.n_tensors);
-    const struct nb_tensor **in_b = nb_tensors_by_name(m->b.tensors, m->b.n_tensors);
+    const struct nb_view **in_a = nb_views_by_name(m->a.tensors, m->a.n_tensors);
+    const struct nb_view **in_b = nb_views_by_name(m->b.tensors, m->b.n_tensors);
     const bool ready = in_a != NULL && in_b != NULL;
 
     for (size_t i = 0; ready && i < m->a.n_tensors; i++) {
-        const struct nb_tensor *a = &m->a.tensors[i], *b = nb_tensors_find(in_b, m->b.n_tensors, a->name);
+        const struct nb_view *a = &m->a.tensors[i], *b = nb_views_find(in_b, m->b.n_tensors, a->name);
         const struct nb_weight_error *e = m->errors[i].other == NULL ? NULL : &m->errors[i];
 
         if (e != NULL && e->same_bytes) {
@@ -153,7 +153,7 @@ tell_tensors(struct models *m, json_t *list, struct nb_error *err)
         tell(a, b, e, list);
     }
     for (size_t i = 0; ready && i < m->b.n_tensors; i++) {
-        if (nb_tensors_find(in_a, m->a.n_tensors, m->b.tensors[i].name) != NULL)
+        if (nb_views_find(in_a, m->a.n_tensors, m->b.tensors[i].name) != NULL)
             continue;
         m->added++;
         tell(NULL, &m->b.tensors[i], NULL, list);

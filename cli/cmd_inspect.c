@@ -6,10 +6,10 @@
 #include "cli/kv_text.h"
 #include "cli/model_summary.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -115,10 +115,10 @@ print_tensors(const struct nb_source *source, const struct model_summary *sum)
 
     printf("\ntensors (%zu)\n", source->n_tensors);
     for (size_t i = 0; i < source->n_tensors; i++) {
-        const struct nb_tensor *t = &source->tensors[i];
+        const struct nb_view *t = &source->tensors[i];
 
         printf("  %-40s %-8s %18s %10s %5.1f %% %14" PRIu64, t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-               cli_bytes(bytes, (double)t->bytes), share(t->bytes, sum->all.bytes), t->offset);
+               cli_bytes(bytes, (double)t->bytes), share(t->bytes, sum->all.bytes), nb_view_offset(t));
         if (source->kind == NB_SOURCE_CHECKPOINT)
             printf("  %s", t->source_name);
         putchar('\n');
@@ -135,7 +135,7 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
            arch == NULL ? "no architecture" : arch);
     printf("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight",
            cli_count(a, (double)sum->all.elements), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
-           source->n_files, source->n_files == 1 ? "" : "s", total_bpw(&sum->all));
+           source->store.n_files, source->store.n_files == 1 ? "" : "s", total_bpw(&sum->all));
     if (sum->layers.elements > 0 && sum->layers.elements < sum->all.elements)
         printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
     putchar('\n');
@@ -200,10 +200,10 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
     }
     puts("\n| tensor | type | shape | bytes | offset |\n| --- | --- | --- | ---: | ---: |");
     for (size_t i = 0; i < source->n_tensors; i++) {
-        const struct nb_tensor *t = &source->tensors[i];
+        const struct nb_view *t = &source->tensors[i];
 
         printf("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, nb_type_info(t->type)->name,
-               cli_shape(shape, t), t->bytes, t->offset);
+               cli_shape(shape, t), t->bytes, nb_view_offset(t));
     }
     return cli_finish();
 }
@@ -216,15 +216,15 @@ tensors_json(const struct nb_source *source)
     json_t *list = json_array();
 
     for (size_t i = 0; i < source->n_tensors; i++) {
-        const struct nb_tensor *t = &source->tensors[i];
+        const struct nb_view *t = &source->tensors[i];
         json_t *shape = json_array();
 
         for (uint32_t d = 0; d < t->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name",
                                               t->source_name, "type", nb_type_info(t->type)->name, "shape", shape,
-                                              "bytes", (json_int_t)t->bytes, "file", (json_int_t)t->file, "offset",
-                                              (json_int_t)t->offset));
+                                              "bytes", (json_int_t)t->bytes, "file", (json_int_t)t->pieces->stored->file, "offset",
+                                              (json_int_t)nb_view_offset(t)));
     }
     return list;
 }

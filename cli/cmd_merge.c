@@ -30,13 +30,13 @@ check_named(const struct nb_source *source, char **named, int count, struct nb_e
     for (int i = 1; i < count; i++) {
         bool part = false;
 
-        for (uint32_t k = 0; k < source->n_files && !part; k++)
+        for (uint32_t k = 0; k < source->store.n_files && !part; k++)
             part = nb_file_is(&source->files[k], named[i]);
         if (!part)
             return nb_fail(err, NB_USAGE, "%s: is no part of the set of %s", named[i], named[0]);
     }
-    if (count > 1 && (uint32_t)count != source->n_files)
-        return nb_fail(err, NB_USAGE, "%s: has %" PRIu32 " parts, but %d files were named", named[0], source->n_files,
+    if (count > 1 && (uint32_t)count != source->store.n_files)
+        return nb_fail(err, NB_USAGE, "%s: has %" PRIu32 " parts, but %d files were named", named[0], source->store.n_files,
                        count);
     return NB_OK;
 }
@@ -48,7 +48,7 @@ merge(char **named, int count, const char *output, bool force, bool json)
     struct nb_gguf_set set;
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, named[0], NULL, &err);
-    const uint32_t files = status == NB_OK ? source.n_files : 0;
+    const uint32_t files = status == NB_OK ? source.store.n_files : 0;
     const size_t tensors = status == NB_OK ? source.n_tensors : 0;
 
     if (status != NB_OK)

@@ -169,8 +169,8 @@ is_source_file(const struct nb_source *source, const char *name)
 
     if (stat(name, &out) != 0)
         return false;
-    for (uint32_t i = 0; i < source->n_files; i++)
-        if (fstat(source->files[i].fd, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+    for (uint32_t i = 0; i < source->store.n_files; i++)
+        if (fstat(source->store.files[i].fd, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
             return true;
     return false;
 }
@@ -206,7 +206,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
         a->pipeline.progress = cli_progress_update;
         a->pipeline.context = &progress;
         a->pipeline.stop = cli_catch_signals();
-        status = nb_pipeline_run(source, plan, a->output, &a->pipeline, &err);
+        status = nb_pipeline_run(plan, a->output, &a->pipeline, &err);
         cli_progress_end(&progress);
     }
     if (status != NB_OK)
@@ -300,7 +300,7 @@ cmd_quantize(int argc, char **argv)
     if (code == NB_OK && a.help) {
         fputs(quantize_help, stdout);
         code = cli_finish();
-    } else if (code == NB_OK && nb_source_open(&source, a.source, a.pre_tokenizer, &err) != NB_OK) {
+    } else if (code == NB_OK && nb_source_open(&source, a.source, &a.as, &err) != NB_OK) {
         code = cli_fail(&err);
     } else if (code == NB_OK) {
         code = load_imatrix(&a, &source, &imatrix, &err) == NB_OK ? quantize(&a, &source) : cli_fail(&err);

@@ -43,7 +43,8 @@ static const char help_text[] =
     "Example: nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf llama-Q3_K_M.gguf\n";
 
 struct verify_options {
-    const char *text, *html, *pre_tokenizer;
+    const char *text, *html;
+    struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
     double max_kld, max_ratio; /* NaN: no limit */
     bool json, tensors;
@@ -70,7 +71,7 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
     if (r->source == NULL || r->model == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < r->models && status == NB_OK; i++) {
-        status = nb_source_open(&r->source[i], paths[i], i == 0 ? r->options->pre_tokenizer : NULL, err);
+        status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : NULL, err);
         if (status != NB_OK)
             break;
         r->sources_open++;
@@ -348,7 +349,7 @@ parse(struct verify_options *o, int argc, char **argv, bool *help)
             o->json = true;
             break;
         case 'P':
-            o->pre_tokenizer = optarg;
+            o->base.pre_tokenizer = optarg;
             break;
         default:
             return cli_usage("verify", "that is not an option of verify");

@@ -3,9 +3,9 @@
 #include "cli/cli.h"
 #include "formats/base/status.h"
 #include "formats/elements/decode.h"
-#include "formats/elements/tensor.h"
 #include "formats/elements/types.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -76,24 +76,24 @@ visit_second(struct statistics *s, double v, uint64_t at)
 }
 
 static enum nb_status
-walk(const struct nb_source *source, const struct nb_tensor *t, visit *each, struct statistics *s, struct nb_error *err)
+walk(const struct nb_view *t, visit *each, struct statistics *s, struct nb_error *err)
 {
     float *values = malloc(TILE * sizeof *values);
-    void *raw = malloc(TILE * sizeof(double));
-    enum nb_status status = values == NULL || raw == NULL ? nb_fail_memory(err) : NB_OK;
+    struct nb_view_reader reader = { 0 };
+    enum nb_status status = values == NULL ? nb_fail_memory(err) : NB_OK;
 
     for (uint64_t at = 0; at < t->elements && status == NB_OK; at += TILE) {
         const uint64_t left = t->elements - at, n = left < TILE ? left : TILE;
 
-        status = nb_source_read(source, t, at, n, raw, err);
+        status = nb_view_fetch(t, at, n, &reader, err);
         if (status != NB_OK)
             break;
-        nb_decode(t->type, raw, (size_t)n, values);
+        nb_view_decode(t, &reader, 0, n, values);
         for (uint64_t i = 0; i < n; i++)
             each(s, (double)values[i], at + i);
     }
     free(values);
-    free(raw);
+    nb_view_reader_free(&reader);
     return status;
 }
 
@@ -130,7 +130,7 @@ print_histogram(const struct statistics *s)
 }
 
 static void
-print_worst(const struct nb_tensor *t, const struct statistics *s)
+print_worst(const struct nb_view *t, const struct statistics *s)
 {
     puts("\nlargest magnitudes");
     for (unsigned i = 0; i < WORST && i < s->finite; i++)
@@ -139,12 +139,12 @@ print_worst(const struct nb_tensor *t, const struct statistics *s)
 }
 
 static int
-print_text(const struct nb_tensor *t, const struct statistics *s)
+print_text(const struct nb_view *t, const struct statistics *s)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
     printf("%s: %s, %s, %s at byte %" PRIu64 "\n", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-           cli_bytes(bytes, (double)t->bytes), t->offset);
+           cli_bytes(bytes, (double)t->bytes), nb_view_offset(t));
     printf("  mean %.6g, deviation %.6g, root mean square %.6g, from %.6g to %.6g\n", mean(s), deviation(s),
            s->finite == 0 ? 0 : sqrt(s->squares / (double)s->finite), s->min, s->max);
     printf("  %" PRIu64 " of %" PRIu64 " elements are zero (%.2f %%)", s->zeros, t->elements,
@@ -158,7 +158,7 @@ print_text(const struct nb_tensor *t, const struct statistics *s)
 }
 
 static int
-print_json(const struct nb_tensor *t, const struct statistics *s)
+print_json(const struct nb_view *t, const struct statistics *s)
 {
     json_t *shape = json_array(), *bins = json_array(), *worst = json_array();
 
@@ -172,7 +172,7 @@ print_json(const struct nb_tensor *t, const struct statistics *s)
     return cli_print_json(json_pack(
         "{s:s, s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f, s:I, s:I, s:o}, s:o}", "name", t->name,
         "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "offset",
-        (json_int_t)t->offset, "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max, "zeros",
+        (json_int_t)nb_view_offset(t), "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max, "zeros",
         (json_int_t)s->zeros, "not_finite", (json_int_t)s->not_finite, "histogram", "from", s->low, "to", s->high,
         "below", (json_int_t)s->below, "above", (json_int_t)s->above, "counts", bins, "largest", worst));
 }
@@ -181,7 +181,7 @@ int
 inspect_tensor(const struct nb_source *source, const char *name, bool json)
 {
     struct statistics s = { 0 };
-    const struct nb_tensor *t = NULL;
+    const struct nb_view *t = NULL;
     struct nb_error err;
     enum nb_status status;
 
@@ -193,11 +193,11 @@ inspect_tensor(const struct nb_source *source, const char *name, bool json)
     if (!nb_can_decode(t->type))
         return cli_usage("inspect", "tensor '%s' is of type %s, which has no values to show", name,
                          nb_type_info(t->type)->name);
-    status = walk(source, t, visit_first, &s, &err);
+    status = walk(t, visit_first, &s, &err);
     s.low = fmax(s.min, mean(&s) - 4 * deviation(&s));
     s.high = fmin(s.max, mean(&s) + 4 * deviation(&s));
     if (status == NB_OK)
-        status = walk(source, t, visit_second, &s, &err);
+        status = walk(t, visit_second, &s, &err);
     if (status != NB_OK)
         return cli_fail(&err);
     return json ? print_json(t, &s) : print_text(t, &s);

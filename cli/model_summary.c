@@ -1,7 +1,7 @@
 #include "cli/model_summary.h"
 
-#include "formats/elements/tensor.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 
 #include <string.h>
 
@@ -41,7 +41,7 @@ total_bpw(const struct tensor_total *total)
 }
 
 static void
-add(struct tensor_total *total, const struct nb_tensor *t)
+add(struct tensor_total *total, const struct nb_view *t)
 {
     total->tensors++;
     total->elements += t->elements;
@@ -53,7 +53,7 @@ summarize(const struct nb_source *source, struct model_summary *out)
 {
     memset(out, 0, sizeof *out);
     for (size_t i = 0; i < source->n_tensors; i++) {
-        const struct nb_tensor *t = &source->tensors[i];
+        const struct nb_view *t = &source->tensors[i];
         const enum tensor_role role = role_of(t->name);
 
         add(&out->all, t);

@@ -1,8 +1,8 @@
 #include "cli/cli.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -106,7 +106,7 @@ cli_count(char *text, double count)
 }
 
 const char *
-cli_shape(char *text, const struct nb_tensor *tensor)
+cli_shape(char *text, const struct nb_view *tensor)
 {
     size_t at = 0;
 

@@ -198,7 +198,7 @@ parse_override_kv(struct quantize_options *a, char *text)
     if (strcmp(text, "general.alignment") == 0 || strncmp(text, "split.", 6) == 0)
         return cli_usage("quantize", "--override-kv: %s describes the file itself and is not yours to set", text);
     if (strcmp(text, "tokenizer.ggml.pre") == 0 && o->type == NB_KV_STRING)
-        a->pre_tokenizer = o->value.text;
+        a->as.pre_tokenizer = o->value.text;
     a->plan.n_overrides++;
     return NB_OK;
 }

@@ -21,7 +21,7 @@ struct quantize_options {
     const char *include[MAX_PATTERNS], *exclude[MAX_PATTERNS];
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
-    const char *pre_tokenizer;
+    struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate; /* a text to make the importance matrix from */
     bool dry_run, json, help;
 };

@@ -1,8 +1,4 @@
-/*
- * Fills a plan: read a tile, make floats of it, make blocks of those, write
- * them where they belong. The threads share one counter and nothing else;
- * memory is threads x tile, whatever the model's size.
- */
+/* Fills a plan: the files it plans, whole or not at all, by a job over all its tensors. */
 #ifndef NB_PIPELINE_H
 #define NB_PIPELINE_H
 
@@ -27,7 +23,7 @@ struct nb_pipeline_options {
  * with tensor and index: a NaN or infinity in the source, and a value that the
  * target type turns into one. The bytes do not depend on the number of threads.
  */
-enum nb_status nb_pipeline_run(const struct nb_source *source, const struct nb_plan *plan, const char *name,
+enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name,
                                const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -2,11 +2,11 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/text.h"
-#include "quantize/search/encode.h"
 #include "formats/elements/decode.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/split_name.h"
 #include "quantize/prune.h"
+#include "quantize/search/encode.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,7 +116,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
 
 /* Can T become TYPE, by these options and by this version? */
 static enum nb_status
-check_conversion(const struct nb_tensor *t, enum nb_type type, const struct nb_plan_options *o, struct nb_error *err)
+check_conversion(const struct nb_view *t, enum nb_type type, const struct nb_plan_options *o, struct nb_error *err)
 {
     const struct nb_type_info *from = nb_type_info(t->type), *to = nb_type_info(type);
 
@@ -142,7 +142,7 @@ uses_importance(enum nb_type type)
 }
 
 static bool
-is_embedding(const struct nb_tensor *t)
+is_embedding(const struct nb_view *t)
 {
     return strcmp(t->name, "token_embd.weight") == 0 || strcmp(t->name, "per_layer_token_embd.weight") == 0;
 }
@@ -153,7 +153,7 @@ is_embedding(const struct nb_tensor *t)
  * matrices do not have. Types that need it at all have no exceptions.
  */
 static bool
-needs_importance(const struct nb_tensor *t, enum nb_type type, const struct nb_recipe *recipe)
+needs_importance(const struct nb_view *t, enum nb_type type, const struct nb_recipe *recipe)
 {
     if (nb_type_info(type)->importance == NB_IMPORTANCE_NEEDED)
         return true;
@@ -227,7 +227,8 @@ plan_importance(struct nb_plan *plan, const struct nb_plan_options *o, struct nb
 static int
 by_file(const void *a, const void *b)
 {
-    const struct nb_tensor *x = *(const struct nb_tensor *const *)a, *y = *(const struct nb_tensor *const *)b;
+    const struct nb_tensor *x = (*(const struct nb_view *const *)a)->pieces->stored;
+    const struct nb_tensor *y = (*(const struct nb_view *const *)b)->pieces->stored;
 
     if (x->file != y->file)
         return x->file < y->file ? -1 : 1;
@@ -236,12 +237,12 @@ by_file(const void *a, const void *b)
 
 /* What becomes of SORTED[i], the plan's next tensor but for its place. */
 static enum nb_status
-plan_tensor(struct nb_plan *plan, const struct nb_tensor *t, const struct nb_choice *choice,
+plan_tensor(struct nb_plan *plan, const struct nb_view *t, const struct nb_choice *choice,
             const struct nb_plan_options *o, struct nb_plan_tensor *out, struct nb_error *err)
 {
     *out = (struct nb_plan_tensor){ .source = t, .choice = *choice, .via = o->via };
-    out->file = o->keep_split ? t->file : 0;
-    if (nb_tensor_is_always_f32(t) || nb_type_info(t->type)->kind != NB_KIND_FLOAT || t->type == o->via)
+    out->file = o->keep_split ? t->pieces->stored->file : 0;
+    if (nb_view_is_always_f32(t) || nb_type_info(t->type)->kind != NB_KIND_FLOAT || t->type == o->via)
         out->via = NB_TYPE_NONE;
     plan->n_fallbacks += choice->why == NB_WHY_FALLBACK;
     return check_conversion(t, choice->type, o, err);
@@ -254,7 +255,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
     const struct nb_model_facts facts = nb_model_facts(&plan->meta);
     struct nb_recipe_options recipe = o->recipe;
     const size_t n = plan->n_tensors;
-    const struct nb_tensor **sorted = calloc(n + 1, sizeof *sorted);
+    const struct nb_view **sorted = calloc(n + 1, sizeof *sorted);
     struct nb_choice *choices = calloc(n + 1, sizeof *choices);
     enum nb_status status = NB_OK;
 
@@ -367,7 +368,7 @@ plan_sources(struct nb_plan *plan, const struct nb_source *source, const struct 
     if (o->keep_split && source->kind != NB_SOURCE_GGUF)
         return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF",
                        source->path);
-    plan->n_files = o->keep_split ? source->n_files : 1;
+    plan->n_files = o->keep_split ? source->store.n_files : 1;
     plan->sources = calloc(source->n_tensors + 1, sizeof *plan->sources);
     if (plan->sources == NULL)
         return nb_fail_memory(err);

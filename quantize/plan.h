@@ -40,7 +40,7 @@ struct nb_plan_options {
 };
 
 struct nb_plan_tensor {
-    const struct nb_tensor *source; /* under the name it will have */
+    const struct nb_view *source; /* under the name it will have */
     struct nb_choice choice;
     enum nb_type via;       /* NB_TYPE_NONE where nothing is rounded in between */
     uint32_t file;          /* of the output files */
@@ -60,7 +60,7 @@ struct nb_plan {
     struct nb_metadata meta;
     struct nb_plan_tensor *tensors; /* file by file, in file order */
     size_t n_tensors;
-    struct nb_tensor *sources;      /* what the tensors' sources point to */
+    struct nb_view *sources;      /* what the tensors' sources point to */
     struct nb_plan_file *files;     /* one, or with keep_split as many as the source has */
     uint32_t n_files;
     uint64_t total_bytes;           /* of all files */

@@ -1,5 +1,7 @@
 #include "quantize/prune.h"
 
+#include "formats/models/hparams.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -90,7 +92,7 @@ has_layer(const struct nb_source *source, uint64_t wanted)
 
 enum nb_status
 nb_prune_tensors(const struct nb_source *source, const uint64_t *layers, size_t n, struct nb_arena *arena,
-                 struct nb_tensor *out, size_t *count, struct nb_error *err)
+                 struct nb_view *out, size_t *count, struct nb_error *err)
 {
     bool any_left = n == 0;
 
@@ -100,7 +102,7 @@ nb_prune_tensors(const struct nb_source *source, const uint64_t *layers, size_t 
             return nb_fail(err, NB_USAGE, "--prune-layers: there is no layer %" PRIu64 " in %s", layers[i],
                            source->path);
     for (size_t i = 0; i < source->n_tensors; i++) {
-        struct nb_tensor *t = &out[*count];
+        struct nb_view *t = &out[*count];
         const char *end;
         uint64_t layer;
 
@@ -143,7 +145,7 @@ nb_prune_metadata(struct nb_metadata *meta, const uint64_t *layers, size_t n, st
     char key[128];
     uint64_t total;
 
-    snprintf(key, sizeof key, "%.64s.block_count", arch == NULL ? "" : arch);
+    nb_hparam_key(NB_HP_LAYERS, arch == NULL ? "" : arch, key);
     if (arch == NULL || !nb_meta_get_u64(meta, key, &total))
         return nb_fail(err, NB_INPUT, "--prune-layers: the model does not say how many layers it has (%s)", key);
     for (size_t i = 0; i < meta->count; i++) {

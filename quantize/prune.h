@@ -12,7 +12,7 @@
  * leave out all.
  */
 enum nb_status nb_prune_tensors(const struct nb_source *source, const uint64_t *layers, size_t n,
-                                struct nb_arena *arena, struct nb_tensor *out, size_t *count,
+                                struct nb_arena *arena, struct nb_view *out, size_t *count,
                                 struct nb_error *err) NB_MUST_CHECK;
 /* The name that the tensor NAME had before the layers were left out, in OUT. */
 void nb_prune_original_name(const char *name, const uint64_t *layers, size_t n, char *out, size_t size);

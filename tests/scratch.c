@@ -340,9 +340,10 @@ make_tensor(struct gguf_maker *g, const char *name, uint64_t columns, uint64_t r
 }
 
 static void
-copy_tensor(struct gguf_maker *g, const struct nb_source *dense, const struct nb_tensor *t, unsigned experts)
+copy_tensor(struct gguf_maker *g, const struct nb_view *t, unsigned experts)
 {
     const bool stacked = strstr(t->name, ".ffn_") != NULL && strstr(t->name, "_norm") == NULL;
+    struct nb_view_reader reader = { 0 };
     char name[NB_MAX_NAME + 1];
     struct nb_error err;
     float *to;
@@ -351,7 +352,8 @@ copy_tensor(struct gguf_maker *g, const struct nb_source *dense, const struct nb
              stacked ? "_exps.weight" : ".weight");
     to = make_tensor(g, name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, stacked ? experts : 1);
     for (unsigned x = 0; x < (stacked ? experts : 1); x++)
-        assert_int_equal(nb_source_read(dense, t, 0, t->elements, to + x * t->elements, &err), NB_OK);
+        assert_int_equal(nb_view_rows(t, 0, t->elements / t->ne[0], to + x * t->elements, &reader, &err), NB_OK);
+    nb_view_reader_free(&reader);
     if (strstr(t->name, ".ffn_gate.weight") == NULL)
         return;
     snprintf(name, sizeof name, "%.*s_inp.weight", (int)(strlen(t->name) - strlen(".weight")), t->name);
@@ -371,7 +373,7 @@ mixture_of(const char *dense, const char *name, unsigned experts, unsigned used)
 
     assert_int_equal(nb_source_open(&source, scratch_path(dense), NULL, &err), NB_OK);
     for (size_t i = 0; i < source.n_tensors; i++)
-        copy_tensor(&g, &source, &source.tensors[i], experts);
+        copy_tensor(&g, &source.tensors[i], experts);
     nb_meta_set_u32(&source.meta, "llama.expert_count", experts);
     nb_meta_set_u32(&source.meta, "llama.expert_used_count", used);
     assert_int_equal(nb_gguf_header(&source.meta, g.infos, g.count, &header, &size, &err), NB_OK);

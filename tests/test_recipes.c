@@ -4,27 +4,27 @@
  */
 #include "formats/base/regex.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/elements/types.h"
+#include "formats/models/view.h"
 #include "quantize/policy/recipe.h"
 #include "testing.h"
 
 #define MAX_TENSORS 4096
 
-static struct nb_tensor tensors[MAX_TENSORS];
+static struct nb_view tensors[MAX_TENSORS];
 static char names[MAX_TENSORS][NB_MAX_NAME + 1];
-static const struct nb_tensor *sorted[MAX_TENSORS];
+static const struct nb_view *sorted[MAX_TENSORS];
 static struct nb_choice choices[MAX_TENSORS], expected[MAX_TENSORS];
 static size_t n_tensors;
 
 static void
 add(const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
 {
-    struct nb_tensor *t = &tensors[n_tensors];
+    struct nb_view *t = &tensors[n_tensors];
 
     assert_true(n_tensors < MAX_TENSORS);
     snprintf(names[n_tensors], sizeof names[0], "%s", name);
-    *t = (struct nb_tensor){
+    *t = (struct nb_view){
         .name = names[n_tensors], .type = NB_F16, .plain_type = NB_F16, .n_dims = experts > 1 ? 3 : rows > 1 ? 2 : 1,
         .ne = { columns, rows, experts, 1 },
     };

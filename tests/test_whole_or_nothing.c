@@ -216,7 +216,7 @@ a_source_that_shrinks_while_it_is_read_is_an_error(void **unused)
     assert_int_equal(nb_source_open(&source, scratch_path("model"), NULL, &err), NB_OK);
     assert_int_equal(nb_plan_make(&plan, &source, &options, &err), NB_OK);
     assert_int_equal(truncate(scratch_path("model/model.safetensors"), 30000), 0);
-    assert_int_equal(nb_pipeline_run(&source, &plan, scratch_path("shrunk.gguf"), &how, &err), NB_INPUT);
+    assert_int_equal(nb_pipeline_run(&plan, scratch_path("shrunk.gguf"), &how, &err), NB_INPUT);
     assert_non_null(strstr(err.message, "ends at byte"));
     assert_false(scratch_exists(scratch_path("shrunk.gguf")));
     assert_false(scratch_exists(scratch_path("shrunk.gguf.partial")));

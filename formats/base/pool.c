@@ -4,9 +4,11 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_THREADS 256u
+#define WATCH_NANOSECONDS 100000000L
 
 struct nb_pool {
     pthread_t *threads; /* all but the caller's */
@@ -121,12 +123,8 @@ nb_pool_new(struct nb_pool **out, unsigned threads, struct nb_error *err)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->finished, NULL);
-    while (pool->n_threads < threads) {
-        if (!start_thread(pool)) {
-            nb_pool_free(pool);
-            return nb_fail(err, NB_SYSTEM, "a thread cannot be started");
-        }
-    }
+    while (pool->n_threads < threads && start_thread(pool))
+        ; /* fewer will do */
     *out = pool;
     return NB_OK;
 }
@@ -137,11 +135,10 @@ nb_pool_threads(const struct nb_pool *pool)
     return pool->n_threads;
 }
 
-enum nb_status
-nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, struct nb_error *err)
+/* Sets a job up; the threads begin with it. */
+static void
+begin(struct nb_pool *pool, nb_task *task, void *context, size_t tasks)
 {
-    enum nb_status status;
-
     pthread_mutex_lock(&pool->lock);
     pool->task = task;
     pool->context = context;
@@ -153,14 +150,88 @@ nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, st
     pool->job++;
     pthread_cond_broadcast(&pool->start);
     pthread_mutex_unlock(&pool->lock);
-    work(pool, 0);
+}
+
+/* Waits for the threads; with WATCH looks in between. The lock is held. */
+static void
+wait_for_threads(struct nb_pool *pool, const struct nb_pool_watch *watch)
+{
+    while (pool->working > 0) {
+        struct timespec until;
+
+        if (watch == NULL) {
+            pthread_cond_wait(&pool->finished, &pool->lock);
+            continue;
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += WATCH_NANOSECONDS;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+        pthread_cond_timedwait(&pool->finished, &pool->lock, &until);
+        pthread_mutex_unlock(&pool->lock);
+        watch->look(watch->context);
+        pthread_mutex_lock(&pool->lock);
+    }
+}
+
+static enum nb_status
+end(struct nb_pool *pool, const struct nb_pool_watch *watch, struct nb_error *err)
+{
+    enum nb_status status;
+
     pthread_mutex_lock(&pool->lock);
-    while (pool->working > 0)
-        pthread_cond_wait(&pool->finished, &pool->lock);
+    wait_for_threads(pool, watch);
     status = pool->status;
     if (status != NB_OK && err != NULL)
         *err = pool->error;
     pthread_mutex_unlock(&pool->lock);
+    return status;
+}
+
+enum nb_status
+nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, struct nb_error *err)
+{
+    begin(pool, task, context, tasks);
+    work(pool, 0);
+    return end(pool, NULL, err);
+}
+
+/* The thread that works in the caller's place while the caller watches. */
+static void *
+stand_in_main(void *argument)
+{
+    struct nb_pool *pool = argument;
+
+    work(pool, 0);
+    pthread_mutex_lock(&pool->lock);
+    if (--pool->working == 0)
+        pthread_cond_signal(&pool->finished);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+enum nb_status
+nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
+                    const struct nb_pool_watch *watch, struct nb_error *err)
+{
+    pthread_t stand_in;
+    enum nb_status status;
+
+    begin(pool, task, context, tasks);
+    pthread_mutex_lock(&pool->lock);
+    pool->working++; /* before it can be done */
+    pthread_mutex_unlock(&pool->lock);
+    if (pthread_create(&stand_in, NULL, stand_in_main, pool) != 0) { /* then nobody watches */
+        pthread_mutex_lock(&pool->lock);
+        pool->working--;
+        pthread_mutex_unlock(&pool->lock);
+        work(pool, 0);
+        return end(pool, NULL, err);
+    }
+    status = end(pool, watch, err);
+    pthread_join(stand_in, NULL);
     return status;
 }
 

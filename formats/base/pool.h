@@ -14,15 +14,24 @@ struct nb_pool;
 /* A task of a job; WORKER tells the threads apart, from 0. Not NB_OK ends the job. */
 typedef enum nb_status nb_task(void *context, size_t task, unsigned worker, struct nb_error *err);
 
-/* THREADS of them, the caller's included; 0: one for each core. At most 256. */
+/* THREADS of them, the caller's included, or as many as can be started; 0: one for each core. At most 256. */
 enum nb_status nb_pool_new(struct nb_pool **pool, unsigned threads, struct nb_error *err) NB_MUST_CHECK;
 unsigned nb_pool_threads(const struct nb_pool *pool);
 /*
  * Does TASKS tasks and waits for them. Of several errors the one of the lowest
- * task is told, so that it does not depend on the threads.
+ * task is reported, so that it does not depend on the threads.
  */
 enum nb_status nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
                            struct nb_error *err) NB_MUST_CHECK;
+
+/* What the caller does ten times a second while others work. */
+struct nb_pool_watch {
+    void (*look)(void *context);
+    void *context;
+};
+/* The same, but the calling thread watches, and another works in its place. */
+enum nb_status nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
+                                   const struct nb_pool_watch *watch, struct nb_error *err) NB_MUST_CHECK;
 void nb_pool_free(struct nb_pool *pool);
 
 #endif

@@ -10,6 +10,9 @@
 #error "The files are little-endian, and so must the machine be: their numbers are used as they lie."
 #endif
 
+#define ONE_PLANE 1, { 0 }
+#define TWO_PLANES(a, b) 2, { a, b }
+#define THREE_PLANES(a, b, c) 3, { a, b, c }
 #define NO_SCALES 0, { 0, 0 }
 #define ONE_SCALE(at) 1, { at, 0 }
 #define TWO_SCALES(at, and_at) 2, { at, and_at }
@@ -23,7 +26,7 @@ static const struct nb_type_info table[NB_TYPES] = {
 const struct nb_type_info *
 nb_type_info(enum nb_type type)
 {
-    static const struct nb_type_info none = { .name = "unknown", .kind = NB_KIND_NONE, .block = 1 };
+    static const struct nb_type_info none = { .name = "unknown", .kind = NB_KIND_NONE, .block = 1, .n_planes = 1 };
 
     if ((unsigned)type >= NB_TYPES || table[type].kind == NB_KIND_NONE)
         return &none;

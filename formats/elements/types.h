@@ -33,14 +33,18 @@ enum nb_importance {
     NB_IMPORTANCE_NEEDED, /* ggml refuses to encode without */
 };
 
+#define NB_MAX_PLANES 3
+
 struct nb_type_info {
     const char *name;        /* as llama.cpp's tools print it: "q4_K" */
     const char *safetensors; /* the dtype's name in a safetensors header, or NULL */
     enum nb_type_kind kind;
     uint16_t block;       /* elements in a block; 1 for floats and integers */
-    uint16_t block_bytes; /* bytes of a block */
+    uint16_t block_bytes; /* bytes of a block, in all planes together */
     enum nb_importance importance;
     uint8_t n_scales, scale_at[2]; /* the half floats of a block that scale it, by their offsets */
+    uint8_t n_planes; /* separate arrays that a tensor is stored in; 0 and 1: one */
+    uint16_t plane_bytes[NB_MAX_PLANES]; /* of a block in each; of one plane it is BLOCK_BYTES */
 };
 
 /* Never NULL: an id outside the table gives an entry of kind NB_KIND_NONE. */

@@ -52,7 +52,7 @@ measure(const struct nb_gguf_reader *r, struct nb_tensor *t, uint64_t type)
         t->type = NB_TYPE_NONE;
         return FOUND(r, NB_BAD_GGUF_TENSOR_TYPE, place, "unknown type %" PRIu64, type);
     }
-    t->type = t->plain_type = (enum nb_type)type;
+    t->type = (enum nb_type)type;
     if (!spoiled && nb_tensor_measure(t))
         return NB_OK;
     t->type = NB_TYPE_NONE;
@@ -73,7 +73,7 @@ read_info(struct nb_gguf_reader *r, struct nb_tensor *t)
     *t = (struct nb_tensor){ 0 };
     if (status != NB_OK)
         return status;
-    t->name = t->source_name = name;
+    t->name = name;
     status = read_dims(r, t);
     if (status == NB_OK)
         status = nb_gguf_take_number(r, 4, &type);

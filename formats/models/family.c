@@ -1,12 +1,18 @@
 #include "formats/models/family.h"
 
+#include "formats/models/expression.h"
+
 #include <float.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-const struct nb_family *const nb_families[] = { &nb_family_llama, &nb_family_mistral, NULL };
+const struct nb_family *const nb_families[] = {
+#define NB_FAMILY(identifier) &nb_family_##identifier,
+#include "formats/models/families/families.def"
+#undef NB_FAMILY
+    NULL,
+};
 
 const struct nb_family *
 nb_family_by_class(const char *class)
@@ -18,307 +24,198 @@ nb_family_by_class(const char *class)
     return NULL;
 }
 
-const struct nb_family *
-nb_family_by_arch(const char *arch)
+/* --- config.json ------------------------------------------------------------------------------------------- */
+
+/* Entry NAME, which may be a path, of LENGTH characters, of OBJECT. */
+static json_t *
+entry(json_t *object, const char *name, size_t length)
 {
-    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
-        if (strcmp((*f)->arch, arch) == 0)
-            return *f;
-    return NULL;
+    const char *dot = memchr(name, '.', length);
+    const size_t first = dot == NULL ? length : (size_t)(dot - name);
+    char key[64];
+
+    if (first >= sizeof key)
+        return NULL;
+    memcpy(key, name, first);
+    key[first] = '\0';
+    object = json_object_get(object, key);
+    return dot == NULL ? object : entry(object, dot + 1, length - first - 1);
 }
 
-/* Sizes are multiplied with one another below; this bound keeps every such product in 64 bits. */
-#define MAX_SIZE (1u << 30)
-#define MAX_LAYERS 4096u
-
-static enum nb_status
-read_hparam(const struct nb_family_hparam *row, json_t *config, const char *name, struct nb_hparams *out,
-            struct nb_error *err)
+static json_t *
+find(json_t *config, const char *name, size_t length)
 {
-    json_t *value = json_object_get(config, row->config);
+    json_t *text = json_object_get(config, "text_config");
+    json_t *const places[] = { text, config, json_object_get(text, "rope_parameters"),
+                               json_object_get(config, "rope_parameters") };
+    json_t *found = NULL;
 
-    if (value == NULL) /* where transformers 5 puts rope_theta */
-        value = json_object_get(json_object_get(config, "rope_parameters"), row->config);
-    double *to = &out->value[row->hparam];
-
-    out->given[row->hparam] = false;
-    if (value != NULL && !json_is_null(value)) {
-        if (!json_is_number(value) || !isfinite(json_number_value(value)))
-            return nb_fail(err, NB_INPUT, "%s: %s is not a number", name, row->config);
-        *to = json_number_value(value);
-        out->given[row->hparam] = true;
-        if (row->is_integer && (*to < 1 || *to > MAX_SIZE || *to != floor(*to)))
-            return nb_fail(err, NB_INPUT, "%s: %s is %g, which is not a size that a model can have", name,
-                           row->config, *to);
-        if (!(*to > 0 && *to <= (double)FLT_MAX))
-            return nb_fail(err, NB_INPUT, "%s: %s is %g, but must be above zero and fit a 32-bit float", name,
-                           row->config, *to);
-        return NB_OK;
-    }
-    switch (row->otherwise) {
-    case NB_REQUIRED:
-        return nb_fail(err, NB_INPUT, "%s: has no %s", name, row->config);
-    case NB_CONSTANT:
-        *to = row->value;
-        break;
-    case NB_SAME_AS_HEADS:
-        *to = out->value[NB_HP_HEADS];
-        break;
-    case NB_EMBEDDING_PER_HEAD:
-        *to = floor(out->value[NB_HP_EMBEDDING] / out->value[NB_HP_HEADS]);
-        break;
-    }
-    return NB_OK;
+    for (size_t i = 0; i < sizeof places / sizeof places[0] && found == NULL; i++)
+        found = entry(places[i], name, length);
+    return found;
 }
 
-static const char *const hparam_names[NB_HPARAMS] = {
-    [NB_HP_LAYERS] = "number of layers",
-    [NB_HP_EMBEDDING] = "length of its embeddings",
-    [NB_HP_FEED_FORWARD] = "size of its feed-forward layers",
-    [NB_HP_HEADS] = "number of attention heads",
+json_t *
+nb_config_find(json_t *config, const char *name)
+{
+    return find(config, name, strlen(name));
+}
+
+/* The first of the ENTRIES that is there; *NAME and *LENGTH are its name, or the first name. */
+static json_t *
+find_first(json_t *config, const char *entries, const char **name, size_t *length)
+{
+    *name = entries;
+    *length = strcspn(entries, "|");
+    for (const char *at = entries;; at++) {
+        const size_t n = strcspn(at, "|");
+        json_t *value = find(config, at, n);
+
+        if (value != NULL) {
+            *name = at;
+            *length = n;
+            return value;
+        }
+        at += n;
+        if (*at == '\0')
+            return NULL;
+    }
+}
+
+/* Where a value was found, for messages. */
+struct place {
+    const char *file, *name;
+    int length; /* of NAME */
+    bool in_array;
+    const struct nb_hparam_info *row;
+    struct nb_error *err;
 };
 
-/* What holds of every model, wherever its hyperparameters come from. */
 static enum nb_status
-check_hparams(const double *v, const char *name, struct nb_error *err)
+check_number(const struct place *p, double number)
 {
-    if (v[NB_HP_LAYERS] > MAX_LAYERS)
-        return nb_fail(err, NB_INPUT, "%s: %.0f layers are more than any model has", name,
-                       v[NB_HP_LAYERS]);
-    if (fmod(v[NB_HP_HEADS], v[NB_HP_KV_HEADS]) != 0)
-        return nb_fail(err, NB_INPUT, "%s: %.0f attention heads cannot share %.0f key-value heads", name,
-                       v[NB_HP_HEADS], v[NB_HP_KV_HEADS]);
-    if (v[NB_HP_HEAD_DIM] < 2 || fmod(v[NB_HP_HEAD_DIM], 2) != 0)
-        return nb_fail(err, NB_INPUT, "%s: a head dimension of %.0f cannot be rotated in pairs", name,
-                       v[NB_HP_HEAD_DIM]);
+    /* One layer of many may have no heads or no feed-forward part, but not all. */
+    const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array ? fmax(p->row->low, 1) : p->row->low;
+
+    if (p->row->type == NB_HP_TYPE_U32 && (number < low || number > NB_MAX_SIDE || number != floor(number)))
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, which is not a size that a model can have", p->file,
+                       p->length, p->name, number);
+    if (p->row->type == NB_HP_TYPE_U32 && number > p->row->high)
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, more than any model has", p->file, p->length, p->name, number);
+    if (p->row->type == NB_HP_TYPE_F32 && !(number > 0 && number <= (double)FLT_MAX))
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, but must be above zero and fit a 32-bit float", p->file,
+                       p->length, p->name, number);
     return NB_OK;
 }
 
-enum nb_status
-nb_family_hparams(const struct nb_family *family, json_t *config, const char *name, struct nb_hparams *out,
-                  struct nb_error *err)
+static enum nb_status
+take_number(const struct place *p, json_t *value, double *out)
 {
-    const double *v = out->value;
+    if (p->row->type == NB_HP_TYPE_BOOL && json_is_boolean(value)) {
+        *out = json_is_true(value);
+        return NB_OK;
+    }
+    if (!json_is_number(value) || !isfinite(json_number_value(value)))
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a number", p->file, p->length, p->name);
+    *out = json_number_value(value);
+    return check_number(p, *out);
+}
 
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < family->n_hparams; i++) {
-        enum nb_status status = read_hparam(&family->hparams[i], config, name, out, err);
+static enum nb_status
+take_array(struct place *p, enum nb_hparam hparam, json_t *array, struct nb_hparams *hp)
+{
+    double numbers[NB_MAX_LAYERS];
+    const size_t n = json_array_size(array);
+
+    if (n > NB_MAX_LAYERS)
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s has %zu entries, more than any model has layers", p->file, p->length,
+                       p->name, n);
+    p->in_array = true;
+    for (size_t i = 0; i < n; i++) {
+        enum nb_status status = take_number(p, json_array_get(array, i), &numbers[i]);
 
         if (status != NB_OK)
             return status;
     }
-    return check_hparams(v, name, err);
-}
-
-enum nb_status
-nb_family_hparams_of(const struct nb_family *family, const struct nb_metadata *meta, const char *name,
-                     struct nb_hparams *out, struct nb_error *err)
-{
-    double *v = out->value;
-
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < family->n_keys; i++) {
-        const struct nb_family_key *row = &family->keys[i];
-        char key[128];
-        double value;
-
-        if (row->key == NULL)
-            continue;
-        snprintf(key, sizeof key, "%s.%s", family->arch, row->key);
-        if (!nb_meta_get_f64(meta, key, &value))
-            continue;
-        if (!(value > 0) || (row->kind != NB_KEY_F32 && (value > MAX_SIZE || value != floor(value))))
-            return nb_fail(err, NB_INPUT, "%s: %s is %g, which no model can have", name, key, value);
-        v[row->hparam] = value;
-        out->given[row->hparam] = true;
-    }
-    for (enum nb_hparam h = NB_HP_LAYERS; h <= NB_HP_HEADS; h++)
-        if (h != NB_HP_CONTEXT && !out->given[h])
-            return nb_fail(err, NB_INPUT, "%s: its metadata lacks the %s", name, hparam_names[h]);
-    if (!out->given[NB_HP_KV_HEADS])
-        v[NB_HP_KV_HEADS] = v[NB_HP_HEADS];
-    if (!out->given[NB_HP_HEAD_DIM])
-        v[NB_HP_HEAD_DIM] = floor(v[NB_HP_EMBEDDING] / v[NB_HP_HEADS]);
-    if (!out->given[NB_HP_ROPE_THETA])
-        v[NB_HP_ROPE_THETA] = 10000;
-    if (!out->given[NB_HP_RMS_EPS])
-        return nb_fail(err, NB_INPUT, "%s: its metadata lacks the epsilon of its norms", name);
-    return check_hparams(v, name, err);
-}
-
-uint64_t
-nb_family_side(enum nb_side side, const struct nb_hparams *hp)
-{
-    switch (side) {
-    case NB_SIDE_EMBEDDING:
-        return (uint64_t)hp->value[NB_HP_EMBEDDING];
-    case NB_SIDE_FEED_FORWARD:
-        return (uint64_t)hp->value[NB_HP_FEED_FORWARD];
-    case NB_SIDE_Q:
-        return (uint64_t)hp->value[NB_HP_HEADS] * (uint64_t)hp->value[NB_HP_HEAD_DIM];
-    case NB_SIDE_KV:
-        return (uint64_t)hp->value[NB_HP_KV_HEADS] * (uint64_t)hp->value[NB_HP_HEAD_DIM];
-    case NB_SIDE_VOCAB:
-        return (uint64_t)hp->value[NB_HP_VOCAB];
-    case NB_SIDE_NONE:
-    default:
-        return 1;
-    }
-}
-
-void
-nb_name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size)
-{
-    const char *hole = strstr(pattern, "%u");
-
-    if (hole == NULL)
-        snprintf(name, size, "%s", pattern);
-    else
-        snprintf(name, size, "%.*s%" PRIu64 "%s", (int)(hole - pattern), pattern, layer, hole + 2);
-}
-
-json_t *
-nb_rope_scaling(json_t *config)
-{
-    json_t *scaling = json_object_get(config, "rope_parameters");
-
-    if (!json_is_object(scaling))
-        scaling = json_object_get(config, "rope_scaling");
-    return json_is_object(scaling) ? scaling : NULL;
-}
-
-const char *
-nb_rope_type(json_t *scaling)
-{
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-
-    return type != NULL ? type : json_string_value(json_object_get(scaling, "type"));
-}
-
-/* Sets "ARCH.KEY" from the number NAME of SCALING; false if there is none that can be written. */
-static bool
-scaling_number(const char *arch, const char *key, json_t *scaling, const char *name, bool as_integer,
-               struct nb_metadata *meta)
-{
-    json_t *value = json_object_get(scaling, name);
-    const double number = json_number_value(value);
-    const bool fits = as_integer ? number >= 0 && number <= UINT32_MAX : fabs(number) <= (double)FLT_MAX;
-    char full[128];
-
-    if (!json_is_number(value) || !fits)
-        return false;
-    snprintf(full, sizeof full, "%s.rope.scaling.%s", arch, key);
-    if (as_integer)
-        nb_meta_set_u32(meta, full, (uint32_t)number);
-    else
-        nb_meta_set_f32(meta, full, (float)number);
-    return true;
+    return nb_hp_set_each(hp, hparam, numbers, n, true, p->err);
 }
 
 static enum nb_status
-rope_scaling_keys(const struct nb_family *family, json_t *config, struct nb_metadata *meta, struct nb_error *err)
+take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hparams *hp)
 {
-    json_t *scaling = nb_rope_scaling(config);
-    const char *type = nb_rope_type(scaling), *arch = family->arch;
-    char key[128];
+    double number = 0;
+    enum nb_status status;
 
-    /* llama3 is in the factors of rope_freqs.weight and has no keys. */
-    if (type == NULL || strcmp(type, "default") == 0 ||
-        (strcmp(type, "llama3") == 0 && family->can_scale_rope_llama3))
-        return NB_OK;
-    snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
-    nb_meta_set_string(meta, key, type);
-    if (strcmp(type, "linear") == 0 && scaling_number(arch, "factor", scaling, "factor", false, meta))
-        return NB_OK;
-    if (strcmp(type, "yarn") == 0 && scaling_number(arch, "factor", scaling, "factor", false, meta) &&
-        scaling_number(arch, "original_context_length", scaling, "original_max_position_embeddings", true, meta)) {
-        scaling_number(arch, "yarn_ext_factor", scaling, "extrapolation_factor", false, meta);
-        if (!scaling_number(arch, "yarn_attn_factor", scaling, "attention_factor", false, meta))
-            scaling_number(arch, "yarn_attn_factor", scaling, "attn_factor", false, meta);
-        scaling_number(arch, "yarn_beta_fast", scaling, "beta_fast", false, meta);
-        scaling_number(arch, "yarn_beta_slow", scaling, "beta_slow", false, meta);
-        return NB_OK;
+    if (p->row->type == NB_HP_TYPE_TEXT) {
+        if (!json_is_string(value))
+            return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a text", p->file, p->length, p->name);
+        return nb_hp_set_text(hp, hparam, json_string_value(value), true, p->err);
     }
-    return nb_fail(err, NB_INPUT, "config.json: rope_scaling of type '%s' is not supported for %s, or lacks its factors",
-                   type, family->classes[0]);
+    if (json_is_array(value) && p->row->form != NB_HP_FORM_ONE)
+        return take_array(p, hparam, value, hp);
+    status = take_number(p, value, &number);
+    if (status == NB_OK)
+        nb_hp_set(hp, hparam, number, true);
+    return status;
+}
+
+static enum nb_status
+read_row(const struct nb_config_row *row, json_t *config, const char *file, struct nb_hparams *hp,
+         struct nb_error *err)
+{
+    struct place p = { .file = file, .row = nb_hparam_info(row->hparam), .err = err };
+    size_t length;
+    json_t *value = find_first(config, row->entries, &p.name, &length);
+    double number;
+
+    p.length = (int)length;
+    if (value != NULL && !json_is_null(value))
+        return take_value(&p, row->hparam, value, hp);
+    if (row->otherwise == NULL)
+        return nb_fail(err, NB_INPUT, "%s: has no %.*s", file, p.length, p.name);
+    if (*row->otherwise == '\0')
+        return NB_OK;
+    if (p.row->type == NB_HP_TYPE_TEXT)
+        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
+    number = nb_expression(row->otherwise, hp, 0);
+    nb_hp_set(hp, row->hparam, isfinite(number) ? number : 0, false);
+    return NB_OK;
 }
 
 enum nb_status
-nb_family_metadata(const struct nb_family *family, json_t *config, const struct nb_hparams *hp,
-                   uint32_t file_type, struct nb_metadata *meta, struct nb_error *err)
+nb_family_hparams(const struct nb_family *family, json_t *config, const char *name, struct nb_hparams *hp,
+                  struct nb_error *err)
 {
-    for (size_t i = 0; i < family->n_keys; i++) {
-        const struct nb_family_key *row = &family->keys[i];
-        const double value = hp->value[row->hparam];
-        enum nb_status status;
-        char key[128];
+    enum nb_status status = NB_OK;
 
-        snprintf(key, sizeof key, "%s.%s", family->arch, row->key == NULL ? "" : row->key);
-        switch (row->kind) {
-        case NB_KEY_U32_IF_GIVEN:
-            if (!hp->given[row->hparam])
-                break;
-            /* fall through */
-        case NB_KEY_U32:
-            nb_meta_set_u32(meta, key, (uint32_t)value);
-            break;
-        case NB_KEY_F32:
-            nb_meta_set_f32(meta, key, (float)value);
-            break;
-        case NB_KEY_ROPE_SCALING:
-            status = rope_scaling_keys(family, config, meta, err);
-            if (status != NB_OK)
-                return status;
-            break;
-        case NB_KEY_FILE_TYPE:
-            nb_meta_set_u32(meta, "general.file_type", file_type);
-            break;
-        }
-    }
+    *hp = (struct nb_hparams){ 0 };
+    for (size_t i = 0; i < family->n_config && status == NB_OK; i++)
+        status = read_row(&family->config[i], config, name, hp, err);
+    return status == NB_OK ? nb_hparams_check(hp, name, err) : status;
+}
+
+/* --- metadata ------------------------------------------------------------------------------------------------ */
+
+enum nb_status
+nb_write_file_type(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
+{
+    nb_meta_set_u32(meta, "general.file_type", c->file_type);
     return nb_meta_status(meta, err);
 }
 
-static double
-number_or(json_t *scaling, const char *name, double otherwise)
-{
-    json_t *value = json_object_get(scaling, name);
-
-    return json_is_number(value) ? json_number_value(value) : otherwise;
-}
-
 enum nb_status
-nb_rope_llama3_factors(json_t *scaling, const struct nb_hparams *hp, struct nb_arena *arena, const float **factors,
-                       struct nb_error *err)
+nb_family_metadata(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
-    const size_t half = (size_t)hp->value[NB_HP_HEAD_DIM] / 2;
-    const float dim = (float)hp->value[NB_HP_HEAD_DIM];
-    const float base = (float)number_or(scaling, "rope_theta", hp->value[NB_HP_ROPE_THETA]);
-    const double factor = number_or(scaling, "factor", 8), low = number_or(scaling, "low_freq_factor", 1),
-                 high = number_or(scaling, "high_freq_factor", 4),
-                 context = number_or(scaling, "original_max_position_embeddings", 8192);
-    float *out = nb_arena_calloc(arena, half, sizeof *out);
+    const struct nb_family *f = c->family;
+    enum nb_status status = NB_OK;
 
-    if (out == NULL)
-        return nb_fail_memory(err);
-    if (!(factor > 0) || !(low > 0) || !(high > low) || !(context > 0))
-        return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
-    for (size_t i = 0; i < half; i++) {
-        /* torch: float tensors; a Python number that meets one is rounded to float. */
-        const float frequency = 1.0f / powf(base, (float)(2 * i) / dim);
-        const float wavelength = (float)(2 * M_PI) / frequency;
+    for (size_t i = 0; i < f->n_keys && status == NB_OK; i++) {
+        const struct nb_key_row *row = &f->keys[i];
 
-        if (wavelength < (float)(context / high)) {
-            out[i] = 1;
-        } else if (wavelength > (float)(context / low)) {
-            out[i] = (float)factor;
-        } else {
-            const float smooth = ((float)context / wavelength - (float)low) / (float)(high - low);
-
-            out[i] = 1.0f / ((1.0f - smooth) / (float)factor + smooth);
-        }
-        if (!isfinite(out[i]))
-            return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors beyond a 32-bit float");
+        if (row->kind == NB_KEY_WRITER)
+            status = row->write(c, meta, err);
+        else if (row->kind == NB_KEY_HPARAM || c->hp->value[row->hparam].given)
+            status = nb_hparam_write(c->hp, row->hparam, f->arch->name, meta, err);
     }
-    *factors = out;
-    return NB_OK;
+    return status;
 }

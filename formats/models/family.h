@@ -1,153 +1,128 @@
 /*
- * Model families as data. A family is a table: which checkpoint tensor becomes
- * which GGUF tensor and how its rows move, and which entry of config.json
- * becomes which metadata key. A new family is a new table in families/.
+ * Families: what a checkpoint knows of a model. The class names of config.json, where each
+ * hyperparameter stands there and what it is without, the keys that are written and their order, and
+ * which stored tensors become which views of the architecture's. A new family is a table in families/.
  */
 #ifndef NB_FAMILY_H
 #define NB_FAMILY_H
 
+#include "formats/base/arena.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/gguf/metadata.h"
+#include "formats/models/architecture.h"
+#include "formats/models/hparams.h"
+#include "formats/models/view.h"
 
 #include <jansson.h>
 
-enum nb_hparam {
-    NB_HP_LAYERS,
-    NB_HP_CONTEXT,
-    NB_HP_EMBEDDING,
-    NB_HP_FEED_FORWARD,
-    NB_HP_HEADS,
-    NB_HP_KV_HEADS,
-    NB_HP_HEAD_DIM,
-    NB_HP_VOCAB,
-    NB_HP_ROPE_THETA,
-    NB_HP_RMS_EPS,
-    NB_HPARAMS,
+struct nb_family;
+
+/* A checkpoint that is being converted, for what tables cannot say. */
+struct nb_conversion {
+    const struct nb_family *family;
+    json_t *config;
+    const struct nb_hparams *hp;
+    uint32_t file_type; /* the number of general.file_type */
 };
 
-/* Where a value comes from when config.json lacks it. */
-enum nb_default {
-    NB_REQUIRED,
-    NB_CONSTANT,      /* the row's VALUE: what the model class assumes */
-    NB_SAME_AS_HEADS, /* no grouped queries */
-    NB_EMBEDDING_PER_HEAD,
-};
-
-struct nb_family_hparam {
+/* A hyperparameter in config.json. */
+struct nb_config_row {
     enum nb_hparam hparam;
-    const char *config; /* entry of config.json */
-    bool is_integer;
-    enum nb_default otherwise;
-    double value;
+    /*
+     * Entries of config.json, separated by "|"; the first that is there counts. They are looked for in
+     * text_config, then at the root, then in rope_parameters. "a.b" is entry b of the object a.
+     */
+    const char *entries;
+    /* An expression of hyperparameters above; of a TEXT the text. NULL: it must be there. "": then it is absent. */
+    const char *otherwise;
 };
 
-/* What to write, in the order of writing. */
-enum nb_family_key_kind {
-    NB_KEY_U32,
-    NB_KEY_F32,
-    NB_KEY_U32_IF_GIVEN, /* only where config.json has it */
-    NB_KEY_ROPE_SCALING, /* the keys of config.json's rope_scaling */
-    NB_KEY_FILE_TYPE,    /* general.file_type */
+/* What is written, in the order of writing. */
+struct nb_key_row {
+    enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_WRITER } kind;
+    enum nb_hparam hparam; /* its own key; IF_GIVEN: only where config.json has it */
+    /* Sets keys that are not a hyperparameter's. */
+    enum nb_status (*write)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
 };
 
-struct nb_family_key {
-    enum nb_family_key_kind kind;
-    const char *key; /* behind "ARCH." */
-    enum nb_hparam hparam;
+/* How a view is made of a stored tensor; rows are those of the stored matrix, arguments are expressions. */
+enum nb_map_op_kind {
+    NB_MAP_NOTHING,
+    /* These change the shape... */
+    NB_MAP_CUT,        /* rows: first, count */
+    NB_MAP_CUT_GROUPS, /* the same of each of so many groups of rows: groups, first, count */
+    NB_MAP_CUT_COLUMNS, /* columns: first, count */
+    NB_MAP_EVERY,      /* each n-th row: first, n */
+    /* ...and these keep it, but for NB_MAP_TRANSPOSE. */
+    NB_MAP_NEIGHBOURS, /* rows of heads from halves to neighbours: rows of a head */
+    NB_MAP_SWAP,       /* rows a x b x c to b x a x c: a, b, c */
+    NB_MAP_SWAP_COLUMNS, /* columns a x b x c to b x a x c: a, b, c */
+    NB_MAP_TRANSPOSE,  /* each matrix; of groups that were cut, each group */
+    NB_MAP_ADD,        /* to each element: number */
+    NB_MAP_SCALE,      /* each element by: number */
+    NB_MAP_NEGATE_EXP, /* -exp of each element */
 };
 
-/* The side of a matrix in terms of the hyperparameters. */
-enum nb_side {
-    NB_SIDE_NONE, /* a vector has no columns */
-    NB_SIDE_EMBEDDING,
-    NB_SIDE_FEED_FORWARD,
-    NB_SIDE_Q,  /* heads x head dimension */
-    NB_SIDE_KV, /* key-value heads x head dimension */
-    NB_SIDE_VOCAB,
+struct nb_map_op {
+    enum nb_map_op_kind kind;
+    const char *argument[3];
 };
 
-enum nb_presence {
-    NB_ALWAYS,
-    NB_MAYBE, /* biases and the like: there if the checkpoint has them */
-    NB_EMBEDDING_TABLE, /* may be stored under the output's name where the two are tied */
-    NB_OUTPUT_TABLE,    /* may be absent where tied to the embedding */
+#define NB_MAP_OPS 4
+
+struct nb_map_row {
+    const char *from; /* in the checkpoint: "%l" a layer, "%e" an expert; experts are stacked */
+    const char *to;   /* the name of a row of the architecture */
+    struct nb_map_op op[NB_MAP_OPS];
 };
 
-struct nb_family_tensor {
-    const char *checkpoint; /* "%u" stands for the layer */
-    const char *gguf;
-    enum nb_side rows, columns; /* rows x columns as in the checkpoint; a vector's length is ROWS */
-    enum nb_presence presence;
-    enum nb_row_map_kind map;
-};
-
-/* What the forward pass has to know of a family. */
-enum nb_norm_kind { NB_NORM_RMS };
-enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
-/* Which elements of a head turn together, as the rows lie in GGUF. */
-enum nb_rope_pairing {
-    NB_ROPE_NEIGHBOURS, /* 2k and 2k + 1 */
-    NB_ROPE_HALVES,     /* k and k + half */
+/* A tensor that no checkpoint stores. */
+struct nb_made_row {
+    const char *to;
+    const char *origin; /* for people */
+    /* Its floats, from ARENA, or NULL where the model has none; COUNT receives how many. */
+    enum nb_status (*make)(const struct nb_conversion *conversion, struct nb_arena *arena, const float **values,
+                           uint64_t *count, struct nb_error *err);
 };
 
 struct nb_family {
     const char *const *classes; /* config.json's "architectures"; ends with NULL */
-    const char *arch;           /* general.architecture */
-    const struct nb_family_hparam *hparams;
-    size_t n_hparams;
-    const struct nb_family_key *keys;
+    const struct nb_arch *arch;
+    const struct nb_config_row *config;
+    size_t n_config;
+    const struct nb_key_row *keys;
     size_t n_keys;
-    const struct nb_family_tensor *tensors;
-    size_t n_tensors;
-    const char *const *ignored; /* ends of names of tensors that are not weights; ends with NULL */
-    bool can_scale_rope_llama3; /* writes rope_freqs.weight */
-    enum nb_norm_kind norm;
-    enum nb_activation activation;
-    enum nb_rope_pairing rope;
+    const struct nb_made_row *made; /* before all stored ones */
+    size_t n_made;
+    const struct nb_map_row *to_gguf;
+    size_t n_to_gguf;
+    const struct nb_map_row *to_mlx; /* for MLX output; none: it cannot be written */
+    size_t n_to_mlx;
+    const char *const *ignored_suffixes; /* of names of tensors to skip; ends with NULL, or NULL */
+    const char *const *ignored_prefixes; /* the same */
 };
 
-/* families/llama.c */
-extern const struct nb_family nb_family_llama, nb_family_mistral;
+#define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;
+#include "formats/models/families/families.def"
+#undef NB_FAMILY
 
-/* The family of the model class CLASS, or NULL. */
-const struct nb_family *nb_family_by_class(const char *class);
-/* The family that general.architecture calls ARCH, or NULL. */
-const struct nb_family *nb_family_by_arch(const char *arch);
 /* Every family; ends with NULL. */
 extern const struct nb_family *const nb_families[];
+/* The family of the model class CLASS, or NULL. */
+const struct nb_family *nb_family_by_class(const char *class);
 
-struct nb_hparams {
-    double value[NB_HPARAMS];
-    bool given[NB_HPARAMS]; /* by config.json and not by a default */
-};
-
-/* Reads and checks what config.json says; NAME is the file's, for messages. */
+/* Reads and checks what config.json says; NAME is the file's, for messages. HP is to be freed, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,
-                                 struct nb_hparams *out, struct nb_error *err) NB_MUST_CHECK;
-/*
- * Reads them back from the metadata of a model, as llama.cpp does where keys are
- * absent. NAME is the model's, for messages.
- */
-enum nb_status nb_family_hparams_of(const struct nb_family *family, const struct nb_metadata *meta, const char *name,
-                                    struct nb_hparams *out, struct nb_error *err) NB_MUST_CHECK;
-/* Sets the family's metadata keys. FILE_TYPE is the number of general.file_type. */
-enum nb_status nb_family_metadata(const struct nb_family *family, json_t *config, const struct nb_hparams *hp,
-                                  uint32_t file_type, struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
-uint64_t nb_family_side(enum nb_side side, const struct nb_hparams *hp);
-/* PATTERN, a tensor's name, with LAYER for its "%u", into NAME (SIZE bytes, cut if need be). */
-void nb_name_in_layer(const char *pattern, uint64_t layer, char *name, size_t size);
+                                 struct nb_hparams *hp, struct nb_error *err) NB_MUST_CHECK;
+/* Sets the family's metadata keys. */
+enum nb_status nb_family_metadata(const struct nb_conversion *conversion, struct nb_metadata *meta,
+                                  struct nb_error *err) NB_MUST_CHECK;
 
-/* config.json's rope_scaling, under either of the names that checkpoints use; NULL if there is none. */
-json_t *nb_rope_scaling(json_t *config);
-/* Its type, "rope_type" or "type"; NULL if there is none. */
-const char *nb_rope_type(json_t *scaling);
-/*
- * Llama 3's factors by which rotary frequencies are divided: HEAD_DIM / 2
- * floats from ARENA. Computed in the precisions that the reference converter's
- * mixture of torch floats and Python doubles has, so that the bytes agree.
- */
-enum nb_status nb_rope_llama3_factors(json_t *scaling, const struct nb_hparams *hp, struct nb_arena *arena,
-                                      const float **factors, struct nb_error *err) NB_MUST_CHECK;
+/* Entry NAME of config.json where families look for it (see nb_config_row); NULL if there is none. */
+json_t *nb_config_find(json_t *config, const char *name);
+
+/* Key writers that families share. */
+enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,
+                                  struct nb_error *err);
 
 #endif

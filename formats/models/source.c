@@ -10,8 +10,10 @@
 #include <string.h>
 
 enum nb_status
-nb_source_open(struct nb_source *source, const char *path, const char *pre_tokenizer, struct nb_error *err)
+nb_source_open(struct nb_source *source, const char *path, const struct nb_source_options *options,
+               struct nb_error *err)
 {
+    static const struct nb_source_options none = { 0 };
     enum nb_status status;
 
     *source = (struct nb_source){ 0 };
@@ -19,14 +21,14 @@ nb_source_open(struct nb_source *source, const char *path, const char *pre_token
     if (source->path == NULL)
         return nb_fail_memory(err);
     if (nb_is_folder(path) || nb_ends_with(path, ".safetensors"))
-        status = nb_source_open_checkpoint(source, source->path, pre_tokenizer, err);
+        status = nb_source_open_checkpoint(source, source->path, options == NULL ? &none : options, err);
     else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
         status = nb_fail(err, NB_INPUT, "%s: PyTorch files are not read: they can run code; convert to safetensors",
                          path);
     else
         status = nb_source_open_gguf(source, source->path, err);
-    for (uint32_t i = 0; i < source->n_files; i++)
-        source->file_bytes += source->files[i].size;
+    for (uint32_t i = 0; i < source->store.n_files; i++)
+        source->file_bytes += source->store.files[i].size;
     if (status != NB_OK)
         nb_source_close(source);
     return status;
@@ -38,54 +40,14 @@ nb_source_close(struct nb_source *source)
     if (source->checkpoint != NULL) {
         nb_checkpoint_close(source->checkpoint); /* owns the files */
     } else {
-        for (uint32_t i = 0; i < source->n_files; i++)
+        for (uint32_t i = 0; i < source->store.n_files; i++)
             nb_file_close(&source->files[i]);
+        free(source->stored);
     }
     free(source->tensors);
     nb_meta_free(&source->meta);
     nb_arena_free(&source->arena);
     *source = (struct nb_source){ 0 };
-}
-
-/* A stretch of elements that lie together in the file as they do in GGUF. */
-static enum nb_status
-read_stretch(const struct nb_source *source, const struct nb_tensor *t, uint64_t first, uint64_t count, void *to,
-             struct nb_error *err)
-{
-    const struct nb_type_info *info = nb_type_info(t->type);
-    const uint64_t at = first / info->block * info->block_bytes, size = count / info->block * info->block_bytes;
-
-    if (t->bytes_in_memory != NULL) {
-        memcpy(to, (const char *)t->bytes_in_memory + at, (size_t)size);
-        return NB_OK;
-    }
-    return nb_file_read(&source->files[t->file], t->offset + at, to, size, err);
-}
-
-enum nb_status
-nb_source_read(const struct nb_source *source, const struct nb_tensor *t, uint64_t first, uint64_t count,
-               void *buffer, struct nb_error *err)
-{
-    const struct nb_type_info *info = nb_type_info(t->type);
-    /* A vector whose rows move is a column: its rows have one element. */
-    const uint64_t columns = t->n_dims == 1 && t->rows.kind != NB_ROWS_SAME ? 1 : t->ne[0];
-    char *to = buffer;
-
-    if (t->rows.kind == NB_ROWS_SAME)
-        return read_stretch(source, t, first, count, to, err);
-    while (count > 0) {
-        const uint64_t row = first / columns, column = first % columns;
-        const uint64_t n = columns - column < count ? columns - column : count;
-        enum nb_status status =
-            read_stretch(source, t, nb_row_map_apply(&t->rows, row) * columns + column, n, to, err);
-
-        if (status != NB_OK)
-            return status;
-        to += n / info->block * info->block_bytes;
-        first += n;
-        count -= n;
-    }
-    return NB_OK;
 }
 
 enum nb_status
@@ -99,8 +61,9 @@ nb_source_vocabulary(const struct nb_source *source, struct nb_vocabulary *vocab
 struct nb_gguf_set
 nb_source_gguf_set(const struct nb_source *source)
 {
-    return (struct nb_gguf_set){ source->path,  &source->meta,   source->tensors,
-                                 source->n_tensors, source->files, source->n_files };
+    const struct nb_store *s = &source->store;
+
+    return (struct nb_gguf_set){ source->path, &source->meta, s->tensors, s->count, s->files, s->n_files };
 }
 
 uint64_t

@@ -1,9 +1,13 @@
-/* A checkpoint as a source: its tensors under the names, shapes and row orders of GGUF. */
+/* A checkpoint as a source: views of its tensors under the names, shapes and orders of GGUF, by the tables of its family. */
 #include "formats/base/text.h"
+#include "formats/elements/decode.h"
 #include "formats/gguf/gguf.h"
+#include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/model_card.h"
 #include "formats/models/source.h"
+#include "formats/models/stored_tensors.h"
+#include "formats/models/view_build.h"
 #include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
@@ -12,25 +16,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EMBEDDING "token_embd.weight"
+
+/* What has come of a row of the table in one layer. */
+struct slot {
+    const struct nb_tensor **stored; /* one, or an array of experts */
+    uint64_t count, wanted;
+};
+
 struct builder {
     struct nb_source *source;
     struct nb_checkpoint *cp;
     const struct nb_family *family;
-    struct nb_hparams hp;
-    /* n_tensors x layers: which of the family's tensors have come; unlayered ones are at layer 0. */
-    bool *seen;
+    struct nb_hparams *hp;
+    uint64_t layers;
+    size_t room; /* for tensors of the source */
+    struct slot *slots; /* rows x layers; rows outside the layers are at layer 0 */
+    bool tied_under_output;
     struct nb_findings *findings; /* NULL: the first is an error */
     struct nb_error *err;
 };
 
-/* A finding about the folder that building goes on behind. */
+/* A finding about the folder that building continues after. */
 #define FOUND(b, code, ...) nb_found((b)->findings, (b)->err, code, nb_in_file((b)->cp->folder), __VA_ARGS__)
 
+/* --- family and hyperparameters --------------------------------------------------------------------------- */
+
 static enum nb_status
-find_family(struct builder *b)
+find_family(struct builder *b, const char *as_class)
 {
     json_t *classes = json_object_get(b->cp->config, "architectures");
-    const char *class = json_string_value(json_array_get(classes, 0));
+    const char *class = as_class != NULL ? as_class : json_string_value(json_array_get(classes, 0));
     char supported[256] = "";
     size_t at = 0;
 
@@ -41,84 +57,103 @@ find_family(struct builder *b)
         return NB_OK;
     for (const struct nb_family *const *f = nb_families; *f != NULL && at < sizeof supported; f++)
         at += (size_t)snprintf(supported + at, sizeof supported - at, "%s%s", at > 0 ? ", " : "", (*f)->classes[0]);
+    if (as_class != NULL)
+        return nb_fail(b->err, NB_USAGE, "--model-class: '%s' is not supported (%s are)", class, supported);
     return nb_fail(b->err, NB_INPUT, "%s/config.json: model class '%s' is not supported (%s are)", b->cp->folder,
                    class, supported);
 }
 
 static enum nb_status
-read_config(struct builder *b)
+read_config(struct builder *b, const struct nb_source_options *options)
 {
     enum nb_status status;
     char name[512];
 
     snprintf(name, sizeof name, "%s/config.json", b->cp->folder);
-    status = find_family(b);
+    b->family = options->family;
+    status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
     if (json_is_object(json_object_get(b->cp->config, "quantization_config")))
         return nb_fail(b->err, NB_INPUT, "%s: the checkpoint is quantized already (quantization_config); take the "
                        "original one", name);
-    return nb_family_hparams(b->family, b->cp->config, name, &b->hp, b->err);
+    status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
+    return status;
 }
 
-/* True if NAME is PATTERN with a number for its "%u"; LAYER stays as it is for a pattern without. */
-static bool
-matches(const char *pattern, const char *name, uint64_t *layer)
-{
-    const char *hole = strstr(pattern, "%u");
-    size_t before, digits;
-
-    if (hole == NULL)
-        return strcmp(pattern, name) == 0;
-    before = (size_t)(hole - pattern);
-    if (strncmp(pattern, name, before) != 0)
-        return false;
-    digits = strspn(name + before, "0123456789");
-    if (digits == 0 || digits > 6 || (digits > 1 && name[before] == '0') ||
-        strcmp(name + before + digits, hole + 2) != 0)
-        return false;
-    *layer = strtoull(name + before, NULL, 10);
-    return true;
-}
-
-static const struct nb_family_tensor *
-find_row(const struct builder *b, const char *name, uint64_t *layer)
-{
-    *layer = 0;
-    for (size_t i = 0; i < b->family->n_tensors; i++)
-        if (matches(b->family->tensors[i].checkpoint, name, layer))
-            return &b->family->tensors[i];
-    return NULL;
-}
+/* --- which stored tensor is what ---------------------------------------------------------------------------- */
 
 static bool
-is_ignored(const struct builder *b, const char *name)
+has_ending(const char *const *endings, const char *name)
 {
-    for (const char *const *end = b->family->ignored; *end != NULL; end++)
-        if (nb_ends_with(name, *end))
+    for (; endings != NULL && *endings != NULL; endings++)
+        if (nb_ends_with(name, *endings))
             return true;
     return false;
 }
 
-static const struct nb_checkpoint_tensor *
-find_tensor(const struct builder *b, enum nb_presence presence)
+static bool
+has_beginning(const char *const *beginnings, const char *name)
 {
-    for (size_t i = 0; i < b->cp->n_tensors; i++) {
-        uint64_t layer;
-        const struct nb_family_tensor *row = find_row(b, b->cp->tensors[i].info.name, &layer);
+    for (; beginnings != NULL && *beginnings != NULL; beginnings++)
+        if (strncmp(name, *beginnings, strlen(*beginnings)) == 0)
+            return true;
+    return false;
+}
 
-        if (row != NULL && row->presence == presence)
-            return &b->cp->tensors[i];
-    }
+/* The next row, from FROM on, that takes the stored tensor NAME; NULL if there is none. */
+static const struct nb_map_row *
+next_row(const struct builder *b, const struct nb_map_row *from, const char *name, uint64_t *layer, uint64_t *expert)
+{
+    const struct nb_map_row *end = b->family->to_gguf + b->family->n_to_gguf;
+
+    *layer = *expert = 0;
+    for (; from < end; from++)
+        if (nb_name_matches(from->from, name, layer, expert))
+            return from;
     return NULL;
 }
 
-static const struct nb_family_tensor *
-row_with(const struct builder *b, enum nb_presence presence)
+static const struct nb_map_row *
+row_to(const struct builder *b, const char *to)
 {
-    for (size_t i = 0; i < b->family->n_tensors; i++)
-        if (b->family->tensors[i].presence == presence)
-            return &b->family->tensors[i];
+    for (size_t i = 0; i < b->family->n_to_gguf; i++)
+        if (strcmp(b->family->to_gguf[i].to, to) == 0)
+            return &b->family->to_gguf[i];
+    return NULL;
+}
+
+/* The tensor of the architecture that may be absent because another serves in its place; NULL if there is none. */
+static const struct nb_arch_tensor *
+tied_tensor(const struct builder *b)
+{
+    const struct nb_arch *arch = b->family->arch;
+
+    for (size_t i = 0; i < arch->n_tensors; i++)
+        if (arch->tensors[i].presence == NB_TIED)
+            return &arch->tensors[i];
+    return NULL;
+}
+
+/* The row that ROW stands for: a tied embedding may be stored under the output's name alone. */
+static const struct nb_map_row *
+actual_row(const struct builder *b, const struct nb_map_row *row)
+{
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+
+    return b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 ? row_to(b, EMBEDDING) : row;
+}
+
+static const struct nb_checkpoint_tensor *
+stored_for(const struct builder *b, const char *to)
+{
+    const struct nb_map_row *row = row_to(b, to);
+    uint64_t layer, expert;
+
+    for (size_t i = 0; row != NULL && i < b->cp->n_tensors; i++)
+        if (nb_name_matches(row->from, b->cp->tensors[i].info.name, &layer, &expert))
+            return &b->cp->tensors[i];
     return NULL;
 }
 
@@ -126,173 +161,339 @@ row_with(const struct builder *b, enum nb_presence presence)
 static enum nb_status
 find_vocabulary(struct builder *b)
 {
-    const struct nb_checkpoint_tensor *embedding = find_tensor(b, NB_EMBEDDING_TABLE);
-    const double told = b->hp.value[NB_HP_VOCAB];
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+    const struct nb_checkpoint_tensor *embedding = stored_for(b, EMBEDDING);
+    const struct nb_hparam_value told = b->hp->value[NB_HP_VOCAB];
+    double rows;
 
-    if (embedding == NULL)
-        embedding = find_tensor(b, NB_OUTPUT_TABLE);
+    b->tied_under_output =
+        embedding == NULL && json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
+    if (embedding == NULL && tied != NULL)
+        embedding = stored_for(b, tied->name);
     if (embedding == NULL)
         return nb_fail(b->err, NB_INPUT, "%s: has no token embedding ('%s')", b->cp->folder,
-                       row_with(b, NB_EMBEDDING_TABLE)->checkpoint);
+                       row_to(b, EMBEDDING)->from);
     if (embedding->info.n_dims != 2 || embedding->info.shape[0] < 1 || embedding->info.shape[0] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder,
                        embedding->info.name);
-    b->hp.value[NB_HP_VOCAB] = (double)embedding->info.shape[0];
-    if (told != b->hp.value[NB_HP_VOCAB] && b->hp.given[NB_HP_VOCAB])
-        nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f it is", told,
-                       b->hp.value[NB_HP_VOCAB], b->hp.value[NB_HP_VOCAB]);
+    rows = (double)embedding->info.shape[0];
+    nb_hp_set(b->hp, NB_HP_VOCAB, rows, told.given);
+    if (told.given && told.number != rows)
+        nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f it is",
+                       told.number, rows, rows);
     return NB_OK;
 }
 
+/* --- views -------------------------------------------------------------------------------------------------- */
+
 /* What a GGUF file that nobody quantized has: vectors and norms in F32, the rest as it was. */
 static enum nb_type
-plain_type(const struct nb_tensor *t)
+plain_type(const struct nb_view *v)
 {
-    return !nb_tensor_is_always_f32(t) && (t->type == NB_F16 || t->type == NB_BF16) ? t->type : NB_F32;
+    return !nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16) ? v->type : NB_F32;
 }
 
-/* *GOOD: the tensor can be used. */
-static enum nb_status
-check_shape(const struct builder *b, const struct nb_family_tensor *row, const struct nb_safetensor *info, bool *good)
+/* "a x b x c", rows first, as checkpoints have it. */
+static void
+write_shape(const uint64_t *ne, uint32_t n_dims, char *text, size_t size)
 {
-    const uint64_t rows = nb_family_side(row->rows, &b->hp), columns = nb_family_side(row->columns, &b->hp);
-    const uint32_t dims = row->columns == NB_SIDE_NONE ? 1 : 2;
+    size_t at = 0;
+
+    *text = '\0';
+    for (uint32_t i = n_dims; i-- > 0 && at < size;)
+        at += (size_t)snprintf(text + at, size - at, "%s%" PRIu64, at > 0 ? " x " : "", ne[i]);
+}
+
+/* Whether the row's operations keep the shape of the stored tensor. */
+static bool
+keeps_shape(const struct nb_map_row *row)
+{
+    for (size_t i = 0; i < NB_MAP_OPS; i++)
+        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_EVERY)
+            return false;
+    return true;
+}
+
+/* Whether two shapes are the same but for sides of 1. */
+static bool
+same_sides(const uint64_t *a, const uint64_t *b)
+{
+    for (unsigned i = 0, k = 0; i < NB_MAX_DIMS || k < NB_MAX_DIMS;) {
+        if (i < NB_MAX_DIMS && a[i] == 1)
+            i++;
+        else if (k < NB_MAX_DIMS && b[k] == 1)
+            k++;
+        else if (i == NB_MAX_DIMS || k == NB_MAX_DIMS || a[i++] != b[k++])
+            return false;
+    }
+    return true;
+}
+
+/* Holds a stored tensor, or one of stacked experts, against the shape NE that the architecture gives the view. */
+static enum nb_status
+check_stored(const struct builder *b, const struct nb_map_row *row, const struct nb_tensor *t,
+             const uint64_t ne[NB_MAX_DIMS], uint32_t n_dims, bool *good)
+{
+    uint64_t want[NB_MAX_DIMS];
+    char found[128], wanted[128];
+    uint32_t sides = n_dims;
 
     *good = false;
+    memcpy(want, ne, sizeof want);
+    if (strstr(row->from, "%e") != NULL) /* one of them has no side for the experts */
+        want[--sides] = 1;
+    for (size_t i = 0; i < NB_MAP_OPS; i++) {
+        if (row->op[i].kind == NB_MAP_TRANSPOSE) {
+            const uint64_t rows = want[0];
 
-    if (info->n_dims != dims || info->shape[0] != rows || (dims == 2 && info->shape[1] != columns)) {
-        char found[128] = "";
-        size_t at = 0;
-
-        for (uint32_t i = 0; i < info->n_dims && at < sizeof found; i++)
-            at += (size_t)snprintf(found + at, sizeof found - at, "%s%" PRIu64, i > 0 ? " x " : "", info->shape[i]);
-        return dims == 2 ? FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %" PRIu64
-                                 " x %" PRIu64, info->name, found, rows, columns)
-                         : FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %" PRIu64,
-                                 info->name, found, rows);
+            want[0] = want[1];
+            want[1] = rows;
+        }
     }
-    if (nb_type_info(info->type)->kind != NB_KIND_FLOAT)
-        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights", info->name,
-                     nb_type_info(info->type)->safetensors);
+    if (keeps_shape(row) && !same_sides(t->ne, want)) {
+        write_shape(t->ne, t->n_dims, found, sizeof found);
+        write_shape(want, sides, wanted, sizeof wanted);
+        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %s", t->name, found,
+                     wanted);
+    }
+    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT)
+        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights", t->name,
+                     nb_type_info(t->type)->safetensors);
     *good = true;
     return NB_OK;
 }
 
 static enum nb_status
-add_tensor(struct builder *b, const struct nb_family_tensor *row, uint64_t layer,
-           const struct nb_checkpoint_tensor *ct)
+grow_tensors(struct builder *b)
 {
-    struct nb_tensor *t = &b->source->tensors[b->source->n_tensors];
-    bool *seen = &b->seen[(size_t)(row - b->family->tensors) * (size_t)b->hp.value[NB_HP_LAYERS] + layer];
-    char name[NB_MAX_NAME + 1];
-    bool good;
-    enum nb_status status = check_shape(b, row, &ct->info, &good);
+    struct nb_source *s = b->source;
+    const size_t room = b->room == 0 ? 256 : 2 * b->room;
+    struct nb_view *grown;
 
-    if (status == NB_OK && *seen)
-        return FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", ct->info.name);
-    *seen = true;
+    if (s->n_tensors < b->room)
+        return NB_OK;
+    grown = realloc(s->tensors, room * sizeof *grown);
+    if (grown == NULL)
+        return nb_fail_memory(b->err);
+    s->tensors = grown;
+    b->room = room;
+    return NB_OK;
+}
+
+/* The view that SLOT, which is complete, makes of ROW in LAYER. */
+static enum nb_status
+add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
+{
+    const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
+    const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count };
+    struct nb_view view = { .type = slot->stored[0]->type, .source_name = slot->stored[0]->name,
+                            .store = &b->source->store };
+    char name[NB_MAX_NAME + 1];
+    struct nb_error why;
+    bool good = true;
+    enum nb_status status = grow_tensors(b);
+
+    if (status == NB_OK && !nb_arch_shape(target, b->hp, layer, view.ne, &view.n_dims))
+        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has a shape that config.json does not give",
+                     view.source_name);
+    for (uint64_t i = 0; i < slot->count && status == NB_OK && good; i++)
+        status = check_stored(b, row, slot->stored[i], view.ne, view.n_dims, &good);
     if (status != NB_OK || !good)
         return status;
-    nb_name_in_layer(row->gguf, layer, name, sizeof name);
-    *t = (struct nb_tensor){
-        .name = nb_arena_strdup(&b->source->arena, name),
-        .source_name = ct->info.name,
-        .type = ct->info.type,
-        .n_dims = ct->info.n_dims,
-        .ne = { 1, 1, 1, 1 },
-        .rows = { row->map, (uint64_t)b->hp.value[NB_HP_HEAD_DIM] },
-        .file = ct->file,
-        .offset = ct->info.offset,
-    };
-    if (t->name == NULL)
+    nb_name_fill(row->to, layer, 0, name, sizeof name);
+    view.name = nb_arena_strdup(&b->source->arena, name);
+    if (view.name == NULL)
         return nb_fail_memory(b->err);
-    for (uint32_t i = 0; i < t->n_dims; i++)
-        t->ne[i] = ct->info.shape[t->n_dims - 1 - i];
-    t->plain_type = plain_type(t);
-    if (!nb_tensor_measure(t))
-        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is too large", b->cp->folder, ct->info.name);
-    b->source->n_tensors++;
+    status = nb_view_build(&view, &origin, &b->source->arena, &why);
+    if (status == NB_INPUT)
+        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
+    if (status != NB_OK)
+        return nb_fail(b->err, status, "%s", why.message);
+    view.plain_type = plain_type(&view);
+    b->source->tensors[b->source->n_tensors++] = view;
     return NB_OK;
 }
 
-/* The first tensor of a Llama 3 model; no checkpoint stores it. */
-static enum nb_status
-add_rope_freqs(struct builder *b)
+static struct slot *
+slot_of(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
 {
-    json_t *scaling = nb_rope_scaling(b->cp->config);
-    const char *type = nb_rope_type(scaling);
-    struct nb_tensor *t = &b->source->tensors[b->source->n_tensors];
-    const float *factors;
-    enum nb_status status;
+    return &b->slots[(size_t)(row - b->family->to_gguf) * (size_t)b->layers + layer];
+}
 
-    if (!b->family->can_scale_rope_llama3 || type == NULL || strcmp(type, "llama3") != 0)
+static bool
+is_stacked(const struct nb_map_row *row)
+{
+    return strstr(row->from, "%e") != NULL;
+}
+
+/* How many stored tensors ROW takes in LAYER: one, or as many as the last side of the stack says. */
+static enum nb_status
+open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struct slot *slot)
+{
+    uint64_t ne[NB_MAX_DIMS];
+    uint32_t n_dims;
+
+    if (slot->stored != NULL)
         return NB_OK;
-    status = nb_rope_llama3_factors(scaling, &b->hp, &b->source->arena, &factors, b->err);
+    slot->wanted = 1;
+    if (is_stacked(row)) {
+        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
+
+        if (!nb_arch_shape(target, b->hp, layer, ne, &n_dims) || ne[n_dims - 1] > NB_MAX_EXPERTS)
+            return nb_fail(b->err, NB_INPUT, "%s: config.json does not say how many experts there are", b->cp->folder);
+        slot->wanted = ne[n_dims - 1];
+    }
+    slot->stored = nb_arena_calloc(&b->source->arena, (size_t)slot->wanted + 1, sizeof *slot->stored);
+    return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
+}
+
+/* Whether all stacks of LAYER that have begun are complete; they become views together, in the order of the table. */
+static bool
+stacks_are_complete(const struct builder *b, uint64_t layer)
+{
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct nb_map_row *row = &b->family->to_gguf[i];
+        const struct slot *slot = slot_of(b, row, layer);
+        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
+
+        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) &&
+            (slot->stored == NULL || slot->count < slot->wanted))
+            return false;
+    }
+    return true;
+}
+
+static enum nb_status
+add_stacks(struct builder *b, uint64_t layer)
+{
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < b->family->n_to_gguf && status == NB_OK; i++) {
+        const struct nb_map_row *row = &b->family->to_gguf[i];
+        const struct slot *slot = slot_of(b, row, layer);
+
+        if (is_stacked(row) && slot->stored != NULL)
+            status = add_view(b, row, layer, slot);
+    }
+    return status;
+}
+
+static enum nb_status
+take_tensor(struct builder *b, const struct nb_map_row *row, uint64_t layer, uint64_t expert,
+            const struct nb_tensor *stored)
+{
+    struct slot *slot = slot_of(b, row, layer);
+    enum nb_status status = open_slot(b, row, layer, slot);
+
     if (status != NB_OK)
         return status;
-    *t = (struct nb_tensor){
-        .name = "rope_freqs.weight",
-        .source_name = "config.json: rope_scaling",
-        .type = NB_F32,
-        .plain_type = NB_F32,
-        .n_dims = 1,
-        .ne = { (uint64_t)b->hp.value[NB_HP_HEAD_DIM] / 2, 1, 1, 1 },
-        .bytes_in_memory = factors,
-    };
-    if (!nb_tensor_measure(t))
-        return nb_fail_memory(b->err);
-    b->source->n_tensors++;
-    return NB_OK;
+    if (expert >= slot->wanted)
+        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' belongs to an expert beyond the last, %" PRIu64,
+                     stored->name, slot->wanted - 1);
+    if (slot->stored[expert] != NULL)
+        return FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", stored->name);
+    slot->stored[expert] = stored;
+    slot->count++;
+    if (!is_stacked(row))
+        return add_view(b, row, layer, slot);
+    return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
 }
 
+/* All that the family makes of one stored tensor. */
 static enum nb_status
-add_tensors(struct builder *b, bool embedding_under_output)
+map_tensor(struct builder *b, const struct nb_tensor *stored)
 {
-    const uint64_t layers = (uint64_t)b->hp.value[NB_HP_LAYERS];
+    uint64_t layer, expert;
+    const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
+    enum nb_status status = NB_OK;
 
-    for (size_t i = 0; i < b->cp->n_tensors; i++) {
-        const struct nb_checkpoint_tensor *ct = &b->cp->tensors[i];
-        uint64_t layer;
-        const struct nb_family_tensor *row = find_row(b, ct->info.name, &layer);
-        enum nb_status status;
+    if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
+                        has_beginning(b->family->ignored_prefixes, stored->name)))
+        return NB_OK;
+    if (row == NULL || layer >= b->layers)
+        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
+                     stored->name, b->family->classes[0], b->layers);
+    for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert))
+        status = take_tensor(b, actual_row(b, row), layer, expert, stored);
+    return status;
+}
 
-        if (row == NULL && is_ignored(b, ct->info.name))
+/* Tensors that no checkpoint stores come first. */
+static enum nb_status
+add_made(struct builder *b)
+{
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {
+        const struct nb_made_row *row = &b->family->made[i];
+        struct nb_arena *arena = &b->source->arena;
+        struct nb_tensor *t = nb_arena_calloc(arena, 1, sizeof *t);
+        struct nb_piece *piece = nb_arena_calloc(arena, 1, sizeof *piece);
+        const float *values = NULL;
+        uint64_t count = 0;
+
+        status = t == NULL || piece == NULL ? nb_fail_memory(b->err)
+                                            : row->make(&conversion, arena, &values, &count, b->err);
+        if (status == NB_OK && values != NULL)
+            status = grow_tensors(b);
+        if (status != NB_OK || values == NULL)
             continue;
-        if (row == NULL || layer >= layers) {
-            status = FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
-                           ct->info.name, b->family->classes[0], layers);
-            if (status != NB_OK)
-                return status;
-            continue;
-        }
-        if (row->presence == NB_OUTPUT_TABLE && embedding_under_output)
-            row = row_with(b, NB_EMBEDDING_TABLE);
-        status = add_tensor(b, row, layer, ct);
-        if (status != NB_OK)
-            return status;
+        *t = (struct nb_tensor){ .name = row->to, .type = NB_F32, .n_dims = 1, .ne = { count, 1, 1, 1 },
+                                 .bytes_in_memory = values };
+        if (!nb_tensor_measure(t))
+            return nb_fail_memory(b->err);
+        nb_view_whole(&b->source->tensors[b->source->n_tensors], &b->source->store, t, piece);
+        b->source->tensors[b->source->n_tensors++].source_name = row->origin;
     }
-    return NB_OK;
+    return status;
+}
+
+/* Whether the architecture's row for ROW must be there. */
+static bool
+is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
+{
+    const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
+
+    if (!nb_expression_holds(target->when, b->hp, layer))
+        return false;
+    return target->presence == NB_REQUIRED ||
+           (target->presence == NB_TIED && json_is_false(json_object_get(b->cp->config, "tie_word_embeddings")));
+}
+
+/* Another row that makes the same tensor has what it needs: checkpoints store some in more than one form. */
+static bool
+has_come(const struct builder *b, const char *to, uint64_t layer)
+{
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
+
+        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
+            return true;
+    }
+    return false;
 }
 
 static enum nb_status
 check_complete(const struct builder *b)
 {
-    json_t *tie = json_object_get(b->cp->config, "tie_word_embeddings");
-    const uint64_t layers = (uint64_t)b->hp.value[NB_HP_LAYERS];
     enum nb_status status = NB_OK;
 
-    for (size_t i = 0; i < b->family->n_tensors; i++) {
-        const struct nb_family_tensor *row = &b->family->tensors[i];
-        const uint64_t n = strstr(row->checkpoint, "%u") == NULL ? 1 : layers;
-        const bool needed = row->presence == NB_ALWAYS || row->presence == NB_EMBEDDING_TABLE ||
-                            (row->presence == NB_OUTPUT_TABLE && json_is_false(tie));
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct nb_map_row *row = &b->family->to_gguf[i];
+        const uint64_t n = strstr(row->to, "%l") == NULL ? 1 : b->layers;
 
-        for (uint64_t layer = 0; needed && layer < n && status == NB_OK; layer++) {
+        for (uint64_t layer = 0; layer < n && status == NB_OK; layer++) {
+            const struct slot *slot = slot_of(b, row, layer);
+            const bool begun = slot->stored != NULL && slot->count < slot->wanted;
+            uint64_t expert = 0;
             char name[256];
 
-            if (b->seen[i * layers + layer])
+            if (has_come(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
                 continue;
-            nb_name_in_layer(row->checkpoint, layer, name, sizeof name);
+            while (begun && slot->stored[expert] != NULL)
+                expert++;
+            nb_name_fill(row->from, layer, expert, name, sizeof name);
             status = FOUND(b, NB_BAD_MODEL_TENSOR_MISSING, "tensor '%s' is missing", name);
         }
     }
@@ -302,46 +503,60 @@ check_complete(const struct builder *b)
 static enum nb_status
 build_tensors(struct builder *b)
 {
-    const bool embedding_under_output =
-        find_tensor(b, NB_EMBEDDING_TABLE) == NULL &&
-        json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
     enum nb_status status;
 
-    b->seen = nb_arena_calloc(&b->source->arena, b->family->n_tensors * (size_t)b->hp.value[NB_HP_LAYERS],
-                              sizeof *b->seen);
-    b->source->tensors = calloc(b->cp->n_tensors + 1, sizeof *b->source->tensors);
-    if (b->seen == NULL || b->source->tensors == NULL)
+    b->slots = nb_arena_calloc(&b->source->arena, b->family->n_to_gguf * (size_t)b->layers, sizeof *b->slots);
+    if (b->slots == NULL)
         return nb_fail_memory(b->err);
-    status = add_rope_freqs(b);
+    status = grow_tensors(b);
     if (status == NB_OK)
-        status = add_tensors(b, embedding_under_output);
+        status = add_made(b);
+    for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
+        status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
         status = check_complete(b);
-    if (status == NB_OK && embedding_under_output)
+    if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
-                       row_with(b, NB_OUTPUT_TABLE)->checkpoint, row_with(b, NB_EMBEDDING_TABLE)->gguf);
+                       row_to(b, tied_tensor(b)->name)->from, EMBEDDING);
     return status;
 }
+
+/* --- all of it ---------------------------------------------------------------------------------------------- */
 
 static enum nb_status
 build_metadata(struct builder *b, const char *pre_tokenizer)
 {
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
     struct nb_metadata *meta = &b->source->meta;
     enum nb_status status;
 
-    nb_meta_set_string(meta, "general.architecture", b->family->arch);
+    nb_meta_set_string(meta, "general.architecture", b->family->arch->name);
     nb_meta_set_string(meta, "general.type", "model");
     status = nb_general_metadata(b->cp, nb_source_parameters(b->source), meta, b->err);
     if (status == NB_OK)
-        status = nb_family_metadata(b->family, b->cp->config, &b->hp, 0, meta, b->err);
+        status = nb_family_metadata(&conversion, meta, b->err);
     if (status != NB_OK)
         return status;
     nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
-    return nb_tokenizer_metadata(b->cp, (uint64_t)b->hp.value[NB_HP_VOCAB], pre_tokenizer, meta, b->err);
+    return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, meta, b->err);
 }
 
 static enum nb_status
-build(struct builder *b, const char *path, const char *pre_tokenizer)
+open_store(struct builder *b)
+{
+    struct nb_source *source = b->source;
+    struct nb_tensor *stored = nb_arena_calloc(&source->arena, b->cp->n_tensors + 1, sizeof *stored);
+
+    if (stored == NULL)
+        return nb_fail_memory(b->err);
+    for (size_t i = 0; i < b->cp->n_tensors; i++)
+        stored[i] = nb_stored_safetensor(&b->cp->tensors[i].info, b->cp->tensors[i].file);
+    source->store = (struct nb_store){ stored, b->cp->n_tensors, b->cp->files, b->cp->n_files };
+    return NB_OK;
+}
+
+static enum nb_status
+build(struct builder *b, const char *path, const struct nb_source_options *options)
 {
     struct nb_source *source = b->source;
     enum nb_status status;
@@ -354,35 +569,46 @@ build(struct builder *b, const char *path, const char *pre_tokenizer)
     if (status != NB_OK)
         return status;
     source->checkpoint = b->cp;
-    source->files = b->cp->files;
-    source->n_files = b->cp->n_files;
-    status = read_config(b);
+    status = open_store(b);
+    if (status == NB_OK)
+        status = read_config(b, options);
     if (status == NB_OK)
         status = find_vocabulary(b);
     if (status == NB_OK)
         status = build_tensors(b);
-    return status == NB_OK ? build_metadata(b, pre_tokenizer) : status;
+    return status == NB_OK ? build_metadata(b, options->pre_tokenizer) : status;
+}
+
+static enum nb_status
+open_checkpoint(struct nb_source *source, const char *path, const struct nb_source_options *options,
+                struct nb_findings *findings, struct nb_error *err)
+{
+    struct nb_hparams hp = { 0 };
+    struct builder b = { .source = source, .hp = &hp, .findings = findings, .err = err };
+    const enum nb_status status = build(&b, path, options);
+
+    nb_hparams_free(&hp);
+    return status;
 }
 
 enum nb_status
-nb_source_open_checkpoint(struct nb_source *source, const char *path, const char *pre_tokenizer,
+nb_source_open_checkpoint(struct nb_source *source, const char *path, const struct nb_source_options *options,
                           struct nb_error *err)
 {
-    struct builder b = { .source = source, .err = err };
-
-    return build(&b, path, pre_tokenizer);
+    return open_checkpoint(source, path, options, NULL, err);
 }
 
 enum nb_status
 nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct nb_findings *findings,
                              struct nb_error *err)
 {
-    struct builder b = { .source = source, .findings = findings, .err = err };
+    const struct nb_source_options options = { 0 };
     enum nb_status status;
 
     *source = (struct nb_source){ 0 };
     source->path = nb_arena_strdup(&source->arena, path);
-    status = source->path == NULL ? nb_fail_memory(err) : build(&b, path, NULL);
+    status = source->path == NULL ? nb_fail_memory(err)
+                                  : open_checkpoint(source, path, &options, findings, err);
     if (status != NB_OK)
         nb_source_close(source);
     return status;

@@ -12,12 +12,13 @@
 static enum nb_status
 check_names(const struct nb_source *source, struct nb_error *err)
 {
-    const struct nb_tensor **sorted = nb_tensors_by_name(source->tensors, source->n_tensors);
+    const struct nb_store *s = &source->store;
+    const struct nb_tensor **sorted = nb_tensors_by_name(s->tensors, s->count);
     enum nb_status status = NB_OK;
 
     if (sorted == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 1; i < source->n_tensors && status == NB_OK; i++)
+    for (size_t i = 1; i < s->count && status == NB_OK; i++)
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
             status = nb_fail(err, NB_INPUT, "%s: tensor '%s' is in two files of the split set", source->path,
                              sorted[i]->name);
@@ -25,24 +26,41 @@ check_names(const struct nb_source *source, struct nb_error *err)
     return status;
 }
 
-/* Moves the tensors of GGUF to SOURCE; names go along into its arena. */
+/* Moves the tensors of GGUF to the store of SOURCE; names go along into its arena. */
 static enum nb_status
 adopt_tensors(struct nb_source *source, const struct nb_gguf *gguf, struct nb_error *err)
 {
-    struct nb_tensor *grown = realloc(source->tensors, (source->n_tensors + gguf->count + 1) * sizeof *grown);
+    struct nb_store *s = &source->store;
+    struct nb_tensor *grown = realloc(source->stored, (s->count + gguf->count + 1) * sizeof *grown);
 
     if (grown == NULL)
         return nb_fail_memory(err);
-    source->tensors = grown;
+    s->tensors = source->stored = grown;
     for (size_t i = 0; i < gguf->count; i++) {
-        struct nb_tensor *t = &grown[source->n_tensors];
+        struct nb_tensor *t = &grown[s->count];
 
         *t = gguf->tensors[i];
-        t->name = t->source_name = nb_arena_strdup(&source->arena, t->name);
+        t->name = nb_arena_strdup(&source->arena, t->name);
         if (t->name == NULL)
             return nb_fail_memory(err);
-        source->n_tensors++;
+        s->count++;
     }
+    return NB_OK;
+}
+
+/* A view of each stored tensor. */
+static enum nb_status
+make_views(struct nb_source *source, struct nb_error *err)
+{
+    const struct nb_store *s = &source->store;
+    struct nb_piece *pieces = nb_arena_calloc(&source->arena, s->count + 1, sizeof *pieces);
+
+    source->tensors = calloc(s->count + 1, sizeof *source->tensors);
+    if (pieces == NULL || source->tensors == NULL)
+        return nb_fail_memory(err);
+    source->n_tensors = s->count;
+    for (size_t i = 0; i < s->count; i++)
+        nb_view_whole(&source->tensors[i], s, &s->tensors[i], &pieces[i]);
     return NB_OK;
 }
 
@@ -73,7 +91,7 @@ open_part(struct nb_source *source, size_t prefix, uint32_t number, uint32_t cou
     status = nb_file_open(&source->files[number], name, err);
     if (status != NB_OK)
         return status;
-    source->n_files = number + 1;
+    source->store.n_files = number + 1;
     status = nb_gguf_read(&source->files[number], number, &gguf, err);
     if (status != NB_OK)
         return status;
@@ -102,9 +120,9 @@ open_rest(struct nb_source *source, uint64_t count, struct nb_error *err)
         status = open_part(source, prefix, i, (uint32_t)count, err);
     if (status != NB_OK)
         return status;
-    if (nb_meta_get_u64(&source->meta, "split.tensors.count", &expected) && expected != source->n_tensors)
+    if (nb_meta_get_u64(&source->meta, "split.tensors.count", &expected) && expected != source->store.count)
         return nb_fail(err, NB_INPUT, "%s: the split set has %zu tensors, but should have %" PRIu64, source->path,
-                       source->n_tensors, expected);
+                       source->store.count, expected);
     return check_names(source, err);
 }
 
@@ -119,10 +137,11 @@ nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error 
     source->files = nb_arena_calloc(&source->arena, NB_MAX_SPLITS, sizeof *source->files);
     if (source->files == NULL)
         return nb_fail_memory(err);
+    source->store.files = source->files;
     status = nb_file_open(&source->files[0], path, err);
     if (status != NB_OK)
         return status;
-    source->n_files = 1;
+    source->store.n_files = 1;
     status = nb_gguf_read(&source->files[0], 0, &gguf, err);
     if (status != NB_OK)
         return status;
@@ -132,5 +151,5 @@ nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error 
     nb_gguf_free(&gguf);
     if (status == NB_OK && nb_meta_get_u64(&source->meta, "split.count", &parts) && parts > 1)
         status = open_rest(source, parts, err);
-    return status;
+    return status == NB_OK ? make_views(source, err) : status;
 }

@@ -8,19 +8,20 @@ struct nb_tensor
 nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
 {
     const struct nb_type_info *info = nb_type_info(t->type);
-    const uint64_t elements = info->kind == NB_KIND_NONE ? 0 : t->bytes / info->block_bytes;
-
-    return (struct nb_tensor){
+    struct nb_tensor out = {
         .name = t->name,
-        .source_name = t->name,
         .type = t->type,
         .n_dims = t->n_dims,
-        .ne = { elements, 1, 1, 1 },
-        .elements = elements,
+        .ne = { 1, 1, 1, 1 },
+        .elements = info->kind == NB_KIND_NONE ? 0 : t->bytes / info->block_bytes,
         .bytes = t->bytes,
         .file = file,
         .offset = t->offset,
     };
+
+    for (uint32_t i = 0; i < t->n_dims; i++) /* sides beyond the fourth are taken together: the reader checked the product */
+        out.ne[i < NB_MAX_DIMS ? i : NB_MAX_DIMS - 1] *= t->shape[t->n_dims - 1 - i];
+    return out;
 }
 
 static enum nb_status

@@ -33,7 +33,7 @@ enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char
     NB_MUST_CHECK;
 void nb_stored_close(struct nb_stored_tensors *stored);
 
-/* A tensor of safetensors file number FILE as if it were a vector. */
+/* A tensor of safetensors file number FILE; of more than four sides the slowest are one. */
 struct nb_tensor nb_stored_safetensor(const struct nb_safetensor *tensor, uint32_t file);
 
 #endif

@@ -1,5 +1,7 @@
 #include "quantize/policy/recipe.h"
 
+#include "formats/models/hparams.h"
+
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,15 +83,14 @@ nb_file_type_name(uint64_t file_type)
 
 /* The first of an integer or an array of integers, as per-layer hyperparameters are. */
 static uint64_t
-first_number(const struct nb_metadata *meta, const char *arch, const char *name)
+first_number(const struct nb_metadata *meta, const char *arch, enum nb_hparam hparam)
 {
-    char key[256];
+    char key[128];
     const struct nb_kv *kv;
     uint64_t value = 0;
     int32_t first;
 
-    if (snprintf(key, sizeof key, "%s.%s", arch, name) >= (int)sizeof key)
-        return 0;
+    nb_hparam_key(hparam, arch, key);
     kv = nb_meta_find(meta, key);
     if (kv != NULL && kv->type == NB_KV_ARRAY && kv->size >= sizeof first &&
         (kv->element == NB_KV_I32 || kv->element == NB_KV_U32)) {
@@ -106,12 +107,12 @@ nb_model_facts(const struct nb_metadata *meta)
 
     if (facts.arch == NULL)
         facts.arch = "";
-    facts.layers = first_number(meta, facts.arch, "block_count");
-    facts.heads = first_number(meta, facts.arch, "attention.head_count");
-    facts.kv_heads = first_number(meta, facts.arch, "attention.head_count_kv");
+    facts.layers = first_number(meta, facts.arch, NB_HP_LAYERS);
+    facts.heads = first_number(meta, facts.arch, NB_HP_HEADS);
+    facts.kv_heads = first_number(meta, facts.arch, NB_HP_KV_HEADS);
     if (facts.kv_heads == 0)
         facts.kv_heads = facts.heads;
-    facts.experts = first_number(meta, facts.arch, "expert_count");
+    facts.experts = first_number(meta, facts.arch, NB_HP_EXPERTS);
     return facts;
 }
 
@@ -131,7 +132,7 @@ layer_of(const char *name)
 int
 nb_layer_order(const void *a, const void *b)
 {
-    const struct nb_tensor *x = *(const struct nb_tensor *const *)a, *y = *(const struct nb_tensor *const *)b;
+    const struct nb_view *x = *(const struct nb_view *const *)a, *y = *(const struct nb_view *const *)b;
     const int64_t i = layer_of(x->name), k = layer_of(y->name);
 
     return i != k ? (i < k ? -1 : 1) : strcmp(x->name, y->name);
@@ -145,7 +146,7 @@ contains(const char *name, const char *part)
 
 /* Vectors, and matrices that are small and matter much, stay as they are. */
 static bool
-is_quantized(const struct nb_recipe_options *o, const struct nb_tensor *t)
+is_quantized(const struct nb_recipe_options *o, const struct nb_view *t)
 {
     static const char *const kept[] = {
         "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
@@ -222,7 +223,7 @@ is_very_low(enum nb_file_type ft)
 }
 
 static enum nb_type
-output_rule(const struct rules *r, const struct nb_tensor *t, enum nb_type type)
+output_rule(const struct rules *r, const struct nb_view *t, enum nb_type type)
 {
     if (r->o->output_type != NB_TYPE_NONE)
         return r->o->output_type;
@@ -318,13 +319,13 @@ v_rule(struct rules *r, enum nb_type type)
 
 /* Mixtures of experts name the layer; elsewhere it is the count of tensors so far. */
 static int64_t
-ffn_layer(const struct rules *r, const struct nb_tensor *t, int64_t counter)
+ffn_layer(const struct rules *r, const struct nb_view *t, int64_t counter)
 {
     return r->experts > 1 ? layer_of(t->name) : counter;
 }
 
 static enum nb_type
-down_rule(struct rules *r, const struct nb_tensor *t, enum nb_type type)
+down_rule(struct rules *r, const struct nb_view *t, enum nb_type type)
 {
     const int64_t i = ffn_layer(r, t, r->i_down), n = r->layers;
     const bool early = i < n / 8, more = more_bits(i, n);
@@ -399,7 +400,7 @@ q_rule(const struct rules *r, enum nb_type type)
 }
 
 static enum nb_type
-gate_up_rule(const struct rules *r, const struct nb_tensor *t, int64_t counter, enum nb_type type)
+gate_up_rule(const struct rules *r, const struct nb_view *t, int64_t counter, enum nb_type type)
 {
     const int64_t i = ffn_layer(r, t, counter), n = r->layers;
 
@@ -407,7 +408,7 @@ gate_up_rule(const struct rules *r, const struct nb_tensor *t, int64_t counter, 
 }
 
 static enum nb_type
-by_rules(struct rules *r, const struct nb_tensor *t, enum category category, enum nb_type type)
+by_rules(struct rules *r, const struct nb_view *t, enum category category, enum nb_type type)
 {
     if (category == OUTPUT || (category == EMBEDDING && r->tied))
         return output_rule(r, t, type);
@@ -442,14 +443,14 @@ by_rules(struct rules *r, const struct nb_tensor *t, enum category category, enu
 }
 
 static bool
-fits(const struct nb_tensor *t, enum nb_type type)
+fits(const struct nb_view *t, enum nb_type type)
 {
     return t->ne[0] % nb_type_info(type)->block == 0;
 }
 
 /* The type for a row that does not divide into TYPE's blocks; NB_TYPE_NONE if there is none. */
 static enum nb_type
-fallback_for(const struct nb_tensor *t, enum nb_type type)
+fallback_for(const struct nb_view *t, enum nb_type type)
 {
     enum nb_type smaller;
 
@@ -480,7 +481,7 @@ fallback_for(const struct nb_tensor *t, enum nb_type type)
 }
 
 static enum nb_status
-cannot_have(const struct nb_tensor *t, enum nb_type type, enum nb_status status, const char *hint,
+cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, const char *hint,
             struct nb_error *err)
 {
     return nb_fail(err, status, "tensor '%s' cannot become %s: its rows of %" PRIu64
@@ -490,7 +491,7 @@ cannot_have(const struct nb_tensor *t, enum nb_type type, enum nb_status status,
 
 /* The user's word on T, or NB_TYPE_NONE; notes which overrides matched. */
 static enum nb_type
-asked_type(struct rules *r, const struct nb_tensor *t, enum category category, bool *matched)
+asked_type(struct rules *r, const struct nb_view *t, enum category category, bool *matched)
 {
     const struct nb_recipe_options *o = r->o;
     enum nb_type by_name = NB_TYPE_NONE;
@@ -512,7 +513,7 @@ asked_type(struct rules *r, const struct nb_tensor *t, enum category category, b
 }
 
 static enum nb_status
-choose(struct rules *r, const struct nb_tensor *t, bool *matched, struct nb_choice *out, struct nb_error *err)
+choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice *out, struct nb_error *err)
 {
     const struct nb_recipe_options *o = r->o;
     const enum category category = category_of(t->name);
@@ -565,7 +566,7 @@ is_70b(const struct nb_model_facts *f)
 
 enum nb_status
 nb_recipe_choose(const struct nb_recipe_options *o, const struct nb_model_facts *facts,
-                 const struct nb_tensor *const *tensors, size_t count, struct nb_choice *choices,
+                 const struct nb_view *const *tensors, size_t count, struct nb_choice *choices,
                  struct nb_error *err)
 {
     struct rules r = {

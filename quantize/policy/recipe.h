@@ -7,8 +7,8 @@
 
 #include "formats/base/regex.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/gguf/metadata.h"
+#include "formats/models/view.h"
 
 /* The numbers of general.file_type. */
 enum nb_file_type {
@@ -111,7 +111,7 @@ struct nb_model_facts nb_model_facts(const struct nb_metadata *meta);
  * fallback.
  */
 enum nb_status nb_recipe_choose(const struct nb_recipe_options *options, const struct nb_model_facts *facts,
-                                const struct nb_tensor *const *tensors, size_t count, struct nb_choice *choices,
+                                const struct nb_view *const *tensors, size_t count, struct nb_choice *choices,
                                 struct nb_error *err) NB_MUST_CHECK;
 
 /* Compares two tensors: those outside the layers first, then layer by layer, by name within. For qsort. */

@@ -4,15 +4,7 @@
 
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
-
-#include <stddef.h>
-
-/*
- * ROWS x COLUMNS floats, row-major, to blocks. COLUMNS is a multiple of the
- * type's block. IMPORTANCE, COLUMNS floats or NULL, is the weight of each
- * column's error.
- */
-typedef void nb_encode_fn(const float *x, size_t rows, size_t columns, const float *importance, void *blocks);
+#include "quantize/search/encode.h"
 
 struct nb_encoders {
     int lanes;

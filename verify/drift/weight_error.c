@@ -10,7 +10,7 @@
 
 struct job {
     const struct nb_source *base, *other;
-    const struct nb_tensor **sorted; /* the other's, by name */
+    const struct nb_view **sorted; /* the other's, by name */
     struct nb_weight_error *errors;
 };
 
@@ -19,17 +19,17 @@ struct sums {
     double base, other, product, difference;
 };
 
-/* The memory of one task: a tile of each, and as they are stored. */
+/* The memory of one task: a tile of each. */
 struct tiles {
     float *a, *b;
-    void *raw, *raw_other;
+    struct nb_view_reader reader, other_reader;
 };
 
 /* The other's tensor of this name and shape, or NULL. */
-static const struct nb_tensor *
-same_tensor(const struct job *j, const struct nb_tensor *t)
+static const struct nb_view *
+same_tensor(const struct job *j, const struct nb_view *t)
 {
-    const struct nb_tensor *found = nb_tensors_find(j->sorted, j->other->n_tensors, t->name);
+    const struct nb_view *found = nb_views_find(j->sorted, j->other->n_tensors, t->name);
 
     return found != NULL && memcmp(found->ne, t->ne, sizeof t->ne) == 0 ? found : NULL;
 }
@@ -63,44 +63,43 @@ add_tile(const struct tiles *tiles, size_t n, uint64_t first, struct sums *sums,
 }
 
 static enum nb_status
-read_both(const struct job *j, const struct nb_weight_error *e, uint64_t at, uint64_t n, const struct tiles *tiles,
-          struct nb_error *err)
+read_both(const struct nb_weight_error *e, uint64_t at, uint64_t n, struct tiles *tiles, struct nb_error *err)
 {
-    enum nb_status status = nb_source_read(j->base, e->base, at, n, tiles->raw, err);
+    enum nb_status status = nb_view_fetch(e->base, at, n, &tiles->reader, err);
 
-    return status == NB_OK ? nb_source_read(j->other, e->other, at, n, tiles->raw_other, err) : status;
+    return status == NB_OK ? nb_view_fetch(e->other, at, n, &tiles->other_reader, err) : status;
 }
 
 static enum nb_status
-compare_bytes(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+compare_bytes(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *err)
 {
     const struct nb_type_info *info = nb_type_info(e->base->type);
 
-    e->same_bytes = e->base->type == e->other->type;
+    e->same_bytes = e->base->type == e->other->type && nb_view_is_stored(e->base) && nb_view_is_stored(e->other);
     for (uint64_t at = 0; at < e->base->elements && e->same_bytes; at += TILE) {
         const uint64_t left = e->base->elements - at, n = left < TILE ? left : TILE;
-        enum nb_status status = read_both(j, e, at, n, tiles, err);
+        enum nb_status status = read_both(e, at, n, tiles, err);
 
         if (status != NB_OK)
             return status;
-        e->same_bytes = memcmp(tiles->raw, tiles->raw_other, (size_t)(n / info->block * info->block_bytes)) == 0;
+        e->same_bytes = memcmp(tiles->reader.raw, tiles->other_reader.raw, (size_t)(n / info->block * info->block_bytes)) == 0;
     }
     return NB_OK;
 }
 
 static enum nb_status
-compare_values(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+compare_values(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *err)
 {
     struct sums sums = { 0 };
 
     for (uint64_t at = 0; at < e->base->elements; at += TILE) {
         const uint64_t left = e->base->elements - at, n = left < TILE ? left : TILE;
-        enum nb_status status = read_both(j, e, at, n, tiles, err);
+        enum nb_status status = read_both(e, at, n, tiles, err);
 
         if (status != NB_OK)
             return status;
-        nb_decode(e->base->type, tiles->raw, (size_t)n, tiles->a);
-        nb_decode(e->other->type, tiles->raw_other, (size_t)n, tiles->b);
+        nb_view_decode(e->base, &tiles->reader, 0, n, tiles->a);
+        nb_view_decode(e->other, &tiles->other_reader, 0, n, tiles->b);
         add_tile(tiles, (size_t)n, at, &sums, e);
     }
     e->relative_rms = sums.base > 0 ? sqrt(sums.difference / sums.base) : 0;
@@ -112,13 +111,13 @@ compare_values(const struct job *j, struct nb_weight_error *e, const struct tile
 }
 
 static enum nb_status
-compare(const struct job *j, struct nb_weight_error *e, const struct tiles *tiles, struct nb_error *err)
+compare(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *err)
 {
-    enum nb_status status = compare_bytes(j, e, tiles, err);
+    enum nb_status status = compare_bytes(e, tiles, err);
 
     e->cosine = 1;
     e->compared = nb_can_decode(e->base->type) && nb_can_decode(e->other->type);
-    return status == NB_OK && !e->same_bytes && e->compared ? compare_values(j, e, tiles, err) : status;
+    return status == NB_OK && !e->same_bytes && e->compared ? compare_values(e, tiles, err) : status;
 }
 
 static enum nb_status
@@ -134,15 +133,14 @@ compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     e->other = same_tensor(j, e->base);
     if (e->other == NULL)
         return NB_OK;
-    tiles = (struct tiles){ malloc(TILE * sizeof(float)), malloc(TILE * sizeof(float)), malloc(TILE * sizeof(double)),
-                            malloc(TILE * sizeof(double)) };
-    status = tiles.a == NULL || tiles.b == NULL || tiles.raw == NULL || tiles.raw_other == NULL
+    tiles = (struct tiles){ .a = malloc(TILE * sizeof(float)), .b = malloc(TILE * sizeof(float)) };
+    status = tiles.a == NULL || tiles.b == NULL
                  ? nb_fail_memory(err)
-                 : compare(j, e, &tiles, err);
+                 : compare(e, &tiles, err);
     free(tiles.a);
     free(tiles.b);
-    free(tiles.raw);
-    free(tiles.raw_other);
+    nb_view_reader_free(&tiles.reader);
+    nb_view_reader_free(&tiles.other_reader);
     return status;
 }
 
@@ -150,7 +148,7 @@ enum nb_status
 nb_weight_errors(const struct nb_source *base, const struct nb_source *other, struct nb_pool *pool,
                  struct nb_weight_error *errors, struct nb_error *err)
 {
-    struct job j = { base, other, nb_tensors_by_name(other->tensors, other->n_tensors), errors };
+    struct job j = { base, other, nb_views_by_name(other->tensors, other->n_tensors), errors };
     enum nb_status status;
 
     if (j.sorted == NULL)

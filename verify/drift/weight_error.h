@@ -11,7 +11,7 @@
 #define NB_ERROR_BLOCK 256u /* weights in the blocks of which the worst is told */
 
 struct nb_weight_error {
-    const struct nb_tensor *base, *other; /* OTHER is NULL where the model lacks the tensor, or it has another shape */
+    const struct nb_view *base, *other; /* OTHER is NULL where the model lacks the tensor, or it has another shape */
     double relative_rms;   /* root of the sum of squared differences over the sum of the base's squares */
     double worst_block;    /* the largest of that over blocks of 256 weights in the order of the file; of zeros: 0 */
     uint64_t worst_at;     /* its first weight */

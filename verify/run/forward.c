@@ -186,7 +186,7 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     for (; i < end && status == NB_OK; i++) {
         const int64_t token = f->bos >= 0 && i % f->chunk_tokens == 0 ? f->bos : f->tokens[i];
 
-        status = nb_model_rows(m, m->token_embedding, (uint64_t)token, 1, f->panels.raw[worker],
+        status = nb_model_rows(m, m->token_embedding, (uint64_t)token, 1, &f->panels.readers[worker],
                                f->x + i * m->embedding, err);
     }
     return status;
@@ -274,7 +274,7 @@ static enum nb_status
 multiply_rows(struct nb_forward *f, const float *in, size_t n, size_t columns, const struct nb_product *products,
               size_t count, uint32_t expert, struct nb_error *err)
 {
-    const struct nb_tensor *weights[4];
+    const struct nb_view *weights[4];
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < count; i++)

@@ -11,12 +11,12 @@
 /* Tensors by name, while a model is opened. */
 struct finder {
     struct nb_model *model;
-    const struct nb_tensor **sorted;
+    const struct nb_view **sorted;
     struct nb_error *err;
 };
 
 static enum nb_status
-check_shape(const struct finder *f, const struct nb_tensor *t, uint64_t columns, uint64_t rows, uint64_t experts)
+check_shape(const struct finder *f, const struct nb_view *t, uint64_t columns, uint64_t rows, uint64_t experts)
 {
     const bool vector = rows == 0;
 
@@ -38,13 +38,13 @@ check_shape(const struct finder *f, const struct nb_tensor *t, uint64_t columns,
  */
 static enum nb_status
 find(const struct finder *f, const char *pattern, uint32_t layer, uint64_t columns, uint64_t rows, uint64_t experts,
-     bool needed, const struct nb_tensor **out)
+     bool needed, const struct nb_view **out)
 {
     const struct nb_source *source = f->model->source;
     char name[NB_MAX_NAME + 1];
 
-    nb_name_in_layer(pattern, layer, name, sizeof name);
-    *out = nb_tensors_find(f->sorted, source->n_tensors, name);
+    nb_name_fill(pattern, layer, 0, name, sizeof name);
+    *out = nb_views_find(f->sorted, source->n_tensors, name);
     if (*out == NULL)
         return needed ? nb_fail(f->err, NB_INPUT, "%s: tensor '%s' is missing", source->path, name) : NB_OK;
     return check_shape(f, *out, columns, rows, experts);
@@ -55,19 +55,17 @@ static enum nb_status
 load_vector(const struct finder *f, const char *pattern, uint32_t layer, uint64_t length, bool needed,
             const float **out)
 {
-    const struct nb_tensor *t;
+    const struct nb_view *t;
     enum nb_status status = find(f, pattern, layer, length, 0, 1, needed, &t);
+    struct nb_view_reader reader = { 0 };
     float *values;
-    void *raw;
 
     *out = NULL;
     if (status != NB_OK || t == NULL)
         return status;
     values = nb_arena_calloc(&f->model->arena, (size_t)length, sizeof *values);
-    raw = malloc((size_t)t->bytes);
-    status = values == NULL || raw == NULL ? nb_fail_memory(f->err)
-                                           : nb_model_rows(f->model, t, 0, 1, raw, values, f->err);
-    free(raw);
+    status = values == NULL ? nb_fail_memory(f->err) : nb_model_rows(f->model, t, 0, 1, &reader, values, f->err);
+    nb_view_reader_free(&reader);
     *out = values;
     return status;
 }
@@ -96,16 +94,16 @@ load_mixture(const struct finder *f, uint32_t i)
 {
     const struct nb_model *m = f->model;
     struct nb_layer *l = &m->layer[i];
-    enum nb_status status = find(f, "blk.%u.ffn_gate_inp.weight", i, m->embedding, m->experts, 1, true,
+    enum nb_status status = find(f, "blk.%l.ffn_gate_inp.weight", i, m->embedding, m->experts, 1, true,
                                  &l->router.weight);
 
     l->router.rows = m->experts;
     if (status == NB_OK)
-        status = load_experts(f, "blk.%u.ffn_gate_exps.weight", i, m->embedding, m->feed_forward, &l->gate);
+        status = load_experts(f, "blk.%l.ffn_gate_exps.weight", i, m->embedding, m->feed_forward, &l->gate);
     if (status == NB_OK)
-        status = load_experts(f, "blk.%u.ffn_up_exps.weight", i, m->embedding, m->feed_forward, &l->up);
+        status = load_experts(f, "blk.%l.ffn_up_exps.weight", i, m->embedding, m->feed_forward, &l->up);
     if (status == NB_OK)
-        status = load_experts(f, "blk.%u.ffn_down_exps.weight", i, m->feed_forward, m->embedding, &l->down);
+        status = load_experts(f, "blk.%l.ffn_down_exps.weight", i, m->feed_forward, m->embedding, &l->down);
     return status;
 }
 
@@ -119,11 +117,11 @@ load_feed_forward(const struct finder *f, uint32_t i)
 
     if (m->experts > 0)
         return load_mixture(f, i);
-    status = load_linear(f, "blk.%u.ffn_gate.weight", "blk.%u.ffn_gate.bias", i, e, ff, &l->gate);
+    status = load_linear(f, "blk.%l.ffn_gate.weight", "blk.%l.ffn_gate.bias", i, e, ff, &l->gate);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.ffn_up.weight", "blk.%u.ffn_up.bias", i, e, ff, &l->up);
+        status = load_linear(f, "blk.%l.ffn_up.weight", "blk.%l.ffn_up.bias", i, e, ff, &l->up);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.ffn_down.weight", "blk.%u.ffn_down.bias", i, ff, e, &l->down);
+        status = load_linear(f, "blk.%l.ffn_down.weight", "blk.%l.ffn_down.bias", i, ff, e, &l->down);
     return status;
 }
 
@@ -133,18 +131,18 @@ load_layer(const struct finder *f, uint32_t i)
     const struct nb_model *m = f->model;
     struct nb_layer *l = &m->layer[i];
     const uint64_t e = m->embedding, q = (uint64_t)m->heads * m->head_dim, kv = (uint64_t)m->kv_heads * m->head_dim;
-    enum nb_status status = load_vector(f, "blk.%u.attn_norm.weight", i, e, true, &l->attn_norm);
+    enum nb_status status = load_vector(f, "blk.%l.attn_norm.weight", i, e, true, &l->attn_norm);
 
     if (status == NB_OK)
-        status = load_vector(f, "blk.%u.ffn_norm.weight", i, e, true, &l->ffn_norm);
+        status = load_vector(f, "blk.%l.ffn_norm.weight", i, e, true, &l->ffn_norm);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.attn_q.weight", "blk.%u.attn_q.bias", i, e, q, &l->q);
+        status = load_linear(f, "blk.%l.attn_q.weight", "blk.%l.attn_q.bias", i, e, q, &l->q);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.attn_k.weight", "blk.%u.attn_k.bias", i, e, kv, &l->k);
+        status = load_linear(f, "blk.%l.attn_k.weight", "blk.%l.attn_k.bias", i, e, kv, &l->k);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.attn_v.weight", "blk.%u.attn_v.bias", i, e, kv, &l->v);
+        status = load_linear(f, "blk.%l.attn_v.weight", "blk.%l.attn_v.bias", i, e, kv, &l->v);
     if (status == NB_OK)
-        status = load_linear(f, "blk.%u.attn_output.weight", "blk.%u.attn_output.bias", i, q, e, &l->attn_output);
+        status = load_linear(f, "blk.%l.attn_output.weight", "blk.%l.attn_output.bias", i, q, e, &l->attn_output);
     if (status == NB_OK)
         status = load_feed_forward(f, i);
     return status;
@@ -158,7 +156,7 @@ number(const struct nb_model *m, const char *key, double otherwise)
     char name[128];
     double value;
 
-    snprintf(name, sizeof name, "%s.%s", m->family->arch, key);
+    snprintf(name, sizeof name, "%s.%s", m->arch->name, key);
     return nb_meta_get_f64(&m->source->meta, name, &value) ? value : otherwise;
 }
 
@@ -199,7 +197,7 @@ set_rope(const struct finder *f, double theta)
     char key[128];
     enum nb_status status;
 
-    snprintf(key, sizeof key, "%s.rope.scaling.type", m->family->arch);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", m->arch->name);
     type = nb_meta_get_string(&m->source->meta, key);
     m->rope_frequencies = nb_arena_calloc(&m->arena, m->rope_dims / 2 + 1, sizeof *m->rope_frequencies);
     if (m->rope_frequencies == NULL)
@@ -232,23 +230,28 @@ read_hparams(struct nb_model *m, double *theta, struct nb_error *err)
     struct nb_hparams hp;
     enum nb_status status;
 
-    m->family = arch == NULL ? NULL : nb_family_by_arch(arch);
-    if (m->family == NULL)
+    m->arch = arch == NULL ? NULL : nb_arch_by_name(arch);
+    if (m->arch == NULL || m->arch->n_blocks == 0)
         return nb_fail(err, NB_INPUT, "%s: models of architecture '%s' cannot be run", m->source->path,
                        arch == NULL ? "" : arch);
-    status = nb_family_hparams_of(m->family, &m->source->meta, m->source->path, &hp, err);
-    if (status != NB_OK)
+    status = nb_hparams_read(&hp, &m->source->meta, arch, err);
+    if (status == NB_OK)
+        status = nb_arch_complete(m->arch, &hp, m->source->path, err);
+    if (status != NB_OK) {
+        nb_hparams_free(&hp);
         return status;
-    m->layers = (uint32_t)hp.value[NB_HP_LAYERS];
-    m->embedding = (uint32_t)hp.value[NB_HP_EMBEDDING];
-    m->feed_forward = (uint32_t)hp.value[NB_HP_FEED_FORWARD];
-    m->heads = (uint32_t)hp.value[NB_HP_HEADS];
-    m->kv_heads = (uint32_t)hp.value[NB_HP_KV_HEADS];
-    m->head_dim = (uint32_t)number(m, "attention.key_length", hp.value[NB_HP_EMBEDDING] / hp.value[NB_HP_HEADS]);
-    m->context = (uint32_t)hp.value[NB_HP_CONTEXT];
-    m->rms_epsilon = (float)hp.value[NB_HP_RMS_EPS];
+    }
+    m->layers = (uint32_t)nb_hp(&hp, NB_HP_LAYERS);
+    m->embedding = (uint32_t)nb_hp(&hp, NB_HP_EMBEDDING);
+    m->feed_forward = (uint32_t)nb_hp(&hp, NB_HP_FEED_FORWARD);
+    m->heads = (uint32_t)nb_hp(&hp, NB_HP_HEADS);
+    m->kv_heads = (uint32_t)nb_hp(&hp, NB_HP_KV_HEADS);
+    m->head_dim = (uint32_t)number(m, "attention.key_length", nb_hp(&hp, NB_HP_EMBEDDING) / nb_hp(&hp, NB_HP_HEADS));
+    m->context = (uint32_t)nb_hp(&hp, NB_HP_CONTEXT);
+    m->rms_epsilon = (float)nb_hp(&hp, NB_HP_RMS_EPSILON);
     m->rope_dims = (uint32_t)number(m, "rope.dimension_count", m->head_dim);
-    *theta = hp.value[NB_HP_ROPE_THETA];
+    *theta = nb_hp(&hp, NB_HP_ROPE_BASE);
+    nb_hparams_free(&hp);
     m->experts = (uint32_t)number(m, "expert_count", 0);
     m->experts_used = (uint32_t)number(m, "expert_used_count", 0);
     if (m->experts > 0 && (m->experts > 4096 || m->experts_used < 1 || m->experts_used > m->experts))
@@ -299,7 +302,7 @@ nb_model_open(struct nb_model *m, const struct nb_source *source, struct nb_erro
 
     *m = (struct nb_model){ .source = source };
     status = read_hparams(m, &theta, err);
-    f.sorted = nb_tensors_by_name(source->tensors, source->n_tensors);
+    f.sorted = nb_views_by_name(source->tensors, source->n_tensors);
     if (f.sorted == NULL)
         status = nb_fail_memory(err);
     if (status == NB_OK)
@@ -318,19 +321,18 @@ nb_model_close(struct nb_model *m)
 }
 
 enum nb_status
-nb_model_rows(const struct nb_model *m, const struct nb_tensor *t, uint64_t first, uint64_t rows, void *raw,
-              float *out, struct nb_error *err)
+nb_model_rows(const struct nb_model *m, const struct nb_view *t, uint64_t first, uint64_t rows,
+              struct nb_view_reader *reader, float *out, struct nb_error *err)
 {
     const uint64_t n = rows * t->ne[0];
-    enum nb_status status = nb_source_read(m->source, t, first * t->ne[0], n, raw, err);
-    size_t bad;
+    enum nb_status status = nb_view_rows(t, first, rows, out, reader, err);
+    uint64_t bad;
 
     if (status != NB_OK)
         return status;
-    bad = nb_find_nonfinite(t->type, raw, (size_t)n);
+    bad = nb_view_find_nonfinite(t, reader, 0, n);
     if (bad < n)
         return nb_fail(err, NB_INPUT, "%s: tensor '%s': row %" PRIu64 " has a weight that is NaN or infinite",
                        m->source->path, t->name, first + bad / t->ne[0]);
-    nb_decode(t->type, raw, (size_t)n, out);
     return NB_OK;
 }

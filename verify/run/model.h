@@ -7,7 +7,7 @@
 #define NB_MODEL_H
 
 #include "formats/base/status.h"
-#include "formats/models/family.h"
+#include "formats/models/architecture.h"
 #include "formats/models/source.h"
 
 #include <stdint.h>
@@ -17,7 +17,7 @@
  * experts it is one, from row FIRST of the stack on.
  */
 struct nb_linear {
-    const struct nb_tensor *weight;
+    const struct nb_view *weight;
     const float *bias; /* NULL: none */
     uint64_t first, rows;
 };
@@ -32,12 +32,12 @@ struct nb_layer {
 struct nb_model {
     struct nb_arena arena;
     const struct nb_source *source;
-    const struct nb_family *family;
+    const struct nb_arch *arch;
     uint32_t experts, experts_used; /* 0: no mixture */
     uint32_t layers, embedding, feed_forward, heads, kv_heads, head_dim, vocab, context;
     float rms_epsilon;
     struct nb_layer *layer;
-    const struct nb_tensor *token_embedding;
+    const struct nb_view *token_embedding;
     const float *output_norm;
     struct nb_linear output;
     uint32_t rope_dims;       /* of each head, that turn; even */
@@ -51,10 +51,11 @@ enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *sou
 void nb_model_close(struct nb_model *model);
 
 /*
- * ROWS rows of MATRIX from row FIRST on, as floats. RAW has room for their bytes as
- * stored. NaN and infinity are refused.
+ * ROWS rows of MATRIX from row FIRST on, as floats, by the memory of READER. NaN and infinity are
+ * refused.
  */
-enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_tensor *matrix, uint64_t first,
-                             uint64_t rows, void *raw, float *out, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view *matrix, uint64_t first,
+                             uint64_t rows, struct nb_view_reader *reader, float *out, struct nb_error *err)
+    NB_MUST_CHECK;
 
 #endif

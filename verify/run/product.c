@@ -37,13 +37,12 @@ nb_panels_new(struct nb_panels *p, const struct nb_model *model, struct nb_pool 
     const size_t columns = longest_row(model);
     const size_t floats = columns * MIN_ROWS > PANEL_FLOATS ? columns * MIN_ROWS : PANEL_FLOATS;
 
-    *p = (struct nb_panels){ model, pool, calloc(threads, sizeof *p->raw), calloc(threads, sizeof *p->floats) };
-    if (p->raw == NULL || p->floats == NULL)
+    *p = (struct nb_panels){ model, pool, calloc(threads, sizeof *p->readers), calloc(threads, sizeof *p->floats) };
+    if (p->readers == NULL || p->floats == NULL)
         return nb_fail_memory(err);
     for (unsigned i = 0; i < threads; i++) {
-        p->raw[i] = malloc(floats * sizeof(double)); /* no type takes more */
         p->floats[i] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
-        if (p->raw[i] == NULL || p->floats[i] == NULL)
+        if (p->floats[i] == NULL)
             return nb_fail_memory(err);
     }
     return NB_OK;
@@ -53,12 +52,12 @@ void
 nb_panels_free(struct nb_panels *p)
 {
     for (unsigned i = 0; p->pool != NULL && i < nb_pool_threads(p->pool); i++) {
-        if (p->raw != NULL)
-            free(p->raw[i]);
+        if (p->readers != NULL)
+            nb_view_reader_free(&p->readers[i]);
         if (p->floats != NULL)
             free(p->floats[i]);
     }
-    free(p->raw);
+    free(p->readers);
     free(p->floats);
     *p = (struct nb_panels){ 0 };
 }
@@ -78,7 +77,7 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
 {
     const struct job *j = context;
     const struct nb_product *p = j->product;
-    const struct nb_tensor *t;
+    const struct nb_view *t;
     size_t k = 0, first, rows, all;
     float *panel = j->panels->floats[worker], *out;
     enum nb_status status;
@@ -90,7 +89,7 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
     first = (task - j->first_task[k]) * j->rows_in_panel;
     all = (size_t)p->matrix.rows;
     rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
-    status = nb_model_rows(j->panels->model, t, p->matrix.first + first, rows, j->panels->raw[worker], panel, err);
+    status = nb_model_rows(j->panels->model, t, p->matrix.first + first, rows, &j->panels->readers[worker], panel, err);
     if (status != NB_OK)
         return status;
     out = p->out + first;

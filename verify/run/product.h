@@ -12,7 +12,7 @@
 struct nb_panels {
     const struct nb_model *model;
     struct nb_pool *pool;
-    unsigned char **raw; /* for each thread */
+    struct nb_view_reader *readers; /* for each thread */
     float **floats;
 };
 

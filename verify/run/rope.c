@@ -18,7 +18,7 @@ nb_rope_table(const struct nb_model *m, size_t positions, float *table)
 void
 nb_rope_turn(const struct nb_model *m, const float *turns, float *x, size_t heads)
 {
-    const bool halves = m->family->rope == NB_ROPE_HALVES;
+    const bool halves = m->arch->rope == NB_ROPE_HALVES;
     const size_t pairs = m->rope_dims / 2;
 
     for (size_t h = 0; h < heads; h++, x += m->head_dim) {

@@ -14,14 +14,14 @@ nb_merging_add(struct nb_merging *m, int32_t symbol, uint32_t at, uint32_t lengt
 {
     if (m->count == m->room) {
         const size_t room = m->room == 0 ? 64 : 2 * m->room;
-        struct nb_piece *grown = room > INT32_MAX ? NULL : realloc(m->pieces, room * sizeof *grown);
+        struct nb_bpe_piece *grown = room > INT32_MAX ? NULL : realloc(m->pieces, room * sizeof *grown);
 
         if (grown == NULL)
             return false;
         m->pieces = grown;
         m->room = room;
     }
-    m->pieces[m->count] = (struct nb_piece){ symbol, at, length, (int32_t)m->count - 1, -1 };
+    m->pieces[m->count] = (struct nb_bpe_piece){ symbol, at, length, (int32_t)m->count - 1, -1 };
     if (m->count > 0)
         m->pieces[m->count - 1].right = (int32_t)m->count;
     m->count++;
@@ -95,7 +95,7 @@ nb_merging_run(struct nb_merging *m, nb_merge_rule *rule, const void *context)
             return false;
     while (m->candidates > 0) {
         const struct nb_merge_candidate c = pop(m);
-        struct nb_piece *left = &m->pieces[c.left], *right = &m->pieces[c.right];
+        struct nb_bpe_piece *left = &m->pieces[c.left], *right = &m->pieces[c.right];
 
         if (left->symbol < 0 || right->symbol < 0 || left->length + right->length != c.length)
             continue;

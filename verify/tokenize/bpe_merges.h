@@ -12,18 +12,18 @@
 #include <stdint.h>
 
 /* A stretch of text on its way to become a token. */
-struct nb_piece {
+struct nb_bpe_piece {
     int32_t symbol; /* what stands there: a number of the caller's; -1 once it is merged into its left neighbour */
     uint32_t at, length; /* in the text; the caller's */
     int32_t left, right; /* neighbours, -1 at the ends */
 };
 
 /* What may be merged: the rank of LEFT with RIGHT, and what they become. False where they may not be. */
-typedef bool nb_merge_rule(const void *context, const struct nb_piece *left, const struct nb_piece *right,
+typedef bool nb_merge_rule(const void *context, const struct nb_bpe_piece *left, const struct nb_bpe_piece *right,
                            float *rank, int32_t *merged);
 
 struct nb_merging {
-    struct nb_piece *pieces;
+    struct nb_bpe_piece *pieces;
     size_t count, room;
     struct nb_merge_candidate *heap;
     size_t candidates, heap_room;

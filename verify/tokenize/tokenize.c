@@ -385,7 +385,7 @@ emit_merged(struct run *r)
 /* --- merging by rank --------------------------------------------------------------------------------------- */
 
 static bool
-rule_of_ranks(const void *context, const struct nb_piece *left, const struct nb_piece *right, float *rank,
+rule_of_ranks(const void *context, const struct nb_bpe_piece *left, const struct nb_bpe_piece *right, float *rank,
               int32_t *merged)
 {
     const struct run *r = context;
@@ -497,7 +497,7 @@ character_level(struct run *r, const char *text, size_t length)
 /* --- merging by score ------------------------------------------------------------------------------------------ */
 
 static bool
-rule_of_scores(const void *context, const struct nb_piece *left, const struct nb_piece *right, float *rank,
+rule_of_scores(const void *context, const struct nb_bpe_piece *left, const struct nb_bpe_piece *right, float *rank,
                int32_t *merged)
 {
     const struct run *r = context;
@@ -518,7 +518,7 @@ emit_scored(struct run *r)
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < r->merging.count && status == NB_OK; i++) {
-        const struct nb_piece *p = &r->merging.pieces[i];
+        const struct nb_bpe_piece *p = &r->merging.pieces[i];
 
         if (p->symbol < 0)
             continue;

@@ -4,115 +4,96 @@
  * classes of transformers 4.57.
  */
 #include "formats/models/family.h"
+#include "formats/models/rope_scaling.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-#define LAYER "model.layers.%u."
-#define BLOCK "blk.%u."
+#define LAYER "model.layers.%l."
+#define BLOCK "blk.%l."
+#define NEIGHBOURS { { NB_MAP_NEIGHBOURS, { "key_length" } } }
 
-static const struct nb_family_tensor tensors[] = {
-    { "model.embed_tokens.weight", "token_embd.weight", NB_SIDE_VOCAB, NB_SIDE_EMBEDDING, NB_EMBEDDING_TABLE, 0 },
-    { "model.norm.weight", "output_norm.weight", NB_SIDE_EMBEDDING, NB_SIDE_NONE, NB_ALWAYS, 0 },
-    { "lm_head.weight", "output.weight", NB_SIDE_VOCAB, NB_SIDE_EMBEDDING, NB_OUTPUT_TABLE, 0 },
+static const struct nb_map_row tensors[] = {
+    { "model.embed_tokens.weight", "token_embd.weight", { { 0 } } },
+    { "model.norm.weight", "output_norm.weight", { { 0 } } },
+    { "lm_head.weight", "output.weight", { { 0 } } },
 
-    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", NB_SIDE_EMBEDDING, NB_SIDE_NONE, NB_ALWAYS, 0 },
-    { LAYER "self_attn.q_proj.weight", BLOCK "attn_q.weight", NB_SIDE_Q, NB_SIDE_EMBEDDING, NB_ALWAYS,
-      NB_ROWS_INTERLEAVE_HALVES },
-    { LAYER "self_attn.q_proj.bias", BLOCK "attn_q.bias", NB_SIDE_Q, NB_SIDE_NONE, NB_MAYBE,
-      NB_ROWS_INTERLEAVE_HALVES },
-    { LAYER "self_attn.k_proj.weight", BLOCK "attn_k.weight", NB_SIDE_KV, NB_SIDE_EMBEDDING, NB_ALWAYS,
-      NB_ROWS_INTERLEAVE_HALVES },
-    { LAYER "self_attn.k_proj.bias", BLOCK "attn_k.bias", NB_SIDE_KV, NB_SIDE_NONE, NB_MAYBE,
-      NB_ROWS_INTERLEAVE_HALVES },
-    { LAYER "self_attn.v_proj.weight", BLOCK "attn_v.weight", NB_SIDE_KV, NB_SIDE_EMBEDDING, NB_ALWAYS, 0 },
-    { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", NB_SIDE_KV, NB_SIDE_NONE, NB_MAYBE, 0 },
-    { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", NB_SIDE_EMBEDDING, NB_SIDE_Q, NB_ALWAYS, 0 },
-    { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", NB_SIDE_EMBEDDING, NB_SIDE_NONE, NB_MAYBE, 0 },
-    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", NB_SIDE_EMBEDDING, NB_SIDE_NONE, NB_ALWAYS,
-      0 },
-    { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", NB_SIDE_FEED_FORWARD, NB_SIDE_EMBEDDING, NB_ALWAYS, 0 },
-    { LAYER "mlp.gate_proj.bias", BLOCK "ffn_gate.bias", NB_SIDE_FEED_FORWARD, NB_SIDE_NONE, NB_MAYBE, 0 },
-    { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", NB_SIDE_FEED_FORWARD, NB_SIDE_EMBEDDING, NB_ALWAYS, 0 },
-    { LAYER "mlp.up_proj.bias", BLOCK "ffn_up.bias", NB_SIDE_FEED_FORWARD, NB_SIDE_NONE, NB_MAYBE, 0 },
-    { LAYER "mlp.down_proj.weight", BLOCK "ffn_down.weight", NB_SIDE_EMBEDDING, NB_SIDE_FEED_FORWARD, NB_ALWAYS, 0 },
-    { LAYER "mlp.down_proj.bias", BLOCK "ffn_down.bias", NB_SIDE_EMBEDDING, NB_SIDE_NONE, NB_MAYBE, 0 },
+    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", { { 0 } } },
+    { LAYER "self_attn.q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS },
+    { LAYER "self_attn.q_proj.bias", BLOCK "attn_q.bias", NEIGHBOURS },
+    { LAYER "self_attn.k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS },
+    { LAYER "self_attn.k_proj.bias", BLOCK "attn_k.bias", NEIGHBOURS },
+    { LAYER "self_attn.v_proj.weight", BLOCK "attn_v.weight", { { 0 } } },
+    { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", { { 0 } } },
+    { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", { { 0 } } },
+    { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", { { 0 } } },
+    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", { { 0 } } },
+    { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", { { 0 } } },
+    { LAYER "mlp.gate_proj.bias", BLOCK "ffn_gate.bias", { { 0 } } },
+    { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", { { 0 } } },
+    { LAYER "mlp.up_proj.bias", BLOCK "ffn_up.bias", { { 0 } } },
+    { LAYER "mlp.down_proj.weight", BLOCK "ffn_down.weight", { { 0 } } },
+    { LAYER "mlp.down_proj.bias", BLOCK "ffn_down.bias", { { 0 } } },
 };
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias", NULL };
 
-#define COMMON_HPARAMS                                                                   \
-    { NB_HP_LAYERS, "num_hidden_layers", true, NB_REQUIRED, 0 },                         \
-    { NB_HP_EMBEDDING, "hidden_size", true, NB_REQUIRED, 0 },                            \
-    { NB_HP_FEED_FORWARD, "intermediate_size", true, NB_REQUIRED, 0 },                   \
-    { NB_HP_HEADS, "num_attention_heads", true, NB_REQUIRED, 0 },                        \
-    { NB_HP_HEAD_DIM, "head_dim", true, NB_EMBEDDING_PER_HEAD, 0 },                      \
-    { NB_HP_VOCAB, "vocab_size", true, NB_CONSTANT, 32000 },                             \
-    { NB_HP_ROPE_THETA, "rope_theta", false, NB_CONSTANT, 10000 },                       \
-    { NB_HP_RMS_EPS, "rms_norm_eps", false, NB_CONSTANT, 1e-6 }
+#define COMMON_CONFIG                                            \
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },                 \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },                    \
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },           \
+    { NB_HP_HEADS, "num_attention_heads", NULL },                \
+    { NB_HP_KEY_LENGTH, "head_dim", "embedding // heads" },      \
+    { NB_HP_VALUE_LENGTH, "head_dim", "embedding // heads" },    \
+    { NB_HP_ROPE_DIMS, "head_dim", "embedding // heads" },       \
+    { NB_HP_VOCAB, "vocab_size", "32000" },                      \
+    { NB_HP_ROPE_BASE, "rope_theta", "10000" },                  \
+    { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" }
 
-static const struct nb_family_hparam llama_hparams[] = {
-    COMMON_HPARAMS,
-    { NB_HP_CONTEXT, "max_position_embeddings", true, NB_CONSTANT, 2048 },
-    { NB_HP_KV_HEADS, "num_key_value_heads", true, NB_SAME_AS_HEADS, 0 },
+static const struct nb_config_row llama_config[] = {
+    COMMON_CONFIG,
+    { NB_HP_CONTEXT, "max_position_embeddings", "2048" },
+    { NB_HP_KV_HEADS, "num_key_value_heads", "heads" },
 };
 
-static const struct nb_family_hparam mistral_hparams[] = {
-    COMMON_HPARAMS,
-    { NB_HP_CONTEXT, "max_position_embeddings", true, NB_CONSTANT, 131072 },
-    { NB_HP_KV_HEADS, "num_key_value_heads", true, NB_CONSTANT, 8 },
+static const struct nb_config_row mistral_config[] = {
+    COMMON_CONFIG,
+    { NB_HP_CONTEXT, "max_position_embeddings", "131072" },
+    { NB_HP_KV_HEADS, "num_key_value_heads", "8" },
 };
 
 /* Only the Llama class derives a head dimension of its own, which then counts as given. */
-#define KEYS(head_dim_kind)                                                 \
-    { NB_KEY_U32, "block_count", NB_HP_LAYERS },                            \
-    { NB_KEY_U32, "context_length", NB_HP_CONTEXT },                        \
-    { NB_KEY_U32, "embedding_length", NB_HP_EMBEDDING },                    \
-    { NB_KEY_U32, "feed_forward_length", NB_HP_FEED_FORWARD },              \
-    { NB_KEY_U32, "attention.head_count", NB_HP_HEADS },                    \
-    { NB_KEY_U32, "attention.head_count_kv", NB_HP_KV_HEADS },              \
-    { NB_KEY_ROPE_SCALING, NULL, 0 },                                       \
-    { NB_KEY_F32, "rope.freq_base", NB_HP_ROPE_THETA },                     \
-    { NB_KEY_F32, "attention.layer_norm_rms_epsilon", NB_HP_RMS_EPS },      \
-    { head_dim_kind, "attention.key_length", NB_HP_HEAD_DIM },              \
-    { head_dim_kind, "attention.value_length", NB_HP_HEAD_DIM },            \
-    { NB_KEY_FILE_TYPE, NULL, 0 },                                          \
-    { NB_KEY_U32, "vocab_size", NB_HP_VOCAB },                              \
-    { NB_KEY_U32, "rope.dimension_count", NB_HP_HEAD_DIM }
+#define KEYS(head_dim_kind)                                 \
+    { NB_KEY_HPARAM, NB_HP_LAYERS, NULL },                  \
+    { NB_KEY_HPARAM, NB_HP_CONTEXT, NULL },                 \
+    { NB_KEY_HPARAM, NB_HP_EMBEDDING, NULL },               \
+    { NB_KEY_HPARAM, NB_HP_FEED_FORWARD, NULL },            \
+    { NB_KEY_HPARAM, NB_HP_HEADS, NULL },                   \
+    { NB_KEY_HPARAM, NB_HP_KV_HEADS, NULL },                \
+    { NB_KEY_WRITER, 0, nb_write_rope_scaling },            \
+    { NB_KEY_HPARAM, NB_HP_ROPE_BASE, NULL },               \
+    { NB_KEY_HPARAM, NB_HP_RMS_EPSILON, NULL },             \
+    { head_dim_kind, NB_HP_KEY_LENGTH, NULL },              \
+    { head_dim_kind, NB_HP_VALUE_LENGTH, NULL },            \
+    { NB_KEY_WRITER, 0, nb_write_file_type },               \
+    { NB_KEY_HPARAM, NB_HP_VOCAB, NULL },                   \
+    { NB_KEY_HPARAM, NB_HP_ROPE_DIMS, NULL }
 
-static const struct nb_family_key llama_keys[] = { KEYS(NB_KEY_U32) };
-static const struct nb_family_key mistral_keys[] = { KEYS(NB_KEY_U32_IF_GIVEN) };
+static const struct nb_key_row llama_keys[] = { KEYS(NB_KEY_HPARAM) };
+static const struct nb_key_row mistral_keys[] = { KEYS(NB_KEY_IF_GIVEN) };
+
+static const struct nb_made_row made[] = {
+    { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
+};
 
 static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", NULL };
 static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 
-const struct nb_family nb_family_llama = {
-    .classes = llama_classes,
-    .arch = "llama",
-    .hparams = llama_hparams,
-    .n_hparams = COUNT(llama_hparams),
-    .keys = llama_keys,
-    .n_keys = COUNT(llama_keys),
-    .tensors = tensors,
-    .n_tensors = COUNT(tensors),
-    .ignored = ignored,
-    .can_scale_rope_llama3 = true,
-    .norm = NB_NORM_RMS,
-    .activation = NB_ACTIVATION_SILU,
-    .rope = NB_ROPE_NEIGHBOURS,
-};
+#define LLAMA_FAMILY(class_list, config_rows, key_rows)                                                      \
+    {                                                                                                        \
+        .classes = class_list, .arch = &nb_arch_llama, .config = config_rows, .n_config = COUNT(config_rows), \
+        .keys = key_rows, .n_keys = COUNT(key_rows), .made = made, .n_made = COUNT(made), .to_gguf = tensors, \
+        .n_to_gguf = COUNT(tensors), .ignored_suffixes = ignored                                             \
+    }
 
-const struct nb_family nb_family_mistral = {
-    .classes = mistral_classes,
-    .arch = "llama",
-    .hparams = mistral_hparams,
-    .n_hparams = COUNT(mistral_hparams),
-    .keys = mistral_keys,
-    .n_keys = COUNT(mistral_keys),
-    .tensors = tensors,
-    .n_tensors = COUNT(tensors),
-    .ignored = ignored,
-    .can_scale_rope_llama3 = true,
-    .norm = NB_NORM_RMS,
-    .activation = NB_ACTIVATION_SILU,
-    .rope = NB_ROPE_NEIGHBOURS,
-};
+const struct nb_family nb_family_llama = LLAMA_FAMILY(llama_classes, llama_config, llama_keys);
+const struct nb_family nb_family_mistral = LLAMA_FAMILY(mistral_classes, mistral_config, mistral_keys);

@@ -1,0 +1,252 @@
+#include "formats/models/view_build.h"
+
+#include "formats/models/expression.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+struct builder {
+    struct nb_view *view;
+    const struct nb_view_origin *origin;
+    struct nb_arena *arena;
+    size_t n_ops;
+    struct nb_error *err;
+};
+
+static enum nb_status
+refuse(const struct builder *b, const char *what)
+{
+    return nb_fail(b->err, NB_INPUT, "tensor '%s' %s, as '%s' needs it", b->view->source_name, what, b->view->name);
+}
+
+/* Argument I of OP as a count. */
+static bool
+argument(const struct builder *b, const struct nb_map_op *op, unsigned i, uint64_t *out)
+{
+    return op->argument[i] != NULL && nb_expression_count(op->argument[i], b->origin->hp, b->origin->layer, out);
+}
+
+/* The stored tensors as they are, one piece for each matrix. */
+static enum nb_status
+take_whole(struct builder *b, bool by_matrix)
+{
+    const struct nb_view_origin *o = b->origin;
+    struct nb_view *v = b->view;
+    size_t n = 0;
+
+    for (size_t i = 0; i < o->n_stored; i++)
+        n += by_matrix && o->stored[i]->n_dims > 2 ? (size_t)(o->stored[i]->ne[2] * o->stored[i]->ne[3]) : 1;
+    v->pieces = nb_arena_calloc(b->arena, n + 1, sizeof *v->pieces);
+    if (v->pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (size_t i = 0; i < o->n_stored; i++) {
+        const struct nb_tensor *t = o->stored[i];
+        const uint64_t rows = t->ne[0] == 0 ? 0 : t->elements / t->ne[0];
+        const uint64_t matrices = by_matrix && t->n_dims > 2 ? t->ne[2] * t->ne[3] : 1;
+
+        for (uint64_t k = 0; k < matrices; k++)
+            v->pieces[v->n_pieces++] = (struct nb_piece){
+                .stored = t,
+                .start = k * (rows / matrices) * t->ne[0],
+                .pitch = t->ne[0],
+                .rows = rows / matrices,
+                .columns = t->ne[0],
+            };
+    }
+    return NB_OK;
+}
+
+/* A vector whose elements are cut or put in another order is a matrix of one column. */
+static void
+stand_up(struct nb_view *v)
+{
+    for (size_t i = 0; i < v->n_pieces; i++) {
+        struct nb_piece *p = &v->pieces[i];
+
+        if (p->stored->n_dims == 1 && p->rows == 1) {
+            p->rows = p->columns;
+            p->columns = p->pitch = 1;
+        }
+    }
+}
+
+/* Cuts COUNT rows from FIRST on out of each of GROUPS groups of rows of each piece. */
+static enum nb_status
+cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
+{
+    struct nb_view *v = b->view;
+    struct nb_piece *pieces;
+    size_t n = 0;
+
+    if (groups == 0 || groups > 1u << 20 || count == 0)
+        return refuse(b, "cannot be cut");
+    pieces = nb_arena_calloc(b->arena, v->n_pieces * (size_t)groups + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (size_t i = 0; i < v->n_pieces; i++) {
+        const uint64_t rows = v->pieces[i].rows / groups;
+
+        if (v->pieces[i].rows % groups != 0 || count > rows || first > rows - count)
+            return nb_fail(b->err, NB_INPUT, "tensor '%s' has %" PRIu64 " rows, too few or too many for '%s'",
+                           b->view->source_name, v->pieces[i].rows, b->view->name);
+        for (uint64_t g = 0; g < groups; g++) {
+            pieces[n] = v->pieces[i];
+            pieces[n].start += (g * rows + first) * pieces[n].pitch;
+            pieces[n++].rows = count;
+        }
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
+static enum nb_status
+cut_columns(struct builder *b, uint64_t first, uint64_t count)
+{
+    for (size_t i = 0; i < b->view->n_pieces; i++) {
+        struct nb_piece *p = &b->view->pieces[i];
+
+        if (count > p->columns || first > p->columns - count)
+            return refuse(b, "has too few columns");
+        p->start += first;
+        p->columns = count;
+    }
+    return NB_OK;
+}
+
+/* Rows A x B x C to B x A x C. */
+static struct nb_order
+swapped(uint64_t a, uint64_t b, uint64_t c)
+{
+    return (struct nb_order){ .n = 3, .digit = { b, a, c }, .stride = { c, b * c, 1 } };
+}
+
+/* How many rows the view has that an order is given for. */
+static uint64_t
+rows_of_view(const struct nb_view *v)
+{
+    return v->n_dims == 1 ? v->ne[0] : v->ne[1] * v->ne[2] * v->ne[3];
+}
+
+static enum nb_status
+order_rows(struct builder *b, const struct nb_map_op *op)
+{
+    struct nb_view *v = b->view;
+    uint64_t x[3] = { 0 };
+
+    for (unsigned i = 0; i < 3 && op->argument[i] != NULL; i++)
+        if (!argument(b, op, i, &x[i]))
+            return refuse(b, "has not the rows");
+    if (v->row_order.n > 0)
+        return refuse(b, "would be put in order twice");
+    stand_up(v);
+    switch (op->kind) {
+    case NB_MAP_NEIGHBOURS: /* heads of 2 x half rows: to half x 2 */
+        if (x[0] == 0 || x[0] % 2 != 0 || rows_of_view(v) % x[0] != 0)
+            return refuse(b, "has not the rows of whole heads");
+        v->row_order = (struct nb_order){
+            .n = 3, .digit = { rows_of_view(v) / x[0], x[0] / 2, 2 }, .stride = { x[0], 1, x[0] / 2 }
+        };
+        return NB_OK;
+    case NB_MAP_EVERY:
+        v->row_order = (struct nb_order){
+            .n = 1, .start = x[0], .digit = { rows_of_view(v) }, .stride = { x[1] }
+        };
+        return NB_OK;
+    case NB_MAP_SWAP:
+    default:
+        v->row_order = swapped(x[0], x[1], x[2]);
+        return NB_OK;
+    }
+}
+
+static enum nb_status
+swap_columns(struct builder *b, const struct nb_map_op *op)
+{
+    uint64_t x[3];
+
+    for (unsigned i = 0; i < 3; i++)
+        if (!argument(b, op, i, &x[i]))
+            return refuse(b, "has not the columns");
+    b->view->column_order = swapped(x[0], x[1], x[2]);
+    return NB_OK;
+}
+
+static enum nb_status
+add_op(struct builder *b, enum nb_element_op_kind kind, const struct nb_map_op *op)
+{
+    struct nb_element_op *e = &b->view->ops[b->n_ops];
+    const double by = op->argument[0] == NULL ? 0 : nb_expression(op->argument[0], b->origin->hp, b->origin->layer);
+
+    if (b->n_ops == NB_VIEW_OPS || !isfinite(by))
+        return refuse(b, "cannot be computed");
+    *e = (struct nb_element_op){ kind, (float)by };
+    b->n_ops++;
+    return NB_OK;
+}
+
+static enum nb_status
+apply(struct builder *b, const struct nb_map_op *op)
+{
+    uint64_t x[3] = { 1, 0, 0 };
+
+    switch (op->kind) {
+    case NB_MAP_CUT:
+        if (!argument(b, op, 0, &x[1]) || !argument(b, op, 1, &x[2]))
+            return refuse(b, "has not the rows");
+        stand_up(b->view);
+        return cut_groups(b, 1, x[1], x[2]);
+    case NB_MAP_CUT_GROUPS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        stand_up(b->view);
+        return cut_groups(b, x[0], x[1], x[2]);
+    case NB_MAP_CUT_COLUMNS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
+            return refuse(b, "has not the columns");
+        return cut_columns(b, x[0], x[1]);
+    case NB_MAP_NEIGHBOURS:
+    case NB_MAP_EVERY:
+    case NB_MAP_SWAP:
+        return order_rows(b, op);
+    case NB_MAP_SWAP_COLUMNS:
+        return swap_columns(b, op);
+    case NB_MAP_TRANSPOSE:
+        b->view->transposed = true;
+        return NB_OK;
+    case NB_MAP_ADD:
+        return add_op(b, NB_OP_ADD, op);
+    case NB_MAP_SCALE:
+        return add_op(b, NB_OP_SCALE, op);
+    case NB_MAP_NEGATE_EXP:
+        return add_op(b, NB_OP_NEGATE_EXP, op);
+    case NB_MAP_NOTHING:
+    default:
+        return NB_OK;
+    }
+}
+
+static bool
+has_op(const struct nb_map_row *row, enum nb_map_op_kind kind)
+{
+    for (size_t i = 0; i < NB_MAP_OPS; i++)
+        if (row->op[i].kind == kind)
+            return true;
+    return false;
+}
+
+enum nb_status
+nb_view_build(struct nb_view *view, const struct nb_view_origin *origin, struct nb_arena *arena, struct nb_error *err)
+{
+    struct builder b = { view, origin, arena, 0, err };
+    enum nb_status status = take_whole(&b, has_op(origin->row, NB_MAP_TRANSPOSE));
+
+    for (size_t i = 0; i < NB_MAP_OPS && status == NB_OK; i++)
+        status = apply(&b, &origin->row->op[i]);
+    if (status != NB_OK)
+        return status;
+    if (!nb_view_measure(view))
+        return nb_fail(err, NB_INPUT, "tensor '%s' has not the shape that '%s' needs", view->source_name, view->name);
+    return NB_OK;
+}

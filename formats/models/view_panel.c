@@ -1,0 +1,287 @@
+#include "formats/models/view_panel.h"
+
+#include "formats/models/view_parts.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_BYTES (1u << 20) /* about what one thread reads of a panel before it looks for more */
+
+/* Columns FIRST to FIRST + COUNT of a piece. */
+struct band {
+    const struct nb_piece *piece;
+    uint64_t first, count;
+};
+
+struct nb_view_panel {
+    pthread_mutex_t lock; /* of all that follows, but for the bytes */
+    pthread_cond_t changed;
+    unsigned char *bytes; /* the piece's rows, of COUNT columns each */
+    size_t size;
+    struct band band;     /* what BYTES are to hold */
+    unsigned users;       /* threads that read it, or from it */
+    uint64_t rows_taken, rows_read;
+    enum nb_status status; /* of reading it */
+    struct nb_error error;
+};
+
+struct nb_view_panel *
+nb_view_panel_new(void)
+{
+    struct nb_view_panel *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return NULL;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    return p;
+}
+
+void
+nb_view_panel_free(struct nb_view_panel *p)
+{
+    if (p == NULL)
+        return;
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+    free(p->bytes);
+    free(p);
+}
+
+/* --- which columns are read together ----------------------------------------------------------------------- */
+
+/* Rows of the view come from columns in groups of so many, in which they go to and fro; 0: all over the piece. */
+static uint64_t
+period_of(const struct nb_order *order)
+{
+    uint64_t span = 1;
+
+    if (order->n == 0)
+        return 1;
+    for (unsigned i = 1; i < order->n; i++)
+        span += (order->digit[i] - 1) * order->stride[i];
+    return span <= order->stride[0] ? order->stride[0] : 0;
+}
+
+/* How many columns of PIECE make a panel; 0: panels would be of no use. */
+static uint64_t
+columns_in_panel(const struct nb_view *v, const struct nb_piece *piece)
+{
+    const uint64_t fit = NB_PANEL_BYTES / (piece->rows * nb_type_info(v->type)->block_bytes);
+    const uint64_t period = period_of(&v->row_order);
+
+    if (fit >= piece->columns)
+        return piece->columns;
+    return period == 0 || fit < period ? 0 : fit / period * period;
+}
+
+/* The band that has COLUMN of PIECE. Where the order begins in the middle of a period does not matter. */
+static struct band
+band_of(const struct nb_view *v, const struct nb_piece *piece, uint64_t column)
+{
+    const uint64_t n = columns_in_panel(v, piece), first = n == 0 ? 0 : column / n * n;
+
+    return (struct band){ piece, first, piece->columns - first < n ? piece->columns - first : n };
+}
+
+static bool
+same_band(const struct band *a, const struct band *b)
+{
+    return a->piece == b->piece && a->first == b->first && a->count == b->count;
+}
+
+/* --- reading one together ------------------------------------------------------------------------------------ */
+
+/* Makes BAND the one to read; nobody uses the panel. The lock is held. False when memory is out. */
+static bool
+begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *band)
+{
+    const size_t size = (size_t)(band->piece->rows * band->count * nb_type_info(v->type)->block_bytes);
+
+    p->band = *band;
+    p->rows_taken = p->rows_read = 0;
+    p->status = NB_OK;
+    if (size <= p->size)
+        return true;
+    free(p->bytes);
+    p->bytes = malloc(size);
+    p->size = p->bytes == NULL ? 0 : size;
+    if (p->bytes == NULL)
+        p->band.piece = NULL;
+    return p->bytes != NULL;
+}
+
+/* ROWS rows of the band from row FIRST of the piece on; the lock is not held. */
+static enum nb_status
+read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows, struct nb_error *err)
+{
+    const size_t each = nb_type_info(v->type)->block_bytes;
+    const struct band *b = &p->band;
+    unsigned char *to = p->bytes + first * b->count * each;
+    enum nb_status status = NB_OK;
+
+    if (b->count == b->piece->pitch) /* the rows lie together */
+        return nb_piece_read(v, b->piece, first, 0, rows * b->count, to, err);
+    for (uint64_t i = 0; i < rows && status == NB_OK; i++, to += b->count * each)
+        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, to, err);
+    return status;
+}
+
+/* Reads with the others what is still to be read of the band, and waits for them. The lock is held. */
+static enum nb_status
+read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_error *err)
+{
+    const uint64_t rows = p->band.piece->rows;
+    const uint64_t step = READ_BYTES / (p->band.count * nb_type_info(v->type)->block_bytes) + 1;
+
+    while (p->rows_taken < rows && p->status == NB_OK) {
+        const uint64_t first = p->rows_taken, n = rows - first < step ? rows - first : step;
+        struct nb_error error;
+        enum nb_status status;
+
+        p->rows_taken += n;
+        pthread_mutex_unlock(&p->lock);
+        status = read_part(p, v, first, n, &error);
+        pthread_mutex_lock(&p->lock);
+        p->rows_read += n;
+        if (status != NB_OK && p->status == NB_OK) {
+            p->status = status;
+            p->error = error;
+        }
+        pthread_cond_broadcast(&p->changed);
+    }
+    while (p->rows_read < rows && p->status == NB_OK)
+        pthread_cond_wait(&p->changed, &p->lock);
+    if (p->status != NB_OK && err != NULL)
+        *err = p->error;
+    return p->status;
+}
+
+/* Waits until the panel holds BAND; then it stays until it is released. */
+static enum nb_status
+acquire(struct nb_view_panel *p, const struct nb_view *v, const struct band *band, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    pthread_mutex_lock(&p->lock);
+    while (!same_band(&p->band, band) && p->users > 0)
+        pthread_cond_wait(&p->changed, &p->lock);
+    if (!same_band(&p->band, band) && !begin_band(p, v, band)) {
+        pthread_mutex_unlock(&p->lock);
+        return nb_fail_memory(err);
+    }
+    p->users++;
+    status = read_together(p, v, err);
+    if (status != NB_OK) {
+        p->users--;
+        pthread_cond_broadcast(&p->changed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return status;
+}
+
+static void
+release(struct nb_view_panel *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->users--;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* --- fetching -------------------------------------------------------------------------------------------------- */
+
+struct source_column {
+    const struct nb_piece *piece;
+    uint64_t column;
+};
+
+static struct source_column
+column_of_row(const struct nb_view *v, uint64_t row)
+{
+    uint64_t column = nb_order_apply(&v->row_order, row);
+    const struct nb_piece *piece = nb_view_piece(v, &column);
+
+    return (struct source_column){ piece, column };
+}
+
+/* The columns of the panel's band that are the rows of the view from ROW on: at most LEFT, and NB_COLUMNS of them. */
+static size_t
+columns_in_band(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, uint64_t left, uint64_t *columns)
+{
+    const struct band *b = &p->band;
+    size_t n = 0;
+
+    for (; n < NB_COLUMNS && n < left; n++) {
+        const struct source_column c = column_of_row(v, row + n);
+
+        if (c.piece != b->piece || c.column < b->first || c.column - b->first >= b->count)
+            break;
+        columns[n] = c.column - b->first;
+    }
+    return n;
+}
+
+/* As many rows of the view from ROW on, of at most LEFT, as the panel's band has; each COUNT columns from FIRST on. */
+static uint64_t
+take_rows(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, uint64_t left, uint64_t first,
+          uint64_t count, unsigned char *to)
+{
+    const size_t each = nb_type_info(v->type)->block_bytes;
+    const unsigned char *from = p->bytes + first * p->band.count * each;
+    uint64_t done = 0, columns[NB_COLUMNS];
+    size_t n;
+
+    while ((n = columns_in_band(p, v, row + done, left - done, columns)) > 0) {
+        nb_take_columns(from, each, p->band.count, count, columns, n, to + done * count * each);
+        done += n;
+    }
+    return done;
+}
+
+/* ROWS rows from ROW on, of each COUNT columns from FIRST on. */
+static enum nb_status
+fetch_rows(const struct nb_view *v, uint64_t row, uint64_t rows, uint64_t first, uint64_t count, unsigned char *to,
+           struct nb_view_panel *p, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint64_t done = 0; done < rows && status == NB_OK;) {
+        const struct source_column c = column_of_row(v, row + done);
+        const struct band band = band_of(v, c.piece, c.column);
+
+        status = acquire(p, v, &band, err);
+        if (status != NB_OK)
+            break;
+        done += take_rows(p, v, row + done, rows - done, first, count,
+                          to + done * count * nb_type_info(v->type)->block_bytes);
+        release(p);
+    }
+    return status;
+}
+
+enum nb_status
+nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, struct nb_view_reader *r,
+                     struct nb_view_panel *p, struct nb_error *err)
+{
+    const size_t each = nb_type_info(v->type)->block_bytes;
+    enum nb_status status;
+    unsigned char *to;
+
+    if (!v->transposed || v->foreign != NULL || columns_in_panel(v, v->pieces) == 0)
+        return nb_view_fetch(v, first, count, r, err);
+    status = nb_reader_reserve(r, count * each, err);
+    to = r->raw;
+    while (count > 0 && status == NB_OK) {
+        const uint64_t column = first % v->columns, left = v->columns - column;
+        const uint64_t rows = column == 0 && count >= v->columns ? count / v->columns : 1;
+        const uint64_t n = rows > 1 || left < count ? left : count;
+
+        status = fetch_rows(v, first / v->columns, rows, column, n, to, p, err);
+        to += rows * n * each;
+        first += rows * n;
+        count -= rows * n;
+    }
+    return status;
+}
