@@ -65,8 +65,6 @@ cut_output(const struct nb_output *o)
         cut.span = ne[0] * ne[1];
         cut.tile = ne[0] < TILE ? TILE / ne[0] * ne[0] : ne[0];
     }
-    if (o->view->transposed && o->view->elements > 0)
-        cut.tile = nb_view_run(o->view, cut.tile);
     cut.tiles_in_span = (cut.span + cut.tile - 1) / cut.tile;
     cut.tiles = cut.span == 0 ? 0 : o->view->elements / cut.span * cut.tiles_in_span;
     return cut;

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READ_BYTES (1u << 20) /* about what one thread reads of a panel before it looks for more */
+#define READ_BYTES (1u << 19) /* about what one thread reads of a panel at once: it stays in a second-level cache */
+#define COLUMNS_TOGETHER 8u   /* so many of them are written at once: as many lines stay in one set of a first-level cache */
+#define ROWS_TOGETHER 32u     /* rows are read by a multiple of this: a cache line of F16 when they are columns */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
 struct band {
@@ -17,7 +19,7 @@ struct band {
 struct nb_view_panel {
     pthread_mutex_t lock; /* of all that follows, but for the bytes */
     pthread_cond_t changed;
-    unsigned char *bytes; /* the piece's rows, of COUNT columns each */
+    unsigned char *bytes; /* the columns of BAND, each as a row as long as the piece has rows */
     size_t size;
     struct band band;     /* what BYTES are to hold */
     unsigned users;       /* threads that read it, or from it */
@@ -112,28 +114,49 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
+/* Transposes what READER's span has of the band, ROWS rows from row FIRST of the piece on, into the panel. */
+static void
+put_part(const struct nb_view_panel *p, size_t each, uint64_t first, uint64_t rows, const struct nb_view_reader *r)
+{
+    const uint64_t n = p->band.count, pitch = p->band.piece->rows;
+    const struct nb_matrix m = { r->span, each, n, rows };
+
+    for (uint64_t c = 0; c < n; c += COLUMNS_TOGETHER) {
+        const size_t k = (size_t)(n - c < COLUMNS_TOGETHER ? n - c : COLUMNS_TOGETHER);
+        uint64_t columns[COLUMNS_TOGETHER];
+
+        for (size_t i = 0; i < k; i++)
+            columns[i] = c + i;
+        nb_take_columns(&m, columns, k, p->bytes + (c * pitch + first) * each, pitch);
+    }
+}
+
 /* ROWS rows of the band from row FIRST of the piece on; the lock is not held. */
 static enum nb_status
-read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows, struct nb_error *err)
+read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows,
+          struct nb_view_reader *r, struct nb_error *err)
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
     const struct band *b = &p->band;
-    unsigned char *to = p->bytes + first * b->count * each;
-    enum nb_status status = NB_OK;
+    const bool together = b->count == b->piece->pitch; /* the rows lie together */
+    enum nb_status status = nb_reader_reserve_span(r, rows * b->count * each, err);
 
-    if (b->count == b->piece->pitch) /* the rows lie together */
-        return nb_piece_read(v, b->piece, first, 0, rows * b->count, to, err);
-    for (uint64_t i = 0; i < rows && status == NB_OK; i++, to += b->count * each)
-        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, to, err);
+    if (status == NB_OK && together)
+        status = nb_piece_read(v, b->piece, first, 0, rows * b->count, r->span, err);
+    for (uint64_t i = 0; i < rows && status == NB_OK && !together; i++)
+        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * b->count * each, err);
+    if (status == NB_OK)
+        put_part(p, each, first, rows, r);
     return status;
 }
 
 /* Reads with the others what is still to be read of the band, and waits for them. The lock is held. */
 static enum nb_status
-read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_error *err)
+read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_view_reader *r, struct nb_error *err)
 {
     const uint64_t rows = p->band.piece->rows;
-    const uint64_t step = READ_BYTES / (p->band.count * nb_type_info(v->type)->block_bytes) + 1;
+    const uint64_t fit = READ_BYTES / (p->band.count * nb_type_info(v->type)->block_bytes);
+    const uint64_t step = fit < ROWS_TOGETHER ? ROWS_TOGETHER : fit / ROWS_TOGETHER * ROWS_TOGETHER;
 
     while (p->rows_taken < rows && p->status == NB_OK) {
         const uint64_t first = p->rows_taken, n = rows - first < step ? rows - first : step;
@@ -142,7 +165,7 @@ read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_error 
 
         p->rows_taken += n;
         pthread_mutex_unlock(&p->lock);
-        status = read_part(p, v, first, n, &error);
+        status = read_part(p, v, first, n, r, &error);
         pthread_mutex_lock(&p->lock);
         p->rows_read += n;
         if (status != NB_OK && p->status == NB_OK) {
@@ -160,7 +183,8 @@ read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_error 
 
 /* Waits until the panel holds BAND; then it stays until it is released. */
 static enum nb_status
-acquire(struct nb_view_panel *p, const struct nb_view *v, const struct band *band, struct nb_error *err)
+acquire(struct nb_view_panel *p, const struct nb_view *v, const struct band *band, struct nb_view_reader *r,
+        struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -172,7 +196,7 @@ acquire(struct nb_view_panel *p, const struct nb_view *v, const struct band *ban
         return nb_fail_memory(err);
     }
     p->users++;
-    status = read_together(p, v, err);
+    status = read_together(p, v, r, err);
     if (status != NB_OK) {
         p->users--;
         pthread_cond_broadcast(&p->changed);
@@ -206,44 +230,29 @@ column_of_row(const struct nb_view *v, uint64_t row)
     return (struct source_column){ piece, column };
 }
 
-/* The columns of the panel's band that are the rows of the view from ROW on: at most LEFT, and NB_COLUMNS of them. */
-static size_t
-columns_in_band(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, uint64_t left, uint64_t *columns)
-{
-    const struct band *b = &p->band;
-    size_t n = 0;
-
-    for (; n < NB_COLUMNS && n < left; n++) {
-        const struct source_column c = column_of_row(v, row + n);
-
-        if (c.piece != b->piece || c.column < b->first || c.column - b->first >= b->count)
-            break;
-        columns[n] = c.column - b->first;
-    }
-    return n;
-}
-
 /* As many rows of the view from ROW on, of at most LEFT, as the panel's band has; each COUNT columns from FIRST on. */
 static uint64_t
 take_rows(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, uint64_t left, uint64_t first,
           uint64_t count, unsigned char *to)
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
-    const unsigned char *from = p->bytes + first * p->band.count * each;
-    uint64_t done = 0, columns[NB_COLUMNS];
-    size_t n;
+    const struct band *b = &p->band;
+    uint64_t n = 0;
 
-    while ((n = columns_in_band(p, v, row + done, left - done, columns)) > 0) {
-        nb_take_columns(from, each, p->band.count, count, columns, n, to + done * count * each);
-        done += n;
+    for (; n < left; n++, to += count * each) {
+        const struct source_column c = column_of_row(v, row + n);
+
+        if (c.piece != b->piece || c.column < b->first || c.column - b->first >= b->count)
+            break;
+        memcpy(to, p->bytes + ((c.column - b->first) * b->piece->rows + first) * each, (size_t)(count * each));
     }
-    return done;
+    return n;
 }
 
 /* ROWS rows from ROW on, of each COUNT columns from FIRST on. */
 static enum nb_status
 fetch_rows(const struct nb_view *v, uint64_t row, uint64_t rows, uint64_t first, uint64_t count, unsigned char *to,
-           struct nb_view_panel *p, struct nb_error *err)
+           struct nb_view_reader *r, struct nb_view_panel *p, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -251,7 +260,7 @@ fetch_rows(const struct nb_view *v, uint64_t row, uint64_t rows, uint64_t first,
         const struct source_column c = column_of_row(v, row + done);
         const struct band band = band_of(v, c.piece, c.column);
 
-        status = acquire(p, v, &band, err);
+        status = acquire(p, v, &band, r, err);
         if (status != NB_OK)
             break;
         done += take_rows(p, v, row + done, rows - done, first, count,
@@ -278,7 +287,7 @@ nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, st
         const uint64_t rows = column == 0 && count >= v->columns ? count / v->columns : 1;
         const uint64_t n = rows > 1 || left < count ? left : count;
 
-        status = fetch_rows(v, first / v->columns, rows, column, n, to, p, err);
+        status = fetch_rows(v, first / v->columns, rows, column, n, to, r, p, err);
         to += rows * n * each;
         first += rows * n;
         count -= rows * n;

@@ -114,6 +114,12 @@ nb_reader_reserve(struct nb_view_reader *r, uint64_t size, struct nb_error *err)
     return reserve(&r->raw, &r->raw_size, size, err);
 }
 
+enum nb_status
+nb_reader_reserve_span(struct nb_view_reader *r, uint64_t size, struct nb_error *err)
+{
+    return reserve(&r->span, &r->span_size, size, err);
+}
+
 /* --- segments ------------------------------------------------------------------------------------------ */
 
 static int
@@ -262,21 +268,55 @@ next_band(const struct nb_view *v, uint64_t row, uint64_t left)
     return band;
 }
 
-#define ROWS_AT_ONCE 8u /* of the stored matrix: as many of its cache lines stay in one set of a first-level cache */
+#define SIDE 8u /* of a square that is transposed at once */
 
-/* Where rows are a power of two long, their elements fall on one another in the cache: hence a few at a time. */
+/*
+ * Squares of neighbouring columns where there are some, otherwise a few rows at a time: where rows are a
+ * power of two long, their elements fall on one another in the cache, and only a few lines stay there.
+ */
 #define TAKE(name, element)                                                                                            \
-    static void name(const element *from, uint64_t width, uint64_t rows, const uint64_t *columns, size_t n,            \
-                     element *to)                                                                                      \
+    static void name##_square(const element *from, uint64_t width, element *to, uint64_t pitch)                        \
     {                                                                                                                  \
-        for (uint64_t first = 0; first < rows; first += ROWS_AT_ONCE) {                                                \
-            const uint64_t end = rows - first < ROWS_AT_ONCE ? rows : first + ROWS_AT_ONCE;                            \
+        element square[SIDE][SIDE];                                                                                    \
                                                                                                                        \
-            for (size_t c = 0; c < n; c++)                                                                             \
+        for (size_t i = 0; i < SIDE; i++)                                                                              \
+            memcpy(square[i], from + i * width, sizeof square[i]);                                                     \
+        for (size_t c = 0; c < SIDE; c++) {                                                                            \
+            element column[SIDE];                                                                                      \
+                                                                                                                       \
+            for (size_t i = 0; i < SIDE; i++)                                                                          \
+                column[i] = square[i][c];                                                                              \
+            memcpy(to + c * pitch, column, sizeof column);                                                             \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void name(const element *from, uint64_t width, uint64_t rows, const uint64_t *columns, size_t n,            \
+                     element *to, uint64_t pitch)                                                                      \
+    {                                                                                                                  \
+        for (uint64_t first = 0; first < rows; first += SIDE) {                                                        \
+            const uint64_t end = rows - first < SIDE ? rows : first + SIDE;                                            \
+            size_t c = 0;                                                                                              \
+                                                                                                                       \
+            while (c < n) {                                                                                            \
+                if (end - first == SIDE && n - c >= SIDE && are_neighbours(columns + c)) {                             \
+                    name##_square(from + first * width + columns[c], width, to + c * pitch + first, pitch);            \
+                    c += SIDE;                                                                                         \
+                    continue;                                                                                          \
+                }                                                                                                      \
                 for (uint64_t i = first; i < end; i++)                                                                 \
-                    to[c * rows + i] = from[i * width + columns[c]];                                                   \
+                    to[c * pitch + i] = from[i * width + columns[c]];                                                  \
+                c++;                                                                                                   \
+            }                                                                                                          \
         }                                                                                                              \
     }
+
+static bool
+are_neighbours(const uint64_t *columns)
+{
+    for (size_t i = 1; i < SIDE; i++)
+        if (columns[i] != columns[0] + i)
+            return false;
+    return true;
+}
 
 TAKE(take_1, uint8_t)
 TAKE(take_2, uint16_t)
@@ -284,21 +324,23 @@ TAKE(take_4, uint32_t)
 TAKE(take_8, uint64_t)
 
 void
-nb_take_columns(const unsigned char *from, size_t size, uint64_t width, uint64_t rows, const uint64_t *columns,
-                size_t n, unsigned char *to)
+nb_take_columns(const struct nb_matrix *m, const uint64_t *columns, size_t n, unsigned char *to, uint64_t pitch)
 {
-    switch (size) {
+    const void *from = m->from;
+    void *out = to;
+
+    switch (m->size) {
     case 1:
-        take_1((const uint8_t *)from, width, rows, columns, n, (uint8_t *)to);
+        take_1(from, m->width, m->rows, columns, n, out, pitch);
         break;
     case 2:
-        take_2((const uint16_t *)(const void *)from, width, rows, columns, n, (uint16_t *)(void *)to);
+        take_2(from, m->width, m->rows, columns, n, out, pitch);
         break;
     case 4:
-        take_4((const uint32_t *)(const void *)from, width, rows, columns, n, (uint32_t *)(void *)to);
+        take_4(from, m->width, m->rows, columns, n, out, pitch);
         break;
     default:
-        take_8((const uint64_t *)(const void *)from, width, rows, columns, n, (uint64_t *)(void *)to);
+        take_8(from, m->width, m->rows, columns, n, out, pitch);
         break;
     }
 }
@@ -335,6 +377,7 @@ read_transposed(const struct nb_view *v, const struct rectangle *rect, unsigned 
 
         status = read_band(v, &band, rect, r, err);
         for (uint64_t i = 0; i < band.n && status == NB_OK;) {
+            const struct nb_matrix m = { r->span, each, band.high - band.low + 1, rect->columns };
             uint64_t columns[NB_COLUMNS];
             size_t n = 0;
 
@@ -343,7 +386,7 @@ read_transposed(const struct nb_view *v, const struct rectangle *rect, unsigned 
                 (void)nb_view_piece(v, &columns[n]);
                 columns[n] -= band.low;
             }
-            nb_take_columns(r->span, each, band.high - band.low + 1, rect->columns, columns, n, to);
+            nb_take_columns(&m, columns, n, to, rect->columns);
             to += n * rect->columns * each;
         }
         done += band.n;

@@ -71,7 +71,7 @@ cpu_seconds(void)
 static double
 measure(struct nb_pool *pool, const struct nb_view *view, double *cpu)
 {
-    struct job j = { .view = view, .tile = view->transposed ? nb_view_run(view, TILE) : TILE };
+    struct job j = { .view = view, .tile = TILE };
     const unsigned threads = nb_pool_threads(pool);
     double best = 0;
     struct nb_error err;
