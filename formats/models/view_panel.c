@@ -1,5 +1,6 @@
 #include "formats/models/view_panel.h"
 
+#include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
 
 #include <pthread.h>
@@ -7,7 +8,6 @@
 #include <string.h>
 
 #define READ_BYTES (1u << 19) /* about what one thread reads of a panel at once: it stays in a second-level cache */
-#define COLUMNS_TOGETHER 8u   /* so many of them are written at once: as many lines stay in one set of a first-level cache */
 #define ROWS_TOGETHER 32u     /* rows are read by a multiple of this: a cache line of F16 when they are columns */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
@@ -114,23 +114,6 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
-/* Transposes what READER's span has of the band, ROWS rows from row FIRST of the piece on, into the panel. */
-static void
-put_part(const struct nb_view_panel *p, size_t each, uint64_t first, uint64_t rows, const struct nb_view_reader *r)
-{
-    const uint64_t n = p->band.count, pitch = p->band.piece->rows;
-    const struct nb_matrix m = { r->span, each, n, rows };
-
-    for (uint64_t c = 0; c < n; c += COLUMNS_TOGETHER) {
-        const size_t k = (size_t)(n - c < COLUMNS_TOGETHER ? n - c : COLUMNS_TOGETHER);
-        uint64_t columns[COLUMNS_TOGETHER];
-
-        for (size_t i = 0; i < k; i++)
-            columns[i] = c + i;
-        nb_take_columns(&m, columns, k, p->bytes + (c * pitch + first) * each, pitch);
-    }
-}
-
 /* ROWS rows of the band from row FIRST of the piece on; the lock is not held. */
 static enum nb_status
 read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows,
@@ -146,7 +129,8 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
     for (uint64_t i = 0; i < rows && status == NB_OK && !together; i++)
         status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * b->count * each, err);
     if (status == NB_OK)
-        put_part(p, each, first, rows, r);
+        nb_transpose(&(struct nb_matrix){ r->span, each, b->count, rows }, 0, b->count, p->bytes + first * each,
+                     b->piece->rows);
     return status;
 }
 

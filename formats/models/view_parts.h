@@ -11,17 +11,6 @@ const struct nb_piece *nb_view_piece(const struct nb_view *view, uint64_t *row);
 /* COUNT elements that lie together, from COLUMN of ROW of PIECE on. */
 enum nb_status nb_piece_read(const struct nb_view *view, const struct nb_piece *piece, uint64_t row, uint64_t column,
                              uint64_t count, void *to, struct nb_error *err) NB_MUST_CHECK;
-#define NB_COLUMNS 32u /* so many columns of a matrix are best taken at once: a cache line of F16 */
-
-/* A matrix in memory: rows of WIDTH elements of SIZE bytes (1, 2, 4 or 8). */
-struct nb_matrix {
-    const unsigned char *from;
-    size_t size;
-    uint64_t width, rows;
-};
-/* N columns, at most NB_COLUMNS, of MATRIX: each becomes a row of its ROWS elements at TO, PITCH elements apart. */
-void nb_take_columns(const struct nb_matrix *matrix, const uint64_t *columns, size_t n, unsigned char *to,
-                     uint64_t pitch);
 /* Makes room for SIZE bytes in READER's memory for elements, or for long reads. */
 enum nb_status nb_reader_reserve_span(struct nb_view_reader *reader, uint64_t size, struct nb_error *err) NB_MUST_CHECK;
 enum nb_status nb_reader_reserve(struct nb_view_reader *reader, uint64_t size, struct nb_error *err) NB_MUST_CHECK;

@@ -5,6 +5,7 @@
  */
 #include "formats/elements/decode.h"
 #include "formats/elements/halves.h"
+#include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@
 #define MAX_GAP 65536u
 /* The most that one read brings for several places. */
 #define MAX_SPAN (4u << 20)
-/* Of a transposed view as many rows are read at once as fit into this, if that is less than NB_COLUMNS. */
+/* Of a transposed view as many rows are read at once as fit into this. */
 #define TRANSPOSED_BYTES (2u << 20)
 
 /* Bytes that lie together in a stored tensor, and where they go. */
@@ -268,81 +269,14 @@ next_band(const struct nb_view *v, uint64_t row, uint64_t left)
     return band;
 }
 
-#define SIDE 8u /* of a square that is transposed at once */
-
-/*
- * Squares of neighbouring columns where there are some, otherwise a few rows at a time: where rows are a
- * power of two long, their elements fall on one another in the cache, and only a few lines stay there.
- */
-#define TAKE(name, element)                                                                                            \
-    static void name##_square(const element *from, uint64_t width, element *to, uint64_t pitch)                        \
-    {                                                                                                                  \
-        element square[SIDE][SIDE];                                                                                    \
-                                                                                                                       \
-        for (size_t i = 0; i < SIDE; i++)                                                                              \
-            memcpy(square[i], from + i * width, sizeof square[i]);                                                     \
-        for (size_t c = 0; c < SIDE; c++) {                                                                            \
-            element column[SIDE];                                                                                      \
-                                                                                                                       \
-            for (size_t i = 0; i < SIDE; i++)                                                                          \
-                column[i] = square[i][c];                                                                              \
-            memcpy(to + c * pitch, column, sizeof column);                                                             \
-        }                                                                                                              \
-    }                                                                                                                  \
-    static void name(const element *from, uint64_t width, uint64_t rows, const uint64_t *columns, size_t n,            \
-                     element *to, uint64_t pitch)                                                                      \
-    {                                                                                                                  \
-        for (uint64_t first = 0; first < rows; first += SIDE) {                                                        \
-            const uint64_t end = rows - first < SIDE ? rows : first + SIDE;                                            \
-            size_t c = 0;                                                                                              \
-                                                                                                                       \
-            while (c < n) {                                                                                            \
-                if (end - first == SIDE && n - c >= SIDE && are_neighbours(columns + c)) {                             \
-                    name##_square(from + first * width + columns[c], width, to + c * pitch + first, pitch);            \
-                    c += SIDE;                                                                                         \
-                    continue;                                                                                          \
-                }                                                                                                      \
-                for (uint64_t i = first; i < end; i++)                                                                 \
-                    to[c * pitch + i] = from[i * width + columns[c]];                                                  \
-                c++;                                                                                                   \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-
-static bool
-are_neighbours(const uint64_t *columns)
+/* The column of its piece that is row ROW of the view. */
+static uint64_t
+column_of_row(const struct nb_view *v, uint64_t row)
 {
-    for (size_t i = 1; i < SIDE; i++)
-        if (columns[i] != columns[0] + i)
-            return false;
-    return true;
-}
+    uint64_t column = nb_order_apply(&v->row_order, row);
 
-TAKE(take_1, uint8_t)
-TAKE(take_2, uint16_t)
-TAKE(take_4, uint32_t)
-TAKE(take_8, uint64_t)
-
-void
-nb_take_columns(const struct nb_matrix *m, const uint64_t *columns, size_t n, unsigned char *to, uint64_t pitch)
-{
-    const void *from = m->from;
-    void *out = to;
-
-    switch (m->size) {
-    case 1:
-        take_1(from, m->width, m->rows, columns, n, out, pitch);
-        break;
-    case 2:
-        take_2(from, m->width, m->rows, columns, n, out, pitch);
-        break;
-    case 4:
-        take_4(from, m->width, m->rows, columns, n, out, pitch);
-        break;
-    default:
-        take_8(from, m->width, m->rows, columns, n, out, pitch);
-        break;
-    }
+    (void)nb_view_piece(v, &column);
+    return column;
 }
 
 /* Columns BAND->low to BAND->high of rows COLUMN, COLUMN + 1, ... of the piece, into the reader's span. */
@@ -378,16 +312,14 @@ read_transposed(const struct nb_view *v, const struct rectangle *rect, unsigned 
         status = read_band(v, &band, rect, r, err);
         for (uint64_t i = 0; i < band.n && status == NB_OK;) {
             const struct nb_matrix m = { r->span, each, band.high - band.low + 1, rect->columns };
-            uint64_t columns[NB_COLUMNS];
-            size_t n = 0;
+            const uint64_t column = column_of_row(v, rect->row + done + i);
+            uint64_t n = 1;
 
-            for (; n < NB_COLUMNS && i < band.n; n++, i++) {
-                columns[n] = nb_order_apply(&v->row_order, rect->row + done + i);
-                (void)nb_view_piece(v, &columns[n]);
-                columns[n] -= band.low;
-            }
-            nb_take_columns(&m, columns, n, to, rect->columns);
+            while (i + n < band.n && column_of_row(v, rect->row + done + i + n) == column + n)
+                n++;
+            nb_transpose(&m, column - band.low, n, to, rect->columns);
             to += n * rect->columns * each;
+            i += n;
         }
         done += band.n;
     }
@@ -468,8 +400,8 @@ nb_view_run(const struct nb_view *v, uint64_t wanted)
     const uint64_t row = v->ne[0], bytes = bytes_of(v->type, row);
     uint64_t rows = row == 0 ? 0 : wanted / row;
 
-    if (v->transposed && bytes > 0 && rows < NB_COLUMNS)
-        rows = TRANSPOSED_BYTES / bytes < NB_COLUMNS ? TRANSPOSED_BYTES / bytes : NB_COLUMNS;
+    if (v->transposed && bytes > 0 && TRANSPOSED_BYTES / bytes > rows)
+        rows = TRANSPOSED_BYTES / bytes;
     return rows == 0 ? row : rows * row;
 }
 

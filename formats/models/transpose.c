@@ -1,0 +1,110 @@
+/*
+ * Squares of 8 x 8 elements, loaded by rows and stored by columns: a row of the result is written a
+ * few bytes at a time, so only so many rows are written at once as their cache lines stay in one set of
+ * a first-level cache, even where rows are a power of two long.
+ */
+#include "formats/models/transpose.h"
+
+#include <string.h>
+
+#define SIDE 8u
+
+#define SQUARE(name, element)                                                                     \
+    static void name(const element *from, uint64_t width, element *to, uint64_t pitch)            \
+    {                                                                                             \
+        element square[SIDE][SIDE], column[SIDE];                                                 \
+                                                                                                  \
+        for (size_t i = 0; i < SIDE; i++)                                                         \
+            memcpy(square[i], from + i * width, sizeof square[i]);                                \
+        for (size_t c = 0; c < SIDE; c++) {                                                       \
+            for (size_t i = 0; i < SIDE; i++)                                                     \
+                column[i] = square[i][c];                                                         \
+            memcpy(to + c * pitch, column, sizeof column);                                        \
+        }                                                                                         \
+    }
+
+SQUARE(square_1, uint8_t)
+SQUARE(square_4, uint32_t)
+SQUARE(square_8, uint64_t)
+
+typedef uint16_t halves __attribute__((vector_size(16)));
+typedef uint32_t words __attribute__((vector_size(16)));
+typedef uint64_t longs __attribute__((vector_size(16)));
+
+/* Halves, then pairs, then fours of A and B by turns. */
+#define LOW_2(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_2(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define LOW_4(a, b) __builtin_shufflevector((words)(a), (words)(b), 0, 4, 1, 5)
+#define HIGH_4(a, b) __builtin_shufflevector((words)(a), (words)(b), 2, 6, 3, 7)
+#define LOW_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 0, 2)
+#define HIGH_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 1, 3)
+
+/* The type of nearly all weights has a faster one. */
+static void
+square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
+{
+    halves r[8], t[8];
+    words w[8];
+    longs column[8];
+
+    for (size_t i = 0; i < 8; i++)
+        memcpy(&r[i], from + i * width, sizeof r[i]);
+    for (size_t i = 0; i < 4; i++) {
+        t[2 * i] = LOW_2(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = HIGH_2(r[2 * i], r[2 * i + 1]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        w[4 * i] = LOW_4(t[4 * i], t[4 * i + 2]);
+        w[4 * i + 1] = HIGH_4(t[4 * i], t[4 * i + 2]);
+        w[4 * i + 2] = LOW_4(t[4 * i + 1], t[4 * i + 3]);
+        w[4 * i + 3] = HIGH_4(t[4 * i + 1], t[4 * i + 3]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        column[2 * i] = LOW_8(w[i], w[i + 4]);
+        column[2 * i + 1] = HIGH_8(w[i], w[i + 4]);
+    }
+    for (size_t c = 0; c < 8; c++)
+        memcpy(to + c * pitch, &column[c], sizeof column[c]);
+}
+
+#define TRANSPOSE(name, element, square)                                                                              \
+    static void name(const element *from, uint64_t width, uint64_t rows, uint64_t n, element *to, uint64_t pitch)     \
+    {                                                                                                                 \
+        for (uint64_t c = 0; c < n; c += SIDE) {                                                                      \
+            const uint64_t k = n - c < SIDE ? n - c : SIDE;                                                           \
+            uint64_t i = 0;                                                                                           \
+                                                                                                                      \
+            for (; k == SIDE && i + SIDE <= rows; i += SIDE)                                                          \
+                square(from + i * width + c, width, to + c * pitch + i, pitch);                                       \
+            for (; i < rows; i++)                                                                                     \
+                for (uint64_t x = c; x < c + k; x++)                                                                  \
+                    to[x * pitch + i] = from[i * width + x];                                                          \
+        }                                                                                                             \
+    }
+
+TRANSPOSE(transpose_1, uint8_t, square_1)
+TRANSPOSE(transpose_2, uint16_t, square_2)
+TRANSPOSE(transpose_4, uint32_t, square_4)
+TRANSPOSE(transpose_8, uint64_t, square_8)
+
+void
+nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch)
+{
+    const void *from = m->from + column * m->size;
+    void *out = to;
+
+    switch (m->size) {
+    case 1:
+        transpose_1(from, m->width, m->rows, n, out, pitch);
+        break;
+    case 2:
+        transpose_2(from, m->width, m->rows, n, out, pitch);
+        break;
+    case 4:
+        transpose_4(from, m->width, m->rows, n, out, pitch);
+        break;
+    default:
+        transpose_8(from, m->width, m->rows, n, out, pitch);
+        break;
+    }
+}
