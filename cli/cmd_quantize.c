@@ -29,7 +29,7 @@ reason(const struct nb_choice *choice)
         return "recipe";
     case NB_WHY_RULE:
         return "rule";
-    case NB_WHY_ASKED:
+    case NB_WHY_USER:
         return "asked";
     case NB_WHY_FALLBACK:
     default:

@@ -287,7 +287,7 @@ overrides_count_or_are_refused(void **unused)
     options.pure = true; /* an explicit word counts here too */
     assert_int_equal(choose(&options, &err), NB_OK);
     assert_int_equal(choices[index_of("blk.1.ffn_up.weight")].type, NB_Q8_0); /* the first that matches */
-    assert_int_equal(choices[index_of("blk.1.ffn_up.weight")].why, NB_WHY_ASKED);
+    assert_int_equal(choices[index_of("blk.1.ffn_up.weight")].why, NB_WHY_USER);
     assert_int_equal(choices[index_of("blk.1.attn_q.weight")].type, NB_Q4_K);
     nb_regex_free(overrides[1].regex);
     overrides[1].regex = nb_regex_new("attn_norm", &err); /* never quantized */

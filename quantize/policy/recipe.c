@@ -534,7 +534,7 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
     if (asked == NB_TYPE_NONE && o->output_type != NB_TYPE_NONE && category == EMBEDDING && r->tied && !o->pure)
         asked = o->output_type;
     if (asked != NB_TYPE_NONE) {
-        *out = (struct nb_choice){ asked, asked, NB_WHY_ASKED };
+        *out = (struct nb_choice){ asked, asked, NB_WHY_USER };
         return fits(t, asked) ? NB_OK : cannot_have(t, asked, NB_USAGE, "", err);
     }
     out->type = base;

@@ -87,7 +87,7 @@ enum nb_reason {
     NB_WHY_KEPT,     /* never quantized: vectors, norms, routers... */
     NB_WHY_BASE,     /* the recipe's own type */
     NB_WHY_RULE,     /* the recipe's rules give this tensor another one */
-    NB_WHY_ASKED,    /* the user's word */
+    NB_WHY_USER,    /* the user's word */
     NB_WHY_FALLBACK, /* the type that was meant does not fit the row */
 };
 
