@@ -76,7 +76,8 @@ print_lacking(const struct nb_plan *plan)
     for (size_t i = 0; i < plan->n_tensors; i++) {
         if (!plan->tensors[i].lacks_importance)
             continue;
-        fprintf(stderr, "%s %s", any ? "" : "warning: quantized without importance, because the matrix has no entry for:",
+        fprintf(stderr, "%s %s",
+                any ? "" : "warning: quantized without importance, because the matrix has no entry for:",
                 plan->tensors[i].source->name);
         any = true;
     }

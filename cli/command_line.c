@@ -354,7 +354,7 @@ cli_line_free(struct cli_line *line)
     free(line->given);
 }
 
-/* --- what was given ------------------------------------------------------------------------------------------------- */
+/* --- what was given --------------------------------------------------------------------------------------------- */
 
 const struct cli_given *
 cli_find(const struct cli_line *line, enum cli_option_id id)

@@ -26,8 +26,8 @@ static enum nb_status
 check_key(const char *key, struct nb_error *err)
 {
     if (strlen(key) > MAX_KEY_BYTES || !nb_is_name(key, strlen(key)))
-        return nb_fail(err, NB_USAGE, "'%.80s' is not a valid key: it is empty, too long, not UTF-8 or has control characters",
-                       key);
+        return nb_fail(err, NB_USAGE,
+                       "'%.80s' is not a valid key: it is empty, too long, not UTF-8 or has control characters", key);
     return NB_OK;
 }
 
@@ -188,7 +188,8 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
         return nb_fail(err, NB_USAGE, "the file has no tokens (tokenizer.ggml.tokens)");
     if (*token >= '0' && *token <= '9' && *end == '\0') {
         if (number >= tokens->count)
-            return nb_fail(err, NB_USAGE, "there is no token %s; the number of tokens is %" PRIu64, token, tokens->count);
+            return nb_fail(err, NB_USAGE, "there is no token %s; the number of tokens is %" PRIu64, token,
+                           tokens->count);
         *id = (uint32_t)number;
         return NB_OK;
     }

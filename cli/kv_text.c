@@ -267,8 +267,9 @@ parse_numbers(json_t *list, struct kv_value *out, struct nb_error *err)
         char *text = json_is_string(entry) ? strdup(json_string_value(entry))
                                            : json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 
-        status = text == NULL ? nb_fail(err, NB_USAGE, "element %zu is not a valid %s", i, nb_kv_type_name(out->element))
-                              : parse_number(text, out->element, out->data + i * each, err);
+        status = text == NULL
+                     ? nb_fail(err, NB_USAGE, "element %zu is not a valid %s", i, nb_kv_type_name(out->element))
+                     : parse_number(text, out->element, out->data + i * each, err);
         free(text);
         if (status != NB_OK)
             break;

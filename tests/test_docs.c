@@ -303,7 +303,8 @@ bash_offers_all_that_fits(void **unused)
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         snprintf(command, sizeof command,
                  "bash --norc -c \"source " NIBBLE_DOCS "/bash-completion/completions/nibble; "
-                 "COMP_WORDS=(%s); COMP_CWORD=\\$((\\${#COMP_WORDS[@]} - 1)); _nibble; echo -n \\${COMPREPLY[*]}\" 2>&1",
+                 "COMP_WORDS=(%s); COMP_CWORD=\\$((\\${#COMP_WORDS[@]} - 1)); _nibble; "
+                 "echo -n \\${COMPREPLY[*]}\" 2>&1",
                  lines[i][0]);
         text = output_of(command, &code);
         if (strcmp(text, lines[i][1]) != 0)

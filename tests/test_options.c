@@ -5,10 +5,8 @@
 #include "cli/help.h"
 #include "cli/options.h"
 #include "cli/suggest.h"
-#include "recipe.h"
 #include "scratch.h"
 #include "testing.h"
-#include "types.h"
 
 #include <limits.h>
 
@@ -208,7 +206,8 @@ other_slips_are_recognized(void **unused)
         { { "frobnicate" }, "'frobnicate' is not a command\n" },
         { { "-q", "types" }, "'-q' is not an option of nibble" },
         { { "quantize", "--imatrx", "x" }, "'--imatrx' is not an option of quantize; did you mean '--imatrix'?" },
-        { { "quantize", "--tensortype=a=f16" }, "'--tensortype' is not an option of quantize; did you mean '--tensor-type'" },
+        { { "quantize", "--tensortype=a=f16" },
+          "'--tensortype' is not an option of quantize; did you mean '--tensor-type'?" },
         { { "quantize", "-imatrix", "x" }, "did you mean '--imatrix'?" },
         { { "quantize", "--frobnicate" }, "'--frobnicate' is not an option of quantize\n" },
         { { "hash", "-c", "x" }, "'-c' is not an option of hash; did you mean '--check'?" },
@@ -266,7 +265,7 @@ distances_are_those_of_slips(void **unused)
     expect(2, "", "is not a command\n");
 }
 
-/* --- the command line ------------------------------------------------------------------------------------------------ */
+/* --- the command line --------------------------------------------------------------------------------------------- */
 
 static void
 options_can_be_written_in_several_ways(void **unused)

@@ -5,10 +5,9 @@
  * the layout of a "share" folder.
  */
 #include "cli/docs/docs.h"
-
-#include "codec.h"
-#include "recipe.h"
-#include "types.h"
+#include "formats/elements/types.h"
+#include "quantize/policy/recipe.h"
+#include "quantize/search/encode.h"
 
 #include <errno.h>
 #include <stdlib.h>
