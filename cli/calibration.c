@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds the whole chunks of a text; what is left over belongs to no chunk. */
+/* Adds the complete chunks of a text; tokens left over at its end are not used. */
 static enum nb_status
 add_text(const struct calibration *c, const struct nb_tokenizer *t, const char *name, struct nb_ids *ids,
          struct nb_error *err)
@@ -28,7 +28,7 @@ add_text(const struct calibration *c, const struct nb_tokenizer *t, const char *
     if (status != NB_OK)
         return status;
     status = nb_utf8_valid(text, length) ? nb_tokenize(t, text, length, NB_ADD_SPECIAL | c->tokenize_flags, ids, err)
-                                         : nb_fail(err, NB_INPUT, "%s: is not valid UTF-8, so it is no text", name);
+                                         : nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", name);
     free(text);
     if (status != NB_OK)
         return status;
@@ -37,6 +37,7 @@ add_text(const struct calibration *c, const struct nb_tokenizer *t, const char *
     if (tokens < c->options.chunk_tokens)
         return nb_fail(err, NB_INPUT, "%s: has %zu tokens, fewer than a chunk of %u", name, tokens,
                        (unsigned)c->options.chunk_tokens);
+    cli_detail("%s: %zu tokens in chunks of %u", name, tokens, (unsigned)c->options.chunk_tokens);
     return NB_OK;
 }
 
@@ -52,7 +53,7 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
         c->text[0] = cli_data_file("calibration.txt");
         c->texts = 1;
         if (c->text[0] == NULL)
-            return nb_fail(err, NB_USAGE, "the default calibration text is not here; name a text with -f");
+            return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with -f");
     }
     status = nb_tokenizer_open(&t, source, err);
     if (status != NB_OK)
@@ -144,11 +145,11 @@ calibration_warn(const struct nb_sums *sums)
         for (uint64_t x = 0; x < e->experts; x++)
             idle += e->tokens[x] == 0;
         if (idle == e->experts)
-            fprintf(stderr, "warning: %s was never reached\n", e->name);
+            fprintf(stderr, "warning: %s: received no token\n", e->name);
         else if (idle > 0)
-            fprintf(stderr, "warning: %s: %zu of %zu experts saw no token\n", e->name, idle, (size_t)e->experts);
+            fprintf(stderr, "warning: %s: %zu of %zu experts received no token\n", e->name, idle, (size_t)e->experts);
         if (zero > 0)
-            fprintf(stderr, "warning: %s: %zu of %zu columns stayed zero\n", e->name, (size_t)zero,
+            fprintf(stderr, "warning: %s: %zu of %zu columns are zero\n", e->name, (size_t)zero,
                     (size_t)(e->columns * e->experts));
     }
 }

@@ -1,4 +1,4 @@
-/* Text into importance, for 'calibrate' and for 'quantize --calibrate'. */
+/* Makes an importance matrix from text, for 'calibrate' and for 'quantize --calibrate'. */
 #ifndef NB_CALIBRATION_H
 #define NB_CALIBRATION_H
 
@@ -18,20 +18,20 @@ struct calibration {
 
 /*
  * Runs the texts through the model in SOURCE and adds to SUMS. Shows progress; an
- * interrupt ends the run, and keeps its state where the options name a file for it.
+ * interrupt ends the run, and its state is saved if the options name a file for it.
  */
 enum nb_status calibration_run(struct calibration *c, const struct nb_source *source, struct nb_sums *sums,
                                struct nb_error *err) NB_MUST_CHECK;
 
-/* What the text did not reach. */
+/* How much of the model the text reached. */
 struct coverage {
-    uint64_t tokens;             /* of the entry that saw most */
-    size_t entries, empty;       /* EMPTY saw no token at all */
+    uint64_t tokens;             /* of the entry that received most */
+    size_t entries, empty;       /* EMPTY received no token at all */
     size_t experts, idle_experts;
-    size_t columns, zero_columns; /* of those that saw tokens */
+    size_t columns, zero_columns; /* of entries and experts that received tokens */
 };
 struct coverage calibration_coverage(const struct nb_sums *sums);
-/* To stderr: a line for everything that is not covered. */
+/* Prints a line to stderr for every entry of which a part was not reached. */
 void calibration_warn(const struct nb_sums *sums);
 
 #endif

@@ -8,39 +8,10 @@
 #include "formats/models/source.h"
 #include "verify/tokenize/tokenize.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble calibrate [OPTIONS] SOURCE -o FILE\n"
-    "       nibble calibrate --merge [OPTIONS] -o FILE MATRIX...\n"
-    "\n"
-    "Runs text through a model and writes an importance matrix, which 'nibble quantize --imatrix' and\n"
-    "llama.cpp's tools read. SOURCE is a checkpoint folder or a GGUF file. With --merge, matrices of\n"
-    "several runs are added up, weighted by their tokens.\n"
-    "\n"
-    "  -f, --file FILE        the text, plain or gzip; may be given several times\n"
-    "                         (without it, the calibration text that comes with the program)\n"
-    "  -o, --output FILE      the matrix\n"
-    "  -c, --ctx N            tokens of a chunk (512)\n"
-    "      --chunks N         at most N chunks\n"
-    "      --from-chunk N     leaves out N chunks at the front\n"
-    "      --process-output   also for the output matrix (or the embedding that it is tied to)\n"
-    "      --parse-special    the names of control tokens in the text are these tokens\n"
-    "      --save-every N     keeps the state in FILE.resume after every N chunks\n"
-    "      --format FORMAT    gguf (default) or dat, llama-imatrix's older form\n"
-    "      --force            writes over an existing FILE\n"
-    "  -j, --threads N        threads (one for each core)\n"
-    "      --json             one object on standard output\n"
-    "  -h, --help             this text\n"
-    "\n"
-    "A run that is interrupted leaves FILE.resume; the same command goes on from there, and writes the\n"
-    "file that an uninterrupted run would have written.\n"
-    "\n"
-    "Example: nibble calibrate Llama-3.2-1B -f calibration.txt -o llama.imatrix\n";
 
 struct calibrate_options {
     struct calibration calibration;
@@ -86,7 +57,7 @@ run_model(struct calibrate_options *o, const char *path, struct nb_sums *sums, s
     status = nb_source_open(&source, path, NULL, err);
     if (status == NB_OK) {
         if (nb_is_file(state) && !o->json)
-            fprintf(stderr, "note: going on from %s\n", state);
+            cli_note("continuing from %s", state);
         status = calibration_run(&o->calibration, &source, sums, err);
         nb_source_close(&source);
     }
@@ -123,7 +94,7 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
     int code;
 
     if (nb_is_file(o->output) && !o->force)
-        status = nb_fail(&err, NB_USAGE, "%s: exists already (--force writes over it)", o->output);
+        status = nb_fail(&err, NB_USAGE, "%s: exists already (--force overwrites it)", o->output);
     if (status == NB_OK)
         status = cli_check_output(o->output, &err);
     if (status == NB_OK)
@@ -138,99 +109,44 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
 }
 
 static int
-parse(struct calibrate_options *o, int argc, char **argv, bool *help)
+read_options(const struct cli_line *line, struct calibrate_options *o)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },           { "file", required_argument, NULL, 'f' },
-        { "output", required_argument, NULL, 'o' },   { "ctx", required_argument, NULL, 'c' },
-        { "ctx-size", required_argument, NULL, 'c' }, { "chunks", required_argument, NULL, 'N' },
-        { "from-chunk", required_argument, NULL, 'F' }, { "chunk", required_argument, NULL, 'F' },
-        { "process-output", no_argument, NULL, 'P' }, { "parse-special", no_argument, NULL, 'S' },
-        { "save-every", required_argument, NULL, 'E' }, { "format", required_argument, NULL, 'O' },
-        { "output-format", required_argument, NULL, 'O' }, { "force", no_argument, NULL, 'Y' },
-        { "threads", required_argument, NULL, 'j' },  { "merge", no_argument, NULL, 'M' },
-        { "json", no_argument, NULL, 'J' },           { NULL, 0, NULL, 0 },
-    };
     struct calibration *k = &o->calibration;
-    uint32_t threads;
-    int c;
 
-    while ((c = getopt_long(argc, argv, "hf:o:c:j:", options, NULL)) != -1) {
-        bool good = true;
-
-        switch (c) {
-        case 'h':
-            *help = true;
-            return NB_OK;
-        case 'f':
-            if (k->texts == MAX_TEXTS)
-                return cli_usage("calibrate", "more than %d texts", MAX_TEXTS);
-            k->text[k->texts++] = optarg;
-            break;
-        case 'o':
-            o->output = optarg;
-            break;
-        case 'c':
-            good = cli_parse_count(optarg, 8, 1u << 20, &k->options.chunk_tokens);
-            break;
-        case 'N':
-            good = cli_parse_count(optarg, 1, UINT32_MAX, &k->options.max_chunks);
-            break;
-        case 'F':
-            good = cli_parse_count(optarg, 0, UINT32_MAX, &k->options.from_chunk);
-            break;
-        case 'E':
-            good = cli_parse_count(optarg, 1, UINT32_MAX, &k->options.save_every);
-            break;
-        case 'j':
-            good = cli_parse_count(optarg, 1, 256, &threads);
-            k->options.threads = threads;
-            break;
-        case 'P':
-            k->options.process_output = true;
-            break;
-        case 'S':
-            k->tokenize_flags = NB_PARSE_SPECIAL;
-            break;
-        case 'O':
-            if (strcmp(optarg, "gguf") != 0 && strcmp(optarg, "dat") != 0)
-                return cli_usage("calibrate", "'%s' is no format; gguf and dat are", optarg);
-            o->format = strcmp(optarg, "dat") == 0 ? NB_SUMS_DAT : NB_SUMS_GGUF;
-            break;
-        case 'Y':
-            o->force = true;
-            break;
-        case 'M':
-            o->merge = true;
-            break;
-        case 'J':
-            o->json = true;
-            break;
-        default:
-            return cli_usage("calibrate", "that is not an option of calibrate");
-        }
-        if (!good)
-            return cli_usage("calibrate", "'%s' is not a number that this option takes", optarg);
+    k->options = (struct nb_calibrate_options){
+        .chunk_tokens = cli_number(line, OPT_CTX, 512),
+        .from_chunk = cli_number(line, OPT_FROM_CHUNK, 0),
+        .max_chunks = cli_number(line, OPT_CHUNKS, 0),
+        .threads = cli_number(line, OPT_THREADS, 0),
+        .bos = -1,
+        .process_output = cli_has(line, OPT_PROCESS_OUTPUT),
+        .save_every = cli_number(line, OPT_SAVE_EVERY, 0),
+    };
+    k->tokenize_flags = cli_has(line, OPT_PARSE_SPECIAL) ? NB_PARSE_SPECIAL : 0;
+    o->output = cli_text(line, OPT_OUTPUT);
+    o->format = cli_word(line, OPT_FORMAT, 0) == 0 ? NB_SUMS_GGUF : NB_SUMS_DAT;
+    o->force = cli_has(line, OPT_FORCE);
+    o->merge = cli_has(line, OPT_MERGE);
+    o->json = cli_has(line, OPT_JSON);
+    for (size_t i = 0; i < line->n_given; i++) {
+        if (line->given[i].option->id != OPT_FILE)
+            continue;
+        if (k->texts == MAX_TEXTS)
+            return cli_usage("calibrate", "-f: more than %d texts", MAX_TEXTS);
+        k->text[k->texts++] = line->given[i].text;
     }
     if (o->output == NULL)
         return cli_usage("calibrate", "name the file to write with -o");
-    if (o->merge ? optind >= argc : optind + 1 != argc)
-        return cli_usage("calibrate", o->merge ? "name the matrices to merge" : "name one model");
+    if (!o->merge && line->n_operands > 1)
+        return cli_usage("calibrate", "name one model, or use --merge to merge matrices");
     return NB_OK;
 }
 
 int
-cmd_calibrate(int argc, char **argv)
+cmd_calibrate(const struct cli_line *line)
 {
-    static struct calibrate_options o = { .calibration.options = { .chunk_tokens = 512, .bos = -1 } };
-    bool help = false;
-    int code = parse(&o, argc, argv, &help);
+    struct calibrate_options o = { .output = NULL };
+    const int code = read_options(line, &o);
 
-    if (code != NB_OK)
-        return code;
-    if (help) {
-        fputs(help_text, stdout);
-        return cli_finish();
-    }
-    return calibrate(&o, argv + optind, (size_t)(argc - optind));
+    return code == NB_OK ? calibrate(&o, line->operands, line->n_operands) : code;
 }

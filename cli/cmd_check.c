@@ -4,29 +4,9 @@
 #include "formats/base/status.h"
 #include "verify/check/check.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble check [OPTIONS] FILE_OR_FOLDER...\n"
-    "\n"
-    "Says whether a model file is sound before anything else opens it: a GGUF file or split\n"
-    "set, a safetensors file, a checkpoint folder, an importance matrix. Every fault is listed,\n"
-    "not the first only, with a stable code, its place and one sentence. Errors are what\n"
-    "readers refuse or what makes a model wrong; warnings are worth a look.\n"
-    "\n"
-    "  --level LEVEL   structure: the container; content: also the data, for NaN, infinity,\n"
-    "                  bad scales and codes, tensors of one value; full: also whether keys,\n"
-    "                  tensors, tokenizer and chat template make a model (default)\n"
-    "  --codes         list every code there is, and what it means\n"
-    "  -j, --threads N default: one for each core\n"
-    "  --json          one JSON object\n"
-    "\n"
-    "Exit codes: 0 sound (there may be warnings), 1 not sound, 3 cannot be opened.\n"
-    "\n"
-    "Example: nibble check model-Q4_K_M.gguf\n";
 
 static const char *
 severity_name(enum nb_code code)
@@ -131,19 +111,6 @@ check(const char *path, struct nb_check_options *options, json_t *list)
     return code;
 }
 
-static bool
-parse_level(const char *text, enum nb_check_level *out)
-{
-    static const char *const names[] = { "structure", "content", "full" };
-
-    for (unsigned i = 0; i < 3; i++)
-        if (strcmp(text, names[i]) == 0) {
-            *out = (enum nb_check_level)i;
-            return true;
-        }
-    return false;
-}
-
 static int
 check_all(char **paths, struct nb_check_options *options, bool json)
 {
@@ -159,45 +126,17 @@ check_all(char **paths, struct nb_check_options *options, bool json)
 }
 
 int
-cmd_check(int argc, char **argv)
+cmd_check(const struct cli_line *line)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },           { "json", no_argument, NULL, 'J' },
-        { "level", required_argument, NULL, 'l' },    { "codes", no_argument, NULL, 'c' },
-        { "threads", required_argument, NULL, 'j' },  { NULL, 0, NULL, 0 },
+    struct nb_check_options o = {
+        .level = (enum nb_check_level)cli_word(line, OPT_LEVEL, NB_CHECK_FULL), /* the words are in its order */
+        .threads = cli_number(line, OPT_THREADS, 0),
     };
-    struct nb_check_options o = { .level = NB_CHECK_FULL };
-    bool json = false, codes = false;
-    uint32_t threads;
-    int c;
+    const bool json = cli_has(line, OPT_JSON);
 
-    while ((c = getopt_long(argc, argv, "hj:", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            fputs(help_text, stdout);
-            return cli_finish();
-        case 'J':
-            json = true;
-            break;
-        case 'c':
-            codes = true;
-            break;
-        case 'l':
-            if (!parse_level(optarg, &o.level))
-                return cli_usage("check", "--level '%s': structure, content or full", optarg);
-            break;
-        case 'j':
-            if (!cli_parse_count(optarg, 1, 256, &threads))
-                return cli_usage("check", "-j '%s': a number from 1 to 256", optarg);
-            o.threads = threads;
-            break;
-        default:
-            return cli_usage("check", "that is not an option of check");
-        }
-    }
-    if (codes)
+    if (cli_has(line, OPT_CODES))
         return list_codes(json);
-    if (optind == argc)
+    if (line->n_operands == 0)
         return cli_usage("check", "name a file or folder");
-    return check_all(argv + optind, &o, json);
+    return check_all(line->operands, &o, json);
 }

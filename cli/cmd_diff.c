@@ -8,34 +8,13 @@
 #include "formats/models/view.h"
 #include "verify/drift/weight_error.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help_text[] =
-    "Usage: nibble diff [OPTIONS] A B\n"
-    "\n"
-    "What differs between two models, each a GGUF file, a split set or a checkpoint folder:\n"
-    "metadata that is gone (-), new (+) or changed (both), and tensors that are gone, new, or\n"
-    "differ in shape, type or content. Of these it says how far the weights of B are from those\n"
-    "of A: the root of the sum of squared differences over the sum of A's squares, and the cosine\n"
-    "of the angle between them. A folder is compared as the GGUF file that it would become.\n"
-    "\n"
-    "  --no-metadata   only tensors\n"
-    "  --no-tensors    only metadata\n"
-    "  --ignore KEY    leave this key out; may be repeated\n"
-    "  -j, --threads N default: one for each core\n"
-    "  --json          one JSON object\n"
-    "\n"
-    "Exit codes: 0 the same, 1 different.\n"
-    "\n"
-    "Example: nibble diff model-F16.gguf model-Q4_K_M.gguf\n";
-
 struct arguments {
-    const char **ignored;
-    size_t n_ignored;
+    const struct cli_line *line; /* for every --ignore */
     bool no_metadata, no_tensors, json;
     unsigned threads;
     const char *a, *b;
@@ -54,8 +33,8 @@ struct models {
 static bool
 is_ignored(const struct arguments *a, const char *key)
 {
-    for (size_t i = 0; i < a->n_ignored; i++)
-        if (strcmp(a->ignored[i], key) == 0)
+    for (size_t i = 0; i < a->line->n_given; i++)
+        if (a->line->given[i].option->id == OPT_IGNORE && strcmp(a->line->given[i].text, key) == 0)
             return true;
     return false;
 }
@@ -86,7 +65,7 @@ compare(const struct arguments *a, struct models *m, struct nb_error *err)
     return status;
 }
 
-/* --- telling ------------------------------------------------------------------------------------------------ */
+/* --- printing ----------------------------------------------------------------------------------------------- */
 
 static json_t *
 shape_json(const struct nb_view *t)
@@ -100,7 +79,7 @@ shape_json(const struct nb_view *t)
 
 /* One tensor that is not the same: A or B is NULL where it is on one side only; E where the shapes are equal. */
 static void
-tell(const struct nb_view *a, const struct nb_view *b, const struct nb_weight_error *e, json_t *list)
+print_change(const struct nb_view *a, const struct nb_view *b, const struct nb_weight_error *e, json_t *list)
 {
     const struct nb_view *any = a != NULL ? a : b;
     const char *type_a = a == NULL ? NULL : nb_type_info(a->type)->name,
@@ -135,7 +114,7 @@ tell(const struct nb_view *a, const struct nb_view *b, const struct nb_weight_er
 }
 
 static enum nb_status
-tell_tensors(struct models *m, json_t *list, struct nb_error *err)
+print_tensors(struct models *m, json_t *list, struct nb_error *err)
 {
     const struct nb_view **in_a = nb_views_by_name(m->a.tensors, m->a.n_tensors);
     const struct nb_view **in_b = nb_views_by_name(m->b.tensors, m->b.n_tensors);
@@ -150,13 +129,13 @@ tell_tensors(struct models *m, json_t *list, struct nb_error *err)
             continue;
         }
         *(b == NULL ? &m->gone : &m->changed) += 1;
-        tell(a, b, e, list);
+        print_change(a, b, e, list);
     }
     for (size_t i = 0; ready && i < m->b.n_tensors; i++) {
         if (nb_views_find(in_a, m->a.n_tensors, m->b.tensors[i].name) != NULL)
             continue;
         m->added++;
-        tell(NULL, &m->b.tensors[i], NULL, list);
+        print_change(NULL, &m->b.tensors[i], NULL, list);
     }
     free(in_a);
     free(in_b);
@@ -173,7 +152,7 @@ print(const struct arguments *a, struct models *m)
 
     if (!a->json)
         metadata_diff_print(&m->metadata);
-    if (!a->no_tensors && tell_tensors(m, tensors, &err) != NB_OK) {
+    if (!a->no_tensors && print_tensors(m, tensors, &err) != NB_OK) {
         json_decref(tensors);
         return cli_fail(&err);
     }
@@ -216,48 +195,18 @@ diff(const struct arguments *a)
     return code;
 }
 
-static int
-parse(int argc, char **argv, struct arguments *a)
-{
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },         { "no-metadata", no_argument, NULL, 'M' },
-        { "no-tensors", no_argument, NULL, 'T' },   { "ignore", required_argument, NULL, 'i' },
-        { "threads", required_argument, NULL, 'j' }, { "json", no_argument, NULL, 'J' },
-        { NULL, 0, NULL, 0 },
-    };
-    uint32_t threads;
-    int c;
-
-    while ((c = getopt_long(argc, argv, "hj:", options, NULL)) != -1) {
-        switch (c) {
-        case 'h': fputs(help_text, stdout); exit(cli_finish());
-        case 'M': a->no_metadata = true; break;
-        case 'T': a->no_tensors = true; break;
-        case 'i': a->ignored[a->n_ignored++] = optarg; break;
-        case 'J': a->json = true; break;
-        case 'j':
-            if (!cli_parse_count(optarg, 1, 256, &threads))
-                return cli_usage("diff", "-j '%s': a number from 1 to 256", optarg);
-            a->threads = threads;
-            break;
-        default: return cli_usage("diff", "that is not an option of diff");
-        }
-    }
-    if (optind + 2 != argc)
-        return cli_usage("diff", "name two models");
-    a->a = argv[optind];
-    a->b = argv[optind + 1];
-    return NB_OK;
-}
-
 int
-cmd_diff(int argc, char **argv)
+cmd_diff(const struct cli_line *line)
 {
-    struct arguments a = { .ignored = calloc((size_t)argc + 1, sizeof *a.ignored) };
-    int code = a.ignored == NULL ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" }) : parse(argc, argv, &a);
+    const struct arguments a = {
+        .line = line,
+        .no_metadata = cli_has(line, OPT_NO_METADATA),
+        .no_tensors = cli_has(line, OPT_NO_TENSORS),
+        .json = cli_has(line, OPT_JSON),
+        .threads = cli_number(line, OPT_THREADS, 0),
+        .a = line->operands[0],
+        .b = line->operands[1],
+    };
 
-    if (code == NB_OK)
-        code = diff(&a);
-    free(a.ignored);
-    return code;
+    return diff(&a);
 }

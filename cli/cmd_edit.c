@@ -9,76 +9,24 @@
 #include "formats/gguf/metadata.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help_text[] =
-    "Usage: nibble edit [OPTIONS] MODEL.gguf\n"
-    "\n"
-    "Changes the metadata of a GGUF file, in the order of the options. Tensor data stays as it\n"
-    "is. Where the new metadata takes up as much room as the old, to the next multiple of the\n"
-    "alignment, it is written in its place; otherwise a new file takes the name of the old one\n"
-    "once it is whole. An edit that was killed is undone by the next one.\n"
-    "\n"
-    "  --set KEY=TYPE:VALUE       u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 bool str, and with []\n"
-    "                             arrays, written as JSON. A key that exists keeps its place,\n"
-    "                             and its type where none is said; KEY[N]= sets one element\n"
-    "  --set-file KEY=TYPE:FILE   the same with the text, or JSON array, in FILE\n"
-    "  --chat-template FILE       tokenizer.chat_template from FILE\n"
-    "  --special-token NAME=TOKEN bos, eos, eot, unk, pad, ...: TOKEN is an id or a text\n"
-    "  --rename OLD=NEW\n"
-    "  --remove KEY\n"
-    "  -o, --output FILE          write a new file and leave MODEL as it is\n"
-    "  --dry-run                  show what would change and write nothing\n"
-    "  --force                    replace the output if it exists\n"
-    "  --json                     one JSON object\n"
-    "\n"
-    "Example: nibble edit --set general.name='str:My model' --set llama.context_length=8192 \\\n"
-    "             --chat-template chat.jinja model.gguf\n";
+struct change {
+    enum edit_kind kind;
+    const char *text;
+    char *made; /* TEXT, where it is not from the command line */
+};
 
 struct arguments {
-    struct {
-        enum edit_kind kind;
-        const char *text;
-        char *made; /* TEXT, where it is not from the command line */
-    } *edits;
+    struct change *edits;
     size_t count;
     const char *input, *output;
-    char *real; /* the file behind INPUT, which may be a link, as in a hub's cache; NULL if there is none */
+    char *real; /* INPUT with its links resolved, as in a hub's cache; NULL if there is no such file */
     bool dry_run, force, json;
 };
-
-enum option_code { SET = 256, SET_FILE, CHAT_TEMPLATE, SPECIAL_TOKEN, RENAME, REMOVE, DRY_RUN, FORCE, JSON };
-
-static const struct option option_table[] = {
-    { "help", no_argument, NULL, 'h' },
-    { "output", required_argument, NULL, 'o' },
-    { "set", required_argument, NULL, SET },
-    { "set-file", required_argument, NULL, SET_FILE },
-    { "chat-template", required_argument, NULL, CHAT_TEMPLATE },
-    { "special-token", required_argument, NULL, SPECIAL_TOKEN },
-    { "rename", required_argument, NULL, RENAME },
-    { "remove", required_argument, NULL, REMOVE },
-    { "dry-run", no_argument, NULL, DRY_RUN },
-    { "force", no_argument, NULL, FORCE },
-    { "json", no_argument, NULL, JSON },
-    { NULL, 0, NULL, 0 },
-};
-
-static enum edit_kind
-kind_of(int option)
-{
-    switch (option) {
-    case SET_FILE: case CHAT_TEMPLATE: return EDIT_SET_FILE;
-    case SPECIAL_TOKEN: return EDIT_SPECIAL_TOKEN;
-    case RENAME: return EDIT_RENAME;
-    case REMOVE: return EDIT_REMOVE;
-    default: return EDIT_SET;
-    }
-}
 
 /* "tokenizer.chat_template=str:FILE" */
 static char *
@@ -94,33 +42,57 @@ template_edit(const char *file)
     return text;
 }
 
+/* The change that G asks for, if it is one. */
 static int
-parse(int argc, char **argv, struct arguments *a)
+add_edit(struct arguments *a, const struct cli_given *g)
 {
-    int c;
+    static const struct {
+        enum cli_option_id option;
+        enum edit_kind kind;
+    } kinds[] = {
+        { OPT_SET, EDIT_SET },
+        { OPT_SET_FILE, EDIT_SET_FILE },
+        { OPT_CHAT_TEMPLATE, EDIT_SET_FILE },
+        { OPT_SPECIAL_TOKEN, EDIT_SPECIAL_TOKEN },
+        { OPT_RENAME, EDIT_RENAME },
+        { OPT_REMOVE, EDIT_REMOVE },
+    };
 
-    while ((c = getopt_long(argc, argv, "ho:", option_table, NULL)) != -1) {
-        switch (c) {
-        case 'h': fputs(help_text, stdout); exit(cli_finish());
-        case 'o': a->output = optarg; break;
-        case DRY_RUN: a->dry_run = true; break;
-        case FORCE: a->force = true; break;
-        case JSON: a->json = true; break;
-        case '?': return cli_usage("edit", "that is not an option of edit");
-        default:
-            a->edits[a->count].kind = kind_of(c);
-            a->edits[a->count].made = c == CHAT_TEMPLATE ? template_edit(optarg) : NULL;
-            a->edits[a->count].text = c == CHAT_TEMPLATE ? a->edits[a->count].made : optarg;
-            if (a->edits[a->count++].text == NULL)
-                return cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" });
-        }
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct change *e = &a->edits[a->count];
+
+        if (g->option->id != kinds[i].option)
+            continue;
+        e->kind = kinds[i].kind;
+        e->made = g->option->id == OPT_CHAT_TEMPLATE ? template_edit(g->text) : NULL;
+        e->text = g->option->id == OPT_CHAT_TEMPLATE ? e->made : g->text;
+        if (e->text == NULL)
+            return cli_fail_memory();
+        a->count++;
     }
-    if (optind + 1 != argc)
-        return cli_usage("edit", "name one GGUF file");
-    if (a->count == 0)
-        return cli_usage("edit", "say what to change: --set, --rename, --remove, ...");
-    a->input = argv[optind];
     return NB_OK;
+}
+
+static int
+read_options(const struct cli_line *line, struct arguments *a)
+{
+    int code = NB_OK;
+
+    *a = (struct arguments){
+        .edits = calloc(line->n_given + 1, sizeof *a->edits),
+        .input = line->operands[0],
+        .output = cli_text(line, OPT_OUTPUT),
+        .dry_run = cli_has(line, OPT_DRY_RUN),
+        .force = cli_has(line, OPT_FORCE),
+        .json = cli_has(line, OPT_JSON),
+    };
+    if (a->edits == NULL)
+        return cli_fail_memory();
+    for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
+        code = add_edit(a, &line->given[i]);
+    if (code == NB_OK && a->count == 0)
+        code = cli_usage("edit", "name a change to make: --set, --rename, --remove, ...");
+    return code;
 }
 
 static json_t *
@@ -150,14 +122,14 @@ print(const struct arguments *a, const struct metadata_diff *diff, bool in_place
     return cli_finish();
 }
 
-/* Where the file is changed: a link stays a link, and the journal lies beside the file whatever name it goes by. */
+/* The file that is changed: a link stays a link, and the journal is next to the file itself, under any name of it. */
 static const char *
 place(const struct arguments *a)
 {
     return a->real != NULL ? a->real : a->input;
 }
 
-/* The file, what it says and what it is to say. */
+/* The file, its metadata as it is, and as it will be. */
 struct job {
     struct nb_file_in file;
     struct nb_gguf gguf;
@@ -186,7 +158,7 @@ write_change(const struct arguments *a, const struct job *j, bool in_place, stru
     if (in_place)
         return nb_edit_in_place(place(a), &j->gguf, &j->meta, err);
     if (a->output != NULL && nb_file_is(&j->file, a->output))
-        return nb_fail(err, NB_USAGE, "%s: is the file that is read; leave -o away to change it", a->output);
+        return nb_fail(err, NB_USAGE, "%s: is the file that is read; omit -o to change it", a->output);
     return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
                         a->output == NULL || a->force, err);
 }
@@ -202,7 +174,7 @@ edit(const struct arguments *a)
     enum nb_status status = a->dry_run ? NB_OK : nb_edit_recover(place(a), &recovered, &err);
 
     if (recovered)
-        fprintf(stderr, "note: an earlier edit of %s was cut short; it has been undone\n", a->input);
+        cli_note("an earlier edit of %s was interrupted; it has been undone", a->input);
     if (status == NB_OK)
         status = read_and_change(a, &j, &err);
     if (status == NB_OK)
@@ -221,15 +193,14 @@ edit(const struct arguments *a)
 }
 
 int
-cmd_edit(int argc, char **argv)
+cmd_edit(const struct cli_line *line)
 {
-    struct arguments a = { .edits = calloc((size_t)argc + 1, sizeof *a.edits) };
-    int code = a.edits == NULL ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" }) : parse(argc, argv, &a);
+    struct arguments a;
+    int code = read_options(line, &a);
 
     if (code == NB_OK) {
         a.real = realpath(a.input, NULL);
-        code = a.real == NULL && errno == ENOMEM ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" })
-                                                 : edit(&a);
+        code = a.real == NULL && errno == ENOMEM ? cli_fail_memory() : edit(&a);
     }
     free(a.real);
     for (size_t i = 0; i < a.count; i++)

@@ -7,35 +7,10 @@
 #include "formats/models/stored_tensors.h"
 #include "verify/check/hash.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble hash [OPTIONS] FILE_OR_FOLDER\n"
-    "       nibble hash [OPTIONS] --check MANIFEST [FILE]\n"
-    "\n"
-    "Hashes of every tensor and of all of them, without metadata: they stay the same when a\n"
-    "file is edited. A part of a split set is a file by itself. The output is a manifest, line\n"
-    "by line as llama.cpp's gguf-hash writes it; --check takes its manifests and those of\n"
-    "sha256sum and sha1sum.\n"
-    "\n"
-    "  --xxh64 (default), --xxh3, --sha1, --sha256   any of them\n"
-    "  --all             xxh64, sha1 and sha256\n"
-    "  --uuid            a UUID (version 5) from the data of all tensors\n"
-    "  --no-layer        not of every tensor, only of all\n"
-    "  --file            of the whole file, metadata included, as sha256sum writes it\n"
-    "                    (--sha1: as sha1sum)\n"
-    "  -c, --check FILE  compare with a manifest: its strongest hash, or those that are named\n"
-    "  -o, --output FILE the manifest into a file\n"
-    "  -j, --threads N   default: one for each core\n"
-    "  --json            one JSON object\n"
-    "\n"
-    "Exit codes: 0 done, or all equal; 1 something differs or is missing.\n"
-    "\n"
-    "Example: nibble hash --sha256 model.gguf > model.manifest && nibble hash --check model.manifest\n";
 
 struct arguments {
     bool kinds[NB_HASHES], any;
@@ -44,55 +19,41 @@ struct arguments {
     unsigned threads;
 };
 
-enum option_code { ALL = 256, NO_LAYER, OF_FILE, JSON, KIND };
+/* The kinds of hashes that are named, and whether any is. */
+static void
+read_kinds(const struct cli_line *line, struct arguments *a)
+{
+    static const enum cli_option_id options[NB_HASHES] = {
+        [NB_HASH_XXH64] = OPT_XXH64,   [NB_HASH_XXH3] = OPT_XXH3, [NB_HASH_SHA1] = OPT_SHA1,
+        [NB_HASH_SHA256] = OPT_SHA256, [NB_HASH_UUID] = OPT_UUID,
+    };
+
+    if (cli_has(line, OPT_ALL))
+        a->kinds[NB_HASH_XXH64] = a->kinds[NB_HASH_SHA1] = a->kinds[NB_HASH_SHA256] = a->any = true;
+    for (unsigned k = 0; k < NB_HASHES; k++)
+        if (cli_has(line, options[k]))
+            a->kinds[k] = a->any = true;
+}
 
 static int
-parse(int argc, char **argv, struct arguments *a)
+read_options(const struct cli_line *line, struct arguments *a)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { "check", required_argument, NULL, 'c' },
-        { "output", required_argument, NULL, 'o' },
-        { "threads", required_argument, NULL, 'j' },
-        { "all", no_argument, NULL, ALL },
-        { "no-layer", no_argument, NULL, NO_LAYER },
-        { "file", no_argument, NULL, OF_FILE },
-        { "json", no_argument, NULL, JSON },
-        { "xxh64", no_argument, NULL, KIND + NB_HASH_XXH64 },
-        { "xxh3", no_argument, NULL, KIND + NB_HASH_XXH3 },
-        { "sha1", no_argument, NULL, KIND + NB_HASH_SHA1 },
-        { "sha256", no_argument, NULL, KIND + NB_HASH_SHA256 },
-        { "uuid", no_argument, NULL, KIND + NB_HASH_UUID },
-        { NULL, 0, NULL, 0 },
+    *a = (struct arguments){
+        .no_layer = cli_has(line, OPT_NO_LAYER),
+        .of_file = cli_has(line, OPT_WHOLE_FILE),
+        .json = cli_has(line, OPT_JSON),
+        .check = cli_text(line, OPT_CHECK),
+        .output = cli_text(line, OPT_OUTPUT),
+        .input = line->operands[0],
+        .threads = cli_number(line, OPT_THREADS, 0),
     };
-    uint32_t threads;
-    int c;
-
-    while ((c = getopt_long(argc, argv, "hc:o:j:", options, NULL)) != -1) {
-        switch (c) {
-        case 'h': fputs(help_text, stdout); exit(cli_finish());
-        case 'c': a->check = optarg; break;
-        case 'o': a->output = optarg; break;
-        case 'j':
-            if (!cli_parse_count(optarg, 1, 256, &threads))
-                return cli_usage("hash", "-j '%s': a number from 1 to 256", optarg);
-            a->threads = threads;
-            break;
-        case ALL: a->kinds[NB_HASH_XXH64] = a->kinds[NB_HASH_SHA1] = a->kinds[NB_HASH_SHA256] = a->any = true; break;
-        case NO_LAYER: a->no_layer = true; break;
-        case OF_FILE: a->of_file = true; break;
-        case JSON: a->json = true; break;
-        case '?': return cli_usage("hash", "that is not an option of hash");
-        default: a->kinds[c - KIND] = a->any = true;
-        }
-    }
-    if (optind + 1 != argc && (a->check == NULL || optind != argc))
-        return cli_usage("hash", a->check == NULL ? "name one file or folder" : "name one file at most");
+    read_kinds(line, a);
+    if (a->input == NULL && a->check == NULL)
+        return cli_usage("hash", "name a file or folder");
     if (a->json && a->output != NULL)
-        return cli_usage("hash", "-o is for manifests; JSON goes to the standard output");
+        return cli_usage("hash", "-o writes a manifest; --json goes to standard output");
     if (a->of_file && (a->kinds[NB_HASH_XXH64] || a->kinds[NB_HASH_XXH3] || a->kinds[NB_HASH_UUID]))
-        return cli_usage("hash", "--file goes with --sha256 or --sha1");
-    a->input = optind < argc ? argv[optind] : NULL;
+        return cli_usage("hash", "--whole-file can only be combined with --sha256 or --sha1");
     if (!a->any && a->check == NULL)
         a->kinds[a->of_file ? NB_HASH_SHA256 : NB_HASH_XXH64] = true;
     return NB_OK;
@@ -196,7 +157,7 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
     return status;
 }
 
-/* Whole files may be of any kind: then nothing in them is looked for. */
+/* Files whose bytes are hashed may be of any format, and are not parsed. */
 static enum nb_status
 open_stored(struct nb_stored_tensors *s, const char *path, bool bytes, struct nb_error *err)
 {
@@ -276,7 +237,7 @@ find_tensor(const struct nb_stored_tensors *s, const char *name, size_t *next)
 }
 
 static void
-tell(const struct manifest_entry *e, const struct nb_hash_job *job, struct tally *tally)
+report(const struct manifest_entry *e, const struct nb_hash_job *job, struct tally *tally)
 {
     char text[2 * NB_HASH_MAX + 8] = "";
     const char *result;
@@ -303,7 +264,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
     struct nb_stored_tensors s;
     struct nb_hash_job *jobs = calloc(count + 1, sizeof *jobs);
     bool *there = calloc(count + 1, sizeof *there);
-    size_t n = 0, told = 0, next = 0;
+    size_t n = 0, reported = 0, next = 0;
     bool bytes = true;
     enum nb_status status;
 
@@ -329,7 +290,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
     }
     status = nb_hash_run(&s, jobs, n, a->threads, err);
     for (size_t i = 0; i < count && status == NB_OK; i++)
-        tell(members[i], there[i] ? &jobs[told++] : NULL, tally);
+        report(members[i], there[i] ? &jobs[reported++] : NULL, tally);
     nb_stored_close(&s);
     free(jobs);
     free(there);
@@ -391,7 +352,7 @@ check(const struct arguments *a)
     status = compare_all(a, &m, &tally, &err);
     manifest_free(&m);
     if (status == NB_OK && tally.equal + tally.different + tally.missing == 0)
-        status = nb_fail(&err, NB_NO, "%s: has no such hash of that file", a->check);
+        status = nb_fail(&err, NB_NO, "%s: has no hash of this kind for this file", a->check);
     if (status != NB_OK) {
         json_decref(tally.list);
         return cli_fail(&err);
@@ -409,10 +370,10 @@ check(const struct arguments *a)
 }
 
 int
-cmd_hash(int argc, char **argv)
+cmd_hash(const struct cli_line *line)
 {
-    struct arguments a = { 0 };
-    const int code = parse(argc, argv, &a);
+    struct arguments a;
+    const int code = read_options(line, &a);
 
     if (code != NB_OK)
         return code;

@@ -11,30 +11,10 @@
 #include "formats/models/source.h"
 #include "formats/models/view.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble inspect [OPTIONS] FILE_OR_FOLDER\n"
-    "\n"
-    "Shows the metadata, the tensors by type and role, sizes and bits per weight of a GGUF\n"
-    "file, a checkpoint folder or a safetensors file, and the memory it takes to run: its\n"
-    "tensors, and llama.cpp's cache of keys and values for one sequence. A checkpoint is shown as the GGUF file it\n"
-    "would become. Of an importance matrix it shows the statistics of every entry.\n"
-    "\n"
-    "  --tensors          list every tensor\n"
-    "  --full             metadata in full: long strings and arrays are not cut\n"
-    "  --tensor NAME      statistics, a histogram and the largest values of one tensor\n"
-    "  --ctx N            tokens in the cache (default: 4096, or the model's own if less)\n"
-    "  --cache-type TYPE  of keys and values: f32, f16 (default), bf16, q8_0, q5_1, q5_0, q4_1,\n"
-    "                     q4_0 or iq4_nl\n"
-    "  --markdown         tables for a README\n"
-    "  --json             one JSON object, with metadata and tensors in full\n"
-    "\n"
-    "Example: nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf\n";
 
 struct arguments {
     const char *input, *tensor;
@@ -275,58 +255,6 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
 
 /* --- the command -------------------------------------------------------------------------------------------------- */
 
-/* The types that llama.cpp can keep keys and values in. */
-static bool
-parse_cache_type(const char *name, enum nb_type *out)
-{
-    static const enum nb_type types[] = { NB_F32,  NB_F16,  NB_BF16, NB_Q8_0, NB_Q5_1,
-                                          NB_Q5_0, NB_Q4_1, NB_Q4_0, NB_IQ4_NL };
-
-    *out = nb_type_by_name(name);
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (types[i] == *out)
-            return true;
-    return false;
-}
-
-static int
-parse(int argc, char **argv, struct arguments *o)
-{
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },         { "json", no_argument, NULL, 'J' },
-        { "tensors", no_argument, NULL, 'T' },      { "full", no_argument, NULL, 'F' },
-        { "tensor", required_argument, NULL, 't' }, { "ctx", required_argument, NULL, 'c' },
-        { "ctx-size", required_argument, NULL, 'c' }, { "cache-type", required_argument, NULL, 'k' },
-        { "markdown", no_argument, NULL, 'M' },     { NULL, 0, NULL, 0 },
-    };
-    int c;
-
-    while ((c = getopt_long(argc, argv, "hc:", options, NULL)) != -1) {
-        switch (c) {
-        case 'h': fputs(help_text, stdout); exit(cli_finish());
-        case 'J': o->json = true; break;
-        case 'T': o->tensors = true; break;
-        case 'F': o->full = true; break;
-        case 'M': o->markdown = true; break;
-        case 't': o->tensor = optarg; break;
-        case 'c':
-            if (!cli_parse_count(optarg, 1, INT32_MAX, &o->context))
-                return cli_usage("inspect", "--ctx '%s': a number of tokens", optarg);
-            break;
-        case 'k':
-            if (!parse_cache_type(optarg, &o->cache_type))
-                return cli_usage("inspect", "--cache-type '%s': f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
-                                 optarg);
-            break;
-        default: return cli_usage("inspect", "that is not an option of inspect");
-        }
-    }
-    if (optind + 1 != argc)
-        return cli_usage("inspect", "name one file or folder");
-    o->input = argv[optind];
-    return NB_OK;
-}
-
 static int
 inspect(const struct arguments *o)
 {
@@ -349,12 +277,18 @@ inspect(const struct arguments *o)
 }
 
 int
-cmd_inspect(int argc, char **argv)
+cmd_inspect(const struct cli_line *line)
 {
-    struct arguments o = { .cache_type = NB_F16 };
-    const int code = parse(argc, argv, &o);
+    const struct arguments o = {
+        .input = line->operands[0],
+        .tensor = cli_text(line, OPT_TENSOR),
+        .json = cli_has(line, OPT_JSON),
+        .markdown = cli_has(line, OPT_MARKDOWN),
+        .tensors = cli_has(line, OPT_TENSORS),
+        .full = cli_has(line, OPT_FULL),
+        .context = cli_number(line, OPT_CTX, 0),
+        .cache_type = cli_type(line, OPT_CACHE_TYPE, NB_F16),
+    };
 
-    if (code != NB_OK)
-        return code;
     return inspect_is_imatrix(o.input) ? inspect_imatrix(o.input, o.json) : inspect(&o);
 }

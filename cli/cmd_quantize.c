@@ -44,21 +44,21 @@ is_same_fallback(const struct nb_plan_tensor *a, const struct nb_plan_tensor *b)
            a->choice.type == b->choice.type && a->source->ne[0] == b->source->ne[0];
 }
 
-/* A line for each kind of replacement, with every tensor it was made for. */
+/* A line for each replacement of a type by another, with the names of all its tensors. */
 static void
 print_fallbacks(const struct nb_plan *plan)
 {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
-        bool told = false;
+        bool reported = false;
 
         if (t->choice.why != NB_WHY_FALLBACK)
             continue;
-        for (size_t k = 0; k < i && !told; k++)
-            told = is_same_fallback(t, &plan->tensors[k]);
-        if (told)
+        for (size_t k = 0; k < i && !reported; k++)
+            reported = is_same_fallback(t, &plan->tensors[k]);
+        if (reported)
             continue;
-        fprintf(stderr, "warning: rows of %" PRIu64 " do not divide into blocks of %s; %s instead for",
+        fprintf(stderr, "warning: rows of %" PRIu64 " values do not divide into blocks of %s; %s is used instead for",
                 t->source->ne[0], nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name);
         for (size_t k = i; k < plan->n_tensors; k++)
             if (is_same_fallback(t, &plan->tensors[k]))
@@ -67,7 +67,7 @@ print_fallbacks(const struct nb_plan *plan)
     }
 }
 
-/* One line with every tensor that could use importance, of which the matrix has none. */
+/* One line with all tensors whose type uses importance and for which the matrix has no entry. */
 static void
 print_lacking(const struct nb_plan *plan)
 {
@@ -76,7 +76,8 @@ print_lacking(const struct nb_plan *plan)
     for (size_t i = 0; i < plan->n_tensors; i++) {
         if (!plan->tensors[i].lacks_importance)
             continue;
-        fprintf(stderr, "%s %s", any ? "" : "warning: quantized without importance, the matrix has no entry for:",
+        fprintf(stderr, "%s %s",
+                any ? "" : "warning: quantized without importance, because the matrix has no entry for:",
                 plan->tensors[i].source->name);
         any = true;
     }
@@ -130,16 +131,16 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
 }
 
 static void
-print_plan(const struct nb_plan *plan)
+print_plan(FILE *f, const struct nb_plan *plan)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
 
-        printf("%-36s %18s  %7s -> %-7s %-8s %10s\n", t->source->name, cli_shape(shape, t->source),
-               nb_type_info(t->source->type)->name, nb_type_info(t->choice.type)->name, reason(&t->choice),
-               cli_bytes(bytes, (double)t->bytes));
+        fprintf(f, "%-36s %18s  %7s -> %-7s %-8s %10s\n", t->source->name, cli_shape(shape, t->source),
+                nb_type_info(t->source->type)->name, nb_type_info(t->choice.type)->name, reason(&t->choice),
+                cli_bytes(bytes, (double)t->bytes));
     }
 }
 
@@ -187,7 +188,7 @@ check_output(const struct nb_source *source, const struct nb_plan *plan, const c
         if (name == NULL)
             status = nb_fail_memory(err);
         else if (is_source_file(source, name))
-            status = nb_fail(err, NB_USAGE, "%s: is the source; the output needs another name", name);
+            status = nb_fail(err, NB_USAGE, "%s: is the source; choose another name for the output", name);
         free(name);
     }
     return status;
@@ -201,6 +202,8 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     enum nb_status status = check_output(source, plan, a->output, &err);
     double started = cli_now();
 
+    if (cli_is_verbose() && !a->dry_run)
+        print_plan(stderr, plan);
     if (status == NB_OK && !a->dry_run) {
         cli_progress_start(&progress);
         a->pipeline.progress = cli_progress_update;
@@ -214,7 +217,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     if (a->json)
         return cli_print_json(plan_json(a, source, plan));
     if (a->dry_run)
-        print_plan(plan);
+        print_plan(stdout, plan);
     print_summary(a, plan, cli_now() - started);
     return cli_finish();
 }
@@ -236,7 +239,7 @@ make_imatrix(const struct quantize_options *a, const struct nb_source *source, s
     return status;
 }
 
-/* The matrix that was asked for, filtered and checked; an empty one otherwise. */
+/* The matrix of --imatrix or --calibrate, filtered and checked; an empty one without either. */
 static enum nb_status
 load_imatrix(struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
              struct nb_error *err)
@@ -266,7 +269,7 @@ quantize(struct quantize_options *a, const struct nb_source *source)
 {
     struct nb_plan plan;
     struct nb_error err;
-    char name[240]; /* with ".partial" behind it still a name that file systems take */
+    char name[240]; /* with ".partial" added still short enough for every file system */
     int code;
 
     a->plan.only_look = a->dry_run;
@@ -281,7 +284,8 @@ quantize(struct quantize_options *a, const struct nb_source *source)
         print_fallbacks(&plan);
         print_lacking(&plan);
         if (plan.needs_importance)
-            fputs("warning: this is refused without --dry-run: it needs an importance matrix (--imatrix)\n", stderr);
+            fputs("warning: this is refused without --dry-run, because it needs an importance matrix (--imatrix)\n",
+                  stderr);
     }
     code = run_plan(a, source, &plan);
     nb_plan_free(&plan);
@@ -289,18 +293,15 @@ quantize(struct quantize_options *a, const struct nb_source *source)
 }
 
 int
-cmd_quantize(int argc, char **argv)
+cmd_quantize(const struct cli_line *line)
 {
     static struct quantize_options a; /* tens of kilobytes */
     struct nb_imatrix imatrix = { 0 };
     struct nb_source source;
     struct nb_error err;
-    int code = quantize_options_parse(&a, argc, argv);
+    int code = quantize_options_read(&a, line);
 
-    if (code == NB_OK && a.help) {
-        fputs(quantize_help, stdout);
-        code = cli_finish();
-    } else if (code == NB_OK && nb_source_open(&source, a.source, &a.as, &err) != NB_OK) {
+    if (code == NB_OK && nb_source_open(&source, a.source, &a.as, &err) != NB_OK) {
         code = cli_fail(&err);
     } else if (code == NB_OK) {
         code = load_imatrix(&a, &source, &imatrix, &err) == NB_OK ? quantize(&a, &source) : cli_fail(&err);

@@ -6,28 +6,10 @@
 #include "formats/gguf/split_name.h"
 #include "formats/models/source.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble split [OPTIONS] MODEL.gguf [PREFIX]\n"
-    "\n"
-    "Cuts a GGUF file into PREFIX-00001-of-0000N.gguf and so on, as llama.cpp's gguf-split\n"
-    "does; no tensor is cut. PREFIX is the model's name without .gguf by default. The model\n"
-    "stays as it is. 'nibble merge' makes one file of them again.\n"
-    "\n"
-    "  --max-tensors N       tensors in a part (default 128); also --split-max-tensors\n"
-    "  --max-size N(M|G)     size of a part, in millions or thousand millions of bytes;\n"
-    "                        also --split-max-size\n"
-    "  --no-tensor-first-split   only metadata in the first part\n"
-    "  --dry-run             show the parts and write nothing\n"
-    "  --force               replace files that exist; never the model itself\n"
-    "  --json                one JSON object\n"
-    "\n"
-    "Example: nibble split --max-size 4G model-F16.gguf\n";
 
 struct arguments {
     struct nb_split_options split;
@@ -49,60 +31,26 @@ parse_size(const char *text, uint64_t *out)
 }
 
 static int
-parse(int argc, char **argv, struct arguments *a)
+read_options(const struct cli_line *line, struct arguments *a)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { "max-tensors", required_argument, NULL, 't' },
-        { "split-max-tensors", required_argument, NULL, 't' },
-        { "max-size", required_argument, NULL, 's' },
-        { "split-max-size", required_argument, NULL, 's' },
-        { "no-tensor-first-split", no_argument, NULL, 'n' },
-        { "dry-run", no_argument, NULL, 'd' },
-        { "force", no_argument, NULL, 'f' },
-        { "json", no_argument, NULL, 'J' },
-        { NULL, 0, NULL, 0 },
-    };
-    uint32_t tensors;
-    int c;
+    const char *size = cli_text(line, OPT_MAX_SIZE);
 
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            fputs(help_text, stdout);
-            exit(cli_finish());
-        case 't':
-            if (!cli_parse_count(optarg, 1, INT32_MAX, &tensors))
-                return cli_usage("split", "--max-tensors '%s': a number of tensors", optarg);
-            a->split.max_tensors = tensors;
-            break;
-        case 's':
-            if (!parse_size(optarg, &a->split.max_bytes))
-                return cli_usage("split", "--max-size '%s': a number with M or G behind it", optarg);
-            break;
-        case 'n':
-            a->split.empty_first = true;
-            break;
-        case 'd':
-            a->dry_run = true;
-            break;
-        case 'f':
-            a->force = true;
-            break;
-        case 'J':
-            a->json = true;
-            break;
-        default:
-            return cli_usage("split", "that is not an option of split");
-        }
-    }
-    if (optind + 1 != argc && optind + 2 != argc)
-        return cli_usage("split", "name one GGUF file, and a prefix if you like");
+    *a = (struct arguments){
+        .split.max_tensors = cli_number(line, OPT_MAX_TENSORS, 0),
+        .split.empty_first = cli_has(line, OPT_NO_TENSOR_FIRST_SPLIT),
+        .dry_run = cli_has(line, OPT_DRY_RUN),
+        .force = cli_has(line, OPT_FORCE),
+        .json = cli_has(line, OPT_JSON),
+        .input = line->operands[0],
+    };
+    if (size != NULL && !parse_size(size, &a->split.max_bytes))
+        return cli_usage("split", "--max-size: '%s' is not a number followed by M or G", size);
     if (a->split.max_tensors == 0 && a->split.max_bytes == 0)
         a->split.max_tensors = 128; /* gguf-split's own */
-    a->input = argv[optind];
-    a->prefix = strdup(argv[argc - 1]);
-    if (a->prefix != NULL && nb_ends_with(a->prefix, ".gguf"))
+    a->prefix = strdup(line->operands[line->n_operands - 1]);
+    if (a->prefix == NULL)
+        return cli_fail_memory();
+    if (nb_ends_with(a->prefix, ".gguf"))
         a->prefix[strlen(a->prefix) - strlen(".gguf")] = '\0';
     return NB_OK;
 }
@@ -142,7 +90,7 @@ split(const struct arguments *a)
     if (status != NB_OK)
         return cli_fail(&err);
     set = nb_source_gguf_set(&source);
-    status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is no GGUF file", source.path)
+    status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is not a GGUF file", source.path)
                                            : nb_split_plan(&plan, &set, &a->split, &err);
     if (status == NB_OK && !a->dry_run)
         status = nb_split_write(&plan, &set, a->prefix, a->force, &err);
@@ -156,13 +104,13 @@ split(const struct arguments *a)
 }
 
 int
-cmd_split(int argc, char **argv)
+cmd_split(const struct cli_line *line)
 {
-    struct arguments a = { 0 };
-    int code = parse(argc, argv, &a);
+    struct arguments a;
+    int code = read_options(line, &a);
 
     if (code == NB_OK)
-        code = a.prefix == NULL ? cli_fail(&(struct nb_error){ NB_SYSTEM, "out of memory" }) : split(&a);
+        code = split(&a);
     free(a.prefix);
     return code;
 }

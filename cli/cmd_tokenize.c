@@ -5,32 +5,11 @@
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char help_text[] =
-    "Usage: nibble tokenize [OPTIONS] SOURCE\n"
-    "\n"
-    "Shows the tokens of a text, an id and a piece a line. SOURCE is a GGUF file, cut as llama.cpp\n"
-    "does, or a checkpoint folder, cut as Hugging Face's tokenizers library does.\n"
-    "\n"
-    "  -p, --prompt TEXT      the text\n"
-    "  -f, --file FILE        the text in a file, plain or gzip; '-' is the standard input\n"
-    "  -z, --null-data        the file has several texts, with a NUL behind each; the tokens of each\n"
-    "                         are told apart by an empty line, or as lists\n"
-    "      --ids              the ids alone, as a list\n"
-    "      --show-count       how many tokens there are, behind them\n"
-    "      --no-bos           without the tokens that the model wants around a text\n"
-    "      --no-parse-special the names of control tokens in the text are plain text\n"
-    "      --json             one object on standard output\n"
-    "  -h, --help             this text\n"
-    "\n"
-    "Example: nibble tokenize -p 'Once upon a time' data/tinystories-3m\n";
-
 struct tokenize_options {
-    const char *prompt, *file;
     bool ids, count, json, null_data;
     unsigned flags;
 };
@@ -158,63 +137,29 @@ tokenize(const struct tokenize_options *a, const char *path, const char *text, s
 }
 
 int
-cmd_tokenize(int argc, char **argv)
+cmd_tokenize(const struct cli_line *line)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },       { "prompt", required_argument, NULL, 'p' },
-        { "file", required_argument, NULL, 'f' }, { "ids", no_argument, NULL, 'I' },
-        { "show-count", no_argument, NULL, 'C' }, { "no-bos", no_argument, NULL, 'B' },
-        { "json", no_argument, NULL, 'J' },       { "no-parse-special", no_argument, NULL, 'S' },
-        { "null-data", no_argument, NULL, 'z' },  { NULL, 0, NULL, 0 },
+    const struct tokenize_options a = {
+        .ids = cli_has(line, OPT_IDS),
+        .count = cli_has(line, OPT_SHOW_COUNT),
+        .json = cli_has(line, OPT_JSON),
+        .null_data = cli_has(line, OPT_NULL_DATA),
+        .flags = (cli_has(line, OPT_NO_BOS) ? 0u : NB_ADD_SPECIAL) |
+                 (cli_has(line, OPT_NO_PARSE_SPECIAL) ? 0u : NB_PARSE_SPECIAL),
     };
-    struct tokenize_options a = { .flags = NB_ADD_SPECIAL | NB_PARSE_SPECIAL };
+    const char *prompt = cli_text(line, OPT_PROMPT), *file = cli_text(line, OPT_FILE), *source = line->operands[0];
     struct nb_error err;
     char *text = NULL;
     size_t length;
-    int c, code;
+    int code;
 
-    while ((c = getopt_long(argc, argv, "hp:f:z", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            fputs(help_text, stdout);
-            return cli_finish();
-        case 'p':
-            a.prompt = optarg;
-            break;
-        case 'f':
-            a.file = optarg;
-            break;
-        case 'z':
-            a.null_data = true;
-            break;
-        case 'I':
-            a.ids = true;
-            break;
-        case 'C':
-            a.count = true;
-            break;
-        case 'B':
-            a.flags &= ~(unsigned)NB_ADD_SPECIAL;
-            break;
-        case 'S':
-            a.flags &= ~(unsigned)NB_PARSE_SPECIAL;
-            break;
-        case 'J':
-            a.json = true;
-            break;
-        default:
-            return cli_usage("tokenize", "that is not an option of tokenize");
-        }
-    }
-    if (optind + 1 != argc)
-        return cli_usage("tokenize", "name one file or folder");
-    if ((a.prompt == NULL) == (a.file == NULL))
-        return cli_usage("tokenize", "give a text, by -p or by -f");
-    if (a.prompt != NULL)
-        return tokenize(&a, argv[optind], a.prompt, strlen(a.prompt));
-    if (nb_text_file_load(a.file, &text, &length, &err) != NB_OK)
+    if ((prompt == NULL) == (file == NULL))
+        return cli_usage("tokenize", "give a text, with either -p or -f");
+    if (prompt != NULL)
+        return tokenize(&a, source, prompt, strlen(prompt));
+    if (nb_text_file_load(file, &text, &length, &err) != NB_OK)
         return cli_fail(&err);
-    code = tokenize(&a, argv[optind], text, length);
+    code = tokenize(&a, source, text, length);
     free(text);
     return code;
 }

@@ -5,16 +5,7 @@
 #include "quantize/policy/recipe.h"
 #include "quantize/search/encode.h"
 
-#include <getopt.h>
 #include <stdio.h>
-
-static const char help_text[] =
-    "Usage: nibble types [--json]\n"
-    "\n"
-    "Lists every recipe (what 'nibble quantize -t' takes) and every tensor type, with\n"
-    "bits per weight. 'read' and 'write' say what this version can do.\n"
-    "\n"
-    "Example: nibble types\n";
 
 static const char *
 abilities(enum nb_type type)
@@ -73,29 +64,7 @@ print_tables(void)
 }
 
 int
-cmd_types(int argc, char **argv)
+cmd_types(const struct cli_line *line)
 {
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { "json", no_argument, NULL, 'J' },
-        { NULL, 0, NULL, 0 },
-    };
-    bool json = false;
-    int c;
-
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (c) {
-        case 'h':
-            fputs(help_text, stdout);
-            return cli_finish();
-        case 'J':
-            json = true;
-            break;
-        default:
-            return cli_usage("types", "that is not an option of types");
-        }
-    }
-    if (optind < argc)
-        return cli_usage("types", "'%s' is one argument too many", argv[optind]);
-    return json ? print_json() : print_tables();
+    return cli_has(line, OPT_JSON) ? print_json() : print_tables();
 }

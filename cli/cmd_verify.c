@@ -13,34 +13,11 @@
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char help_text[] =
-    "Usage: nibble verify [OPTIONS] BASE [MODEL...]\n"
-    "\n"
-    "Says what quantization cost: the perplexity of every model on a text, and how far the next-token\n"
-    "distributions of each MODEL are from those of BASE (KL divergence, in nats a token). All are read\n"
-    "in one pass; no file of logits is written. BASE and MODEL are checkpoint folders or GGUF files.\n"
-    "\n"
-    "  -f, --file FILE        the text, plain or gzip; '-' is the standard input\n"
-    "                         (without it, the sample text)\n"
-    "  -c, --ctx N            tokens of a chunk (512); the second half of each is scored\n"
-    "      --chunks N         the first N chunks only, for a quick look\n"
-    "  -j, --threads N        threads (one for each core)\n"
-    "      --tensors          also how far the weights are from the base's, tensor by tensor\n"
-    "      --max-kld X        exit code 1 if a MODEL's mean KL divergence is above X\n"
-    "      --max-ppl-ratio X  exit code 1 if a MODEL's perplexity is above X times that of BASE\n"
-    "      --html FILE        a page with plots\n"
-    "      --json             one object with every number on standard output\n"
-    "      --pre-tokenizer NAME  of a BASE that is a checkpoint, unseen\n"
-    "  -h, --help             this text\n"
-    "\n"
-    "Example: nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf llama-Q3_K_M.gguf\n";
 
 struct verify_options {
     const char *text, *html;
@@ -93,7 +70,7 @@ close_models(struct verify_run *r)
     nb_ids_free(&r->ids);
 }
 
-/* The token texts of every model must be the base's: else a number would compare unlike things. */
+/* Every model must have the base's tokens: otherwise their distributions cannot be compared. */
 static enum nb_status
 check_vocabularies(const struct verify_run *r, const struct nb_vocabulary *base, struct nb_error *err)
 {
@@ -126,11 +103,11 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     if (o->text == NULL) {
         o->text = cli_data_file("tinystories-valid.txt");
         if (o->text == NULL)
-            return nb_fail(err, NB_USAGE, "the sample text is not here; name a text with -f");
+            return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
     }
     status = nb_text_file_load(o->text, &text, &length, err);
     if (status == NB_OK && !nb_utf8_valid(text, length))
-        status = nb_fail(err, NB_INPUT, "%s: is not valid UTF-8, so it is no text", o->text);
+        status = nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", o->text);
     if (status == NB_OK)
         status = nb_tokenizer_open(&t, &r->source[0], err);
     if (status == NB_OK) {
@@ -141,8 +118,10 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     if (status == NB_OK)
         status = nb_tokenize(t, text, length, NB_ADD_SPECIAL, &r->ids, err);
     if (status == NB_OK && nb_drift_chunks(r->ids.count, &o->drift) == 0)
-        status = nb_fail(err, NB_INPUT, "%s: has %zu tokens; two chunks of %" PRIu32 " are needed at least", o->text,
+        status = nb_fail(err, NB_INPUT, "%s: has %zu tokens; at least two chunks of %" PRIu32 " are needed", o->text,
                          r->ids.count, o->drift.chunk_tokens);
+    if (status == NB_OK)
+        cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);
     nb_tokenizer_close(t);
     free(text);
     return status;
@@ -174,7 +153,7 @@ on_progress(void *context, uint32_t chunks, uint32_t of)
     cli_progress_steps(&r->progress, chunks, of, text);
 }
 
-/* The answer for scripts: NB_NO where a limit was passed. */
+/* The exit code: NB_NO if a model is beyond a limit. */
 static int
 judge(const struct verify_options *o, const struct verify_report *report)
 {
@@ -289,91 +268,20 @@ verify(struct verify_options *o, char **paths, size_t models)
     return code;
 }
 
-static bool
-parse_limit(const char *text, double *out)
-{
-    char *end;
-
-    *out = strtod(text, &end);
-    return end != text && *end == '\0' && *out >= 0;
-}
-
-static int
-parse(struct verify_options *o, int argc, char **argv, bool *help)
-{
-    static const struct option options[] = {
-        { "help", no_argument, NULL, 'h' },          { "file", required_argument, NULL, 'f' },
-        { "ctx", required_argument, NULL, 'c' },     { "ctx-size", required_argument, NULL, 'c' },
-        { "chunks", required_argument, NULL, 'N' },  { "threads", required_argument, NULL, 'j' },
-        { "tensors", no_argument, NULL, 'T' },       { "max-kld", required_argument, NULL, 'K' },
-        { "max-ppl-ratio", required_argument, NULL, 'R' }, { "html", required_argument, NULL, 'H' },
-        { "json", no_argument, NULL, 'J' },          { "pre-tokenizer", required_argument, NULL, 'P' },
-        { NULL, 0, NULL, 0 },
-    };
-    uint32_t threads;
-    int c;
-
-    while ((c = getopt_long(argc, argv, "hf:c:j:", options, NULL)) != -1) {
-        bool good = true;
-
-        switch (c) {
-        case 'h':
-            *help = true;
-            return NB_OK;
-        case 'f':
-            o->text = optarg;
-            break;
-        case 'c':
-            good = cli_parse_count(optarg, 8, 1u << 20, &o->drift.chunk_tokens);
-            break;
-        case 'N':
-            good = cli_parse_count(optarg, 1, UINT32_MAX, &o->drift.max_chunks);
-            break;
-        case 'j':
-            good = cli_parse_count(optarg, 1, 256, &threads);
-            o->drift.threads = threads;
-            break;
-        case 'T':
-            o->tensors = true;
-            break;
-        case 'K':
-            good = parse_limit(optarg, &o->max_kld);
-            break;
-        case 'R':
-            good = parse_limit(optarg, &o->max_ratio);
-            break;
-        case 'H':
-            o->html = optarg;
-            break;
-        case 'J':
-            o->json = true;
-            break;
-        case 'P':
-            o->base.pre_tokenizer = optarg;
-            break;
-        default:
-            return cli_usage("verify", "that is not an option of verify");
-        }
-        if (!good)
-            return cli_usage("verify", "'%s' is not a number that this option takes", optarg);
-    }
-    if (optind >= argc)
-        return cli_usage("verify", "name a base, and models to hold against it");
-    return NB_OK;
-}
-
 int
-cmd_verify(int argc, char **argv)
+cmd_verify(const struct cli_line *line)
 {
-    struct verify_options o = { .drift = { .chunk_tokens = 512, .bos = -1 }, .max_kld = NAN, .max_ratio = NAN };
-    bool help = false;
-    int code = parse(&o, argc, argv, &help);
+    struct verify_options o = {
+        .text = cli_text(line, OPT_FILE),
+        .html = cli_text(line, OPT_HTML),
+        .base.pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER),
+        .drift = { .chunk_tokens = cli_number(line, OPT_CTX, 512), .max_chunks = cli_number(line, OPT_CHUNKS, 0),
+                   .threads = cli_number(line, OPT_THREADS, 0), .bos = -1 },
+        .max_kld = cli_real(line, OPT_MAX_KLD, NAN),
+        .max_ratio = cli_real(line, OPT_MAX_PPL_RATIO, NAN),
+        .json = cli_has(line, OPT_JSON),
+        .tensors = cli_has(line, OPT_TENSORS),
+    };
 
-    if (code != NB_OK)
-        return code;
-    if (help) {
-        fputs(help_text, stdout);
-        return cli_finish();
-    }
-    return verify(&o, argv + optind, (size_t)(argc - optind));
+    return verify(&o, line->operands, line->n_operands);
 }

@@ -26,8 +26,8 @@ static enum nb_status
 check_key(const char *key, struct nb_error *err)
 {
     if (strlen(key) > MAX_KEY_BYTES || !nb_is_name(key, strlen(key)))
-        return nb_fail(err, NB_USAGE, "'%.80s' is no key: it is empty, too long, not UTF-8 or has control characters",
-                       key);
+        return nb_fail(err, NB_USAGE,
+                       "'%.80s' is not a valid key: it is empty, too long, not UTF-8 or has control characters", key);
     return NB_OK;
 }
 
@@ -49,7 +49,7 @@ parse_target(const char *text, struct target *out, struct nb_error *err)
         out->has_index = true;
         out->index = strtoull(bracket + 1, &end, 10);
         if (bracket[1] < '0' || bracket[1] > '9' || strcmp(end, "]") != 0)
-            return nb_fail(err, NB_USAGE, "'%.80s': the number in brackets is none", out->key);
+            return nb_fail(err, NB_USAGE, "'%.80s': what is in brackets is not a number", out->key);
         *bracket = '\0';
     }
     return check_key(out->key, err);
@@ -57,7 +57,7 @@ parse_target(const char *text, struct target *out, struct nb_error *err)
 
 /* --- setting --------------------------------------------------------------------------------------------- */
 
-/* The type that is written before the value, or that which the key has. */
+/* The type that is given before the value, or else the present type of the key. */
 static enum nb_status
 find_type(const struct nb_metadata *meta, const struct target *t, enum nb_kv_type *type, enum nb_kv_type *element,
           const char **value, struct nb_error *err)
@@ -68,7 +68,7 @@ find_type(const struct nb_metadata *meta, const struct target *t, enum nb_kv_typ
     if (kv_parse_type(t->rest, type, element, value))
         return NB_OK;
     if (kv == NULL)
-        return nb_fail(err, NB_USAGE, "key '%s' is new: say its type, like %s=str:VALUE or =u32:1 or =f32[]:[0.5]",
+        return nb_fail(err, NB_USAGE, "key '%s' is new and needs a type, as in %s=str:VALUE, =u32:1 or =f32[]:[0.5]",
                        t->key, t->key);
     *type = t->has_index ? kv->element : kv->type;
     *element = kv->element;
@@ -104,7 +104,7 @@ set_element(struct nb_metadata *meta, const struct target *t, const struct kv_va
     unsigned char *data;
 
     if (kv == NULL || kv->type != NB_KV_ARRAY || t->index >= kv->count)
-        return nb_fail(err, NB_USAGE, "key '%s' is no array with an element %" PRIu64, t->key, t->index);
+        return nb_fail(err, NB_USAGE, "key '%s' is not an array with an element %" PRIu64, t->key, t->index);
     if (value->type == NB_KV_ARRAY || value->element != kv->element)
         return nb_fail(err, NB_USAGE, "key '%s' is an array of %s", t->key, nb_kv_type_name(kv->element));
     find_element(kv, t->index, &begin, &end);
@@ -121,7 +121,7 @@ set_element(struct nb_metadata *meta, const struct target *t, const struct kv_va
     return nb_meta_status(meta, err);
 }
 
-/* Sets TARGET to TEXT, or to what is in the file of that name. */
+/* Sets TARGET to its value, or to the content of the file that is named there. */
 static enum nb_status
 set(struct nb_metadata *meta, const struct target *t, bool from_file, struct nb_error *err)
 {
@@ -169,12 +169,12 @@ rename_key(struct nb_metadata *meta, const struct target *t, struct nb_error *er
     if (kv == NULL)
         return nb_fail(err, NB_USAGE, "there is no key '%s'", t->key);
     if (nb_meta_find(meta, t->rest) != NULL)
-        return nb_fail(err, NB_USAGE, "there is a key '%s' already", t->rest);
+        return nb_fail(err, NB_USAGE, "key '%s' exists already", t->rest);
     kv->key = nb_arena_strdup(&meta->arena, t->rest);
     return kv->key == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
-/* The id that TOKEN is or, where that is no number, is the text of. */
+/* TOKEN as an id or, if it is not a number, as the text of a token. */
 static enum nb_status
 find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, struct nb_error *err)
 {
@@ -188,7 +188,8 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
         return nb_fail(err, NB_USAGE, "the file has no tokens (tokenizer.ggml.tokens)");
     if (*token >= '0' && *token <= '9' && *end == '\0') {
         if (number >= tokens->count)
-            return nb_fail(err, NB_USAGE, "there is no token %s: there are %" PRIu64, token, tokens->count);
+            return nb_fail(err, NB_USAGE, "there is no token %s; the number of tokens is %" PRIu64, token,
+                           tokens->count);
         *id = (uint32_t)number;
         return NB_OK;
     }
@@ -201,7 +202,7 @@ find_token(const struct nb_metadata *meta, const char *token, uint32_t *id, stru
             return NB_OK;
         }
     }
-    return nb_fail(err, NB_USAGE, "'%.80s' is neither a token nor the id of one", token);
+    return nb_fail(err, NB_USAGE, "'%.80s' is neither a token nor a token's id", token);
 }
 
 static enum nb_status
@@ -237,7 +238,7 @@ edit_apply(struct nb_metadata *meta, enum edit_kind kind, const char *text, stru
     }
     status = parse_target(text, &t, err);
     if (status == NB_OK && t.has_index && kind != EDIT_SET && kind != EDIT_SET_FILE)
-        status = nb_fail(err, NB_USAGE, "'%.80s': an element can only be set", text);
+        status = nb_fail(err, NB_USAGE, "'%.80s': a single element can only be set", text);
     if (status == NB_OK)
         status = kind == EDIT_RENAME          ? rename_key(meta, &t, err)
                  : kind == EDIT_SPECIAL_TOKEN ? set_special_token(meta, &t, err)

@@ -1,4 +1,4 @@
-/* The changes that 'nibble edit' is asked for, and the metadata that they make. */
+/* The changes that 'nibble edit' makes to metadata. */
 #ifndef NB_EDITS_H
 #define NB_EDITS_H
 

@@ -225,7 +225,7 @@ parse_number(const char *text, enum nb_kv_type type, unsigned char *to, struct n
                       : type == NB_KV_BOOL ? parse_bool(text, to)
                                            : parse_float(text, type, to);
 
-    return good ? NB_OK : nb_fail(err, NB_USAGE, "'%.60s' is no %s", text, nb_kv_type_name(type));
+    return good ? NB_OK : nb_fail(err, NB_USAGE, "'%.60s' is not a valid %s", text, nb_kv_type_name(type));
 }
 
 static enum nb_status
@@ -238,7 +238,7 @@ parse_strings(json_t *list, struct kv_value *out, struct nb_error *err)
     json_array_foreach(list, i, entry) {
         if (!json_is_string(entry)) {
             free(strings.data);
-            return nb_fail(err, NB_USAGE, "element %zu is no string", i);
+            return nb_fail(err, NB_USAGE, "element %zu is not a string", i);
         }
         nb_strings_add(&strings, json_string_value(entry), json_string_length(entry));
     }
@@ -267,8 +267,9 @@ parse_numbers(json_t *list, struct kv_value *out, struct nb_error *err)
         char *text = json_is_string(entry) ? strdup(json_string_value(entry))
                                            : json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 
-        status = text == NULL ? nb_fail(err, NB_USAGE, "element %zu is no %s", i, nb_kv_type_name(out->element))
-                              : parse_number(text, out->element, out->data + i * each, err);
+        status = text == NULL
+                     ? nb_fail(err, NB_USAGE, "element %zu is not a valid %s", i, nb_kv_type_name(out->element))
+                     : parse_number(text, out->element, out->data + i * each, err);
         free(text);
         if (status != NB_OK)
             break;

@@ -27,7 +27,7 @@ kind_by_name(const char *name)
     return (enum nb_hash_kind)k;
 }
 
-/* The next word of LINE, which is cut off; the rest begins behind the blanks. */
+/* Cuts the next word off LINE, which then begins after the blanks that follow it. */
 static char *
 take_word(char **line)
 {
@@ -52,7 +52,7 @@ is_digest(char *text, enum nb_hash_kind kind)
     return digits == 2 * nb_hash_size(kind);
 }
 
-/* A file, or a file and a tensor behind a colon: what exists decides. */
+/* "FILE" or "FILE:TENSOR"; which of them it is, is decided by which file exists. */
 static bool
 split_name(struct manifest_entry *e)
 {
@@ -106,7 +106,7 @@ parse(struct manifest *m, const char *path, struct nb_error *err)
         if (line[strspn(line, " \t\r")] == '\0' || *line == '#')
             continue;
         if (!parse_line(line, &e))
-            return nb_fail(err, NB_INPUT, "%s: line %zu is no hash and name", path, number);
+            return nb_fail(err, NB_INPUT, "%s: line %zu is not a hash and a name", path, number);
         if (m->count == room) {
             room = room == 0 ? 256 : 2 * room;
             struct manifest_entry *grown = realloc(m->entries, room * sizeof *grown);

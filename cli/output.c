@@ -1,4 +1,6 @@
 #include "cli/cli.h"
+
+#include "cli/suggest.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
@@ -20,6 +22,15 @@ cli_fail(const struct nb_error *err)
 }
 
 int
+cli_fail_memory(void)
+{
+    struct nb_error err;
+
+    (void)nb_fail_memory(&err);
+    return cli_fail(&err);
+}
+
+int
 cli_usage(const char *command, const char *format, ...)
 {
     va_list args;
@@ -33,11 +44,73 @@ cli_usage(const char *command, const char *format, ...)
     return NB_USAGE;
 }
 
+int
+cli_unknown_command(const char *name)
+{
+    struct cli_suggestion s;
+
+    if (*name == '-')
+        return cli_usage("", "'%s' is not an option of nibble; options of a command follow its name", name);
+    cli_suggest_start(&s, name);
+    for (size_t i = 0; i < CLI_N_COMMANDS; i++)
+        cli_suggest_offer(&s, cli_commands[i].name);
+    return cli_usage("", "'%s' is not a command%s", name, cli_suggest_text(&s, ""));
+}
+
+static bool is_quiet, is_verbose;
+
+void
+cli_set_volume(bool quiet, bool verbose)
+{
+    is_quiet = quiet;
+    is_verbose = verbose;
+}
+
+bool
+cli_is_quiet(void)
+{
+    return is_quiet;
+}
+
+bool
+cli_is_verbose(void)
+{
+    return is_verbose;
+}
+
+void
+cli_note(const char *format, ...)
+{
+    va_list args;
+
+    if (is_quiet)
+        return;
+    fputs("note: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+void
+cli_detail(const char *format, ...)
+{
+    va_list args;
+
+    if (!is_verbose)
+        return;
+    fputs("info: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
 void
 cli_print_notes(const struct nb_source *source)
 {
     for (const struct nb_note *note = source->notes; note != NULL; note = note->next)
-        fprintf(stderr, "note: %s\n", note->text);
+        cli_note("%s", note->text);
 }
 
 json_t *

@@ -19,7 +19,7 @@ cli_now(void)
 void
 cli_progress_start(struct cli_progress *p)
 {
-    p->on = isatty(STDERR_FILENO) != 0;
+    p->on = !cli_is_quiet() && isatty(STDERR_FILENO) != 0;
     p->started = p->drawn = cli_now();
 }
 

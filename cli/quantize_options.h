@@ -1,7 +1,8 @@
-/* The command line of nibble quantize. */
+/* The options of nibble quantize. */
 #ifndef NB_QUANTIZE_OPTIONS_H
 #define NB_QUANTIZE_OPTIONS_H
 
+#include "cli/command_line.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/policy/recipe.h"
@@ -23,13 +24,11 @@ struct quantize_options {
     uint64_t pruned[MAX_PRUNED];
     struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate; /* a text to make the importance matrix from */
-    bool dry_run, json, help;
+    bool dry_run, json;
 };
 
-extern const char quantize_help[];
-
 /* Fills OPTIONS, which must be zero. Returns an exit code; with anything but NB_OK the sentence is printed. */
-int quantize_options_parse(struct quantize_options *options, int argc, char **argv);
+int quantize_options_read(struct quantize_options *options, const struct cli_line *line);
 void quantize_options_free(struct quantize_options *options);
 
 #endif

@@ -322,7 +322,7 @@ what_cannot_be_calibrated_is_refused(void **unused)
     REFUSES("too few for a chunk", 3, "calibrate", SAMPLE, "-f", TEXT, "--from-chunk", "100000", "-o", "x");
     REFUSES("not valid UTF-8", 3, "calibrate", SAMPLE, "-f", "latin1.txt", "-o", "x");
     REFUSES("name the file to write", 2, "calibrate", SAMPLE, "-f", TEXT);
-    REFUSES("is no format", 2, "calibrate", SAMPLE, "-f", TEXT, "--format", "csv", "-o", "x");
+    REFUSES("'csv' is not gguf or dat", 2, "calibrate", SAMPLE, "-f", TEXT, "--format", "csv", "-o", "x");
     scratch_write_text("there", "mine");
     REFUSES("cannot be created", 4, "calibrate", SAMPLE, "-f", TEXT, "-o", "no such folder/x");
     REFUSES("exists already", 2, "calibrate", SAMPLE, "-f", TEXT, "-o", "there");

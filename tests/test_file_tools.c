@@ -89,7 +89,7 @@ splits_are_the_reference_s_bytes(void **unused)
     MUST(0, "split", "--split-max-tensors", "10", "model.gguf", "r");
     MUST(0, "split", "--split-max-size", "1M", "--no-tensor-first-split", "model.gguf", "z");
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        MUST(0, "hash", "--file", parts[i].name);
+        MUST(0, "hash", "--whole-file", parts[i].name);
         expect_output(parts[i].sha256);
     }
     MUST(0, "check", "r-00001-of-00004.gguf", "z-00001-of-00006.gguf");
@@ -137,7 +137,7 @@ no_part_is_ever_overwritten(void **unused)
     expect_output("is one of the files that are read");
     MUST(2, "merge", "p-00001-of-00002.gguf", "-o", "./p-00001-of-00002.gguf", "--force");
     MUST(2, "merge", "p-00001-of-00002.gguf", "model.gguf", "-o", "x.gguf");
-    expect_output("is no part of the set");
+    expect_output("is not a part of the set");
     MUST(0, "merge", "p-00001-of-00002.gguf", "p-00002-of-00002.gguf", "-o", "x.gguf");
     assert_int_equal(hash_of("p-00002-of-00002.gguf"), before);
     scratch_write_text("y.gguf", "precious");
@@ -294,21 +294,21 @@ edits_that_make_no_sense_change_nothing(void **unused)
     static const struct {
         const char *option, *text, *expected;
     } cases[] = {
-        { "--set", "llama.context_length=many", "is no u32" },
-        { "--set", "x=u8:256", "is no u8" },
-        { "--set", "x=i8:-129", "is no i8" },
-        { "--set", "x=u32:-1", "is no u32" },
-        { "--set", "x=f32:1e99", "is no f32" },
-        { "--set", "x=bool:maybe", "is no bool" },
+        { "--set", "llama.context_length=many", "is not a valid u32" },
+        { "--set", "x=u8:256", "is not a valid u8" },
+        { "--set", "x=i8:-129", "is not a valid i8" },
+        { "--set", "x=u32:-1", "is not a valid u32" },
+        { "--set", "x=f32:1e99", "is not a valid f32" },
+        { "--set", "x=bool:maybe", "is not a valid bool" },
         { "--set", "x=u32[]:1,2", "written as JSON" },
-        { "--set", "x=u8[]:[1, 300]", "is no u8" },
-        { "--set", "x=str[]:[1]", "element 0 is no string" },
+        { "--set", "x=u8[]:[1, 300]", "is not a valid u8" },
+        { "--set", "x=str[]:[1]", "element 0 is not a string" },
         { "--set", "x=str:\xff", "not UTF-8" },
         { "--set", "x=5", "is new" },
-        { "--set", "=u32:5", "is no key" },
+        { "--set", "=u32:5", "is not a valid key" },
         { "--set", "novalue", "has no '='" },
-        { "--set", "tokenizer.ggml.tokens[99999]=x", "no array with an element 99999" },
-        { "--set", "general.name[0]=x", "no array with an element 0" },
+        { "--set", "tokenizer.ggml.tokens[99999]=x", "not an array with an element 99999" },
+        { "--set", "general.name[0]=x", "not an array with an element 0" },
         { "--set", "general.alignment=u32:48", "power of two" },
         { "--rename", "no.such=x", "there is no key" },
         { "--rename", "general.name=general.type", "already" },
@@ -524,7 +524,7 @@ manifests_tell_what_has_changed(void **unused)
                   "\"941561f89a97f068\"}]}");
     MUST(0, "hash", "--check", "e.manifest", "--all", "--xxh3", "-j", "3");
     expect_output("156 equal, 0 different, 0 not found"); /* 38 tensors and the model, four hashes of each */
-    MUST(0, "hash", "--file", "e.gguf", "-o", "e.sha256");
+    MUST(0, "hash", "--whole-file", "e.gguf", "-o", "e.sha256");
     MUST(0, "hash", "--check", "e.sha256");
     MUST(0, "edit", "e.gguf", "--set", "llama.context_length=77"); /* metadata: the tensors' hashes hold */
     MUST(0, "hash", "--check", "e.manifest");

@@ -383,7 +383,7 @@ texts_that_are_none_are_refused(void **unused)
     scratch_write_text("empty.txt", "");
     scratch_write_text("short.txt", "Once upon a time there was a little girl.");
     scratch_write("latin1.txt", "caf\xE9 caf\xE9", 9);
-    REFUSES("has 1 tokens; two chunks of 512", 3, "verify", "-f", "empty.txt", SAMPLE);
+    REFUSES("has 1 tokens; at least two chunks of 512", 3, "verify", "-f", "empty.txt", SAMPLE);
     REFUSES("two chunks of 512 are needed", 3, "verify", "-f", "short.txt", SAMPLE);
     REFUSES("not valid UTF-8", 3, "verify", "-f", "latin1.txt", SAMPLE);
     REFUSES("No such file", 3, "verify", "-f", "nowhere.txt", SAMPLE);

@@ -1,0 +1,201 @@
+#include "cli/options.h"
+
+#include <string.h>
+
+const char cli_summary[] = "model quantization and conversion";
+const char cli_description[] =
+    "nibble converts model checkpoints and GGUF files to quantized GGUF files, measures what "
+    "quantization costs in quality, and checks, compares, hashes and edits model files.";
+
+const struct cli_text_row cli_exit_codes[5] = {
+    { "0", "success" },
+    { "1", "the answer is no: a fault, a difference or an exceeded limit was found" },
+    { "2", "wrong usage" },
+    { "3", "the input cannot be used" },
+    { "4", "the system failed: disk, memory or permissions" },
+};
+
+const struct cli_text_row cli_environment[1] = {
+    { "NIBBLE_CPU", "scalar, sse2, avx2, avx512 or neon: the instruction set to use, instead of the fastest "
+                    "one that the CPU has; all give the same bytes" },
+};
+
+const struct cli_command cli_commands[CLI_N_COMMANDS] = {
+    [CMD_quantize] = {
+        "quantize", cmd_quantize, "convert a checkpoint or GGUF file to a quantized GGUF file",
+        .usage = "[OPTIONS] SOURCE",
+        .description =
+            "Quantizes SOURCE and writes it as a GGUF file. SOURCE is a checkpoint folder, a .safetensors file "
+            "with its config.json in the same folder, or a GGUF file.\n\n"
+            "The recipe (-t) decides which tensor becomes which type; its name is that of llama-quantize. "
+            "Recipes marked 'needs importance' by 'nibble types', such as IQ1_S and IQ2_XXS, need an importance "
+            "matrix; without one nibble refuses them.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a checkpoint folder or a model file",
+        .examples = "nibble quantize Llama-3.2-1B -t Q4_K_M -o llama.gguf\n"
+                    "nibble quantize Llama-3.2-1B -t IQ2_M --imatrix llama.imatrix",
+    },
+    [CMD_calibrate] = {
+        "calibrate", cmd_calibrate, "make an importance matrix from text",
+        .usage = "[OPTIONS] SOURCE -o FILE\n"
+                 "--merge [OPTIONS] MATRIX... -o FILE",
+        .description =
+            "Runs text through a model and writes an importance matrix, which 'nibble quantize --imatrix' and "
+            "llama.cpp's tools read. SOURCE is a checkpoint folder or a GGUF file. With --merge, the matrices "
+            "of several runs are added up, weighted by their numbers of tokens.\n\n"
+            "A run that is interrupted leaves its state in FILE.resume. The same command then continues "
+            "from there, and writes the same bytes as a run without interruption.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = MANY,
+        .missing = "name a model, or with --merge the matrices to merge",
+        .examples = "nibble calibrate Llama-3.2-1B -f calibration.txt -o llama.imatrix\n"
+                    "nibble calibrate --merge a.imatrix b.imatrix -o both.imatrix",
+    },
+    [CMD_verify] = {
+        "verify", cmd_verify, "measure what quantization costs: perplexity and KL divergence",
+        .usage = "[OPTIONS] BASE [MODEL...]",
+        .description =
+            "Measures the perplexity of every model on a text, and how far the next-token distributions of "
+            "each MODEL are from those of BASE: the KL divergence, in nats per token. BASE and MODEL are "
+            "checkpoint folders or GGUF files. All models are run in one pass, and no file of logits is "
+            "written.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = MANY,
+        .missing = "name a base model, and the models to compare with it",
+        .succeeded = "no MODEL is beyond the limits", .answered_no = "a MODEL is beyond --max-kld or --max-ppl-ratio",
+        .examples = "nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf",
+    },
+    [CMD_check] = {
+        "check", cmd_check, "check whether a model file or checkpoint folder is sound",
+        .usage = "[OPTIONS] FILE_OR_FOLDER...\n"
+                 "--codes",
+        .description =
+            "Checks a model file before anything else opens it: a GGUF file or split set, a safetensors file, a "
+            "checkpoint folder or an importance matrix. All faults are listed, each with a stable code, its "
+            "place and one sentence. An error makes readers refuse the file, or makes the model wrong; a "
+            "warning is worth a look.\n\n"
+            "--level structure checks the container. --level content also checks the data, for NaN, "
+            "infinity, invalid scales and codes, and tensors whose values are all the same. --level full also "
+            "checks whether keys, tensors, tokenizer and chat template make a model.",
+        .operand = ARG_MODEL, .min_operands = 0, .max_operands = MANY,
+        .missing = "name a file or folder",
+        .succeeded = "no errors (there may be warnings)", .answered_no = "there are errors",
+        .examples = "nibble check model-Q4_K_M.gguf",
+    },
+    [CMD_inspect] = {
+        "inspect", cmd_inspect, "show what is in a model file or checkpoint folder",
+        .usage = "[OPTIONS] FILE_OR_FOLDER",
+        .description =
+            "Shows the metadata, the tensors by type and role, sizes and bits per weight of a GGUF file, a "
+            "checkpoint folder or a safetensors file, and the memory that it takes to run: that of its tensors and "
+            "of llama.cpp's cache of keys and values for one sequence. A checkpoint is shown as the GGUF file "
+            "that it would become. For an importance matrix, the statistics of every entry are shown.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a file or folder",
+        .examples = "nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf",
+    },
+    [CMD_diff] = {
+        "diff", cmd_diff, "compare the metadata and tensors of two models",
+        .usage = "[OPTIONS] A B",
+        .description =
+            "Compares two models, each of them a GGUF file, a split set or a checkpoint folder, which is "
+            "compared as the GGUF file that it would become. Keys and tensors only in A are marked '-', those "
+            "only in B '+', and tensors that differ in shape, type or content '~'. A changed key is shown "
+            "with both its values.\n\n"
+            "For tensors of equal shape the difference is measured: relative RMS is the square root "
+            "of the sum of squared differences divided by the sum of A's squares, and cosine is the cosine of "
+            "the angle between the two.",
+        .operand = ARG_MODEL, .min_operands = 2, .max_operands = 2,
+        .missing = "name two models",
+        .succeeded = "the models are the same", .answered_no = "they differ",
+        .examples = "nibble diff model-F16.gguf model-Q4_K_M.gguf",
+    },
+    [CMD_edit] = {
+        "edit", cmd_edit, "change the metadata of a GGUF file",
+        .usage = "[OPTIONS] MODEL.gguf",
+        .description =
+            "Changes the metadata of a GGUF file, in the order of the options. Tensor data stays as it is. If "
+            "the new metadata takes up the same space as the old, it is written in place; otherwise a complete new "
+            "file replaces the old one. If an edit is interrupted, the next edit of the file first undoes it.\n\n"
+            "TYPE is u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool or str. TYPE[] is an array, written as "
+            "JSON. An existing key keeps its position, and its type if none is given.",
+        .operand = ARG_GGUF, .min_operands = 1, .max_operands = 1,
+        .missing = "name a GGUF file",
+        .examples = "nibble edit --set general.name='str:My model' model.gguf\n"
+                    "nibble edit --set 'general.tags=str[]:[\"chat\", \"en\"]' model.gguf\n"
+                    "nibble edit --chat-template chat.jinja --remove general.url model.gguf",
+    },
+    [CMD_hash] = {
+        "hash", cmd_hash, "hash tensors and files, and check manifests",
+        .usage = "[OPTIONS] FILE_OR_FOLDER\n"
+                 "--check MANIFEST [OPTIONS] [FILE]",
+        .description =
+            "Hashes every tensor and all tensors together, without metadata, so that the hashes stay the same "
+            "when the metadata is edited. Each part of a split set is hashed as a file of its own. The output is "
+            "a manifest in the format of llama.cpp's gguf-hash. --check accepts such manifests and those of "
+            "sha256sum and sha1sum. Several kinds of hashes can be given together.",
+        .operand = ARG_MODEL, .min_operands = 0, .max_operands = 1,
+        .missing = "name a file or folder",
+        .succeeded = "done, or all hashes are equal", .answered_no = "a hash differs, or something is missing",
+        .examples = "nibble hash --sha256 model.gguf > model.manifest\n"
+                    "nibble hash --check model.manifest",
+    },
+    [CMD_split] = {
+        "split", cmd_split, "split a GGUF file into parts",
+        .usage = "[OPTIONS] MODEL.gguf [PREFIX]",
+        .description =
+            "Writes the model as PREFIX-00001-of-0000N.gguf and so on, with the bytes that llama.cpp's "
+            "gguf-split writes. No tensor is divided between parts. Without PREFIX the parts are named after "
+            "the model. MODEL.gguf stays as it is. 'nibble merge' makes one file of the parts again.",
+        .operand = ARG_GGUF, .min_operands = 1, .max_operands = 2,
+        .missing = "name a GGUF file",
+        .examples = "nibble split --max-size 4G model-F16.gguf",
+    },
+    [CMD_merge] = {
+        "merge", cmd_merge, "merge the parts of a split GGUF file",
+        .usage = "[OPTIONS] FIRST_PART... -o FILE",
+        .description =
+            "Makes one GGUF file of a split set. Naming the first part is enough. If several files are "
+            "named, as with model-*.gguf, they must be all the parts of one set. The output must be named with "
+            "-o; it is never one of the parts, and no part is ever overwritten. Tensor data and alignment stay "
+            "as they are; the keys that describe the split are removed.",
+        .operand = ARG_GGUF, .min_operands = 1, .max_operands = MANY,
+        .missing = "name the first part of a split set",
+        .examples = "nibble merge model-00001-of-00003.gguf -o model.gguf",
+    },
+    [CMD_tokenize] = {
+        "tokenize", cmd_tokenize, "show the tokens of a text",
+        .usage = "[OPTIONS] -p TEXT SOURCE\n"
+                 "[OPTIONS] -f FILE SOURCE",
+        .description =
+            "Shows the tokens of a text, one line for each: its id and its piece of the text. SOURCE is a GGUF "
+            "file, whose tokens are those of llama.cpp, or a checkpoint folder, whose tokens are those of Hugging "
+            "Face's tokenizers library.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a model file or checkpoint folder",
+        .examples = "nibble tokenize -p 'Once upon a time' data/tinystories-3m",
+    },
+    [CMD_types] = {
+        "types", cmd_types, "list all tensor types and recipes, with their bits per weight",
+        .usage = "[OPTIONS]",
+        .description =
+            "Lists every recipe, which is what 'nibble quantize -t' takes, and every tensor type, with bits per "
+            "weight. 'read' and 'write' say what this version can do with a type.",
+        .operand = ARG_NONE,
+        .examples = "nibble types",
+    },
+    [CMD_help] = {
+        "help", cmd_help, "show help for nibble or for a command",
+        .usage = "[COMMAND]",
+        .description = "Shows the commands of nibble, or the options of COMMAND with an example.",
+        .operand = ARG_COMMAND, .min_operands = 0, .max_operands = 1,
+        .examples = "nibble help quantize",
+    },
+};
+
+const struct cli_command *
+cli_command_by_name(const char *name)
+{
+    for (size_t i = 0; i < CLI_N_COMMANDS; i++)
+        if (strcmp(name, cli_commands[i].name) == 0)
+            return &cli_commands[i];
+    return NULL;
+}

@@ -1,0 +1,226 @@
+#include "cli/options.h"
+
+#include <string.h>
+
+#define MAKES_FILES (IN(quantize) | IN(calibrate) | IN(edit) | IN(split) | IN(merge))
+#define IN_PARALLEL (IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash))
+
+/* What llama.cpp can keep keys and values in. */
+#define CACHE_TYPES "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl"
+
+#define TYPES "Tensor types"
+#define IMPORTANCE "Importance matrix"
+#define CONTENT "Metadata, layers and parts"
+const char cli_common_group[] = "Common options";
+#define COMMON cli_common_group
+
+/* In the order of help, where the rows of a group stand together. */
+const struct cli_option cli_options[] = {
+    /* --- what is read --- */
+    { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE",
+      .help = "which tensor becomes which type (default: Q4_K_M); 'nibble types' lists all recipes" },
+    { OPT_FILE, 'f', "file", NULL, IN(calibrate), ARG_FILE, "FILE", .repeats = true,
+      .help = "text to run through the model, plain or gzip (default: the calibration text that comes "
+              "with nibble)" },
+    { OPT_FILE, 'f', "file", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "text to measure on, plain or gzip; '-' is standard input (default: the sample text that "
+              "comes with nibble)" },
+    { OPT_PROMPT, 'p', "prompt", NULL, IN(tokenize), ARG_TEXT, "TEXT",
+      .help = "the text itself" },
+    { OPT_FILE, 'f', "file", NULL, IN(tokenize), ARG_FILE, "FILE",
+      .help = "a file with the text, plain or gzip; '-' is standard input" },
+    { OPT_NULL_DATA, 'z', "null-data", NULL, IN(tokenize), ARG_NONE,
+      .help = "the file holds several texts, each ended by a NUL byte; an empty line separates the tokens "
+              "of one text from those of the next, and --ids and --json print a list for each" },
+    { OPT_CTX, 'c', "ctx", "ctx-size", IN(calibrate), ARG_NUMBER, "N", .low = 8, .high = 1u << 20,
+      .help = "tokens in a chunk (default: 512)" },
+    { OPT_CTX, 'c', "ctx", "ctx-size", IN(verify), ARG_NUMBER, "N", .low = 8, .high = 1u << 20,
+      .help = "tokens in a chunk, of which the second half is scored (default: 512)" },
+    { OPT_CTX, 'c', "ctx", "ctx-size", IN(inspect), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
+      .help = "tokens in the cache (default: 4096, or the model's context length if that is less)" },
+    { OPT_CHUNKS, 0, "chunks", NULL, IN(calibrate) | IN(verify), ARG_NUMBER, "N", .low = 1,
+      .help = "use at most N chunks of the text" },
+    { OPT_FROM_CHUNK, 0, "from-chunk", "chunk", IN(calibrate), ARG_NUMBER, "N",
+      .help = "skip the first N chunks" },
+    { OPT_PRE_TOKENIZER, 0, "pre-tokenizer", NULL, IN(verify), ARG_TEXT, "NAME",
+      .help = "the pre-tokenizer of BASE, if that is a checkpoint folder, instead of the one that nibble "
+              "finds in its tokenizer.json" },
+
+    /* --- calibrate --- */
+    { OPT_PARSE_SPECIAL, 0, "parse-special", NULL, IN(calibrate), ARG_NONE,
+      .help = "read names of control tokens in the text, such as <|eot_id|>, as those tokens" },
+    { OPT_PROCESS_OUTPUT, 0, "process-output", NULL, IN(calibrate), ARG_NONE,
+      .help = "also collect importance for the output matrix, or for the token embedding if the two are "
+              "tied" },
+    { OPT_SAVE_EVERY, 0, "save-every", NULL, IN(calibrate), ARG_NUMBER, "N", .low = 1,
+      .help = "save the state to FILE.resume after every N chunks" },
+    { OPT_MERGE, 0, "merge", NULL, IN(calibrate), ARG_NONE,
+      .help = "add up the matrices of several runs instead of running a model" },
+    { OPT_FORMAT, 0, "format", "output-format", IN(calibrate), ARG_WORD, "FORMAT", "gguf dat",
+      .help = "gguf (default), or dat, the older format of llama-imatrix" },
+
+    /* --- verify --- */
+    { OPT_TENSORS, 0, "tensors", NULL, IN(verify), ARG_NONE,
+      .help = "also report how far the weights of each MODEL are from those of BASE, tensor by tensor" },
+    { OPT_MAX_KLD, 0, "max-kld", NULL, IN(verify), ARG_REAL, "X",
+      .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
+    { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
+      .help = "exit with code 1 if the perplexity of a MODEL is above X times that of BASE" },
+    { OPT_HTML, 0, "html", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "write a page with plots to FILE" },
+
+    /* --- check, inspect --- */
+    { OPT_LEVEL, 0, "level", NULL, IN(check), ARG_WORD, "LEVEL", "structure content full",
+      .help = "how much to check: structure, content or full (default)" },
+    { OPT_CODES, 0, "codes", NULL, IN(check), ARG_NONE,
+      .help = "list the code of every fault that can be reported, and what it means" },
+    { OPT_TENSORS, 0, "tensors", NULL, IN(inspect), ARG_NONE,
+      .help = "list every tensor" },
+    { OPT_TENSOR, 0, "tensor", NULL, IN(inspect), ARG_TEXT, "NAME",
+      .help = "show statistics, a histogram and the largest values of one tensor" },
+    { OPT_FULL, 0, "full", NULL, IN(inspect), ARG_NONE,
+      .help = "show metadata in full, without shortening long strings and arrays" },
+    { OPT_CACHE_TYPE, 0, "cache-type", NULL, IN(inspect), ARG_TYPE, "TYPE", CACHE_TYPES,
+      .help = "type of keys and values in the cache: f32, f16 (default), bf16, q8_0, q5_1, q5_0, q4_1, "
+              "q4_0 or iq4_nl" },
+    { OPT_MARKDOWN, 0, "markdown", NULL, IN(inspect), ARG_NONE,
+      .help = "print Markdown tables, for a README" },
+
+    /* --- diff --- */
+    { OPT_NO_METADATA, 0, "no-metadata", NULL, IN(diff), ARG_NONE,
+      .help = "compare only tensors" },
+    { OPT_NO_TENSORS, 0, "no-tensors", NULL, IN(diff), ARG_NONE,
+      .help = "compare only metadata" },
+    { OPT_IGNORE, 0, "ignore", NULL, IN(diff), ARG_TEXT, "KEY", .repeats = true,
+      .help = "leave out this metadata key" },
+
+    /* --- edit --- */
+    { OPT_SET, 0, "set", NULL, IN(edit), ARG_TEXT, "KEY=TYPE:VALUE", .repeats = true,
+      .help = "set a key; KEY[N]=VALUE sets one element of an array" },
+    { OPT_SET_FILE, 0, "set-file", NULL, IN(edit), ARG_TEXT, "KEY=TYPE:FILE", .repeats = true,
+      .help = "the same, with the value read from FILE" },
+    { OPT_CHAT_TEMPLATE, 0, "chat-template", NULL, IN(edit), ARG_FILE, "FILE",
+      .help = "set tokenizer.chat_template to the text in FILE" },
+    { OPT_SPECIAL_TOKEN, 0, "special-token", NULL, IN(edit), ARG_TEXT, "NAME=TOKEN", .repeats = true,
+      .help = "set a special token: NAME is bos, eos, eot, unk, pad, ...; TOKEN is an id or a token's text" },
+    { OPT_RENAME, 0, "rename", NULL, IN(edit), ARG_TEXT, "OLD=NEW", .repeats = true,
+      .help = "rename a key" },
+    { OPT_REMOVE, 0, "remove", NULL, IN(edit), ARG_TEXT, "KEY", .repeats = true,
+      .help = "remove a key" },
+
+    /* --- hash --- */
+    { OPT_XXH64, 0, "xxh64", NULL, IN(hash), ARG_NONE,
+      .help = "hash with XXH64 (default)" },
+    { OPT_XXH3, 0, "xxh3", NULL, IN(hash), ARG_NONE,
+      .help = "hash with XXH3, 64 bits" },
+    { OPT_SHA1, 0, "sha1", NULL, IN(hash), ARG_NONE,
+      .help = "hash with SHA-1" },
+    { OPT_SHA256, 0, "sha256", NULL, IN(hash), ARG_NONE,
+      .help = "hash with SHA-256" },
+    { OPT_ALL, 0, "all", NULL, IN(hash), ARG_NONE,
+      .help = "hash with XXH64, SHA-1 and SHA-256" },
+    { OPT_UUID, 0, "uuid", NULL, IN(hash), ARG_NONE,
+      .help = "print a UUID (version 5) made from the data of all tensors" },
+    { OPT_NO_LAYER, 0, "no-layer", NULL, IN(hash), ARG_NONE,
+      .help = "print only the hash of all tensors together, not those of single tensors" },
+    { OPT_WHOLE_FILE, 0, "whole-file", NULL, IN(hash), ARG_NONE,
+      .help = "hash the whole file, metadata included, and print it as sha256sum does, or with --sha1 as "
+              "sha1sum does" },
+    { OPT_CHECK, 0, "check", NULL, IN(hash), ARG_FILE, "MANIFEST",
+      .help = "compare with the hashes in MANIFEST: those of the named kinds, or else those of the strongest "
+              "kind in it" },
+
+    /* --- split, tokenize --- */
+    { OPT_MAX_TENSORS, 0, "max-tensors", "split-max-tensors", IN(split), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
+      .help = "largest number of tensors in a part (default: 128)" },
+    { OPT_MAX_SIZE, 0, "max-size", "split-max-size", IN(split), ARG_TEXT, "SIZE",
+      .help = "largest size of a part: a number followed by M (megabytes) or G (gigabytes)" },
+    { OPT_NO_TENSOR_FIRST_SPLIT, 0, "no-tensor-first-split", NULL, IN(split), ARG_NONE,
+      .help = "put only metadata into the first part" },
+    { OPT_IDS, 0, "ids", NULL, IN(tokenize), ARG_NONE,
+      .help = "print only the ids, as a list" },
+    { OPT_SHOW_COUNT, 0, "show-count", NULL, IN(tokenize), ARG_NONE,
+      .help = "also print the number of tokens" },
+    { OPT_NO_BOS, 0, "no-bos", NULL, IN(tokenize), ARG_NONE,
+      .help = "do not add the special tokens that the model expects around a text" },
+    { OPT_NO_PARSE_SPECIAL, 0, "no-parse-special", NULL, IN(tokenize), ARG_NONE,
+      .help = "read names of control tokens in the text, such as <|eot_id|>, as plain text" },
+
+    /* --- what is written --- */
+    { OPT_OUTPUT, 'o', "output", NULL, IN(quantize), ARG_GGUF, "FILE",
+      .help = "file to write (default: a name by the GGUF naming convention, in the current folder)" },
+    { OPT_OUTPUT, 'o', "output", NULL, IN(calibrate), ARG_FILE, "FILE",
+      .help = "importance matrix to write" },
+    { OPT_OUTPUT, 'o', "output", NULL, IN(edit), ARG_GGUF, "FILE",
+      .help = "write a new file and leave MODEL.gguf as it is" },
+    { OPT_OUTPUT, 'o', "output", NULL, IN(merge), ARG_GGUF, "FILE",
+      .help = "file to write" },
+    { OPT_OUTPUT, 'o', "output", NULL, IN(hash), ARG_FILE, "FILE",
+      .help = "write the manifest to FILE" },
+    { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
+      .help = "overwrite FILE if it exists" },
+    { OPT_FORCE, 0, "force", NULL, IN(split), ARG_NONE,
+      .help = "overwrite files that exist, but never MODEL.gguf itself" },
+    { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(edit) | IN(split), ARG_NONE,
+      .help = "show what would be done, and write nothing" },
+    { OPT_ALLOW_REQUANTIZE, 0, "allow-requantize", NULL, IN(quantize), ARG_NONE,
+      .help = "quantize tensors that are quantized already" },
+    { OPT_ALLOW_NONFINITE, 0, "allow-nonfinite", NULL, IN(quantize), ARG_NONE,
+      .help = "write NaN and infinity instead of refusing them" },
+
+    { OPT_PURE, 0, "pure", NULL, IN(quantize), ARG_NONE, .group = TYPES,
+      .help = "quantize every tensor to the recipe's base type" },
+    { OPT_TENSOR_TYPE, 0, "tensor-type", NULL, IN(quantize), ARG_TYPE_RULE, "REGEX=TYPE", .repeats = true,
+      .group = TYPES, .help = "type of the tensors whose name matches REGEX; the first match decides" },
+    { OPT_TENSOR_TYPE_FILE, 0, "tensor-type-file", NULL, IN(quantize), ARG_FILE, "FILE", .repeats = true,
+      .group = TYPES, .help = "read REGEX=TYPE rules from FILE, separated by blanks or line ends" },
+    { OPT_OUTPUT_TENSOR_TYPE, 0, "output-tensor-type", NULL, IN(quantize), ARG_TYPE, "TYPE", .group = TYPES,
+      .help = "type of output.weight" },
+    { OPT_TOKEN_EMBEDDING_TYPE, 0, "token-embedding-type", NULL, IN(quantize), ARG_TYPE, "TYPE", .group = TYPES,
+      .help = "type of the token embedding" },
+    { OPT_LEAVE_OUTPUT_TENSOR, 0, "leave-output-tensor", NULL, IN(quantize), ARG_NONE, .group = TYPES,
+      .help = "do not quantize output.weight" },
+    { OPT_NO_FALLBACK, 0, "no-fallback", NULL, IN(quantize), ARG_NONE, .group = TYPES,
+      .help = "refuse the model if the rows of a tensor do not divide into blocks of its type, instead of "
+              "taking another type for that tensor" },
+    { OPT_VIA, 0, "via", NULL, IN(quantize), ARG_TYPE, "TYPE", "f16 bf16", .group = TYPES,
+      .help = "round the weights to f16 or bf16 first; the result is the same as if such a file had been "
+              "made and then quantized" },
+
+    { OPT_IMATRIX, 0, "imatrix", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
+      .help = "use this importance matrix, made by 'nibble calibrate' or llama-imatrix (GGUF or .dat)" },
+    { OPT_CALIBRATE, 0, "calibrate", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
+      .help = "make an importance matrix first, from the text in FILE, with the defaults of 'nibble calibrate'" },
+    { OPT_INCLUDE_WEIGHTS, 0, "include-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
+      .group = IMPORTANCE, .help = "use only the entries whose name contains TEXT" },
+    { OPT_EXCLUDE_WEIGHTS, 0, "exclude-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
+      .group = IMPORTANCE, .help = "do not use the entries whose name contains TEXT" },
+
+    { OPT_OVERRIDE_KV, 0, "override-kv", NULL, IN(quantize), ARG_TEXT, "KEY=TYPE:VALUE", .repeats = true,
+      .group = CONTENT, .help = "set a metadata key; TYPE is int, float, bool or str" },
+    { OPT_PRUNE_LAYERS, 0, "prune-layers", NULL, IN(quantize), ARG_TEXT, "N,N,...", .repeats = true,
+      .group = CONTENT, .help = "leave out these layers and renumber the rest" },
+    { OPT_KEEP_SPLIT, 0, "keep-split", NULL, IN(quantize), ARG_NONE, .group = CONTENT,
+      .help = "write as many parts as SOURCE, a split GGUF set, has" },
+
+    /* --- what all commands have --- */
+    { OPT_THREADS, 'j', "threads", NULL, IN_PARALLEL, ARG_NUMBER, "N", .low = 1, .high = 256, .group = COMMON,
+      .help = "number of threads (default: one for each core)" },
+    { OPT_JSON, 0, "json", NULL, IN_ALL & ~IN(help), ARG_NONE, .group = COMMON,
+      .help = "print one JSON object on standard output" },
+    { OPT_QUIET, 'q', "quiet", NULL, IN_ALL, ARG_NONE, .group = COMMON,
+      .help = "hide progress and notes, but not warnings and errors" },
+    { OPT_VERBOSE, 'v', "verbose", NULL, IN_ALL, ARG_NONE, .group = COMMON,
+      .help = "show more detail, on standard error" },
+    { OPT_HELP, 'h', "help", NULL, IN_ALL, ARG_NONE, .group = COMMON,
+      .help = "show this help" },
+    { OPT_VERSION, 'V', "version", NULL, IN_ALL, ARG_NONE, .group = COMMON,
+      .help = "show the version of nibble" },
+};
+const size_t cli_n_options = sizeof cli_options / sizeof cli_options[0];
+
+bool
+cli_has_option(const struct cli_command *command, const struct cli_option *option)
+{
+    return (option->commands >> (command - cli_commands) & 1) != 0;
+}
