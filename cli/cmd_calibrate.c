@@ -14,6 +14,7 @@
 #include <string.h>
 
 struct calibrate_options {
+    struct nb_source_options as; /* what a checkpoint is taken for */
     struct calibration calibration;
     const char *output;
     enum nb_sums_format format;
@@ -54,7 +55,7 @@ run_model(struct calibrate_options *o, const char *path, struct nb_sums *sums, s
     strcpy(state, o->output);
     strcat(state, ".resume");
     o->calibration.options.state = state;
-    status = nb_source_open(&source, path, NULL, err);
+    status = nb_source_open(&source, path, &o->as, err);
     if (status == NB_OK) {
         if (nb_is_file(state) && !o->json)
             cli_note("continuing from %s", state);
@@ -123,6 +124,7 @@ read_options(const struct cli_line *line, struct calibrate_options *o)
         .save_every = cli_number(line, OPT_SAVE_EVERY, 0),
     };
     k->tokenize_flags = cli_has(line, OPT_PARSE_SPECIAL) ? NB_PARSE_SPECIAL : 0;
+    o->as.model_class = cli_text(line, OPT_MODEL_CLASS);
     o->output = cli_text(line, OPT_OUTPUT);
     o->format = cli_word(line, OPT_FORMAT, 0) == 0 ? NB_SUMS_GGUF : NB_SUMS_DAT;
     o->force = cli_has(line, OPT_FORCE);

@@ -18,6 +18,7 @@
 
 struct arguments {
     const char *input, *tensor;
+    struct nb_source_options as; /* what a checkpoint is taken for */
     bool json, markdown, tensors, full;
     uint32_t context;
     enum nb_type cache_type;
@@ -263,7 +264,7 @@ inspect(const struct arguments *o)
     struct nb_error err;
     int code;
 
-    if (nb_source_open(&source, o->input, NULL, &err) != NB_OK)
+    if (nb_source_open(&source, o->input, &o->as, &err) != NB_OK)
         return cli_fail(&err);
     summarize(&source, &sum);
     if (o->tensor != NULL)
@@ -282,6 +283,7 @@ cmd_inspect(const struct cli_line *line)
     const struct arguments o = {
         .input = line->operands[0],
         .tensor = cli_text(line, OPT_TENSOR),
+        .as.model_class = cli_text(line, OPT_MODEL_CLASS),
         .json = cli_has(line, OPT_JSON),
         .markdown = cli_has(line, OPT_MARKDOWN),
         .tensors = cli_has(line, OPT_TENSORS),

@@ -10,6 +10,7 @@
 #include <string.h>
 
 struct tokenize_options {
+    struct nb_source_options as; /* what a checkpoint is taken for */
     bool ids, count, json, null_data;
     unsigned flags;
 };
@@ -125,7 +126,7 @@ tokenize(const struct tokenize_options *a, const char *path, const char *text, s
     struct nb_error err;
     int code;
 
-    if (nb_source_open(&source, path, NULL, &err) != NB_OK)
+    if (nb_source_open(&source, path, &a->as, &err) != NB_OK)
         return cli_fail(&err);
     if (nb_tokenizer_open(&t, &source, &err) != NB_OK)
         code = cli_fail(&err);
@@ -140,6 +141,7 @@ int
 cmd_tokenize(const struct cli_line *line)
 {
     const struct tokenize_options a = {
+        .as.model_class = cli_text(line, OPT_MODEL_CLASS),
         .ids = cli_has(line, OPT_IDS),
         .count = cli_has(line, OPT_SHOW_COUNT),
         .json = cli_has(line, OPT_JSON),

@@ -274,7 +274,7 @@ cmd_verify(const struct cli_line *line)
     struct verify_options o = {
         .text = cli_text(line, OPT_FILE),
         .html = cli_text(line, OPT_HTML),
-        .base.pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER),
+        .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER), .model_class = cli_text(line, OPT_MODEL_CLASS) },
         .drift = { .chunk_tokens = cli_number(line, OPT_CTX, 512), .max_chunks = cli_number(line, OPT_CHUNKS, 0),
                    .threads = cli_number(line, OPT_THREADS, 0), .bos = -1 },
         .max_kld = cli_real(line, OPT_MAX_KLD, NAN),

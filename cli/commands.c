@@ -173,6 +173,16 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .missing = "name a model file or checkpoint folder",
         .examples = "nibble tokenize -p 'Once upon a time' data/tinystories-3m",
     },
+    [CMD_families] = {
+        "families", cmd_families, "list the model classes that can be converted and run",
+        .usage = "[OPTIONS]",
+        .description =
+            "Lists every model class of checkpoints that nibble converts, with its GGUF architecture and whether "
+            "'verify' and 'calibrate' run it. A class that is not listed, but is one of these under another name, "
+            "can be converted with --model-class.",
+        .operand = ARG_NONE,
+        .examples = "nibble families",
+    },
     [CMD_types] = {
         "types", cmd_types, "list all tensor types and recipes, with their bits per weight",
         .usage = "[OPTIONS]",

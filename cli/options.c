@@ -46,6 +46,11 @@ const struct cli_option cli_options[] = {
       .help = "the pre-tokenizer of BASE, if that is a checkpoint folder, instead of the one that nibble "
               "finds in its tokenizer.json" },
 
+    { OPT_MODEL_CLASS, 0, "model-class", NULL, IN(quantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize),
+      ARG_TEXT, "NAME",
+      .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; "
+              "'nibble families' lists all" },
+
     /* --- calibrate --- */
     { OPT_PARSE_SPECIAL, 0, "parse-special", NULL, IN(calibrate), ARG_NONE,
       .help = "read names of control tokens in the text, such as <|eot_id|>, as those tokens" },

@@ -30,6 +30,7 @@ struct cli_line;
     X(merge)            \
     X(tokenize)         \
     X(types)            \
+    X(families)         \
     X(help)
 
 enum cli_command_id {
@@ -93,6 +94,7 @@ enum cli_option_id {
     OPT_MAX_SIZE,
     OPT_MAX_TENSORS,
     OPT_MERGE,
+    OPT_MODEL_CLASS,
     OPT_NO_BOS,
     OPT_NO_FALLBACK,
     OPT_NO_LAYER,

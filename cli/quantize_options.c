@@ -195,6 +195,7 @@ read_single(struct quantize_options *a, const struct cli_line *line)
         .via = cli_type(line, OPT_VIA, NB_TYPE_NONE),
         .imatrix_path = cli_text(line, OPT_IMATRIX),
     };
+    a->as.model_class = cli_text(line, OPT_MODEL_CLASS);
     a->pipeline.threads = cli_number(line, OPT_THREADS, 0);
     a->pipeline.replace = cli_has(line, OPT_FORCE);
     a->pipeline.allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE);

@@ -1,0 +1,46 @@
+#include "cli/cli.h"
+#include "cli/command_line.h"
+
+#include "formats/models/family.h"
+
+#include <stdio.h>
+
+static const char *
+yes_no(bool yes)
+{
+    return yes ? "yes" : "no";
+}
+
+static int
+print_json(void)
+{
+    json_t *list = json_array();
+
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
+        json_t *classes = json_array();
+
+        for (const char *const *class = (*f)->classes; *class != NULL; class++)
+            json_array_append_new(classes, json_string(*class));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture",
+                                              (*f)->arch->name, "converts", (int)((*f)->n_to_gguf > 0), "runs",
+                                              (int)((*f)->arch->n_blocks > 0), "mlx", (int)((*f)->n_to_mlx > 0)));
+    }
+    return cli_print_json(json_pack("{s:o}", "families", list));
+}
+
+static int
+print_table(void)
+{
+    printf("%-24s %-14s %-9s %-5s %s\n", "model class", "architecture", "converts", "runs", "MLX");
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
+        for (const char *const *class = (*f)->classes; *class != NULL; class++)
+            printf("%-24s %-14s %-9s %-5s %s\n", *class, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
+                   yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->n_to_mlx > 0));
+    return cli_finish();
+}
+
+int
+cmd_families(const struct cli_line *line)
+{
+    return cli_has(line, OPT_JSON) ? print_json() : print_table();
+}
