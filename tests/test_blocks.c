@@ -123,7 +123,7 @@ struct size {
 
 /* The sample's layers are all of the first; what is beyond it in the others is made up. */
 static const struct size sizes[LAYERS] = { { 4, 768 }, { 6, 768 }, { 4, 512 }, { 4, 1024 } };
-static const struct size largest = { 6, 1024 };
+#define LARGEST { 6, 1024 }
 
 /* The rows and columns of the tensor NAME in a layer of SIZE. False for those that are the same in all. */
 static bool
@@ -211,7 +211,7 @@ make_resized(const char *name, const struct size room[LAYERS])
 static void
 layers_may_differ_in_size(void **unused)
 {
-    static const struct size rooms[LAYERS] = { largest, largest, largest, largest };
+    static const struct size rooms[LAYERS] = { LARGEST, LARGEST, LARGEST, LARGEST };
     static struct opened plain, uneven, padded;
     float *expected, *found, *before;
 
