@@ -5,10 +5,10 @@
  */
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
-#include "formats/elements/tensor.h"
 #include "formats/gguf/gguf.h"
 #include "formats/models/architecture.h"
 #include "formats/models/source.h"
+#include "formats/models/view.h"
 #include "scratch.h"
 #include "testing.h"
 #include "verify/run/forward.h"
@@ -153,17 +153,25 @@ sides_of(const char *name, const struct size *size, uint64_t *rows, uint64_t *co
     return false;
 }
 
+static void
+read_all(const struct nb_view *t, float *to)
+{
+    struct nb_view_reader reader = { 0 };
+    struct nb_error err;
+
+    check(nb_view_rows(t, 0, t->elements / t->ne[0], to, &reader, &err), &err);
+    nb_view_reader_free(&reader);
+}
+
 /* T of the sample made over: as large as in ROOM, with weights as far as SIZE goes, zeros beyond. */
 static void
-resize_tensor(struct gguf_maker *g, const struct nb_source *source, const struct nb_tensor *t, const struct size *size,
-              const struct size *room)
+resize_tensor(struct gguf_maker *g, const struct nb_view *t, const struct size *size, const struct size *room)
 {
     float *old = malloc(t->elements * sizeof *old), *new;
     uint64_t rows = t->ne[1], columns = t->ne[0], live_rows = rows, live_columns = columns;
-    struct nb_error err;
 
     assert_non_null(old);
-    check(nb_source_read(source, t, 0, t->elements, old, &err), &err);
+    read_all(t, old);
     if (sides_of(t->name, size, &live_rows, &live_columns))
         (void)sides_of(t->name, room, &rows, &columns);
     new = make_tensor(g, t->name, columns, t->n_dims > 1 ? rows : 0, 1);
@@ -194,7 +202,7 @@ make_resized(const char *name, const struct size room[LAYERS])
         const char *layer = strstr(source.tensors[i].name, "blk.");
         const size_t l = layer == NULL ? 0 : (size_t)(layer[4] - '0');
 
-        resize_tensor(&g, &source, &source.tensors[i], &sizes[l], &room[l]);
+        resize_tensor(&g, &source.tensors[i], &sizes[l], &room[l]);
     }
     for (size_t l = 0; l < LAYERS; l++) {
         kv_heads[l] = room[l].kv_heads;
@@ -301,12 +309,11 @@ layers_may_lack_a_block(void **unused)
     (void)unused;
     open_source(&source, "sample.gguf");
     for (size_t i = 0; i < source.n_tensors; i++) {
-        const struct nb_tensor *t = &source.tensors[i];
+        const struct nb_view *t = &source.tensors[i];
         float *to = make_tensor(&g, t->name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, 1);
-        struct nb_error err;
 
         if (strcmp(t->name, "blk.1.attn_output.weight") != 0 && strcmp(t->name, "blk.3.ffn_down.weight") != 0)
-            check(nb_source_read(&source, t, 0, t->elements, to, &err), &err);
+            read_all(t, to);
     }
     make_file(&g, &source.meta, "zeroed.gguf");
     nb_source_close(&source);
@@ -346,14 +353,11 @@ dense_layers_and_mixtures_may_take_turns(void **unused)
     open_source(&parts[1], "mixture.gguf");
     for (size_t i = 0; i < parts[0].n_tensors + parts[1].n_tensors; i++) {
         const size_t from = i < parts[0].n_tensors ? 0 : 1;
-        const struct nb_tensor *t = &parts[from].tensors[i - from * parts[0].n_tensors];
+        const struct nb_view *t = &parts[from].tensors[i - from * parts[0].n_tensors];
         const bool is_late = strncmp(t->name, "blk.2", 5) == 0 || strncmp(t->name, "blk.3", 5) == 0;
-        struct nb_error err;
 
         if (is_late == (from == 1))
-            check(nb_source_read(&parts[from], t, 0, t->elements,
-                                 make_tensor(&g, t->name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, t->ne[2]), &err),
-                  &err);
+            read_all(t, make_tensor(&g, t->name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, t->ne[2]));
     }
     make_file(&g, &parts[1].meta, "mixed.gguf");
     open_as(&dense, "sample.gguf", &nb_arch_llama);
