@@ -64,20 +64,20 @@ all_finite(const double *values, size_t n)
     return isfinite(sum);
 }
 
-/* How many experts are stacked in a tensor; 1 for a plain matrix. */
-static uint64_t
-experts_in(const struct nb_view *t)
+static struct nb_sums_entry *
+entry_of(const struct run *r, const struct nb_linear *matrix)
 {
-    return t->n_dims > 2 ? t->ne[2] : 1;
+    return nb_sums_entry(r->sums, matrix->name, matrix->columns, matrix->experts);
 }
 
 /* Matrices that share an input are added up once: the first of them, and copied to the others. */
 static enum nb_status
-observe(void *context, const struct nb_view *const *weight, size_t count, uint32_t expert, const float *input,
-        size_t tokens, size_t columns, struct nb_error *err)
+observe(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert, const float *input,
+        size_t tokens, struct nb_error *err)
 {
     struct run *r = context;
-    struct nb_sums_entry *first = nb_sums_entry(r->sums, weight[0]->name, columns, experts_in(weight[0]));
+    const size_t columns = (size_t)matrices[0]->columns;
+    struct nb_sums_entry *first = entry_of(r, matrices[0]);
     enum nb_status status;
 
     if (first == NULL)
@@ -91,10 +91,10 @@ observe(void *context, const struct nb_view *const *weight, size_t count, uint32
         return status;
     if (!all_finite(r->squares, columns))
         return nb_fail(err, NB_INPUT, "%s: what goes into '%s' is NaN or infinite", r->model->source->path,
-                       weight[0]->name);
+                       matrices[0]->name);
     first->tokens[expert] += tokens;
     for (size_t i = 1; i < count; i++) {
-        struct nb_sums_entry *e = nb_sums_entry(r->sums, weight[i]->name, columns, experts_in(weight[i]));
+        struct nb_sums_entry *e = entry_of(r, matrices[i]);
 
         if (e == NULL)
             return nb_fail_memory(err);
@@ -112,7 +112,8 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
 {
     const struct nb_calibrate_options *o = r->options;
     const uint64_t numbers[] = { o->chunk_tokens, o->from_chunk, o->max_chunks, (uint64_t)o->bos, o->process_output,
-                                 r->model->source->file_bytes, r->model->layers, r->model->embedding };
+                                 r->model->source->file_bytes, nb_model_layers(r->model),
+                                 nb_model_embedding(r->model) };
     uint64_t hash = XXH3_64bits_withSeed(numbers, sizeof numbers, XXH3_64bits(tokens, count * sizeof *tokens));
 
     for (size_t i = 0; i < r->model->source->n_tensors; i++) {
@@ -123,30 +124,14 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
     return hash;
 }
 
-static bool
-make_entry(struct run *r, const struct nb_linear *matrix)
-{
-    const struct nb_view *t = matrix->weight;
-
-    return t == NULL || nb_sums_entry(r->sums, t->name, t->ne[0], experts_in(t)) != NULL;
-}
-
 /* Makes the entries, so that a state can be read into them. The order is that of the model. */
 static enum nb_status
 make_entries(struct run *r, struct nb_error *err)
 {
-    const struct nb_model *m = r->model;
-    bool good = true;
-
-    for (uint32_t i = 0; i < m->layers && good; i++) {
-        const struct nb_layer *l = &m->layer[i];
-
-        good = make_entry(r, &l->q) && make_entry(r, &l->k) && make_entry(r, &l->v) && make_entry(r, &l->attn_output) &&
-               make_entry(r, &l->router) && make_entry(r, &l->gate) && make_entry(r, &l->up) && make_entry(r, &l->down);
-    }
-    if (good && r->options->process_output)
-        good = make_entry(r, &m->output);
-    return good ? NB_OK : nb_fail_memory(err);
+    for (const struct nb_linear *l = r->model->matrices; l != NULL; l = l->next)
+        if ((l != r->model->output || r->options->process_output) && entry_of(r, l) == NULL)
+            return nb_fail_memory(err);
+    return NB_OK;
 }
 
 static enum nb_status
@@ -158,7 +143,7 @@ run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error
 
     status = nb_forward_run(r->forward, r->model, tokens, r->options->bos, chunks, &hidden, err);
     if (status == NB_OK && r->options->process_output)
-        status = observe(r, &r->model->output.weight, 1, 0, hidden, chunks * n, r->model->embedding, err);
+        status = observe(r, &r->model->output, 1, 0, hidden, chunks * n, err);
     return status;
 }
 

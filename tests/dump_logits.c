@@ -43,7 +43,7 @@ main(int argc, char **argv)
         nb_text_file_load(argv[2], &text, &length, &err) != NB_OK ||
         nb_tokenize(tokenizer, text, length, NB_ADD_SPECIAL, &ids, &err) != NB_OK)
         return fail(&err);
-    logits = malloc((size_t)n * model.vocab * sizeof *logits);
+    logits = malloc((size_t)n * nb_model_vocab(&model) * sizeof *logits);
     if (ids.count < n || logits == NULL)
         return 2;
     if (nb_pool_new(&pool, 1, &err) != NB_OK || nb_forward_new(&forward, pool, 1, n, &err) != NB_OK ||
@@ -52,7 +52,7 @@ main(int argc, char **argv)
         return fail(&err);
     for (uint32_t i = 0; i < n; i++)
         fprintf(stderr, "%d\n", (int)ids.id[i]);
-    fwrite(logits, (size_t)n * model.vocab, sizeof *logits, stdout);
+    fwrite(logits, (size_t)n * nb_model_vocab(&model), sizeof *logits, stdout);
     free(logits);
     free(text);
     nb_ids_free(&ids);

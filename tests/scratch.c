@@ -311,16 +311,7 @@ tiny_checkpoint_in(const char *folder, const char *dtype)
     fail_msg("no dtype '%s'", dtype);
 }
 
-/* A GGUF file in the making: at most 64 tensors of floats. */
-struct gguf_maker {
-    struct nb_gguf_info infos[64];
-    uint64_t ne[64][3];
-    char names[64][NB_MAX_NAME + 1];
-    size_t count, size;
-    unsigned char *data;
-};
-
-static float *
+float *
 make_tensor(struct gguf_maker *g, const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
 {
     const size_t i = g->count++, bytes = (size_t)(columns * (rows == 0 ? 1 : rows) * experts) * sizeof(float);
@@ -363,27 +354,35 @@ copy_tensor(struct gguf_maker *g, const struct nb_view *t, unsigned experts)
 }
 
 void
+make_file(struct gguf_maker *g, const struct nb_metadata *meta, const char *name)
+{
+    struct nb_error err;
+    unsigned char *header, *whole;
+    uint64_t size;
+
+    assert_int_equal(nb_gguf_header(meta, g->infos, g->count, &header, &size, &err), NB_OK);
+    whole = malloc((size_t)size + g->size);
+    assert_non_null(whole);
+    memcpy(whole, header, (size_t)size);
+    memcpy(whole + size, g->data, g->size);
+    scratch_write(name, whole, (size_t)size + g->size);
+    free(whole);
+    free(header);
+    free(g->data);
+}
+
+void
 mixture_of(const char *dense, const char *name, unsigned experts, unsigned used)
 {
     struct gguf_maker g = { .count = 0 };
     struct nb_source source;
     struct nb_error err;
-    unsigned char *header, *whole;
-    uint64_t size;
 
     assert_int_equal(nb_source_open(&source, scratch_path(dense), NULL, &err), NB_OK);
     for (size_t i = 0; i < source.n_tensors; i++)
         copy_tensor(&g, &source.tensors[i], experts);
     nb_meta_set_u32(&source.meta, "llama.expert_count", experts);
     nb_meta_set_u32(&source.meta, "llama.expert_used_count", used);
-    assert_int_equal(nb_gguf_header(&source.meta, g.infos, g.count, &header, &size, &err), NB_OK);
-    whole = malloc((size_t)size + g.size);
-    assert_non_null(whole);
-    memcpy(whole, header, (size_t)size);
-    memcpy(whole + size, g.data, g.size);
-    scratch_write(name, whole, (size_t)size + g.size);
-    free(whole);
-    free(header);
-    free(g.data);
+    make_file(&g, &source.meta, name);
     nb_source_close(&source);
 }

@@ -2,6 +2,9 @@
 #ifndef NB_SCRATCH_H
 #define NB_SCRATCH_H
 
+#include "formats/elements/tensor.h"
+#include "formats/gguf/gguf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +49,19 @@ extern const char tiny_config[], tiny_tokenizer[];
  * tell the experts apart.
  */
 void mixture_of(const char *dense, const char *name, unsigned experts, unsigned used);
+
+/* A GGUF file in the making: at most 64 tensors of floats. Begins as { .count = 0 }. */
+struct gguf_maker {
+    struct nb_gguf_info infos[64];
+    uint64_t ne[64][3];
+    char names[64][NB_MAX_NAME + 1];
+    size_t count, size;
+    unsigned char *data;
+};
+/* The zeroed elements of a new tensor, until the next one is made. ROWS is 0 for a vector; EXPERTS is 1 but for stacks. */
+float *make_tensor(struct gguf_maker *maker, const char *name, uint64_t columns, uint64_t rows, uint64_t experts);
+/* Writes the file NAME, and frees what MAKER holds. */
+void make_file(struct gguf_maker *maker, const struct nb_metadata *meta, const char *name);
 
 /* Writes FOLDER/NAME as a safetensors file with this header and DATA_BYTES of zeros. */
 void write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes);

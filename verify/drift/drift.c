@@ -77,7 +77,7 @@ static enum nb_status
 score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 {
     struct run *r = context;
-    const size_t vocab = r->model[0]->vocab, i = r->first + row;
+    const size_t vocab = nb_model_vocab(r->model[0]), i = r->first + row;
     const float *logits = r->base_logits + row * vocab;
     struct base_row *b = &r->base_rows[row];
 
@@ -99,7 +99,7 @@ score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 {
     struct run *r = context;
     const struct nb_vector_math *math = nb_vector_math();
-    const size_t vocab = r->model[0]->vocab, i = r->first + row;
+    const size_t vocab = nb_model_vocab(r->model[0]), i = r->first + row;
     const float *p = r->base_logits + row * vocab, *q = r->logits + row * vocab;
     const struct base_row *b = &r->base_rows[row];
     size_t top;
@@ -126,7 +126,8 @@ score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
         const struct nb_model *m = r->model[r->which];
         float *logits = r->which == 0 ? r->base_logits : r->logits;
 
-        status = nb_forward_logits(r->forward, m, r->states[r->which] + first * m->embedding, rows, logits, err);
+        status = nb_forward_logits(r->forward, m, r->states[r->which] + first * nb_model_embedding(m), rows, logits,
+                                   err);
         if (status == NB_OK)
             status = nb_pool_run(r->pool, r->which == 0 ? score_base_row : score_row, r, rows, err);
     }
@@ -138,10 +139,10 @@ static void
 keep_states(struct run *r, const struct nb_model *m, const float *hidden, uint32_t chunks, float *to)
 {
     const size_t n = r->options->chunk_tokens, rows = scored_in_chunk(r->options->chunk_tokens), half = n / 2;
+    const size_t columns = nb_model_embedding(m);
 
     for (uint32_t c = 0; c < chunks; c++)
-        memcpy(to + c * rows * m->embedding, hidden + (c * n + half) * m->embedding,
-               rows * m->embedding * sizeof *to);
+        memcpy(to + c * rows * columns, hidden + (c * n + half) * columns, rows * columns * sizeof *to);
 }
 
 static enum nb_status
@@ -171,7 +172,8 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
 static enum nb_status
 allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
 {
-    const size_t vocab = r->model[0]->vocab, rows = (size_t)batch_chunks * scored_in_chunk(r->options->chunk_tokens);
+    const size_t vocab = nb_model_vocab(r->model[0]);
+    const size_t rows = (size_t)batch_chunks * scored_in_chunk(r->options->chunk_tokens);
 
     r->max_rows = LOGITS_BYTES / (vocab * sizeof(float));
     r->max_rows = r->max_rows < 16 ? 16 : r->max_rows > rows ? rows : r->max_rows;
@@ -184,7 +186,7 @@ allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
         r->base_rows == NULL || r->drift->score == NULL)
         return nb_fail_memory(err);
     for (size_t k = 0; k < r->models; k++) {
-        r->states[k] = malloc(rows * r->model[k]->embedding * sizeof(float));
+        r->states[k] = malloc(rows * nb_model_embedding(r->model[k]) * sizeof(float));
         r->drift->score[k] = calloc(r->drift->scored, sizeof *r->drift->score[k]);
         if (r->states[k] == NULL || r->drift->score[k] == NULL)
             return nb_fail_memory(err);
@@ -209,13 +211,14 @@ release(struct run *r)
 static enum nb_status
 check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
 {
+    const uint32_t vocab = nb_model_vocab(r->model[0]);
+
     for (size_t k = 1; k < r->models; k++)
-        if (r->model[k]->vocab != r->model[0]->vocab)
+        if (nb_model_vocab(r->model[k]) != vocab)
             return nb_fail(err, NB_INPUT, "%s has %" PRIu32 " tokens, %s has %" PRIu32 ": they cannot be compared",
-                           r->model[k]->source->path, r->model[k]->vocab, r->model[0]->source->path,
-                           r->model[0]->vocab);
+                           r->model[k]->source->path, nb_model_vocab(r->model[k]), r->model[0]->source->path, vocab);
     for (size_t i = 0; i < used; i++)
-        if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= r->model[0]->vocab)
+        if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= vocab)
             return nb_fail(err, NB_USAGE, "token %zu is %" PRId32 ", which the vocabulary does not have", i,
                            r->tokens[i]);
     return NB_OK;

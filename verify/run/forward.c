@@ -1,119 +1,24 @@
 #include "verify/run/forward.h"
 
-#include "verify/run/attention.h"
-#include "verify/run/mixture.h"
+#include "verify/run/block.h"
 #include "verify/run/product.h"
 #include "verify/run/rope.h"
-#include "verify/run/vector_math.h"
+#include "verify/run/run.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* OpenBLAS has threads of its own, which would get in the way of ours; other libraries lack this function. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
-#define ROWS_IN_TASK 64u /* tokens that an elementwise task works on */
-
 struct nb_forward {
-    const struct nb_model *model;
-    struct nb_pool *pool;
-    struct nb_panels panels;
-    uint32_t max_chunks, chunk_tokens;
-    /* Rows are tokens. */
-    float *x;            /* the residual stream */
-    float *normed;       /* what goes into a block; in the end, what comes out */
-    float *q, *k, *v;
-    float *heads;        /* what the heads bring together */
-    float *gate, *up;
-    float *turns;        /* rotary table of a chunk */
-    struct nb_mixture mixture;
-    float **scores;      /* for each thread */
-    nb_observe *observe;
-    void *context;
+    struct nb_run run;
+    size_t blocks; /* where in the scratch memory that of the blocks begins */
+    const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
 
     /* Of the run that is going on. */
-    size_t n; /* tokens */
-    uint32_t layer;
     const int32_t *tokens;
     int64_t bos;
-    const float *norm_weight;
 };
-
-static float *
-floats(size_t rows, size_t columns)
-{
-    size_t bytes;
-
-    if (__builtin_mul_overflow(rows, columns * sizeof(float), &bytes) || bytes > SIZE_MAX - 64)
-        return NULL;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-static void
-free_floats(struct nb_forward *f)
-{
-    float **const all[] = { &f->x, &f->normed, &f->q, &f->k, &f->v, &f->heads, &f->gate, &f->up, &f->turns };
-
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        free(*all[i]);
-        *all[i] = NULL;
-    }
-    nb_mixture_free(&f->mixture);
-    nb_panels_free(&f->panels);
-}
-
-static enum nb_status
-allocate(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
-{
-    const size_t n = (size_t)f->max_chunks * f->chunk_tokens;
-    const size_t q = (size_t)m->heads * m->head_dim, kv = (size_t)m->kv_heads * m->head_dim;
-
-    f->x = floats(n, m->embedding);
-    f->normed = floats(n, m->embedding);
-    f->q = floats(n, q);
-    f->k = floats(n, kv);
-    f->v = floats(n, kv);
-    f->heads = floats(n, q);
-    f->gate = floats(n, m->feed_forward);
-    f->up = floats(n, m->feed_forward);
-    f->turns = floats(f->chunk_tokens, m->rope_dims + 1);
-    if (f->x == NULL || f->normed == NULL || f->q == NULL || f->k == NULL || f->v == NULL || f->heads == NULL ||
-        f->gate == NULL || f->up == NULL || f->turns == NULL)
-        return nb_fail_memory(err);
-    if (m->experts > 0 && !nb_mixture_new(&f->mixture, m, n))
-        return nb_fail_memory(err);
-    return nb_panels_new(&f->panels, m, f->pool, err);
-}
-
-static bool
-is_same_shape(const struct nb_model *a, const struct nb_model *b)
-{
-    return a->embedding == b->embedding && a->feed_forward == b->feed_forward && a->heads == b->heads &&
-           a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->rope_dims == b->rope_dims &&
-           a->experts == b->experts && a->experts_used == b->experts_used;
-}
-
-/* Makes M the model that is run. The memory of one of the same shape will do. */
-static enum nb_status
-take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
-{
-    enum nb_status status = NB_OK;
-
-    if (f->model == m)
-        return NB_OK;
-    if (f->model == NULL || !is_same_shape(f->model, m)) {
-        f->model = NULL;
-        free_floats(f);
-        status = allocate(f, m, err);
-    }
-    if (status != NB_OK)
-        return status;
-    f->model = f->panels.model = m;
-    nb_rope_table(m, f->chunk_tokens, f->turns);
-    return NB_OK;
-}
 
 enum nb_status
 nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
@@ -121,21 +26,13 @@ nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunk
 {
     struct nb_forward *f = calloc(1, sizeof *f);
 
-    if (f == NULL || (f->scores = calloc(nb_pool_threads(pool), sizeof *f->scores)) == NULL) {
-        free(f);
+    if (f == NULL)
         return nb_fail_memory(err);
-    }
     if (openblas_set_num_threads != NULL)
         openblas_set_num_threads(1);
-    f->pool = pool;
-    f->max_chunks = chunks;
-    f->chunk_tokens = chunk_tokens;
-    for (unsigned i = 0; i < nb_pool_threads(pool); i++) {
-        if ((f->scores[i] = floats(NB_ATTENTION_ROWS, chunk_tokens)) == NULL) {
-            nb_forward_free(f);
-            return nb_fail_memory(err);
-        }
-    }
+    f->run.pool = pool;
+    f->run.scratch = (struct nb_scratch){ .tokens = (size_t)chunks * chunk_tokens, .chunks = chunks,
+                                          .chunk_tokens = chunk_tokens, .threads = nb_pool_threads(pool) };
     *forward = f;
     return NB_OK;
 }
@@ -145,226 +42,120 @@ nb_forward_free(struct nb_forward *f)
 {
     if (f == NULL)
         return;
-    for (unsigned i = 0; i < nb_pool_threads(f->pool); i++)
-        free(f->scores[i]);
-    free(f->scores);
-    free_floats(f);
+    nb_panels_free(&f->run.panels);
+    free(f->run.scratch.memory);
     free(f);
 }
 
 void
 nb_forward_observe(struct nb_forward *f, nb_observe *observe, void *context)
 {
-    f->observe = observe;
-    f->context = context;
+    f->run.observe = observe;
+    f->run.observer = context;
 }
 
-/* --- elementwise steps: each task does some tokens ------------------------------------------------------ */
+/* --- memory ------------------------------------------------------------------------------------------------- */
 
-static enum nb_status
-run_rows(struct nb_forward *f, nb_task *task, struct nb_error *err)
-{
-    return nb_pool_run(f->pool, task, f, (f->n + ROWS_IN_TASK - 1) / ROWS_IN_TASK, err);
-}
-
-/* The tokens of a task: from FIRST up to the result. */
+/* The dims of all rotary embeddings of M together. */
 static size_t
-rows_of(const struct nb_forward *f, size_t task, size_t *first)
+rotated_dims(const struct nb_model *m)
 {
-    *first = task * ROWS_IN_TASK;
-    return f->n - *first < ROWS_IN_TASK ? f->n : *first + ROWS_IN_TASK;
+    size_t dims = 0;
+
+    for (const struct nb_rope *r = m->ropes; r != NULL; r = r->next)
+        dims = r->before + r->dims;
+    return dims;
 }
+
+/* Takes what lasts through all layers; blocks take theirs after it. */
+static void
+take_lasting(struct nb_run *r, const struct nb_model *m, struct nb_scratch *s)
+{
+    s->used = 0;
+    r->x = nb_scratch_take(s, s->tokens, nb_model_embedding(m));
+    r->normed = nb_scratch_take(s, s->tokens, nb_model_embedding(m));
+    r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
+}
+
+/* The bytes that the blocks of M need, each asked; false where they are beyond all memory. */
+static bool
+ask_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
+{
+    struct nb_scratch s = f->run.scratch;
+    size_t lasting;
+
+    s.memory = NULL;
+    s.size = 0;
+    s.too_large = false;
+    take_lasting(&f->run, m, &s);
+    *size = lasting = s.used;
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        s.used = lasting;
+        m->blocks[i].kind->scratch(&m->blocks[i], &s);
+        *size = s.used > *size ? s.used : *size;
+    }
+    return !s.too_large;
+}
+
+/* Makes M the model that is run. Memory that was for another is kept if it will do. */
+static enum nb_status
+take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
+{
+    struct nb_scratch *s = &f->run.scratch;
+    size_t size;
+    enum nb_status status;
+
+    if (f->run.model == m)
+        return NB_OK;
+    f->run.model = f->rotations_of = NULL;
+    status = nb_panels_for(&f->run.panels, m, f->run.pool, err);
+    if (status != NB_OK)
+        return status;
+    if (!ask_size(f, m, &size))
+        return nb_fail_memory(err);
+    if (size > s->size) {
+        free(s->memory);
+        s->size = 0;
+        s->memory = aligned_alloc(64, size);
+        if (s->memory == NULL)
+            return nb_fail_memory(err);
+        s->size = size;
+    }
+    take_lasting(&f->run, m, s);
+    f->blocks = s->used;
+    f->run.model = m;
+    return NB_OK;
+}
+
+static void
+fill_rotations(struct nb_forward *f)
+{
+    const struct nb_model *m = f->run.model;
+
+    if (f->rotations_of == m)
+        return;
+    for (const struct nb_rope *r = m->ropes; r != NULL; r = r->next)
+        nb_rope_table(r, f->run.scratch.chunk_tokens, f->run.rotations + f->run.scratch.chunk_tokens * r->before);
+    f->rotations_of = m;
+}
+
+/* --- the pass ------------------------------------------------------------------------------------------------ */
 
 static enum nb_status
 embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
-    struct nb_forward *f = context;
-    const struct nb_model *m = f->model;
-    size_t i, end = rows_of(f, task, &i);
+    const struct nb_forward *f = context;
+    const struct nb_run *r = &f->run;
+    const struct nb_linear *table = r->model->token_embedding;
+    size_t i, end = nb_run_task_rows(r, task, &i);
     enum nb_status status = NB_OK;
 
     for (; i < end && status == NB_OK; i++) {
-        const int64_t token = f->bos >= 0 && i % f->chunk_tokens == 0 ? f->bos : f->tokens[i];
+        const int64_t token = f->bos >= 0 && i % r->scratch.chunk_tokens == 0 ? f->bos : f->tokens[i];
 
-        status = nb_model_rows(m, m->token_embedding, (uint64_t)token, 1, &f->panels.readers[worker],
-                               f->x + i * m->embedding, err);
+        status = nb_model_rows(r->model, table->weight, (uint64_t)token, 1, &r->panels.readers[worker],
+                               r->x + i * table->columns, err);
     }
-    return status;
-}
-
-/* The norm of the residual stream. A NaN anywhere in it is seen here: it makes the mean of squares one. */
-static enum nb_status
-norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
-{
-    struct nb_forward *f = context;
-    const struct nb_model *m = f->model;
-    size_t i, end = rows_of(f, task, &i);
-
-    (void)worker;
-    for (; i < end; i++) {
-        const double mean = nb_vector_math()->rms_norm(f->x + i * m->embedding, f->norm_weight, m->embedding,
-                                                       m->rms_epsilon, f->normed + i * m->embedding);
-
-        if (!isfinite(mean))
-            return f->layer < m->layers
-                       ? nb_fail(err, NB_INPUT, "%s: what goes into block %" PRIu32 " is NaN or infinite at token %zu "
-                                 "of a chunk", m->source->path, f->layer, i % f->chunk_tokens)
-                       : nb_fail(err, NB_INPUT, "%s: what comes out of the last block is NaN or infinite at token %zu "
-                                 "of a chunk", m->source->path, i % f->chunk_tokens);
-    }
-    return NB_OK;
-}
-
-static enum nb_status
-turn_task(void *context, size_t task, unsigned worker, struct nb_error *err)
-{
-    struct nb_forward *f = context;
-    const struct nb_model *m = f->model;
-    size_t i, end = rows_of(f, task, &i);
-
-    (void)worker;
-    (void)err;
-    for (; i < end; i++) {
-        const float *turns = f->turns + i % f->chunk_tokens * m->rope_dims;
-
-        nb_rope_turn(m, turns, f->q + i * m->heads * m->head_dim, m->heads);
-        nb_rope_turn(m, turns, f->k + i * m->kv_heads * m->head_dim, m->kv_heads);
-    }
-    return NB_OK;
-}
-
-static enum nb_status
-activate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
-{
-    struct nb_forward *f = context;
-    const size_t columns = f->model->feed_forward;
-    size_t first, end = rows_of(f, task, &first);
-
-    (void)worker;
-    (void)err;
-    nb_vector_math()->swiglu(f->gate + first * columns, f->up + first * columns, (end - first) * columns);
-    return NB_OK;
-}
-
-/* One head of one chunk. */
-static enum nb_status
-attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
-{
-    struct nb_forward *f = context;
-    const struct nb_model *m = f->model;
-    const size_t first = task / m->heads * f->chunk_tokens;
-    const size_t q = first * m->heads * m->head_dim, kv = first * m->kv_heads * m->head_dim;
-
-    (void)err;
-    nb_attend(m, f->q + q, f->k + kv, f->v + kv, f->chunk_tokens, task % m->heads, f->scores[worker], f->heads + q);
-    return NB_OK;
-}
-
-/* --- the model --------------------------------------------------------------------------------------------- */
-
-static enum nb_status
-norm(struct nb_forward *f, const float *weight, struct nb_error *err)
-{
-    f->norm_weight = weight;
-    return run_rows(f, norm_task, err);
-}
-
-/* Products of N rows of one input, shown to the observer first. */
-static enum nb_status
-multiply_rows(struct nb_forward *f, const float *in, size_t n, size_t columns, const struct nb_product *products,
-              size_t count, uint32_t expert, struct nb_error *err)
-{
-    const struct nb_view *weights[4];
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < count; i++)
-        weights[i] = products[i].matrix.weight;
-    if (f->observe != NULL)
-        status = f->observe(f->context, weights, count, expert, in, n, columns, err);
-    return status == NB_OK ? nb_multiply(&f->panels, in, n, columns, products, count, err) : status;
-}
-
-static enum nb_status
-multiply(struct nb_forward *f, const float *in, size_t columns, const struct nb_product *products, size_t count,
-         struct nb_error *err)
-{
-    return multiply_rows(f, in, f->n, columns, products, count, 0, err);
-}
-
-static enum nb_status
-attention_block(struct nb_forward *f, const struct nb_layer *l, struct nb_error *err)
-{
-    const struct nb_model *m = f->model;
-    const struct nb_product qkv[] = { { l->q, f->q, false }, { l->k, f->k, false }, { l->v, f->v, false } };
-    const struct nb_product output = { l->attn_output, f->x, true };
-    enum nb_status status = norm(f, l->attn_norm, err);
-
-    if (status == NB_OK)
-        status = multiply(f, f->normed, m->embedding, qkv, 3, err);
-    if (status == NB_OK)
-        status = run_rows(f, turn_task, err);
-    if (status == NB_OK)
-        status = nb_pool_run(f->pool, attend_task, f, f->n / f->chunk_tokens * m->heads, err);
-    if (status == NB_OK)
-        status = multiply(f, f->heads, (size_t)m->heads * m->head_dim, &output, 1, err);
-    return status;
-}
-
-/* The tokens that chose EXPERT, brought together, through it and back into the residual stream. */
-static enum nb_status
-run_expert(struct nb_forward *f, const struct nb_layer *l, uint32_t expert, struct nb_error *err)
-{
-    const struct nb_model *m = f->model;
-    struct nb_mixture *x = &f->mixture;
-    const size_t n = nb_mixture_gather(x, m, f->normed, f->n, expert);
-    struct nb_product gate_up[] = { { l->gate, f->gate, false }, { l->up, f->up, false } };
-    struct nb_product down = { l->down, x->out, false };
-    enum nb_status status;
-
-    gate_up[0].matrix.first = gate_up[1].matrix.first = (uint64_t)expert * m->feed_forward;
-    down.matrix.first = (uint64_t)expert * m->embedding;
-    if (n == 0)
-        return NB_OK;
-    status = multiply_rows(f, x->in, n, m->embedding, gate_up, 2, expert, err);
-    if (status != NB_OK)
-        return status;
-    nb_vector_math()->swiglu(f->gate, f->up, n * m->feed_forward);
-    status = multiply_rows(f, f->gate, n, m->feed_forward, &down, 1, expert, err);
-    if (status == NB_OK)
-        nb_mixture_scatter(x, m, n, f->x);
-    return status;
-}
-
-static enum nb_status
-mixture_block(struct nb_forward *f, const struct nb_layer *l, struct nb_error *err)
-{
-    const struct nb_model *m = f->model;
-    const struct nb_product router = { l->router, f->mixture.scores, false };
-    enum nb_status status = norm(f, l->ffn_norm, err);
-
-    if (status == NB_OK)
-        status = multiply(f, f->normed, m->embedding, &router, 1, err);
-    if (status == NB_OK)
-        nb_mixture_choose(&f->mixture, m, f->n);
-    for (uint32_t expert = 0; expert < m->experts && status == NB_OK; expert++)
-        status = run_expert(f, l, expert, err);
-    return status;
-}
-
-static enum nb_status
-feed_forward_block(struct nb_forward *f, const struct nb_layer *l, struct nb_error *err)
-{
-    const struct nb_model *m = f->model;
-    const struct nb_product gate_up[] = { { l->gate, f->gate, false }, { l->up, f->up, false } };
-    const struct nb_product down = { l->down, f->x, true };
-    enum nb_status status = norm(f, l->ffn_norm, err);
-
-    if (status == NB_OK)
-        status = multiply(f, f->normed, m->embedding, gate_up, 2, err);
-    if (status == NB_OK)
-        status = run_rows(f, activate_task, err);
-    if (status == NB_OK)
-        status = multiply(f, f->gate, m->feed_forward, &down, 1, err);
     return status;
 }
 
@@ -372,22 +163,25 @@ enum nb_status
 nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
                const float **hidden, struct nb_error *err)
 {
+    struct nb_run *r = &f->run;
     enum nb_status status = take_model(f, m, err);
 
-    f->n = (size_t)chunks * f->chunk_tokens;
+    if (status != NB_OK)
+        return status;
+    fill_rotations(f);
+    r->n = chunks * r->scratch.chunk_tokens;
     f->tokens = tokens;
     f->bos = bos;
-    if (status == NB_OK)
-        status = run_rows(f, embed_task, err);
-    for (f->layer = 0; f->layer < m->layers && status == NB_OK; f->layer++) {
-        status = attention_block(f, &m->layer[f->layer], err);
-        if (status == NB_OK)
-            status = m->experts > 0 ? mixture_block(f, &m->layer[f->layer], err)
-                                    : feed_forward_block(f, &m->layer[f->layer], err);
+    status = nb_run_rows(r, embed_task, f, err);
+    for (size_t i = 0; i < m->n_blocks && status == NB_OK; i++) {
+        r->layer = m->blocks[i].layer;
+        r->scratch.used = f->blocks;
+        status = m->blocks[i].kind->run(&m->blocks[i], r, err);
     }
+    r->layer = nb_model_layers(m);
     if (status == NB_OK)
-        status = norm(f, m->output_norm, err);
-    *hidden = f->normed;
+        status = nb_run_norm(r, &m->output_norm, err);
+    *hidden = r->normed;
     return status;
 }
 
@@ -395,8 +189,8 @@ enum nb_status
 nb_forward_logits(struct nb_forward *f, const struct nb_model *m, const float *hidden, size_t rows, float *logits,
                   struct nb_error *err)
 {
-    const struct nb_product product = { m->output, logits, false };
+    const struct nb_product product = { m->output, 0, logits, false };
     enum nb_status status = take_model(f, m, err);
 
-    return status == NB_OK ? nb_multiply(&f->panels, hidden, rows, m->embedding, &product, 1, err) : status;
+    return status == NB_OK ? nb_multiply(&f->run.panels, hidden, rows, &product, 1, err) : status;
 }

@@ -13,15 +13,6 @@
 
 #include <stdint.h>
 
-/*
- * Sees what goes into a matrix product: TOKENS rows of COLUMNS floats, the input
- * of every one of the COUNT matrices WEIGHT (those that share it are told
- * together). Of stacked experts it is expert EXPERT that has this input; of others
- * EXPERT is 0. Called by one thread at a time, in the order of the model.
- */
-typedef enum nb_status nb_observe(void *context, const struct nb_view *const *weight, size_t count, uint32_t expert,
-                                  const float *input, size_t tokens, size_t columns, struct nb_error *err);
-
 /* Tokens of a batch: enough for fast products, and to decode a matrix seldom. */
 #define NB_BATCH_TOKENS 2048u
 

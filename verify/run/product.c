@@ -10,7 +10,6 @@
 #define PANEL_FLOATS ((size_t)262144)
 #define MIN_ROWS 16u
 #define MAX_ROWS 128u
-#define MAX_PRODUCTS 4
 
 static size_t
 panel_rows(size_t columns)
@@ -20,24 +19,13 @@ panel_rows(size_t columns)
     return rows < MIN_ROWS ? MIN_ROWS : rows > MAX_ROWS ? MAX_ROWS : rows;
 }
 
-/* The longest rows that any matrix of MODEL has. */
-static size_t
-longest_row(const struct nb_model *m)
+static enum nb_status
+allocate(struct nb_panels *p, size_t floats, struct nb_error *err)
 {
-    const size_t q = (size_t)m->heads * m->head_dim;
-    size_t longest = m->embedding > m->feed_forward ? m->embedding : m->feed_forward;
+    const unsigned threads = nb_pool_threads(p->pool);
 
-    return q > longest ? q : longest;
-}
-
-enum nb_status
-nb_panels_new(struct nb_panels *p, const struct nb_model *model, struct nb_pool *pool, struct nb_error *err)
-{
-    const unsigned threads = nb_pool_threads(pool);
-    const size_t columns = longest_row(model);
-    const size_t floats = columns * MIN_ROWS > PANEL_FLOATS ? columns * MIN_ROWS : PANEL_FLOATS;
-
-    *p = (struct nb_panels){ model, pool, calloc(threads, sizeof *p->readers), calloc(threads, sizeof *p->floats) };
+    p->readers = calloc(threads, sizeof *p->readers);
+    p->floats = calloc(threads, sizeof *p->floats);
     if (p->readers == NULL || p->floats == NULL)
         return nb_fail_memory(err);
     for (unsigned i = 0; i < threads; i++) {
@@ -45,7 +33,24 @@ nb_panels_new(struct nb_panels *p, const struct nb_model *model, struct nb_pool 
         if (p->floats[i] == NULL)
             return nb_fail_memory(err);
     }
+    p->size = floats;
     return NB_OK;
+}
+
+enum nb_status
+nb_panels_for(struct nb_panels *p, const struct nb_model *model, struct nb_pool *pool, struct nb_error *err)
+{
+    const size_t longest = nb_model_longest_row(model) * MIN_ROWS;
+    const size_t floats = longest > PANEL_FLOATS ? longest : PANEL_FLOATS;
+    enum nb_status status = NB_OK;
+
+    if (p->size < floats) {
+        nb_panels_free(p);
+        p->pool = pool;
+        status = allocate(p, floats, err);
+    }
+    p->model = model;
+    return status;
 }
 
 void
@@ -68,7 +73,7 @@ struct job {
     size_t n, columns, rows_in_panel;
     const struct nb_product *product;
     size_t count;
-    size_t first_task[MAX_PRODUCTS + 1];
+    size_t first_task[NB_MAX_PRODUCTS + 1];
 };
 
 /* One panel: decoded, multiplied with all of the input. */
@@ -77,40 +82,41 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
 {
     const struct job *j = context;
     const struct nb_product *p = j->product;
-    const struct nb_view *t;
-    size_t k = 0, first, rows, all;
+    const struct nb_linear *m;
+    size_t k = 0, first, rows, all, before;
     float *panel = j->panels->floats[worker], *out;
     enum nb_status status;
 
     while (task >= j->first_task[k + 1])
         k++;
     p += k;
-    t = p->matrix.weight;
+    m = p->matrix;
+    all = (size_t)m->rows;
+    before = p->expert * all; /* rows of other experts */
     first = (task - j->first_task[k]) * j->rows_in_panel;
-    all = (size_t)p->matrix.rows;
     rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
-    status = nb_model_rows(j->panels->model, t, p->matrix.first + first, rows, &j->panels->readers[worker], panel, err);
+    status = nb_model_rows(j->panels->model, m->weight, before + first, rows, &j->panels->readers[worker], panel, err);
     if (status != NB_OK)
         return status;
     out = p->out + first;
-    if (p->matrix.bias != NULL)
+    if (m->bias != NULL)
         for (size_t i = 0; i < j->n; i++)
             for (size_t r = 0; r < rows; r++)
-                out[i * all + r] = (p->add ? out[i * all + r] : 0) + p->matrix.bias[first + r];
+                out[i * all + r] = (p->add ? out[i * all + r] : 0) + m->bias[before + first + r];
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)j->n, (int)rows, (int)j->columns, 1.0f, j->in,
-                (int)j->columns, panel, (int)j->columns, p->add || p->matrix.bias != NULL ? 1.0f : 0.0f, out,
-                (int)all);
+                (int)j->columns, panel, (int)j->columns, p->add || m->bias != NULL ? 1.0f : 0.0f, out, (int)all);
     return NB_OK;
 }
 
 enum nb_status
-nb_multiply(struct nb_panels *panels, const float *in, size_t n, size_t columns, const struct nb_product *product,
-            size_t count, struct nb_error *err)
+nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product, size_t count,
+            struct nb_error *err)
 {
+    const size_t columns = (size_t)product[0].matrix->columns;
     struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
 
     for (size_t k = 0; k < count; k++)
         j.first_task[k + 1] =
-            j.first_task[k] + ((size_t)product[k].matrix.rows + j.rows_in_panel - 1) / j.rows_in_panel;
+            j.first_task[k] + ((size_t)product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
     return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
 }

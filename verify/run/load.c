@@ -1,0 +1,192 @@
+#include "verify/run/load.h"
+
+#include "formats/elements/decode.h"
+#include "formats/models/expression.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void *
+nb_load_room(const struct nb_loader *l, size_t size)
+{
+    return nb_arena_calloc(&l->model->arena, 1, size);
+}
+
+/* --- hyperparameters -------------------------------------------------------------------------------------- */
+
+static enum nb_status
+refuse_value(const struct nb_loader *l, enum nb_hparam hparam, double value)
+{
+    const struct nb_model *m = l->model;
+    char key[128], where[32] = "";
+
+    if (!nb_hp_has(&m->hp, hparam))
+        return nb_fail(l->err, NB_INPUT, "%s: its metadata lacks the %s", m->source->path,
+                       nb_hparam_info(hparam)->label);
+    nb_hparam_key(hparam, m->arch->name, key);
+    if (m->hp.value[hparam].each != NULL)
+        snprintf(where, sizeof where, " in layer %" PRIu32, l->layer);
+    return nb_fail(l->err, NB_INPUT, "%s: %s is %g%s, which no model can have", m->source->path, key, value, where);
+}
+
+enum nb_status
+nb_load_count(const struct nb_loader *l, enum nb_hparam hparam, uint32_t *out)
+{
+    const double value = nb_hp_at(&l->model->hp, hparam, l->layer);
+
+    if (!(value >= 1 && value <= NB_MAX_SIDE) || value != floor(value))
+        return refuse_value(l, hparam, value);
+    *out = (uint32_t)value;
+    return NB_OK;
+}
+
+enum nb_status
+nb_load_above_zero(const struct nb_loader *l, enum nb_hparam hparam, double *out)
+{
+    *out = nb_hp_at(&l->model->hp, hparam, l->layer);
+    return *out > 0 ? NB_OK : refuse_value(l, hparam, *out);
+}
+
+/* --- tensors ------------------------------------------------------------------------------------------------ */
+
+/* "256 x 64", at least DIMS of the sides. */
+static const char *
+shape_text(const uint64_t ne[NB_MAX_DIMS], uint32_t dims, char text[96])
+{
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < dims; i++)
+        at += (size_t)snprintf(text + at, 96 - at, "%s%" PRIu64, i == 0 ? "" : " x ", ne[i]);
+    return text;
+}
+
+static enum nb_status
+check_tensor(const struct nb_loader *l, const struct nb_arch_tensor *row, const struct nb_view *t)
+{
+    const char *path = l->model->source->path;
+    uint64_t ne[NB_MAX_DIMS];
+    uint32_t dims;
+    char should[96], is[96];
+
+    if (!nb_arch_shape(row, &l->model->hp, l->layer, ne, &dims))
+        return nb_fail(l->err, NB_INPUT, "%s: the metadata make no shape for tensor '%s'", path, t->name);
+    if (dims == 1 && t->elements != ne[0])
+        return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' should have %" PRIu64 " elements, but has %" PRIu64, path,
+                       t->name, ne[0], t->elements);
+    if (memcmp(ne, t->ne, sizeof ne) != 0)
+        return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' should be %s, but is %s", path, t->name,
+                       shape_text(ne, dims, should), shape_text(t->ne, t->n_dims > dims ? t->n_dims : dims, is));
+    for (uint32_t i = 0; i < dims; i++)
+        if (ne[i] < 1 || ne[i] > NB_MAX_SIDE)
+            return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' cannot be %s", path, t->name,
+                           shape_text(ne, dims, should));
+    if (!nb_can_decode(t->type))
+        return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' is of type %s, which holds no weights", path, t->name,
+                       nb_type_info(t->type)->name);
+    return NB_OK;
+}
+
+/*
+ * The tensor of the row PATTERN, checked. *OUT is NULL where the architecture has none in this layer
+ * (then *ROW is NULL, too), or it may be absent and is.
+ */
+static enum nb_status
+find(const struct nb_loader *l, const char *pattern, const struct nb_arch_tensor **row, const struct nb_view **out)
+{
+    const struct nb_model *m = l->model;
+    char name[NB_MAX_NAME + 1];
+
+    *out = NULL;
+    *row = nb_arch_row(m->arch, pattern);
+    if (*row != NULL && !nb_expression_holds((*row)->when, &m->hp, l->layer))
+        *row = NULL;
+    if (*row == NULL)
+        return NB_OK;
+    nb_name_fill(pattern, l->layer, 0, name, sizeof name);
+    *out = nb_views_find(l->sorted, m->source->n_tensors, name);
+    if (*out != NULL)
+        return check_tensor(l, *row, *out);
+    return (*row)->presence == NB_REQUIRED
+               ? nb_fail(l->err, NB_INPUT, "%s: tensor '%s' is missing", m->source->path, name)
+               : NB_OK;
+}
+
+/* A block needs what the table of its architecture lacks, or lets be absent. */
+static enum nb_status
+refuse_absent(const struct nb_loader *l, const char *pattern)
+{
+    return nb_fail(l->err, NB_INPUT, "%s: models of architecture '%s' have no tensor '%s' in layer %" PRIu32
+                   ", which is needed to run them", l->model->source->path, l->model->arch->name, pattern, l->layer);
+}
+
+enum nb_status
+nb_load_small(const struct nb_loader *l, const char *pattern, const float **out)
+{
+    const struct nb_arch_tensor *row;
+    const struct nb_view *t;
+    enum nb_status status = find(l, pattern, &row, &t);
+    struct nb_view_reader reader = { 0 };
+    float *values;
+
+    *out = NULL;
+    if (status != NB_OK || t == NULL)
+        return status;
+    values = nb_arena_calloc(&l->model->arena, (size_t)t->elements, sizeof *values);
+    status = values == NULL ? nb_fail_memory(l->err)
+                            : nb_model_rows(l->model, t, 0, t->elements / t->ne[0], &reader, values, l->err);
+    nb_view_reader_free(&reader);
+    *out = values;
+    return status;
+}
+
+enum nb_status
+nb_load_table(const struct nb_loader *l, const char *pattern, struct nb_linear *out)
+{
+    const struct nb_linear *embedding = l->model->token_embedding;
+    const struct nb_arch_tensor *row;
+    const struct nb_view *t;
+    enum nb_status status = find(l, pattern, &row, &t);
+
+    if (status != NB_OK)
+        return status;
+    if (t == NULL && row != NULL && row->presence == NB_TIED && embedding != NULL)
+        t = embedding->weight;
+    if (t == NULL)
+        return refuse_absent(l, pattern);
+    *out = (struct nb_linear){ .name = t->name, .role = row->name, .columns = t->ne[0], .rows = t->ne[1],
+                               .experts = t->ne[2], .weight = t };
+    return NB_OK;
+}
+
+enum nb_status
+nb_load_linear(struct nb_loader *l, const char *pattern, struct nb_linear *out)
+{
+    char name[NB_MAX_NAME + 1];
+    enum nb_status status;
+
+    snprintf(name, sizeof name, "%s.weight", pattern);
+    status = nb_load_table(l, name, out);
+    if (status != NB_OK)
+        return status;
+    *l->end = out;
+    l->end = &out->next;
+    snprintf(name, sizeof name, "%s.bias", pattern);
+    return nb_load_small(l, name, &out->bias);
+}
+
+enum nb_status
+nb_load_norm(const struct nb_loader *l, const char *pattern, struct nb_norm *out)
+{
+    char name[NB_MAX_NAME + 1];
+    double epsilon;
+    enum nb_status status = nb_load_above_zero(l, NB_HP_RMS_EPSILON, &epsilon);
+
+    if (status != NB_OK)
+        return status;
+    out->epsilon = (float)epsilon;
+    snprintf(name, sizeof name, "%s.weight", pattern);
+    status = nb_load_small(l, name, &out->weight);
+    return status == NB_OK && out->weight == NULL ? refuse_absent(l, name) : status;
+}

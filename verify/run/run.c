@@ -1,0 +1,96 @@
+#include "verify/run/run.h"
+
+#include "verify/run/vector_math.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#define ROWS_IN_TASK 64u /* tokens that an elementwise task works on */
+#define ALIGNMENT 64u
+
+void *
+nb_scratch_take(struct nb_scratch *s, size_t rows, size_t columns)
+{
+    unsigned char *at = s->memory == NULL ? NULL : (unsigned char *)s->memory + s->used;
+    size_t bytes;
+
+    if (__builtin_mul_overflow(rows, columns, &bytes) || __builtin_mul_overflow(bytes, sizeof(float), &bytes) ||
+        __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes) ||
+        __builtin_add_overflow(s->used, bytes / ALIGNMENT * ALIGNMENT, &s->used))
+        s->too_large = true;
+    return s->too_large || s->used > s->size ? NULL : at;
+}
+
+/* --- elementwise steps ------------------------------------------------------------------------------------ */
+
+enum nb_status
+nb_run_rows(const struct nb_run *r, nb_task *task, void *context, struct nb_error *err)
+{
+    return nb_pool_run(r->pool, task, context, (r->n + ROWS_IN_TASK - 1) / ROWS_IN_TASK, err);
+}
+
+size_t
+nb_run_task_rows(const struct nb_run *r, size_t task, size_t *first)
+{
+    *first = task * ROWS_IN_TASK;
+    return r->n - *first < ROWS_IN_TASK ? r->n : *first + ROWS_IN_TASK;
+}
+
+struct norm_step {
+    struct nb_run *run;
+    const struct nb_norm *norm;
+};
+
+/* A NaN anywhere in the residual stream is seen here: it makes the mean of squares one. */
+static enum nb_status
+norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct norm_step *s = context;
+    const struct nb_run *r = s->run;
+    const size_t columns = nb_model_embedding(r->model);
+    size_t i, end = nb_run_task_rows(r, task, &i);
+
+    (void)worker;
+    for (; i < end; i++) {
+        const double mean = nb_vector_math()->rms_norm(r->x + i * columns, s->norm->weight, columns,
+                                                       s->norm->epsilon, r->normed + i * columns);
+
+        if (!isfinite(mean))
+            return r->layer < nb_model_layers(r->model)
+                       ? nb_fail(err, NB_INPUT, "%s: what goes into block %" PRIu32 " is NaN or infinite at token %zu "
+                                 "of a chunk", r->model->source->path, r->layer, i % r->scratch.chunk_tokens)
+                       : nb_fail(err, NB_INPUT, "%s: what comes out of the last block is NaN or infinite at token %zu "
+                                 "of a chunk", r->model->source->path, i % r->scratch.chunk_tokens);
+    }
+    return NB_OK;
+}
+
+enum nb_status
+nb_run_norm(struct nb_run *r, const struct nb_norm *norm, struct nb_error *err)
+{
+    struct norm_step step = { r, norm };
+
+    return nb_run_rows(r, norm_task, &step, err);
+}
+
+/* --- products and rotary embeddings ------------------------------------------------------------------------- */
+
+enum nb_status
+nb_run_multiply(struct nb_run *r, const float *in, size_t n, const struct nb_product *products, size_t count,
+                struct nb_error *err)
+{
+    const struct nb_linear *matrices[NB_MAX_PRODUCTS];
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < count; i++)
+        matrices[i] = products[i].matrix;
+    if (r->observe != NULL)
+        status = r->observe(r->observer, matrices, count, products[0].expert, in, n, err);
+    return status == NB_OK ? nb_multiply(&r->panels, in, n, products, count, err) : status;
+}
+
+const float *
+nb_run_rotations(const struct nb_run *r, const struct nb_rope *rope)
+{
+    return r->rotations + r->scratch.chunk_tokens * rope->before;
+}
