@@ -127,12 +127,12 @@ static const char *const typed[][2] = {
     { "nibble help cal", "help calibrate" },
 };
 
-struct shell {
-    pid_t pid;
+static struct shell {
+    pid_t pid; /* 0: none runs */
     int terminal;
     char seen[65536]; /* what it has printed since the last expect() */
     size_t length;
-};
+} shell;
 
 /* Runs ARGV in the scratch folder, on a terminal of its own. */
 static void
@@ -141,7 +141,7 @@ start(struct shell *s, const char *const *argv)
     const char *slave;
 
     s->length = 0;
-    s->terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    s->terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     assert_true(s->terminal >= 0);
     assert_int_equal(grantpt(s->terminal), 0);
     assert_int_equal(unlockpt(s->terminal), 0);
@@ -167,12 +167,18 @@ start(struct shell *s, const char *const *argv)
     assert_true(s->pid > 0);
 }
 
-static void
-stop(struct shell *s)
+/* Also where a test failed. */
+static int
+stop(void **unused)
 {
-    kill(s->pid, SIGKILL);
-    waitpid(s->pid, NULL, 0);
-    close(s->terminal);
+    (void)unused;
+    if (shell.pid > 0) {
+        kill(shell.pid, SIGKILL);
+        waitpid(shell.pid, NULL, 0);
+        close(shell.terminal);
+        shell.pid = 0;
+    }
+    return 0;
 }
 
 /* Reads until TEXT has been printed, and forgets what came before its end. */
@@ -213,21 +219,19 @@ type(struct shell *s, const char *text)
 static void
 complete_on_a_terminal(const char *const *argv)
 {
-    static struct shell s;
     char expected[128], line[128];
 
     scratch_write_text("model.gguf", "");
     scratch_write_text("modest.txt", "");
     scratch_write_text("template.jinja", "");
-    start(&s, argv);
+    start(&shell, argv);
     for (size_t i = 0; i < sizeof typed / sizeof typed[0]; i++) {
         snprintf(line, sizeof line, "%s\t\n", typed[i][0]);
         snprintf(expected, sizeof expected, "[[%s]]", typed[i][1]);
-        expect(&s, "READY>");
-        type(&s, line);
-        expect(&s, expected);
+        expect(&shell, "READY>");
+        type(&shell, line);
+        expect(&shell, expected);
     }
-    stop(&s);
 }
 
 static void
@@ -318,9 +322,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_option_is_in_its_manual_page),
         cmocka_unit_test(manual_pages_are_well_formed),
-        cmocka_unit_test(bash_completes),
+        cmocka_unit_test_teardown(bash_completes, stop),
         cmocka_unit_test(bash_offers_all_that_fits),
-        cmocka_unit_test(zsh_completes),
+        cmocka_unit_test_teardown(zsh_completes, stop),
         cmocka_unit_test(fish_completes),
     };
 
