@@ -10,7 +10,7 @@
 #include "formats/models/view.h"
 
 /* What a panel may take; together with the threads' own memory this stays below 64 MiB and 8 MiB a thread. */
-#define NB_PANEL_BYTES (48u << 20)
+#define NB_PANEL_BYTES (56u << 20)
 
 struct nb_view_panel;
 

@@ -1,14 +1,15 @@
 /*
  * views FILE MEGABYTES [THREADS]: how fast weights come through the seam. Writes a made-up BF16 tensor
  * of so many megabytes to FILE and reads it as floats, tile by tile: as it is, as a stack of 64
- * matrices, with rows of heads put in another order, with every second row, and transposed. Each is
- * read three times; the best counts. Prints how fast that is beside the first, and the peak memory.
+ * matrices, with rows of heads put in another order, with every second row, and transposed. All
+ * are read by turns, five times; the best counts. Prints how fast that is beside the first, and the peak memory.
  */
 #include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "formats/models/view.h"
 #include "formats/models/view_panel.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@
 #define STACKED 64u
 #define TILE 65536u
 #define CHUNK 8192u
-#define TIMES 3
+#define ROUNDS 5
+#define WAYS 6
 
 struct job {
     const struct nb_view *view;
@@ -67,38 +69,45 @@ cpu_seconds(void)
            1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
 }
 
-/* Seconds, and of the processors, too: where others use the machine these say more. */
-static double
-measure(struct nb_pool *pool, const struct nb_view *view, double *cpu)
+/* One of the ways that are compared. */
+struct way {
+    const char *what;
+    struct nb_view view;
+    struct nb_piece pieces[STACKED];
+    double seconds, cpu; /* best so far, for each gigabyte; where others use the machine, CPU says more */
+    double peak;         /* MiB, up to when it was first read */
+};
+
+static void
+measure(struct nb_pool *pool, struct way *way)
 {
-    struct job j = { .view = view, .tile = TILE };
+    const struct nb_view *v = &way->view;
     const unsigned threads = nb_pool_threads(pool);
-    double best = 0;
+    struct job j = { v, v->ne[0] < TILE ? TILE / v->ne[0] * v->ne[0] : TILE, calloc(threads, sizeof *j.readers),
+                     nb_view_panel_new(), calloc(threads, sizeof *j.floats) };
+    const double gigabytes = 2e-9 * (double)v->elements;
+    double start, cpu_start;
+    struct rusage use;
     struct nb_error err;
 
-    j.panel = nb_view_panel_new();
-    j.readers = calloc(threads, sizeof *j.readers);
-    j.floats = calloc(threads, sizeof *j.floats);
     for (unsigned i = 0; i < threads; i++)
         j.floats[i] = malloc(CHUNK * sizeof(float));
-    for (int k = 0; k < TIMES; k++) {
-        const double start = now(), cpu_start = cpu_seconds();
-
-        if (nb_pool_run(pool, read_tile, &j, (size_t)((view->elements + j.tile - 1) / j.tile), &err) != NB_OK)
-            die(err.message);
-        if (k == 0 || now() - start < best)
-            best = now() - start;
-        if (k == 0 || cpu_seconds() - cpu_start < *cpu)
-            *cpu = cpu_seconds() - cpu_start;
-    }
+    start = now();
+    cpu_start = cpu_seconds();
+    if (nb_pool_run(pool, read_tile, &j, (size_t)((v->elements + j.tile - 1) / j.tile), &err) != NB_OK)
+        die(err.message);
+    way->seconds = fmin(way->seconds, (now() - start) / gigabytes);
+    way->cpu = fmin(way->cpu, (cpu_seconds() - cpu_start) / gigabytes);
+    getrusage(RUSAGE_SELF, &use);
+    if (way->peak <= 0)
+        way->peak = (double)use.ru_maxrss / 1024;
     for (unsigned i = 0; i < threads; i++) {
         nb_view_reader_free(&j.readers[i]);
         free(j.floats[i]);
     }
     free(j.readers);
-    nb_view_panel_free(j.panel);
     free(j.floats);
-    return best;
+    nb_view_panel_free(j.panel);
 }
 
 static void
@@ -119,38 +128,59 @@ write_file(const char *name, uint64_t rows)
         die("the file cannot be written");
 }
 
+/* The matrix as STACKED matrices in the order of their numbers times STEP. */
 static void
-report(struct nb_pool *pool, const char *what, struct nb_view *v, double plain[2])
+cut_pieces(struct way *way, const struct nb_tensor *stored, uint64_t rows, unsigned step)
 {
-    struct rusage use;
-    double seconds, cpu;
+    way->view.n_pieces = STACKED;
+    for (unsigned i = 0; i < STACKED; i++)
+        way->pieces[i] = (struct nb_piece){ .stored = stored, .start = i * step % STACKED * (rows / STACKED) * WIDTH,
+                                            .pitch = WIDTH, .rows = rows / STACKED, .columns = WIDTH };
+}
 
-    if (!nb_view_measure(v))
-        die(what);
-    seconds = measure(pool, v, &cpu) / (2e-9 * (double)v->elements); /* for each gigabyte */
-    cpu /= 2e-9 * (double)v->elements;
-    if (plain[0] <= 0) {
-        plain[0] = seconds;
-        plain[1] = cpu;
+static void
+set_sides(struct nb_view *v, uint64_t a, uint64_t b, uint64_t c)
+{
+    v->n_dims = 3;
+    v->ne[0] = a;
+    v->ne[1] = b;
+    v->ne[2] = c;
+}
+
+static void
+make_ways(struct way *ways, const struct nb_store *store, const struct nb_tensor *stored, uint64_t rows)
+{
+    static const char *const what[WAYS] = { "as it is",         "a stack of 64 matrices", "rows of heads reordered",
+                                            "every second row", "64 matrices transposed", "one matrix transposed" };
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        ways[i] = (struct way){ .what = what[i], .seconds = INFINITY, .cpu = INFINITY };
+        nb_view_whole(&ways[i].view, store, stored, ways[i].pieces);
+        ways[i].view.transposed = i >= 4;
     }
-    getrusage(RUSAGE_SELF, &use);
-    printf("%-28s %8.3f %8.2f %8.3f %8.2f %10.1f\n", what, seconds, plain[0] / seconds, cpu, plain[1] / cpu,
-           (double)use.ru_maxrss / 1024);
-    fflush(stdout);
+    cut_pieces(&ways[1], stored, rows, 7);
+    ways[2].view.row_order = (struct nb_order){ .n = 3, .digit = { rows / 128, 64, 2 }, .stride = { 128, 1, 64 } };
+    ways[3].view.row_order = (struct nb_order){ .n = 1, .digit = { rows / 2 }, .stride = { 2 } };
+    set_sides(&ways[3].view, WIDTH, rows / 2, 1);
+    cut_pieces(&ways[4], stored, rows, 1);
+    set_sides(&ways[4].view, rows / STACKED, WIDTH, STACKED);
+    set_sides(&ways[5].view, rows, WIDTH, 1);
+    for (unsigned i = 0; i < WAYS; i++)
+        if (!nb_view_measure(&ways[i].view))
+            die(what[i]);
 }
 
 int
 main(int argc, char **argv)
 {
-    const uint64_t megabytes = argc > 2 ? strtoull(argv[2], NULL, 10) : 0, rows = megabytes * 1000000 / 2 / WIDTH / 512 * 512;
+    const uint64_t megabytes = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    const uint64_t rows = megabytes * 1000000 / 2 / WIDTH / 512 * 512;
     struct nb_tensor stored = { .name = "made-up", .type = NB_BF16, .n_dims = 2, .ne = { WIDTH, rows, 1, 1 } };
+    static struct way ways[WAYS];
     struct nb_file_in file;
     const struct nb_store store = { &stored, 1, &file, 1 };
-    struct nb_piece pieces[STACKED];
-    struct nb_view view;
     struct nb_pool *pool;
     struct nb_error err;
-    double plain[2] = { 0 };
 
     if (rows == 0)
         die("views FILE MEGABYTES [THREADS]");
@@ -158,43 +188,14 @@ main(int argc, char **argv)
     if (!nb_tensor_measure(&stored) || nb_file_open(&file, argv[1], &err) != NB_OK ||
         nb_pool_new(&pool, argc > 3 ? (unsigned)atoi(argv[3]) : 0, &err) != NB_OK)
         die("the file cannot be read");
+    make_ways(ways, &store, &stored, rows);
+    for (int round = 0; round < ROUNDS; round++)
+        for (unsigned i = 0; i < WAYS; i++)
+            measure(pool, &ways[i]);
     printf("%-28s %8s %8s %8s %8s %10s\n", "view", "s/GB", "ratio", "CPU s/GB", "ratio", "peak MiB");
-
-    nb_view_whole(&view, &store, &stored, pieces);
-    report(pool, "as it is", &view, plain);
-
-    view.n_pieces = STACKED;
-    for (unsigned i = 0; i < STACKED; i++)
-        pieces[i] = (struct nb_piece){ .stored = &stored, .start = (STACKED - 1 - i) * (rows / STACKED) * WIDTH,
-                                       .pitch = WIDTH, .rows = rows / STACKED, .columns = WIDTH };
-    report(pool, "a stack of 64 matrices", &view, plain);
-
-    nb_view_whole(&view, &store, &stored, pieces);
-    view.row_order = (struct nb_order){ .n = 3, .digit = { rows / 128, 64, 2 }, .stride = { 128, 1, 64 } };
-    report(pool, "rows of heads reordered", &view, plain);
-
-    view.ne[1] = rows / 2;
-    view.row_order = (struct nb_order){ .n = 1, .digit = { rows / 2 }, .stride = { 2 } };
-    report(pool, "every second row", &view, plain);
-
-    nb_view_whole(&view, &store, &stored, pieces);
-    view.n_pieces = STACKED;
-    view.transposed = true;
-    view.n_dims = 3;
-    view.ne[0] = rows / STACKED;
-    view.ne[1] = WIDTH;
-    view.ne[2] = STACKED;
-    for (unsigned i = 0; i < STACKED; i++)
-        pieces[i] = (struct nb_piece){ .stored = &stored, .start = i * (rows / STACKED) * WIDTH, .pitch = WIDTH,
-                                       .rows = rows / STACKED, .columns = WIDTH };
-    report(pool, "64 matrices transposed", &view, plain);
-
-    nb_view_whole(&view, &store, &stored, pieces);
-    view.transposed = true;
-    view.ne[0] = rows;
-    view.ne[1] = WIDTH;
-    report(pool, "one matrix transposed", &view, plain);
-
+    for (unsigned i = 0; i < WAYS; i++)
+        printf("%-28s %8.3f %8.2f %8.3f %8.2f %10.1f\n", ways[i].what, ways[i].seconds,
+               ways[0].seconds / ways[i].seconds, ways[i].cpu, ways[0].cpu / ways[i].cpu, ways[i].peak);
     nb_pool_free(pool);
     nb_file_close(&file);
     return 0;
