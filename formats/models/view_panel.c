@@ -6,8 +6,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define READ_BYTES (1u << 19) /* about what one thread reads of a panel at once: it stays in a second-level cache */
+#define READ_BYTES (1u << 20) /* about what one thread reads of a panel at once: it stays in a second-level cache */
+#define LARGE_PAGE ((size_t)2 << 20)
 #define ROWS_TOGETHER 32u     /* rows are read by a multiple of this: a cache line of F16 when they are columns */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
@@ -73,9 +75,15 @@ columns_in_panel(const struct nb_view *v, const struct nb_piece *piece)
     const uint64_t fit = NB_PANEL_BYTES / (piece->rows * nb_type_info(v->type)->block_bytes);
     const uint64_t period = period_of(&v->row_order);
 
+    uint64_t panels, share;
+
     if (fit >= piece->columns)
         return piece->columns;
-    return period == 0 || fit < period ? 0 : fit / period * period;
+    if (period == 0 || fit < period)
+        return 0;
+    panels = (piece->columns + fit - 1) / fit; /* alike, since reads of a narrow one are short */
+    share = ((piece->columns + panels - 1) / panels + period - 1) / period * period;
+    return share <= fit ? share : fit / period * period;
 }
 
 /* The band that has COLUMN of PIECE. Where the order begins in the middle of a period does not matter. */
@@ -95,6 +103,23 @@ same_band(const struct band *a, const struct band *b)
 
 /* --- reading one together ------------------------------------------------------------------------------------ */
 
+/*
+ * Memory of SIZE bytes, in large pages where there are some: a panel is written a few bytes here and there,
+ * and with small pages most of the time goes into finding them.
+ */
+static void *
+large_memory(size_t size)
+{
+    const size_t whole = (size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *memory = aligned_alloc(LARGE_PAGE, whole);
+
+#ifdef MADV_HUGEPAGE
+    if (memory != NULL)
+        (void)madvise(memory, whole, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
 /* Makes BAND the one to read; nobody uses the panel. The lock is held. False when memory is out. */
 static bool
 begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *band)
@@ -107,7 +132,7 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     if (size <= p->size)
         return true;
     free(p->bytes);
-    p->bytes = malloc(size);
+    p->bytes = large_memory(size);
     p->size = p->bytes == NULL ? 0 : size;
     if (p->bytes == NULL)
         p->band.piece = NULL;

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define WIDTH 4096u
+#define WIDE 32768u /* of the one large matrix that is transposed */
 #define STACKED 64u
 #define TILE 65536u
 #define CHUNK 8192u
@@ -164,7 +165,8 @@ make_ways(struct way *ways, const struct nb_store *store, const struct nb_tensor
     set_sides(&ways[3].view, WIDTH, rows / 2, 1);
     cut_pieces(&ways[4], stored, rows, 1);
     set_sides(&ways[4].view, rows / STACKED, WIDTH, STACKED);
-    set_sides(&ways[5].view, rows, WIDTH, 1);
+    ways[5].pieces[0] = (struct nb_piece){ .stored = stored, .pitch = WIDE, .rows = rows * WIDTH / WIDE, .columns = WIDE };
+    set_sides(&ways[5].view, rows * WIDTH / WIDE, WIDE, 1);
     for (unsigned i = 0; i < WAYS; i++)
         if (!nb_view_measure(&ways[i].view))
             die(what[i]);
