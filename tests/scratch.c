@@ -11,6 +11,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <sys/mount.h>
+#endif
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,6 +98,27 @@ void
 scratch_write_text(const char *name, const char *text)
 {
     scratch_write(name, text, strlen(text));
+}
+
+bool
+scratch_small_disk(const char *path, const char *options)
+{
+#ifdef __linux__
+    return mount("tmpfs", path, "tmpfs", 0, options) == 0;
+#else
+    (void)path, (void)options;
+    return false;
+#endif
+}
+
+void
+scratch_small_disk_gone(const char *path)
+{
+#ifdef __linux__
+    umount(path);
+#else
+    (void)path;
+#endif
 }
 
 unsigned char *

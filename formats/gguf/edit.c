@@ -1,6 +1,7 @@
 #include "formats/gguf/edit.h"
 
 #include "formats/base/file_out.h"
+#include "formats/base/system.h"
 #include "formats/gguf/assemble.h"
 
 #include <errno.h>
@@ -72,12 +73,13 @@ overwrite(const char *path, uint64_t offset, const unsigned char *bytes, uint64_
 {
     struct nb_file_out file = { .fd = open(path, O_WRONLY | O_CLOEXEC), .name = (char *)path };
     enum nb_status status;
+    int code;
 
     if (file.fd < 0)
         return nb_fail(err, NB_SYSTEM, "%s: cannot be written: %s", path, strerror(errno));
     status = nb_out_write(&file, offset, bytes, size, err);
-    if (status == NB_OK && fsync(file.fd) != 0)
-        status = nb_fail(err, NB_SYSTEM, "%s: writing failed: %s", path, strerror(errno));
+    if (status == NB_OK && (code = nb_system_sync(file.fd)) != 0)
+        status = nb_fail(err, NB_SYSTEM, "%s: writing failed: %s", path, strerror(code));
     close(file.fd);
     return status;
 }
