@@ -225,12 +225,12 @@ const char tiny_tokenizer[] =
 void
 write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes)
 {
-    const uint64_t length = strlen(header);
+    const size_t length = strlen(header);
     unsigned char *bytes = calloc(1, 8 + length + data_bytes);
     char path[SCRATCH_PATH];
 
     assert_non_null(bytes);
-    memcpy(bytes, &length, 8);
+    memcpy(bytes, &(uint64_t){ length }, 8);
     memcpy(bytes + 8, header, length);
     snprintf(path, sizeof path, "%s/%s", folder, name);
     scratch_write(path, bytes, 8 + length + data_bytes);

@@ -12,6 +12,7 @@
 /* NB_POSIX_ONLY leaves out what systems add, so that the POSIX ways can be tested on any of them. */
 #if defined(__linux__) && !defined(NB_POSIX_ONLY)
 #define ON_LINUX 1
+#include <sys/mman.h>
 #include <sys/random.h>
 #elif defined(__APPLE__) && !defined(NB_POSIX_ONLY)
 #define ON_MACOS 1
@@ -20,6 +21,7 @@
 #endif
 
 #define COPY_AT_ONCE ((size_t)1 << 30)
+#define LARGE_PAGE ((size_t)2 << 20)
 #define STACK_BYTES ((size_t)2 << 20)
 
 /* 0 if CODE only says that this file system cannot reserve; the writes will find out what it has. */
@@ -179,6 +181,19 @@ nb_system_processors(void)
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
 
     return n > 0 ? (unsigned)n : 1;
+}
+
+void *
+nb_system_large_memory(uint64_t size)
+{
+    const uint64_t whole = size > UINT64_MAX - LARGE_PAGE ? size : (size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *memory = whole > SIZE_MAX ? NULL : aligned_alloc(LARGE_PAGE, (size_t)whole);
+
+#if defined(ON_LINUX) && defined(MADV_HUGEPAGE)
+    if (memory != NULL)
+        (void)madvise(memory, (size_t)whole, MADV_HUGEPAGE);
+#endif
+    return memory;
 }
 
 uint64_t

@@ -42,6 +42,12 @@ bool nb_system_program(char *path, size_t size);
 /* Processors that can run threads of this process; at least 1. */
 unsigned nb_system_processors(void);
 
+/*
+ * SIZE bytes of memory for free(), in large pages where there are some: where bytes here and there are written,
+ * most of the time would go into finding small pages. NULL when memory is out.
+ */
+void *nb_system_large_memory(uint64_t size);
+
 /* The most bytes of memory that this process has had at once. */
 uint64_t nb_system_peak_memory(void);
 
