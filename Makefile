@@ -2,7 +2,7 @@
 
 BUILD ?= build
 PREFIX ?= /usr/local
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all demo test interop fuzz bench install clean packages

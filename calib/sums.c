@@ -35,8 +35,8 @@ nb_sums_entry(struct nb_sums *s, const char *name, uint64_t columns, uint64_t ex
         .name = nb_arena_strdup(&s->arena, name),
         .columns = columns,
         .experts = experts,
-        .squares = nb_arena_calloc(&s->arena, (size_t)(columns * experts), sizeof(double)),
-        .tokens = nb_arena_calloc(&s->arena, (size_t)experts, sizeof(uint64_t)),
+        .squares = nb_arena_calloc(&s->arena, columns * experts, sizeof(double)),
+        .tokens = nb_arena_calloc(&s->arena, experts, sizeof(uint64_t)),
     };
     if (e->name == NULL || e->squares == NULL || e->tokens == NULL)
         return NULL;
@@ -92,7 +92,7 @@ merge_datasets(struct nb_sums *s, const struct nb_imatrix *m, struct nb_error *e
         char *name;
 
         memcpy(&length, at, sizeof length);
-        name = nb_arena_strndup(&s->arena, (const char *)at + sizeof length, (size_t)length);
+        name = nb_arena_strndup(&s->arena, (const char *)at + sizeof length, length);
         status = name == NULL ? nb_fail_memory(err) : nb_sums_add_dataset(s, name, err);
         at += sizeof length + length;
     }
@@ -141,9 +141,9 @@ nb_sums_imatrix(struct nb_sums *s, struct nb_imatrix *out, struct nb_error *err)
 
         *to = (struct nb_imatrix_entry){
             .name = nb_arena_strdup(&out->arena, e->name),
-            .values = nb_arena_calloc(&out->arena, (size_t)(e->columns * e->experts), sizeof(float)),
+            .values = nb_arena_calloc(&out->arena, e->columns * e->experts, sizeof(float)),
             .count = e->columns * e->experts,
-            .tokens = nb_arena_calloc(&out->arena, (size_t)e->experts, sizeof(uint64_t)),
+            .tokens = nb_arena_calloc(&out->arena, e->experts, sizeof(uint64_t)),
             .rows = e->experts,
         };
         if (to->name == NULL || to->values == NULL || to->tokens == NULL) {

@@ -1,10 +1,10 @@
 #include "cli/cli.h"
 #include "formats/base/file_in.h"
+#include "formats/base/system.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *
 cli_data_file(const char *name)
@@ -12,14 +12,12 @@ cli_data_file(const char *name)
     static char path[PATH_MAX + 64];
     static const char *const beside[] = { "../data", "../share/nibble", "data" }; /* a build, an installation */
     char program[PATH_MAX];
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash;
 
     snprintf(path, sizeof path, "data/%s", name);
     if (nb_is_file(path))
         return path;
-    program[n < 0 ? 0 : n] = '\0';
-    slash = strrchr(program, '/');
+    slash = nb_system_program(program, sizeof program) ? strrchr(program, '/') : NULL;
     for (size_t i = 0; slash != NULL && i < sizeof beside / sizeof beside[0]; i++) {
         if (snprintf(path, sizeof path, "%.*s/%s/%s", (int)(slash - program), program, beside[i], name) <
                 (int)sizeof path && nb_is_file(path))

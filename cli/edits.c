@@ -2,6 +2,7 @@
 
 #include "cli/kv_text.h"
 #include "formats/base/arena.h"
+#include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
@@ -108,7 +109,7 @@ set_element(struct nb_metadata *meta, const struct target *t, const struct kv_va
     if (value->type == NB_KV_ARRAY || value->element != kv->element)
         return nb_fail(err, NB_USAGE, "key '%s' is an array of %s", t->key, nb_kv_type_name(kv->element));
     find_element(kv, t->index, &begin, &end);
-    data = malloc((size_t)(kv->size - (end - begin) + head + value->size) + 1);
+    data = nb_malloc(kv->size - (end - begin) + head + value->size + 1);
     if (data == NULL)
         return nb_fail_memory(err);
     memcpy(data, kv->data, (size_t)begin);

@@ -1,6 +1,7 @@
 #include "cli/kv_text.h"
 
 #include "cli/cli.h"
+#include "formats/base/checked.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
 #include "formats/gguf/metadata.h"
@@ -260,7 +261,7 @@ parse_numbers(json_t *list, struct kv_value *out, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     out->size = each * json_array_size(list);
-    out->data = malloc((size_t)out->size + 1);
+    out->data = nb_malloc(out->size + 1);
     if (out->data == NULL)
         return nb_fail_memory(err);
     json_array_foreach(list, i, entry) {

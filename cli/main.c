@@ -2,6 +2,7 @@
 
 #include "cli/help.h"
 #include "formats/base/status.h"
+#include "formats/base/system.h"
 #include "formats/elements/tier.h"
 
 #include <stdio.h>
@@ -21,17 +22,12 @@ print_effort(double seconds)
 {
     struct rusage usage;
     char peak[CLI_TEXT];
-#ifdef __APPLE__
-    const double unit = 1;
-#else
-    const double unit = 1024;
-#endif
 
     getrusage(RUSAGE_SELF, &usage);
     cli_detail("%.2f s, %.2f s of CPU time, peak memory %s, %s kernels", seconds,
                (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec +
                    (double)usage.ru_stime.tv_sec + 1e-6 * (double)usage.ru_stime.tv_usec,
-               cli_bytes(peak, unit * (double)usage.ru_maxrss), nb_tier());
+               cli_bytes(peak, (double)nb_system_peak_memory()), nb_tier());
 }
 
 static int

@@ -1,5 +1,6 @@
 #include "quantize/job.h"
 
+#include "formats/base/checked.h"
 #include "formats/elements/decode.h"
 #include "formats/models/view_panel.h"
 
@@ -248,8 +249,8 @@ do_tile(const struct run *r, struct worker *w, const struct tile *tile, struct n
 static enum nb_status
 begin_work(const struct run *r, struct worker *w, struct nb_error *err)
 {
-    w->floats = malloc((size_t)r->largest_chunk * sizeof *w->floats);
-    w->done = malloc((size_t)r->largest_done);
+    w->floats = nb_malloc(r->largest_chunk * sizeof *w->floats);
+    w->done = nb_malloc(r->largest_done);
     if (w->floats == NULL || w->done == NULL)
         return nb_fail_memory(err);
     w->output = r->job->outputs;

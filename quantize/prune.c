@@ -1,5 +1,6 @@
 #include "quantize/prune.h"
 
+#include "formats/base/checked.h"
 #include "formats/models/hparams.h"
 
 #include <ctype.h>
@@ -125,7 +126,7 @@ static enum nb_status
 prune_array(struct nb_metadata *meta, const struct nb_kv *kv, const uint64_t *layers, size_t n, struct nb_error *err)
 {
     const uint64_t size = nb_kv_type_size(kv->element);
-    unsigned char *kept = malloc((size_t)(kv->size + 1));
+    unsigned char *kept = nb_malloc(kv->size + 1);
     uint64_t count = 0;
 
     if (kept == NULL)

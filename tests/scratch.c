@@ -11,6 +11,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <sys/mount.h>
+#endif
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -95,6 +98,27 @@ void
 scratch_write_text(const char *name, const char *text)
 {
     scratch_write(name, text, strlen(text));
+}
+
+bool
+scratch_small_disk(const char *path, const char *options)
+{
+#ifdef __linux__
+    return mount("tmpfs", path, "tmpfs", 0, options) == 0;
+#else
+    (void)path, (void)options;
+    return false;
+#endif
+}
+
+void
+scratch_small_disk_gone(const char *path)
+{
+#ifdef __linux__
+    umount(path);
+#else
+    (void)path;
+#endif
 }
 
 unsigned char *
@@ -201,12 +225,12 @@ const char tiny_tokenizer[] =
 void
 write_safetensors(const char *folder, const char *name, const char *header, size_t data_bytes)
 {
-    const uint64_t length = strlen(header);
+    const size_t length = strlen(header);
     unsigned char *bytes = calloc(1, 8 + length + data_bytes);
     char path[SCRATCH_PATH];
 
     assert_non_null(bytes);
-    memcpy(bytes, &length, 8);
+    memcpy(bytes, &(uint64_t){ length }, 8);
     memcpy(bytes + 8, header, length);
     snprintf(path, sizeof path, "%s/%s", folder, name);
     scratch_write(path, bytes, 8 + length + data_bytes);

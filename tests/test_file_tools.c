@@ -14,7 +14,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -460,14 +459,13 @@ a_link_to_a_model_stays_a_link(void **unused)
 static void
 a_full_disk_keeps_the_old_file(void **unused)
 {
-    char options[] = "size=5m";
     const char *disk;
 
     (void)unused;
     make_model();
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (mount("tmpfs", disk, "tmpfs", 0, options) != 0) {
+    if (!scratch_small_disk(disk, "size=5m")) {
         print_message("a tmpfs cannot be mounted here: skipped\n");
         skip();
     }
@@ -475,15 +473,15 @@ a_full_disk_keeps_the_old_file(void **unused)
     RUN(&run, "edit", "disk/e.gguf", "--set", "general.description=str:longer than any padding there can be, by far");
     if (run.code != 4 || hash_of("disk/e.gguf") != hash_of("model.gguf") ||
         scratch_exists(scratch_path("disk/e.gguf.partial"))) {
-        umount(disk);
+        scratch_small_disk_gone(disk);
         fail_msg("exit code %d: %s", run.code, run.err);
     }
     RUN(&run, "split", "disk/e.gguf", "--max-tensors", "20");
     if (run.code != 4 || scratch_exists(scratch_path("disk/e-00001-of-00002.gguf"))) {
-        umount(disk);
+        scratch_small_disk_gone(disk);
         fail_msg("exit code %d: %s", run.code, run.err);
     }
-    umount(disk);
+    scratch_small_disk_gone(disk);
 }
 
 /* --- hash ------------------------------------------------------------------------------------------------------ */

@@ -136,7 +136,7 @@ check_table(void)
         nb_encode(type, x, ROWS, COLUMNS, strcmp(kind, "none") == 0 ? NULL : importance, blocks);
         assert_true(nb_type_bytes(type, COUNT, &size));
         assert_int_equal(size, bytes);
-        if (hash(blocks, size) != blocks_hash)
+        if (hash(blocks, (size_t)size) != blocks_hash)
             fail_msg("%s: %s, %s, importance %s: other blocks than the reference's", nb_tier(), type_name, input,
                      kind);
         nb_decode(type, blocks, COUNT, back);
@@ -221,7 +221,7 @@ rows_with_importance_are_encoded_as_each_row_alone(void **unused)
             nb_encode(t, x, 19, columns, importance, whole);
             for (size_t row = 0; row < 19; row++)
                 nb_encode(t, x + row * columns, 1, columns, importance, part + row * bytes);
-            if (memcmp(whole, part, 19 * bytes) != 0)
+            if (memcmp(whole, part, 19 * (size_t)bytes) != 0)
                 fail_msg("%s: %s: rows depend on each other", *tier, nb_type_info(t)->name);
         }
     }
@@ -395,7 +395,7 @@ any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
             for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
                 assert_true(nb_tier_set(*tier));
                 nb_encode(t, x, ROWS, COLUMNS, weighted ? importance : NULL, again);
-                if (memcmp(first, again, size) != 0)
+                if (memcmp(first, again, (size_t)size) != 0)
                     fail_msg("%s differs from scalar on %s%s", *tier, nb_type_info(t)->name,
                              weighted ? " with importance" : "");
                 nb_decode(t, first, COUNT, other);
@@ -423,7 +423,7 @@ importance_matters_to_the_types_that_say_so(void **unused)
         assert_true(nb_type_bytes(t, COUNT, &size));
         nb_encode(t, x, ROWS, COLUMNS, importance, with);
         nb_encode(t, x, ROWS, COLUMNS, NULL, without);
-        if ((memcmp(with, without, size) != 0) != (nb_type_info(t)->importance != NB_IMPORTANCE_IGNORED))
+        if ((memcmp(with, without, (size_t)size) != 0) != (nb_type_info(t)->importance != NB_IMPORTANCE_IGNORED))
             fail_msg("%s", nb_type_info(t)->name);
     }
 }

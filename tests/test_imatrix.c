@@ -48,7 +48,7 @@ tensor(const char *name, enum nb_type type, uint64_t columns, uint64_t rows, uin
                                             n_data };
     n_infos++;
     assert_true(nb_type_bytes(type, columns * (rows == 0 ? 1 : rows) * (experts == 0 ? 1 : experts), &bytes));
-    n_data += (bytes + 31) / 32 * 32;
+    n_data += (size_t)(bytes + 31) / 32 * 32;
     assert_true(n_data <= sizeof data);
     memset(at, 0, n_data - (size_t)((unsigned char *)at - data));
     return at;
@@ -58,7 +58,8 @@ tensor(const char *name, enum nb_type type, uint64_t columns, uint64_t rows, uin
 static void
 finish_part(const char *name, const struct nb_metadata *m, size_t from, size_t end)
 {
-    const size_t base = from < n_infos ? infos[from].offset : 0, stop = end < n_infos ? infos[end].offset : n_data;
+    const size_t base = from < n_infos ? (size_t)infos[from].offset : 0;
+    const size_t stop = end < n_infos ? (size_t)infos[end].offset : n_data;
     struct nb_gguf_info part[64];
     unsigned char *header, *whole;
     struct nb_error err;
@@ -69,11 +70,11 @@ finish_part(const char *name, const struct nb_metadata *m, size_t from, size_t e
         part[i - from].offset -= base;
     }
     assert_int_equal(nb_gguf_header(m, part, end - from, &header, &size, &err), NB_OK);
-    whole = malloc(size + stop - base);
+    whole = malloc((size_t)size + stop - base);
     assert_non_null(whole);
-    memcpy(whole, header, size);
+    memcpy(whole, header, (size_t)size);
     memcpy(whole + size, data + base, stop - base);
-    scratch_write(name, whole, size + stop - base);
+    scratch_write(name, whole, (size_t)size + stop - base);
     free(whole);
     free(header);
 }

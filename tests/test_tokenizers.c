@@ -91,7 +91,7 @@ string_at(const char *key, uint64_t index)
             break;
     }
     assert_true(length < sizeof text);
-    memcpy(text, p, length);
+    memcpy(text, p, (size_t)length);
     text[length] = '\0';
     return text;
 }

@@ -13,7 +13,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -105,23 +104,39 @@ places_that_cannot_be_written_are_errors(void **unused)
 static void
 a_full_disk_leaves_nothing_behind(void **unused)
 {
-    char options[] = "size=1m";
     const char *disk;
 
     (void)unused;
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (mount("tmpfs", disk, "tmpfs", 0, options) != 0) {
+    if (!scratch_small_disk(disk, "size=1m")) {
         print_message("a tmpfs cannot be mounted here: skipped\n");
         skip();
     }
     RUN(&run, "quantize", SAMPLE, "-o", "disk/out.gguf");
     if (run.code != 4 || strstr(run.err, "No space left") == NULL || scratch_exists(scratch_path("disk/out.gguf")) ||
         scratch_exists(scratch_path("disk/out.gguf.partial"))) {
-        umount(disk);
+        scratch_small_disk_gone(disk);
         fail_msg("exit code %d: %s", run.code, run.err);
     }
-    umount(disk);
+    scratch_small_disk_gone(disk);
+}
+
+/* What a run leaves that is killed between giving the file its name and taking the other one away. */
+static void
+a_file_that_is_still_named_partial_is_kept(void **unused)
+{
+    uint64_t before;
+
+    (void)unused;
+    scratch_write_text("finished", "whole");
+    before = scratch_hash(scratch_path("finished"));
+    assert_int_equal(link(scratch_path("finished"), scratch_path("out.gguf.partial")), 0);
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(scratch_hash(scratch_path("finished")), before);
+    assert_false(scratch_exists(scratch_path("out.gguf.partial")));
+    unlink(scratch_path("out.gguf"));
 }
 
 /* Starts the program on the sample and returns its process. */
@@ -284,6 +299,7 @@ main(void)
         cmocka_unit_test(the_source_is_never_overwritten),
         cmocka_unit_test(places_that_cannot_be_written_are_errors),
         cmocka_unit_test(a_full_disk_leaves_nothing_behind),
+        cmocka_unit_test(a_file_that_is_still_named_partial_is_kept),
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_file_under_the_name),
         cmocka_unit_test(an_interrupt_cleans_up),
         cmocka_unit_test(running_out_of_memory_is_never_silent),

@@ -21,14 +21,15 @@ fail(struct nb_arena *arena)
 }
 
 void *
-nb_arena_alloc(struct nb_arena *arena, size_t size)
+nb_arena_alloc(struct nb_arena *arena, uint64_t bytes)
 {
     const size_t align = alignof(max_align_t);
     struct nb_arena_block *block = arena->blocks;
+    size_t size;
 
-    if (size > SIZE_MAX / 2)
+    if (bytes > SIZE_MAX / 2)
         return fail(arena);
-    size = (size + align - 1) & ~(align - 1);
+    size = ((size_t)bytes + align - 1) & ~(align - 1);
     if (block == NULL || block->size - block->used < size) {
         size_t room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
 
@@ -45,27 +46,27 @@ nb_arena_alloc(struct nb_arena *arena, size_t size)
 }
 
 void *
-nb_arena_calloc(struct nb_arena *arena, size_t count, size_t size)
+nb_arena_calloc(struct nb_arena *arena, uint64_t count, uint64_t size)
 {
-    size_t total;
+    uint64_t total;
     void *p;
 
     if (__builtin_mul_overflow(count, size, &total))
         return fail(arena);
     p = nb_arena_alloc(arena, total);
     if (p != NULL)
-        memset(p, 0, total);
+        memset(p, 0, (size_t)total);
     return p;
 }
 
 char *
-nb_arena_strndup(struct nb_arena *arena, const char *s, size_t length)
+nb_arena_strndup(struct nb_arena *arena, const char *s, uint64_t length)
 {
-    char *copy = nb_arena_alloc(arena, length + 1);
+    char *copy = length == UINT64_MAX ? fail(arena) : nb_arena_alloc(arena, length + 1);
 
     if (copy != NULL) {
         if (length > 0)
-            memcpy(copy, s, length);
+            memcpy(copy, s, (size_t)length);
         copy[length] = '\0';
     }
     return copy;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct nb_arena_block;
 
@@ -15,12 +16,12 @@ struct nb_arena {
     bool exhausted; /* an allocation has failed, for those who get NULL for more than one reason */
 };
 
-/* SIZE bytes aligned for any type, or NULL when memory is out. */
-void *nb_arena_alloc(struct nb_arena *arena, size_t size);
+/* SIZE bytes aligned for any type, or NULL when memory is out or SIZE is more than this machine can address. */
+void *nb_arena_alloc(struct nb_arena *arena, uint64_t size);
 /* COUNT zeroed elements of SIZE bytes; NULL when memory is out or the product overflows. */
-void *nb_arena_calloc(struct nb_arena *arena, size_t count, size_t size);
+void *nb_arena_calloc(struct nb_arena *arena, uint64_t count, uint64_t size);
 /* A copy of LENGTH bytes with a NUL behind it. */
-char *nb_arena_strndup(struct nb_arena *arena, const char *s, size_t length);
+char *nb_arena_strndup(struct nb_arena *arena, const char *s, uint64_t length);
 char *nb_arena_strdup(struct nb_arena *arena, const char *s);
 void nb_arena_free(struct nb_arena *arena);
 

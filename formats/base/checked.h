@@ -6,7 +6,9 @@
 #define NB_CHECKED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 /* *out = a + b; false on overflow. */
 static inline bool
@@ -30,6 +32,35 @@ nb_align_u64(uint64_t a, uint64_t alignment, uint64_t *out)
         return false;
     *out &= ~(alignment - 1);
     return true;
+}
+
+/*
+ * malloc, calloc and realloc for sizes that come out of a file: NULL also where 32 bits cannot count them.
+ * Such a size becomes a size_t here (and in the arena) or after memory was had for it, and nowhere else.
+ */
+static inline void *
+nb_malloc(uint64_t size)
+{
+    return size > SIZE_MAX ? NULL : malloc((size_t)size);
+}
+
+static inline void *
+nb_calloc(uint64_t count, uint64_t size)
+{
+    return count > SIZE_MAX || size > SIZE_MAX ? NULL : calloc((size_t)count, (size_t)size);
+}
+
+static inline void *
+nb_realloc(void *p, uint64_t size)
+{
+    return size > SIZE_MAX ? NULL : realloc(p, (size_t)size);
+}
+
+/* SIZE bytes on a boundary of 64, the longest vector. */
+static inline void *
+nb_aligned(uint64_t size)
+{
+    return size > SIZE_MAX - 64 ? NULL : aligned_alloc(64, ((size_t)size + 63) / 64 * 64);
 }
 
 #endif

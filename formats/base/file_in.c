@@ -1,5 +1,7 @@
 #include "formats/base/file_in.h"
 
+#include "formats/base/checked.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -76,7 +78,7 @@ nb_file_load(const char *name, uint64_t limit, char **text, size_t *length, stru
     if (file.size > limit) {
         status = nb_fail(err, NB_INPUT, "%s: %" PRIu64 " bytes, more than the %" PRIu64 " such a file may have",
                          name, file.size, limit);
-    } else if ((*text = malloc((size_t)file.size + 1)) == NULL) {
+    } else if ((*text = nb_malloc(file.size + 1)) == NULL) {
         status = nb_fail_memory(err);
     } else {
         status = nb_file_read(&file, 0, *text, file.size, err);

@@ -1,5 +1,7 @@
 #include "formats/base/file_out.h"
 
+#include "formats/base/system.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COPY_AT_ONCE ((size_t)1 << 30)
+/* Some systems refuse to write 2 GiB or more at once. */
+#define WRITE_AT_ONCE ((uint64_t)1 << 30)
 #define COPY_BUFFER ((size_t)1 << 20)
 
 static enum nb_status
@@ -20,33 +23,26 @@ fail_with(const struct nb_file_out *file, const char *what, int code, struct nb_
     return nb_fail(err, NB_SYSTEM, "%s: %s: %s", file->name, what, strerror(code));
 }
 
-/* Takes SIZE bytes from the disk. Where the file system cannot, the writes will find out. */
-static int
-reserve(int fd, uint64_t size)
-{
-    if (ftruncate(fd, (off_t)size) != 0)
-        return errno;
-#ifdef __linux__
-    if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-        return errno;
-#endif
-    return 0;
-}
-
 static enum nb_status
 exists_error(const char *name, struct nb_error *err)
 {
     return nb_fail(err, NB_USAGE, "%s: exists already, and would be overwritten", name);
 }
 
-/* True if the file behind FD still has the name PATH. */
+/*
+ * True if the file behind FD still has the name PATH, and no other. Another name can be that of a finished
+ * file, whose writer was killed before it took this one away; then it goes here.
+ */
 static bool
-is_named(int fd, const char *path)
+is_only_name(int fd, const char *path)
 {
     struct stat by_fd, by_name;
+    const bool named = fstat(fd, &by_fd) == 0 && lstat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
+                       by_fd.st_ino == by_name.st_ino;
 
-    return fstat(fd, &by_fd) == 0 && lstat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
-           by_fd.st_ino == by_name.st_ino;
+    if (named && by_fd.st_nlink > 1)
+        unlink(path);
+    return named && by_fd.st_nlink == 1;
 }
 
 /*
@@ -61,7 +57,7 @@ open_partial(struct nb_file_out *file, struct nb_error *err)
         file->fd = open(file->partial, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file->fd < 0)
             return nb_fail(err, NB_SYSTEM, "%s: cannot be created: %s", file->partial, strerror(errno));
-        if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && is_named(file->fd, file->partial))
+        if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && is_only_name(file->fd, file->partial))
             return NB_OK;
         close(file->fd);
         file->fd = -1; /* not ours to remove */
@@ -102,7 +98,7 @@ nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool re
         goto fail;
     if (stat(name, &st) == 0)
         (void)fchmod(file->fd, st.st_mode & 0777); /* a file that is replaced keeps its permissions */
-    code = ftruncate(file->fd, 0) != 0 ? errno : reserve(file->fd, size);
+    code = ftruncate(file->fd, 0) != 0 ? errno : nb_system_reserve(file->fd, size);
     if (code != 0) {
         status = nb_fail(err, NB_SYSTEM, "%s: no room for %" PRIu64 " bytes: %s", name, size, strerror(code));
         goto fail;
@@ -121,7 +117,8 @@ nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
     uint64_t done = 0;
 
     while (done < size) {
-        ssize_t put = pwrite(file->fd, from + done, (size_t)(size - done), (off_t)(offset + done));
+        const uint64_t want = size - done < WRITE_AT_ONCE ? size - done : WRITE_AT_ONCE;
+        ssize_t put = pwrite(file->fd, from + done, (size_t)want, (off_t)(offset + done));
 
         if (put < 0 && errno == EINTR)
             continue;
@@ -132,32 +129,11 @@ nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
     return NB_OK;
 }
 
-/* What the kernel copies by itself; less than SIZE where it will not go on. */
-static uint64_t
-copy_in_kernel(const struct nb_file_out *file, uint64_t offset, const struct nb_file_in *in, uint64_t from,
-               uint64_t size)
-{
-    uint64_t done = 0;
-
-#ifdef __linux__
-    while (done < size) {
-        off_t source = (off_t)(from + done), target = (off_t)(offset + done);
-        const size_t want = size - done < COPY_AT_ONCE ? (size_t)(size - done) : COPY_AT_ONCE;
-        const ssize_t got = copy_file_range(in->fd, &source, file->fd, &target, want, 0);
-
-        if (got <= 0 && !(got < 0 && errno == EINTR))
-            break;
-        done += got > 0 ? (uint64_t)got : 0;
-    }
-#endif
-    return done;
-}
-
 enum nb_status
 nb_out_copy(const struct nb_file_out *file, uint64_t offset, const struct nb_file_in *in, uint64_t from, uint64_t size,
             struct nb_error *err)
 {
-    uint64_t done = copy_in_kernel(file, offset, in, from, size);
+    uint64_t done = nb_system_copy(in->fd, from, file->fd, offset, size);
     unsigned char *buffer;
     enum nb_status status = NB_OK;
 
@@ -181,8 +157,7 @@ nb_out_copy(const struct nb_file_out *file, uint64_t offset, const struct nb_fil
 void
 nb_out_flush(const struct nb_file_out *file)
 {
-    /* Whatever goes wrong here goes wrong once more in the sync, which tells. */
-    (void)sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    nb_system_start_writing(file->fd);
 }
 
 /* A rename is only safe from a power cut once its folder is on the disk too. */
@@ -202,34 +177,17 @@ sync_folder_of(const char *name)
     free(copy);
 }
 
-/* Renames without ever replacing a file that came up meanwhile, where the system can; 0 or an errno. */
-static int
-rename_to_new(const char *from, const char *to)
-{
-    struct stat st;
-
-#ifdef RENAME_NOREPLACE
-    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return errno;
-#endif
-    if (lstat(to, &st) == 0)
-        return EEXIST;
-    return rename(from, to) == 0 ? 0 : errno;
-}
-
 enum nb_status
 nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
+    int code = nb_system_sync(file->fd);
 
-    if (fsync(file->fd) != 0) {
-        status = fail_with(file, "writing failed", errno, err);
+    if (code != 0) {
+        status = fail_with(file, "writing failed", code, err);
     } else {
-        const int code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
-                                 : rename_to_new(file->partial, file->name);
-
+        code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
+                       : nb_system_rename_to_new(file->partial, file->name);
         if (code == EEXIST)
             status = exists_error(file->name, err);
         else if (code != 0)

@@ -1,11 +1,12 @@
 #include "formats/base/pool.h"
 
+#include "formats/base/system.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MAX_THREADS 256u
 #define WATCH_NANOSECONDS 100000000L
@@ -97,7 +98,7 @@ start_thread(struct nb_pool *pool)
     if (w == NULL)
         return false;
     *w = (struct worker){ pool, pool->n_threads };
-    if (pthread_create(&pool->threads[pool->n_threads - 1], NULL, thread_main, w) != 0) {
+    if (nb_system_start_thread(&pool->threads[pool->n_threads - 1], thread_main, w) != 0) {
         free(w);
         return false;
     }
@@ -108,11 +109,10 @@ start_thread(struct nb_pool *pool)
 enum nb_status
 nb_pool_new(struct nb_pool **out, unsigned threads, struct nb_error *err)
 {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct nb_pool *pool = calloc(1, sizeof *pool);
 
     if (threads == 0)
-        threads = cores > 0 ? (unsigned)cores : 1;
+        threads = nb_system_processors();
     if (threads > MAX_THREADS)
         threads = MAX_THREADS;
     if (pool == NULL || (pool->threads = calloc(threads, sizeof *pool->threads)) == NULL) {
@@ -223,7 +223,7 @@ nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t t
     pthread_mutex_lock(&pool->lock);
     pool->working++; /* before it can be done */
     pthread_mutex_unlock(&pool->lock);
-    if (pthread_create(&stand_in, NULL, stand_in_main, pool) != 0) { /* then nobody watches */
+    if (nb_system_start_thread(&stand_in, stand_in_main, pool) != 0) { /* then nobody watches */
         pthread_mutex_lock(&pool->lock);
         pool->working--;
         pthread_mutex_unlock(&pool->lock);

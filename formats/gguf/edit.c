@@ -1,6 +1,8 @@
 #include "formats/gguf/edit.h"
 
+#include "formats/base/checked.h"
 #include "formats/base/file_out.h"
+#include "formats/base/system.h"
 #include "formats/gguf/assemble.h"
 
 #include <errno.h>
@@ -72,12 +74,13 @@ overwrite(const char *path, uint64_t offset, const unsigned char *bytes, uint64_
 {
     struct nb_file_out file = { .fd = open(path, O_WRONLY | O_CLOEXEC), .name = (char *)path };
     enum nb_status status;
+    int code;
 
     if (file.fd < 0)
         return nb_fail(err, NB_SYSTEM, "%s: cannot be written: %s", path, strerror(errno));
     status = nb_out_write(&file, offset, bytes, size, err);
-    if (status == NB_OK && fsync(file.fd) != 0)
-        status = nb_fail(err, NB_SYSTEM, "%s: writing failed: %s", path, strerror(errno));
+    if (status == NB_OK && (code = nb_system_sync(file.fd)) != 0)
+        status = nb_fail(err, NB_SYSTEM, "%s: writing failed: %s", path, strerror(code));
     close(file.fd);
     return status;
 }
@@ -102,7 +105,7 @@ get_u64(const unsigned char *from)
 static enum nb_status
 write_undo(const char *undo, uint64_t offset, const unsigned char *bytes, uint64_t size, struct nb_error *err)
 {
-    unsigned char *all = malloc((size_t)(UNDO_HEAD + size + 8));
+    unsigned char *all = nb_malloc(UNDO_HEAD + size + 8);
     struct nb_file_out out;
     enum nb_status status;
 
@@ -157,7 +160,7 @@ replace_header(const char *path, const unsigned char *old, const unsigned char *
 enum nb_status
 nb_edit_in_place(const char *path, const struct nb_gguf *gguf, const struct nb_metadata *meta, struct nb_error *err)
 {
-    unsigned char *header = NULL, *old = malloc((size_t)gguf->data_offset + 1);
+    unsigned char *header = NULL, *old = nb_malloc(gguf->data_offset + 1);
     struct nb_file_in file;
     uint64_t size;
     enum nb_status status = old == NULL ? nb_fail_memory(err) : nb_file_open(&file, path, err);

@@ -1,5 +1,7 @@
 #include "formats/gguf/metadata.h"
 
+#include "formats/base/checked.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,7 +249,7 @@ nb_strings_add(struct nb_strings *strings, const char *s, uint64_t length)
         return;
     if (need > strings->room) {
         uint64_t room = need + need / 2 + 1024;
-        unsigned char *data = realloc(strings->data, room);
+        unsigned char *data = nb_realloc(strings->data, room);
 
         if (data == NULL) {
             strings->out_of_memory = true;
@@ -259,7 +261,7 @@ nb_strings_add(struct nb_strings *strings, const char *s, uint64_t length)
     for (unsigned i = 0; i < 8; i++)
         strings->data[strings->size + i] = (unsigned char)(length >> (8 * i));
     if (length > 0)
-        memcpy(strings->data + strings->size + 8, s, length);
+        memcpy(strings->data + strings->size + 8, s, (size_t)length);
     strings->size = need;
     strings->count++;
 }

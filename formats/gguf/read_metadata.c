@@ -68,7 +68,7 @@ take_string_array(struct nb_gguf_reader *r, struct nb_kv *kv)
     if (status != NB_OK)
         return status;
     kv->size = r->at - from;
-    data = nb_arena_alloc(&r->out->meta.arena, (size_t)kv->size + 1);
+    data = nb_arena_alloc(&r->out->meta.arena, kv->size + 1);
     if (data == NULL)
         return nb_fail_memory(r->err);
     status = nb_file_read(r->file, from, data, kv->size, r->err);
@@ -154,7 +154,7 @@ take_array(struct nb_gguf_reader *r, struct nb_kv *kv)
     if (kv->element == NB_KV_STRING)
         return take_string_array(r, kv);
     kv->size = kv->count * nb_kv_type_size(kv->element);
-    data = nb_arena_alloc(&r->out->meta.arena, (size_t)kv->size + 1);
+    data = nb_arena_alloc(&r->out->meta.arena, kv->size + 1);
     if (data == NULL)
         return nb_fail_memory(r->err);
     kv->data = data;
@@ -179,7 +179,7 @@ take_value(struct nb_gguf_reader *r, struct nb_kv *kv)
         kv->data = (unsigned char *)s;
     } else {
         kv->size = nb_kv_type_size(kv->type);
-        data = nb_arena_alloc(&r->out->meta.arena, (size_t)kv->size);
+        data = nb_arena_alloc(&r->out->meta.arena, kv->size);
         if (data == NULL)
             return nb_fail_memory(r->err);
         kv->data = data;

@@ -71,7 +71,7 @@ nb_gguf_take_string(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code,
     if (*length > nb_gguf_left(r) || *length > limit)
         return FOUND_END(r, *length > nb_gguf_left(r) ? NB_BAD_GGUF_STRING_LENGTH : code, nb_gguf_here(r),
                          "%s of %" PRIu64 " bytes, more than there can be", what, *length);
-    s = nb_arena_alloc(&r->out->meta.arena, (size_t)*length + 1);
+    s = nb_arena_alloc(&r->out->meta.arena, *length + 1);
     if (s == NULL)
         return nb_fail_memory(r->err);
     status = nb_gguf_take(r, s, *length);

@@ -89,7 +89,7 @@ nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos,
     struct writer w = { 0 };
 
     put_header(&w, meta, infos, count);
-    if (w.overflow || (w.bytes = malloc((size_t)w.at)) == NULL)
+    if (w.overflow || (w.bytes = nb_malloc(w.at)) == NULL)
         return nb_fail_memory(err);
     *header = w.bytes;
     *size = w.at;

@@ -1,5 +1,6 @@
 #include "formats/imatrix/imatrix.h"
 
+#include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 #include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
@@ -30,8 +31,8 @@ add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count,
     struct nb_imatrix_entry *e = &m->entries[m->count];
 
     e->name = nb_arena_strndup(&m->arena, name, length);
-    e->values = nb_arena_calloc(&m->arena, (size_t)count, sizeof *e->values);
-    e->tokens = nb_arena_calloc(&m->arena, (size_t)rows, sizeof *e->tokens);
+    e->values = nb_arena_calloc(&m->arena, count, sizeof *e->values);
+    e->tokens = nb_arena_calloc(&m->arena, rows, sizeof *e->tokens);
     e->count = count;
     e->rows = rows;
     if (e->name == NULL || e->values == NULL || e->tokens == NULL)
@@ -79,7 +80,7 @@ read_means(const struct nb_imatrix *m, const struct nb_file_in *file, const stru
            const struct nb_tensor *counts, struct nb_imatrix_entry *e, struct nb_error *err)
 {
     const uint64_t columns = e->count / counts->elements;
-    float *count = malloc((size_t)counts->bytes);
+    float *count = nb_malloc(counts->bytes);
     enum nb_status status = count == NULL ? nb_fail_memory(err) : NB_OK;
 
     if (status == NB_OK)
@@ -134,12 +135,12 @@ read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path
     if (datasets->type != NB_KV_ARRAY || datasets->element != NB_KV_STRING || datasets->count == 0)
         return NB_OK;
     memcpy(&length, datasets->data, sizeof length); /* the reader has checked that it fits */
-    m->dataset = nb_arena_strndup(&m->arena, (const char *)datasets->data + sizeof length, (size_t)length);
+    m->dataset = nb_arena_strndup(&m->arena, (const char *)datasets->data + sizeof length, length);
     m->datasets = copy = nb_arena_alloc(&m->arena, sizeof *copy);
     if (m->dataset == NULL || copy == NULL)
         return nb_fail_memory(err);
     *copy = *datasets; /* with bytes of its own, since the reader goes */
-    copy->data = (const unsigned char *)nb_arena_strndup(&m->arena, (const char *)datasets->data, (size_t)datasets->size);
+    copy->data = (const unsigned char *)nb_arena_strndup(&m->arena, (const char *)datasets->data, datasets->size);
     return copy->data == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
@@ -287,7 +288,7 @@ take_trailer(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     m->chunks = chunks > 0 ? (uint32_t)chunks : 0;
     if (length < 1 || (uint64_t)length > d->file->size - d->at)
         return NB_OK;
-    dataset = nb_arena_calloc(&m->arena, (size_t)length + 1, 1);
+    dataset = nb_arena_calloc(&m->arena, (uint64_t)length + 1, 1);
     if (dataset == NULL)
         return nb_fail_memory(err);
     m->dataset = dataset;

@@ -174,7 +174,7 @@ relative_from_id(struct nb_metadata *meta, const char *what, size_t index, const
                         strncmp(id, "ssh://", 6) == 0;
     const char *hub_id = id;
     struct nb_model_name parts;
-    char title[NB_NAME_PART], url[2 * NB_NAME_PART + sizeof hub];
+    char title[NB_NAME_PART], url[2 * (size_t)NB_NAME_PART + sizeof hub];
 
     if (is_url) {
         hub_id = strncmp(id, hub, strlen(hub)) == 0 ? id + strlen(hub) : "";

@@ -220,7 +220,7 @@ write_array(const struct nb_hparam_value *v, enum nb_hparam_type type, const cha
     const enum nb_kv_type element = type == NB_HP_TYPE_F32    ? NB_KV_F32
                                     : type == NB_HP_TYPE_BOOL ? NB_KV_BOOL
                                                               : NB_KV_I32; /* as gguf-py writes integers */
-    const size_t size = nb_kv_type_size(element);
+    const size_t size = (size_t)nb_kv_type_size(element);
     unsigned char *data = calloc(v->count + 1, size);
 
     if (data == NULL)

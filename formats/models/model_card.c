@@ -116,7 +116,7 @@ front_matter(char *text)
     if (strncmp(text, "---\n", 4) != 0 && strncmp(text, "---\r\n", 5) != 0)
         return NULL;
     from = strchr(text, '\n') + 1;
-    for (line = from; line != NULL && *line != '\0';) {
+    for (line = from; *line != '\0';) {
         char *next = strchr(line, '\n');
 
         if (strncmp(line, "---", 3) == 0 && (line[3] == '\n' || line[3] == '\r' || line[3] == '\0'))

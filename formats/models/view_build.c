@@ -33,10 +33,10 @@ take_whole(struct builder *b, bool by_matrix)
 {
     const struct nb_view_origin *o = b->origin;
     struct nb_view *v = b->view;
-    size_t n = 0;
+    uint64_t n = 0;
 
     for (size_t i = 0; i < o->n_stored; i++)
-        n += by_matrix && o->stored[i]->n_dims > 2 ? (size_t)(o->stored[i]->ne[2] * o->stored[i]->ne[3]) : 1;
+        n += by_matrix && o->stored[i]->n_dims > 2 ? o->stored[i]->ne[2] * o->stored[i]->ne[3] : 1;
     v->pieces = nb_arena_calloc(b->arena, n + 1, sizeof *v->pieces);
     if (v->pieces == NULL)
         return nb_fail_memory(b->err);

@@ -1,15 +1,14 @@
 #include "formats/models/view_panel.h"
 
+#include "formats/base/system.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define READ_BYTES (1u << 20) /* about what one thread reads of a panel at once: it stays in a second-level cache */
-#define LARGE_PAGE ((size_t)2 << 20)
 #define ROWS_TOGETHER 32u     /* rows are read by a multiple of this: a cache line of F16 when they are columns */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
@@ -103,28 +102,11 @@ same_band(const struct band *a, const struct band *b)
 
 /* --- reading one together ------------------------------------------------------------------------------------ */
 
-/*
- * Memory of SIZE bytes, in large pages where there are some: a panel is written a few bytes here and there,
- * and with small pages most of the time goes into finding them.
- */
-static void *
-large_memory(size_t size)
-{
-    const size_t whole = (size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-    void *memory = aligned_alloc(LARGE_PAGE, whole);
-
-#ifdef MADV_HUGEPAGE
-    if (memory != NULL)
-        (void)madvise(memory, whole, MADV_HUGEPAGE);
-#endif
-    return memory;
-}
-
 /* Makes BAND the one to read; nobody uses the panel. The lock is held. False when memory is out. */
 static bool
 begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *band)
 {
-    const size_t size = (size_t)(band->piece->rows * band->count * nb_type_info(v->type)->block_bytes);
+    const uint64_t size = band->piece->rows * band->count * nb_type_info(v->type)->block_bytes;
 
     p->band = *band;
     p->rows_taken = p->rows_read = 0;
@@ -132,8 +114,8 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     if (size <= p->size)
         return true;
     free(p->bytes);
-    p->bytes = large_memory(size);
-    p->size = p->bytes == NULL ? 0 : size;
+    p->bytes = nb_system_large_memory(size);
+    p->size = p->bytes == NULL ? 0 : (size_t)size;
     if (p->bytes == NULL)
         p->band.piece = NULL;
     return p->bytes != NULL;

@@ -4,6 +4,7 @@
  * at once and then taken apart in memory.
  */
 #include "formats/elements/decode.h"
+#include "formats/base/checked.h"
 #include "formats/elements/halves.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
@@ -223,7 +224,7 @@ read_reordered_columns(const struct nb_view *v, const struct rectangle *rect, un
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
     const uint64_t width = v->pieces->columns;
-    unsigned char *row = malloc((size_t)(width * each));
+    unsigned char *row = nb_malloc(width * each);
     enum nb_status status = row == NULL ? nb_fail_memory(err) : NB_OK;
 
     for (uint64_t i = 0; i < rect->rows && status == NB_OK; i++) {

@@ -297,7 +297,7 @@ nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, st
     if (length > file->size - sizeof prefix)
         return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
                          "cut short: its header has %" PRIu64 " bytes, the file only %" PRIu64, length, file->size);
-    header = malloc((size_t)length + 1);
+    header = nb_malloc(length + 1);
     if (header == NULL)
         return nb_fail_memory(err);
     status = nb_file_read(file, sizeof prefix, header, length, err);

@@ -91,7 +91,7 @@ read_piece(struct buffer b, struct nb_arena *arena, struct nb_token *out)
             if (!nb_utf8_valid((const char *)f.bytes.at, (size_t)f.value))
                 return false;
             out->length = (uint32_t)f.value;
-            out->text = nb_arena_strndup(arena, (const char *)f.bytes.at, (size_t)f.value);
+            out->text = nb_arena_strndup(arena, (const char *)f.bytes.at, f.value);
         } else if (f.number == 2 && f.wire == 5) {
             uint32_t bits = (uint32_t)f.value;
 

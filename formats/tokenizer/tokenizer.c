@@ -1,5 +1,6 @@
 #include "formats/tokenizer/tokenizer.h"
 
+#include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 
 #include <inttypes.h>
@@ -74,7 +75,7 @@ static enum nb_status
 vocab_new(struct nb_vocab *vocab, struct nb_arena *arena, uint64_t rows, float score, struct nb_error *err)
 {
     vocab->size = rows;
-    vocab->tokens = nb_arena_calloc(arena, (size_t)rows, sizeof *vocab->tokens);
+    vocab->tokens = nb_arena_calloc(arena, rows, sizeof *vocab->tokens);
     if (vocab->tokens == NULL)
         return nb_fail_memory(err);
     for (uint64_t i = 0; i < rows; i++) {
@@ -88,8 +89,8 @@ static enum nb_status
 write_vocab(const struct nb_vocab *vocab, bool with_scores, struct nb_metadata *meta, struct nb_error *err)
 {
     struct nb_strings texts = { 0 };
-    int32_t *types = calloc((size_t)vocab->size + 1, sizeof *types);
-    float *scores = calloc((size_t)vocab->size + 1, sizeof *scores);
+    int32_t *types = nb_calloc(vocab->size + 1, sizeof *types);
+    float *scores = nb_calloc(vocab->size + 1, sizeof *scores);
 
     for (uint64_t i = 0; types != NULL && scores != NULL && i < vocab->size; i++) {
         const struct nb_token *t = &vocab->tokens[i];

@@ -74,7 +74,7 @@ read_merges(struct nb_vocabulary *v, const struct nb_kv *lines, const char *path
 
     if (lines == NULL || lines->count > INT32_MAX)
         return nb_fail(err, NB_INPUT, "%s: has no merges (tokenizer.ggml.merges)", path);
-    v->merges = nb_arena_calloc(&v->arena, (size_t)lines->count + 1, sizeof *v->merges);
+    v->merges = nb_arena_calloc(&v->arena, lines->count + 1, sizeof *v->merges);
     if (v->merges == NULL)
         return nb_fail_memory(err);
     at = lines->data;
@@ -162,7 +162,7 @@ added_by_type(struct nb_vocabulary *v, struct nb_error *err)
     uint32_t n = 0;
 
     for (int pass = 0; pass < 2; pass++) {
-        if (pass == 1 && (v->added = nb_arena_calloc(&v->arena, (size_t)n + 1, sizeof *v->added)) == NULL)
+        if (pass == 1 && (v->added = nb_arena_calloc(&v->arena, n + 1, sizeof *v->added)) == NULL)
             return nb_fail_memory(err);
         for (uint32_t i = 0; i < v->size; i++) {
             const struct nb_token *t = &v->tokens[i];
@@ -332,7 +332,7 @@ read_json_model(struct nb_vocabulary *v, const struct nb_tokenizer_json *tj, str
     }
     lines = (struct nb_kv *)nb_meta_find(&meta, "tokenizer.ggml.merges");
     if (lines != NULL) { /* moved to an owner that lives as long as the merges do */
-        unsigned char *copy = nb_arena_alloc(&v->arena, (size_t)lines->size + 1);
+        unsigned char *copy = nb_arena_alloc(&v->arena, lines->size + 1);
 
         if (copy == NULL) {
             nb_meta_free(&meta);

@@ -1,6 +1,7 @@
 /* The vocabulary in tokenizer.ggml.*, by what llama.cpp's loader (llama-vocab.cpp) takes for granted. */
 #include "verify/check/parts.h"
 
+#include "formats/base/checked.h"
 #include "formats/tokenizer/vocabulary.h"
 #include "verify/tokenize/text_index.h"
 
@@ -203,7 +204,7 @@ check_merges(const struct tokens *t, const struct nb_kv *merges)
 {
     uint64_t malformed = 0, first_malformed = 0, foreign = 0, first_foreign = 0;
     const unsigned char *bytes = merges->data;
-    char *joined = malloc((size_t)merges->size + 1);
+    char *joined = nb_malloc(merges->size + 1);
     enum nb_status status = NB_OK;
 
     if (joined == NULL)

@@ -1,5 +1,6 @@
 #include "verify/drift/drift.h"
 
+#include "formats/base/checked.h"
 #include "formats/base/pool.h"
 #include "verify/run/forward.h"
 #include "verify/run/vector_math.h"
@@ -178,15 +179,15 @@ allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
     r->max_rows = LOGITS_BYTES / (vocab * sizeof(float));
     r->max_rows = r->max_rows < 16 ? 16 : r->max_rows > rows ? rows : r->max_rows;
     r->states = calloc(r->models, sizeof *r->states);
-    r->base_logits = malloc(r->max_rows * vocab * sizeof(float));
-    r->logits = r->models > 1 ? malloc(r->max_rows * vocab * sizeof(float)) : NULL;
+    r->base_logits = nb_malloc((uint64_t)r->max_rows * vocab * sizeof(float));
+    r->logits = r->models > 1 ? nb_malloc((uint64_t)r->max_rows * vocab * sizeof(float)) : NULL;
     r->base_rows = calloc(r->max_rows, sizeof *r->base_rows);
     r->drift->score = calloc(r->models, sizeof *r->drift->score);
     if (r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) ||
         r->base_rows == NULL || r->drift->score == NULL)
         return nb_fail_memory(err);
     for (size_t k = 0; k < r->models; k++) {
-        r->states[k] = malloc(rows * nb_model_embedding(r->model[k]) * sizeof(float));
+        r->states[k] = nb_malloc((uint64_t)rows * nb_model_embedding(r->model[k]) * sizeof(float));
         r->drift->score[k] = calloc(r->drift->scored, sizeof *r->drift->score[k]);
         if (r->states[k] == NULL || r->drift->score[k] == NULL)
             return nb_fail_memory(err);

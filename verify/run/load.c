@@ -133,7 +133,7 @@ nb_load_small(const struct nb_loader *l, const char *pattern, const float **out)
     *out = NULL;
     if (status != NB_OK || t == NULL)
         return status;
-    values = nb_arena_calloc(&l->model->arena, (size_t)t->elements, sizeof *values);
+    values = nb_arena_calloc(&l->model->arena, t->elements, sizeof *values);
     status = values == NULL ? nb_fail_memory(l->err)
                             : nb_model_rows(l->model, t, 0, t->elements / t->ne[0], &reader, values, l->err);
     nb_view_reader_free(&reader);

@@ -1,5 +1,7 @@
 #include "verify/run/product.h"
 
+#include "formats/base/checked.h"
+
 #include <cblas.h>
 #include <stdlib.h>
 
@@ -20,7 +22,7 @@ panel_rows(size_t columns)
 }
 
 static enum nb_status
-allocate(struct nb_panels *p, size_t floats, struct nb_error *err)
+allocate(struct nb_panels *p, uint64_t floats, struct nb_error *err)
 {
     const unsigned threads = nb_pool_threads(p->pool);
 
@@ -29,19 +31,19 @@ allocate(struct nb_panels *p, size_t floats, struct nb_error *err)
     if (p->readers == NULL || p->floats == NULL)
         return nb_fail_memory(err);
     for (unsigned i = 0; i < threads; i++) {
-        p->floats[i] = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
+        p->floats[i] = nb_aligned(floats * sizeof(float));
         if (p->floats[i] == NULL)
             return nb_fail_memory(err);
     }
-    p->size = floats;
+    p->size = (size_t)floats;
     return NB_OK;
 }
 
 enum nb_status
 nb_panels_for(struct nb_panels *p, const struct nb_model *model, struct nb_pool *pool, struct nb_error *err)
 {
-    const size_t longest = nb_model_longest_row(model) * MIN_ROWS;
-    const size_t floats = longest > PANEL_FLOATS ? longest : PANEL_FLOATS;
+    const uint64_t longest = (uint64_t)nb_model_longest_row(model) * MIN_ROWS;
+    const uint64_t floats = longest > PANEL_FLOATS ? longest : PANEL_FLOATS;
     enum nb_status status = NB_OK;
 
     if (p->size < floats) {

@@ -1,5 +1,7 @@
 #include "verify/tokenize/repair_utf8.h"
 
+#include "formats/base/checked.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <utf8proc.h>
@@ -35,7 +37,7 @@ decode(const unsigned char *text, size_t room, size_t *length)
 bool
 nb_repair_utf8(const char *text, size_t length, char **clean, char **seen, size_t *out)
 {
-    utf8proc_uint8_t *a = malloc(3 * length + 1), *b = malloc(3 * length + 1);
+    utf8proc_uint8_t *a = nb_malloc(3 * (uint64_t)length + 1), *b = nb_malloc(3 * (uint64_t)length + 1);
     size_t n = 0;
 
     *clean = (char *)a;

@@ -1,8 +1,9 @@
 #include "verify/tokenize/text_index.h"
 
+#include "formats/base/system.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <xxhash.h>
 
 struct nb_text_slot {
@@ -21,7 +22,7 @@ nb_text_index_new(struct nb_text_index *index, size_t count)
     index->slots = calloc(slots, sizeof *index->slots);
     index->mask = slots - 1;
     index->used = 0;
-    if (getrandom(&index->seed, sizeof index->seed, GRND_NONBLOCK) != (ssize_t)sizeof index->seed)
+    if (!nb_system_random(&index->seed, sizeof index->seed))
         index->seed = (uint64_t)(uintptr_t)index->slots; /* better than none */
     return index->slots != NULL;
 }

@@ -1,5 +1,6 @@
 #include "verify/tokenize/tokenize.h"
 
+#include "formats/base/checked.h"
 #include "formats/base/text.h"
 #include "verify/tokenize/added_tokens.h"
 #include "verify/tokenize/bpe_merges.h"
@@ -541,7 +542,7 @@ emit_scored(struct run *r)
 static enum nb_status
 by_scores(struct run *r, const char *text, size_t length, bool prefix)
 {
-    char *spaced = malloc(META_SPACE_LENGTH * (length + 1) + 1);
+    char *spaced = nb_malloc(META_SPACE_LENGTH * ((uint64_t)length + 1) + 1);
     size_t n = 0;
     bool good = spaced != NULL;
     enum nb_status status;
@@ -636,7 +637,7 @@ normalize(const struct nb_vocabulary *v, const char *text, size_t length, size_t
         *out = m;
         return formed;
     }
-    result = malloc(META_SPACE_LENGTH * (m + 1) + 1);
+    result = nb_malloc(META_SPACE_LENGTH * ((uint64_t)m + 1) + 1);
     if (result != NULL) {
         if (v->space_prefix && m > 0) {
             memcpy(result, META_SPACE, META_SPACE_LENGTH);

@@ -146,7 +146,7 @@ attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     const size_t q = first * a->q.rows, kv = first * a->k.rows;
 
     (void)err;
-    attend(a, m->q + q, m->k + kv, m->v + kv, tokens, task % a->heads, m->scores + worker * QUERIES * tokens,
+    attend(a, m->q + q, m->k + kv, m->v + kv, tokens, task % a->heads, m->scores + (size_t)worker * QUERIES * tokens,
            m->heads + q);
     return NB_OK;
 }

@@ -1,0 +1,226 @@
+#include "formats/base/system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* NB_POSIX_ONLY leaves out what systems add, so that the POSIX ways can be tested on any of them. */
+#if defined(__linux__) && !defined(NB_POSIX_ONLY)
+#define ON_LINUX 1
+#include <sys/mman.h>
+#include <sys/random.h>
+#elif defined(__APPLE__) && !defined(NB_POSIX_ONLY)
+#define ON_MACOS 1
+#include <mach-o/dyld.h>
+#include <sys/random.h>
+#endif
+
+#define COPY_AT_ONCE ((size_t)1 << 30)
+#define LARGE_PAGE ((size_t)2 << 20)
+#define STACK_BYTES ((size_t)2 << 20)
+
+/* 0 if CODE only says that this file system cannot reserve; the writes will find out what it has. */
+static int
+unless_unsupported(int code)
+{
+    return code == EOPNOTSUPP || code == ENOTSUP || code == ENOSYS || code == EINVAL ? 0 : code;
+}
+
+int
+nb_system_reserve(int fd, uint64_t size)
+{
+    int code = 0;
+
+#ifdef ON_MACOS
+    fstore_t store = { .fst_flags = F_ALLOCATEALL, .fst_posmode = F_PEOFPOSMODE, .fst_length = (off_t)size };
+
+    if (size > 0 && fcntl(fd, F_PREALLOCATE, &store) != 0)
+        code = unless_unsupported(errno);
+#endif
+    if (code == 0 && ftruncate(fd, (off_t)size) != 0)
+        return errno;
+#if defined(ON_LINUX) /* posix_fallocate would write zeros where the file system cannot */
+    if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
+        code = unless_unsupported(errno);
+#elif !defined(ON_MACOS) && defined(_POSIX_ADVISORY_INFO) && _POSIX_ADVISORY_INFO > 0
+    if (size > 0)
+        code = unless_unsupported(posix_fallocate(fd, 0, (off_t)size));
+#endif
+    return code;
+}
+
+uint64_t
+nb_system_copy(int in, uint64_t from, int out, uint64_t at, uint64_t size)
+{
+    uint64_t done = 0;
+
+#ifdef ON_LINUX
+    while (done < size) {
+        off_t source = (off_t)(from + done), target = (off_t)(at + done);
+        const size_t want = size - done < COPY_AT_ONCE ? (size_t)(size - done) : COPY_AT_ONCE;
+        const ssize_t got = copy_file_range(in, &source, out, &target, want, 0);
+
+        if (got <= 0 && !(got < 0 && errno == EINTR))
+            break;
+        done += got > 0 ? (uint64_t)got : 0;
+    }
+#else
+    (void)in, (void)from, (void)out, (void)at, (void)size;
+#endif
+    return done;
+}
+
+void
+nb_system_start_writing(int fd)
+{
+#ifdef ON_LINUX
+    /* What goes wrong here goes wrong once more in the sync, which reports it. */
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)fd;
+#endif
+}
+
+int
+nb_system_sync(int fd)
+{
+#ifdef ON_MACOS /* where fsync leaves the bytes in the drive's cache */
+    if (fcntl(fd, F_FULLFSYNC) == 0)
+        return 0;
+#endif
+    return fsync(fd) == 0 ? 0 : errno;
+}
+
+/* link never replaces a file, and rename does; but not every file system has link. */
+static int
+rename_by_link(const char *from, const char *to)
+{
+    struct stat st;
+    int code;
+
+    if (link(from, to) == 0) {
+        if (unlink(from) == 0)
+            return 0;
+        code = errno;
+        unlink(to);
+        return code;
+    }
+    if (errno == EEXIST || lstat(to, &st) == 0)
+        return EEXIST;
+    return rename(from, to) == 0 ? 0 : errno;
+}
+
+int
+nb_system_rename_to_new(const char *from, const char *to)
+{
+#if defined(ON_MACOS)
+    if (renamex_np(from, to, RENAME_EXCL) == 0)
+        return 0;
+    if (unless_unsupported(errno) != 0)
+        return errno;
+#elif defined(ON_LINUX) && defined(RENAME_NOREPLACE) /* not in every C library */
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (unless_unsupported(errno) != 0)
+        return errno;
+#endif
+    return rename_by_link(from, to);
+}
+
+bool
+nb_system_random(void *buffer, size_t size)
+{
+#if defined(ON_LINUX) || defined(ON_MACOS)
+    return getentropy(buffer, size) == 0;
+#else
+    const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    const bool good = fd >= 0 && read(fd, buffer, size) == (ssize_t)size;
+
+    if (fd >= 0)
+        close(fd);
+    return good;
+#endif
+}
+
+bool
+nb_system_program(char *path, size_t size)
+{
+#ifdef ON_MACOS
+    char own[4096];
+    uint32_t room = sizeof own;
+    char *real = _NSGetExecutablePath(own, &room) == 0 ? realpath(own, NULL) : NULL;
+    const bool good = real != NULL && strlen(real) < size;
+
+    if (good)
+        memcpy(path, real, strlen(real) + 1);
+    free(real);
+    return good;
+#else
+    /* Linux; FreeBSD and NetBSD where procfs is mounted; Solaris */
+    static const char *const links[] = { "/proc/self/exe", "/proc/curproc/file", "/proc/curproc/exe",
+                                         "/proc/self/path/a.out" };
+    ssize_t n = -1;
+
+    for (size_t i = 0; i < sizeof links / sizeof links[0] && n < 0; i++)
+        n = readlink(links[i], path, size);
+    if (n < 0 || (size_t)n >= size)
+        return false;
+    path[n] = '\0';
+    return true;
+#endif
+}
+
+unsigned
+nb_system_processors(void)
+{
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n > 0 ? (unsigned)n : 1;
+}
+
+void *
+nb_system_large_memory(uint64_t size)
+{
+    const uint64_t whole = size > UINT64_MAX - LARGE_PAGE ? size : (size + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *memory = whole > SIZE_MAX ? NULL : aligned_alloc(LARGE_PAGE, (size_t)whole);
+
+#if defined(ON_LINUX) && defined(MADV_HUGEPAGE)
+    if (memory != NULL)
+        (void)madvise(memory, (size_t)whole, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+uint64_t
+nb_system_peak_memory(void)
+{
+#ifdef __APPLE__
+    const uint64_t unit = 1;
+#else
+    const uint64_t unit = 1024;
+#endif
+    struct rusage usage;
+
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? unit * (uint64_t)usage.ru_maxrss : 0;
+}
+
+int
+nb_system_start_thread(pthread_t *thread, void *(*start)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    int code = pthread_attr_init(&attributes);
+
+    if (code != 0)
+        return code;
+    if (pthread_attr_getstacksize(&attributes, &stack) == 0 && stack < STACK_BYTES)
+        (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    code = pthread_create(thread, &attributes, start, argument);
+    pthread_attr_destroy(&attributes);
+    return code;
+}
