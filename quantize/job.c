@@ -9,13 +9,13 @@
 #include <stdlib.h>
 
 /*
- * Elements in a tile, a multiple of every block. Raw, float and finished form
- * together stay within a second-level cache: 65,536 BF16 weights are 128 KiB,
- * 256 KiB and less than that. With importance a tile is whole rows, as many as
- * there are in that, or one.
+ * Elements per tile, a multiple of every block size. The stored, float and
+ * encoded data of a tile fit a second-level cache together: 65,536 BF16
+ * weights take 128 KiB, 256 KiB and less than 256 KiB. With importance a tile
+ * is as many whole rows as fit, at least one.
  */
 #define TILE 65536u
-/* Elements of a tile that are worked on at once: these stay within the first-level cache. */
+/* Elements of a tile that are converted at once: they fit the first-level cache. */
 #define CHUNK 8192u
 
 struct tile {
@@ -23,18 +23,18 @@ struct tile {
     uint64_t first, count; /* elements */
 };
 
-/* How an output is cut: into spans that no tile crosses, and those into tiles. */
+/* How an output is divided: into spans, which no tile crosses, and these into tiles. */
 struct cut {
     uint64_t span, tile, tiles_in_span, tiles;
 };
 
-/* The memory of one thread, and where it is: tiles come to a worker in rising order, so it finds them by walking on. */
+/* The buffers and position of one thread. A worker gets tiles in ascending order, so it searches forward only. */
 struct worker {
     struct nb_view_reader reader;
     float *floats;
     unsigned char *done;
     const struct nb_output *output;
-    uint64_t before; /* tiles of the outputs before this one */
+    uint64_t before; /* number of tiles of the previous outputs */
     struct cut cut;
 };
 
@@ -81,8 +81,8 @@ tile_of(const struct nb_output *o, const struct cut *cut, uint64_t number)
 }
 
 /*
- * Elements of a chunk: with importance, all rows of the tile, since the mean squares of
- * as many rows as there are lanes are summed side by side.
+ * Elements per chunk: with importance, all rows of the tile, since one row per lane is summed for the
+ * mean squares.
  */
 static uint64_t
 chunk_elements(const struct nb_output *o)
@@ -125,12 +125,12 @@ overflow_error(const struct tile *tile, const char *type, uint64_t at, struct nb
                    v->source_name, v->name, tile->first + at, type);
 }
 
-/* A part of a tile: COUNT elements from AT on, counted from the tile's first. */
+/* A part of a tile: COUNT elements from element AT of the tile on. */
 struct chunk {
     uint64_t at, count;
 };
 
-/* Rounds the floats as a file of type VIA between two steps would, with room for that at DONE. */
+/* Rounds the floats to type VIA and back, as an intermediate file would; DONE is used as a buffer. */
 static enum nb_status
 round_via(const struct run *r, struct worker *w, const struct tile *tile, const struct chunk *c, unsigned char *done,
           struct nb_error *err)
@@ -155,7 +155,7 @@ encode(const struct tile *tile, const struct chunk *c, const float *x, void *out
 
     if (o->importance == NULL)
         o->encoding.encode(x, 1, (size_t)c->count, NULL, out);
-    else /* chunks are whole rows, and no tile crosses from one expert to the next */
+    else /* chunks are whole rows, and no tile crosses experts */
         o->encoding.encode(x, (size_t)(c->count / ne[0]), (size_t)ne[0],
                            o->importance + tile->first / (ne[0] * ne[1]) * ne[0], out);
 }
@@ -176,7 +176,7 @@ is_only_copied(const struct nb_output *o)
     return o->view->type == o->encoding.type && o->via == NB_TYPE_NONE && nb_view_is_stored(o->view);
 }
 
-/* From the source's elements to finished ones at DONE, all checked while they are near. */
+/* Converts a chunk from the source's type to encoded elements at DONE, and checks it while it is in the cache. */
 static enum nb_status
 convert_chunk(const struct run *r, struct worker *w, const struct tile *tile, const struct chunk *c,
               unsigned char *done, struct nb_error *err)
@@ -203,7 +203,7 @@ convert_chunk(const struct run *r, struct worker *w, const struct tile *tile, co
     return NB_OK;
 }
 
-/* Writes COUNT finished elements, of which the first is AT of the tile: each plane at its place. */
+/* Writes COUNT encoded elements, from element AT of the tile on, each plane at its offset. */
 static enum nb_status
 write_elements(const struct run *r, const struct tile *tile, uint64_t at, uint64_t count, const unsigned char *bytes,
                struct nb_error *err)
@@ -222,7 +222,7 @@ write_elements(const struct run *r, const struct tile *tile, uint64_t at, uint64
     return status;
 }
 
-/* Of several planes each chunk is written by itself: its planes follow one another in memory. */
+/* With several planes each chunk is written separately, as its planes follow one another in memory. */
 static enum nb_status
 do_tile(const struct run *r, struct worker *w, const struct tile *tile, struct nb_error *err)
 {
@@ -283,7 +283,7 @@ do_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return status;
 }
 
-/* Reports progress and keeps the disk at work. */
+/* Reports progress and starts writing back what has been written. */
 static void
 look(void *context)
 {
@@ -295,14 +295,14 @@ look(void *context)
         nb_out_flush(&r->job->files[i]);
 }
 
-/* How large the workers' buffers must be. */
+/* Computes the sizes of the workers' buffers. */
 static void
 measure_buffers(struct run *r)
 {
     for (size_t i = 0; i < r->job->n_outputs; i++) {
         const struct nb_output *o = &r->job->outputs[i];
         const uint64_t chunk = chunk_elements(o);
-        /* A chunk that is rounded on the way takes more room for a moment than its finished form. */
+        /* Rounding a chunk to VIA temporarily needs more room than its encoded form. */
         const uint64_t done = encoded_bytes(&o->encoding, cut_output(o).tile) + chunk * sizeof(float);
 
         r->largest_chunk = chunk > r->largest_chunk ? chunk : r->largest_chunk;

@@ -9,7 +9,7 @@
 struct run {
     const struct nb_plan *plan;
     const struct nb_pipeline_options *options;
-    struct nb_file_out *outs; /* one for each file of the plan */
+    struct nb_file_out *outs; /* one per file of the plan */
 };
 
 static enum nb_status
@@ -32,7 +32,7 @@ create_files(struct run *r, const char *name, uint32_t *created, struct nb_error
     return status;
 }
 
-/* Gives the files their names, if all went well; otherwise nothing stays. */
+/* Renames the files to their final names, or removes them after an error. */
 static enum nb_status
 finish_files(struct run *r, uint32_t created, enum nb_status status, struct nb_error *err)
 {
@@ -45,7 +45,7 @@ finish_files(struct run *r, uint32_t created, enum nb_status status, struct nb_e
     return status;
 }
 
-/* What the plan says of each tensor, as outputs of a job; to be freed. */
+/* The tensors of the plan as outputs of a job; the caller frees them. */
 static struct nb_output *
 make_outputs(const struct nb_plan *plan)
 {

@@ -1,4 +1,4 @@
-/* Fills a plan: the files it plans, whole or not at all, by a job over all its tensors. */
+/* Executes a plan: writes its files atomically with one job over all tensors. */
 #ifndef NB_PIPELINE_H
 #define NB_PIPELINE_H
 
@@ -7,10 +7,10 @@
 #include <signal.h>
 
 struct nb_pipeline_options {
-    unsigned threads; /* 0: one for each core */
-    bool replace;         /* an existing file */
-    bool allow_nonfinite; /* NaN and infinity are written, not refused */
-    /* Called now and then from the calling thread, with source bytes; may be NULL. */
+    unsigned threads; /* 0: one per core */
+    bool replace;         /* overwrite an existing file */
+    bool allow_nonfinite; /* NaN and infinity are written instead of being an error */
+    /* Called regularly from the calling thread, with bytes of the source; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
     /* Not zero asks for a stop: NB_SYSTEM "interrupted". May be NULL. */
@@ -18,10 +18,10 @@ struct nb_pipeline_options {
 };
 
 /*
- * Writes the file NAME, whole or not at all; or the parts of a split set, which
- * get their names one after the other when all of them are written. Refused,
- * with tensor and index: a NaN or infinity in the source, and a value that the
- * target type turns into one. The bytes do not depend on the number of threads.
+ * Writes the file NAME atomically, or the parts of a split set, which are
+ * renamed one by one when all are complete. Errors, with tensor and index: NaN
+ * or infinity in the source, and a value that becomes one in the target type.
+ * The bytes do not depend on the number of threads.
  */
 enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name,
                                const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;

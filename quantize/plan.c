@@ -13,14 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A checkpoint that is only converted to floats is written as the reference's converter writes it. */
+/* Whether a checkpoint is only converted to floats; it is then written in the reference converter's form. */
 static bool
 is_plain_conversion(const struct nb_source *source, const struct nb_plan_options *o)
 {
     return source->kind == NB_SOURCE_CHECKPOINT && nb_type_info(o->recipe.recipe->base)->kind == NB_KIND_FLOAT;
 }
 
-/* An overridden key goes to the end, as in llama-quantize. */
+/* An overridden key is moved to the end, as in llama-quantize. */
 static void
 apply_override(struct nb_metadata *meta, const struct nb_kv_override *o)
 {
@@ -32,7 +32,7 @@ apply_override(struct nb_metadata *meta, const struct nb_kv_override *o)
     case NB_KV_F32:
         nb_meta_set_f32(meta, o->key, o->value.real);
         break;
-    default: /* little-endian, so a narrower number is the front of a wider one */
+    default: /* little-endian: a narrower number is the first bytes of a wider one */
         nb_meta_set(meta, o->key, o->type, o->type, 1, &o->value.number, nb_kv_type_size(o->type));
         break;
     }
@@ -44,7 +44,7 @@ has_imatrix(const struct nb_plan_options *o)
     return o->imatrix != NULL && o->imatrix->count > 0;
 }
 
-/* What is behind the last slash: where a file was on this machine is nobody's business. */
+/* The file name after the last slash; the local path must not get into the output. */
 static const char *
 file_name(const char *path)
 {
@@ -53,7 +53,7 @@ file_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-/* The reference's keys about the importance matrix. */
+/* Sets the reference's keys about the importance matrix. */
 static void
 describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
 {
@@ -69,7 +69,7 @@ describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
         nb_meta_set_u32(meta, "quantize.imatrix.chunks_count", o->imatrix->chunks);
 }
 
-/* The file type for a copy: the source's, or the one that most of its tensors speak for. */
+/* The file type of a copy: the source's, or the one of most of its tensors. */
 static uint32_t
 copied_file_type(const struct nb_source *source)
 {
@@ -102,7 +102,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     nb_meta_set_u32(meta, "general.file_type", o->recipe.recipe->file_type == NB_FT_COPY
                                                    ? copied_file_type(source)
                                                    : o->recipe.recipe->file_type);
-    /* The output is one file with the format's default alignment, whatever the input was. */
+    /* The output is one file with the default alignment, also if the input was not. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");
     nb_meta_remove(meta, "split.tensors.count");
@@ -114,7 +114,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     return nb_meta_status(meta, err);
 }
 
-/* Can T become TYPE, by these options and by this version? */
+/* Checks that T can be converted to TYPE with these options and by this version. */
 static enum nb_status
 check_conversion(const struct nb_view *t, enum nb_type type, const struct nb_plan_options *o, struct nb_error *err)
 {
@@ -124,8 +124,8 @@ check_conversion(const struct nb_view *t, enum nb_type type, const struct nb_pla
         return NB_OK;
     if (from->kind == NB_KIND_BLOCK && !o->allow_requantize)
         return nb_fail(err, NB_INPUT,
-                       "tensor '%s' is quantized already (%s), and doing it again loses more than doing it once "
-                       "(--allow-requantize does it all the same)",
+                       "tensor '%s' is already quantized (%s), and quantizing it again loses more quality than "
+                       "quantizing the original (--allow-requantize permits it)",
                        t->name, from->name);
     if (!nb_can_decode(t->type))
         return nb_fail(err, NB_INPUT, "tensor '%s' is %s, which this version cannot decode", t->name, from->name);
@@ -148,9 +148,9 @@ is_embedding(const struct nb_view *t)
 }
 
 /*
- * Is T as TYPE worth nothing without importance? The rule is llama-quantize's:
- * the smallest types, but for the embedding and the output, which importance
- * matrices do not have. Types that need it at all have no exceptions.
+ * Whether T as TYPE needs importance, by llama-quantize's rule: the smallest
+ * types do, except for the embedding and the output, for which importance
+ * matrices have no entries. Types that can never do without have no exception.
  */
 static bool
 needs_importance(const struct nb_view *t, enum nb_type type, const struct nb_recipe *recipe)
@@ -163,7 +163,7 @@ needs_importance(const struct nb_view *t, enum nb_type type, const struct nb_rec
            (type == NB_Q2_K && recipe->file_type == NB_FT_Q2_K_S);
 }
 
-/* T's row of IMATRIX, by the name that the tensor had before layers were left out. */
+/* T's entry of IMATRIX, found by the name that the tensor had before layers were removed. */
 static enum nb_status
 find_importance(struct nb_plan_tensor *t, const char *name, const struct nb_imatrix *imatrix, struct nb_error *err)
 {
@@ -177,7 +177,7 @@ find_importance(struct nb_plan_tensor *t, const char *name, const struct nb_imat
         t->importance = uses_importance(t->choice.type) ? e->values : NULL;
         return NB_OK;
     }
-    if (is_embedding(t->source)) { /* matrices have been made with a wrong one */
+    if (is_embedding(t->source)) { /* some matrices have a wrong one */
         t->lacks_importance = uses_importance(t->choice.type);
         return NB_OK;
     }
@@ -193,7 +193,7 @@ missing_importance(const struct nb_plan_tensor *first, size_t count, bool given,
     if (count > 1)
         snprintf(others, sizeof others, " (and %zu more)", count - 1);
     return nb_fail(err, given ? NB_INPUT : NB_USAGE,
-                   given ? "tensor '%s'%s would become %s, for which the importance matrix would need an entry"
+                   given ? "tensor '%s'%s would become %s, but the importance matrix lacks the entry it needs"
                          : "tensor '%s'%s would become %s, which needs an importance matrix (--imatrix)",
                    first->source->name, others, nb_type_info(first->choice.type)->name);
 }
@@ -235,7 +235,7 @@ by_file(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* What becomes of SORTED[i], the plan's next tensor but for its place. */
+/* Fills in the plan's next tensor from SORTED[i], except its offset. */
 static enum nb_status
 plan_tensor(struct nb_plan *plan, const struct nb_view *t, const struct nb_choice *choice,
             const struct nb_plan_options *o, struct nb_plan_tensor *out, struct nb_error *err)
@@ -270,7 +270,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
         status = nb_recipe_choose(&recipe, &facts, sorted, n, choices, err);
     }
     for (size_t i = 0; i < n && status == NB_OK; i++) {
-        /* In the source's own order, or in that in which the types were chosen. */
+        /* In the order of the source, or in the order in which the types were chosen. */
         const size_t to = is_plain_conversion(source, o) ? (size_t)(sorted[i] - plan->sources) : i;
 
         status = plan_tensor(plan, sorted[i], &choices[i], o, &plan->tensors[to], err);
@@ -280,7 +280,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
     return status;
 }
 
-/* The part of the metadata that is in output file NUMBER. */
+/* The metadata of output file NUMBER. */
 static enum nb_status
 file_metadata(const struct nb_plan *plan, uint32_t number, struct nb_metadata *meta, struct nb_error *err)
 {
@@ -297,7 +297,7 @@ file_metadata(const struct nb_plan *plan, uint32_t number, struct nb_metadata *m
     return nb_meta_status(meta, err);
 }
 
-/* Sizes and offsets of the tensors of one file, which are COUNT from FIRST on; then its header. */
+/* Computes sizes and offsets of COUNT tensors from FIRST on, those of one file; then its header. */
 static enum nb_status
 plan_file(struct nb_plan *plan, uint32_t number, size_t first, size_t count, struct nb_error *err)
 {
@@ -358,15 +358,15 @@ plan_layout(struct nb_plan *plan, struct nb_error *err)
     return status;
 }
 
-/* The tensors that there will be, under the names they will have. */
+/* The tensors of the output, with their output names. */
 static enum nb_status
 plan_sources(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
              struct nb_error *err)
 {
     if (o->recipe.recipe->file_type == NB_FT_COPY && source->kind != NB_SOURCE_GGUF)
-        return nb_fail(err, NB_USAGE, "COPY takes a GGUF file, and %s is none", source->path);
+        return nb_fail(err, NB_USAGE, "COPY needs a GGUF file, but %s is not one", source->path);
     if (o->keep_split && source->kind != NB_SOURCE_GGUF)
-        return nb_fail(err, NB_USAGE, "--keep-split: %s is no GGUF file; its shards are not those of a GGUF",
+        return nb_fail(err, NB_USAGE, "--keep-split: %s is not a GGUF file, so it has no GGUF parts to keep",
                        source->path);
     plan->n_files = o->keep_split ? source->store.n_files : 1;
     plan->sources = calloc(source->n_tensors + 1, sizeof *plan->sources);
@@ -389,7 +389,7 @@ nb_plan_make(struct nb_plan *plan, const struct nb_source *source, const struct 
         status = plan_tensors(plan, source, options, err);
     if (status == NB_OK)
         status = plan_importance(plan, options, err);
-    if (status == NB_OK && options->n_prune > 0) /* the rules wanted the whole number of layers */
+    if (status == NB_OK && options->n_prune > 0) /* after the rules, which use the original number of layers */
         status = nb_prune_metadata(&plan->meta, options->prune, options->n_prune, err);
     if (status == NB_OK)
         status = plan_layout(plan, err);

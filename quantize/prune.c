@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The number in "blk.NUMBER.": where it begins and ends, or NULL for a tensor outside the layers. */
+/* The beginning and end of the number in "blk.NUMBER."; NULL for a tensor outside the layers. */
 static const char *
 find_layer(const char *name, uint64_t *layer, const char **end)
 {
@@ -36,7 +36,7 @@ contains(const uint64_t *layers, size_t n, uint64_t layer)
     return false;
 }
 
-/* LAYER's number when the N layers are gone. */
+/* LAYER's number after the N layers are removed. */
 static uint64_t
 new_number(const uint64_t *layers, size_t n, uint64_t layer)
 {
@@ -47,7 +47,7 @@ new_number(const uint64_t *layers, size_t n, uint64_t layer)
     return layer - before;
 }
 
-/* NAME with its layer's new number. */
+/* NAME with the new layer number. */
 static const char *
 renumbered(const char *name, const uint64_t *layers, size_t n, struct nb_arena *arena)
 {
@@ -78,7 +78,7 @@ nb_prune_original_name(const char *name, const uint64_t *layers, size_t n, char 
     snprintf(out, size, "%.*s%" PRIu64 "%s", (int)(digits - name), name, old, end);
 }
 
-/* Is LAYER the number of any tensor of SOURCE? */
+/* Whether SOURCE has a tensor of LAYER. */
 static bool
 has_layer(const struct nb_source *source, uint64_t wanted)
 {
@@ -121,7 +121,7 @@ nb_prune_tensors(const struct nb_source *source, const uint64_t *layers, size_t 
     return any_left ? NB_OK : nb_fail(err, NB_USAGE, "--prune-layers: no layer would be left");
 }
 
-/* KV, an array with an element for each layer, without those of LAYERS. */
+/* Removes the elements of LAYERS from KV, a per-layer array. */
 static enum nb_status
 prune_array(struct nb_metadata *meta, const struct nb_kv *kv, const uint64_t *layers, size_t n, struct nb_error *err)
 {
@@ -159,7 +159,7 @@ nb_prune_metadata(struct nb_metadata *meta, const uint64_t *layers, size_t n, st
         if (status != NB_OK)
             return status;
     }
-    nb_meta_remove(meta, key); /* to the end, where llama-quantize puts it */
+    nb_meta_remove(meta, key); /* so that it is set at the end, as in llama-quantize */
     nb_meta_set_u32(meta, key, (uint32_t)(total - n));
     return nb_meta_status(meta, err);
 }

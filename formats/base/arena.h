@@ -1,6 +1,6 @@
 /*
- * Memory that is freed all at once. What a reader learns from a file (names,
- * shapes, metadata) lives exactly as long as the reader, so it has one owner.
+ * An arena: allocations that are freed all at once. What a reader gets from a
+ * file (names, shapes, metadata) has the lifetime of the reader.
  */
 #ifndef NB_ARENA_H
 #define NB_ARENA_H
@@ -13,14 +13,14 @@ struct nb_arena_block;
 
 struct nb_arena {
     struct nb_arena_block *blocks;
-    bool exhausted; /* an allocation has failed, for those who get NULL for more than one reason */
+    bool exhausted; /* an allocation has failed; set because some callers get NULL for other reasons, too */
 };
 
-/* SIZE bytes aligned for any type, or NULL when memory is out or SIZE is more than this machine can address. */
+/* SIZE bytes aligned for any type; NULL if out of memory or if SIZE is more than this machine can address. */
 void *nb_arena_alloc(struct nb_arena *arena, uint64_t size);
-/* COUNT zeroed elements of SIZE bytes; NULL when memory is out or the product overflows. */
+/* COUNT zeroed elements of SIZE bytes; NULL if out of memory or if the product overflows. */
 void *nb_arena_calloc(struct nb_arena *arena, uint64_t count, uint64_t size);
-/* A copy of LENGTH bytes with a NUL behind it. */
+/* A copy of LENGTH bytes, with a terminating NUL. */
 char *nb_arena_strndup(struct nb_arena *arena, const char *s, uint64_t length);
 char *nb_arena_strdup(struct nb_arena *arena, const char *s);
 void nb_arena_free(struct nb_arena *arena);

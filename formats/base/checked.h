@@ -1,6 +1,6 @@
 /*
- * 64-bit arithmetic that says when it overflows. Every size that comes out of
- * a file goes through these before it is believed.
+ * 64-bit arithmetic with overflow checks, for every size that is read from a
+ * file.
  */
 #ifndef NB_CHECKED_H
 #define NB_CHECKED_H

@@ -1,7 +1,7 @@
 /*
- * Files that are read. Reading goes through pread and never through a mapping:
- * a file that is cut short while it is open gives an error, not a signal, and
- * the memory in use does not grow with the file.
+ * Input files. They are read with pread and never mapped: a file that is
+ * truncated while it is open gives an error, not a signal, and memory use does
+ * not depend on the file size.
  */
 #ifndef NB_FILE_IN_H
 #define NB_FILE_IN_H
@@ -13,26 +13,26 @@
 
 struct nb_file_in {
     int fd;
-    uint64_t size;    /* bytes, when it was opened */
+    uint64_t size;    /* in bytes, at the time of opening */
     const char *name; /* for messages; belongs to the caller */
 };
 
 /* NAME is used in messages and must outlive FILE. */
 enum nb_status nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
     NB_MUST_CHECK;
-/* Exactly SIZE bytes at OFFSET, or an error that says how the file fell short. */
+/* Reads exactly SIZE bytes at OFFSET; if the file is too short, the error says by how much. */
 enum nb_status nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer,
                             uint64_t size, struct nb_error *err) NB_MUST_CHECK;
 void nb_file_close(struct nb_file_in *file);
 
 /*
- * The whole of a small file in memory from malloc, with a NUL behind it. A
- * file larger than LIMIT bytes is refused.
+ * Loads a whole small file into memory from malloc, with a terminating NUL. A
+ * file larger than LIMIT bytes is an error.
  */
 enum nb_status nb_file_load(const char *name, uint64_t limit, char **text, size_t *length,
                             struct nb_error *err) NB_MUST_CHECK;
 
-/* True if PATH is this file, under whatever name. */
+/* True if PATH refers to the same file, under any name. */
 bool nb_file_is(const struct nb_file_in *file, const char *path);
 /* True for a regular file (or a link to one); false for everything else. */
 bool nb_is_file(const char *path);

@@ -1,6 +1,6 @@
 /*
- * Every finding there can be: constant, stable code, severity, and what it means. A code
- * never changes its meaning; scripts may depend on it.
+ * All findings: constant, stable code, severity, meaning. A code never changes its meaning, as
+ * scripts may depend on it.
  */
 #define NB_FINDING_CODES(X)                                                                                        \
     X(FILE_KIND, "file.kind", ERROR, "neither GGUF nor safetensors nor an importance matrix")                      \

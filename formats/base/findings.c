@@ -58,7 +58,7 @@ add(struct nb_findings *f, enum nb_code code, struct nb_place place, const char 
     }
     item = &f->items[f->count];
     *item = (struct nb_finding){ code, place, nb_arena_strdup(&f->arena, sentence) };
-    /* The names' owners may be gone when the list is read. */
+    /* The owners of the names may be freed before the list is read. */
     item->place.file = nb_arena_strdup(&f->arena, place.file);
     if (place.name != NULL)
         item->place.name = nb_arena_strdup(&f->arena, place.name);
@@ -68,7 +68,7 @@ add(struct nb_findings *f, enum nb_code code, struct nb_place place, const char 
     return NB_OK;
 }
 
-/* The sentence with its subject before it, as an error has it; in SPARE. */
+/* Writes the sentence with its subject in front, as in an error, to SPARE. */
 static void
 write_sentence(struct nb_error *spare, struct nb_place place, const char *text)
 {
@@ -144,7 +144,7 @@ nb_found_error(struct nb_findings *findings, struct nb_error *err, enum nb_code 
     const size_t length = strlen(place.file);
     const char *text = error->message;
 
-    /* An error begins with the file's name, a finding has it beside. */
+    /* An error begins with the file name; a finding has it in its place. */
     if (strncmp(text, place.file, length) == 0 && strncmp(text + length, ": ", 2) == 0)
         text += length + 2;
     return nb_found(findings, err, code, place, "%s", text);

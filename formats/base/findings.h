@@ -1,8 +1,7 @@
 /*
- * What is wrong with a file, all of it. A reader that is given a list of findings
- * notes what it can read past and goes on; without a list it stops at the first, which
- * is then its error. So one parser serves those who want to use a file and those who
- * want to know what is the matter with it.
+ * A list of everything that is wrong with a file. A reader that is given a list records each finding
+ * and continues as far as it can; without a list, the first finding is its error. So one parser
+ * serves both the commands that use a file and 'nibble check'.
  */
 #ifndef NB_FINDINGS_H
 #define NB_FINDINGS_H
@@ -38,40 +37,40 @@ enum nb_subject { NB_ABOUT_FILE, NB_ABOUT_KEY, NB_ABOUT_TENSOR };
 struct nb_place {
     const char *file;
     enum nb_subject about;
-    const char *name; /* of the key or tensor */
+    const char *name; /* the name of the key or tensor */
     uint64_t offset;  /* in the file, or NB_NO_OFFSET */
 };
 
 struct nb_finding {
     enum nb_code code;
     struct nb_place place;
-    const char *sentence; /* without the file's name */
+    const char *sentence; /* without the file name */
 };
 
-/* More than this of one code are counted, but not listed: the list must not grow as a hostile file likes. */
+/* Further findings of a code are counted but not listed: a hostile file must not make the list too large. */
 #define NB_LISTED_PER_CODE 1000u
-/* A reader gives up after so many. */
+/* A reader stops after this many. */
 #define NB_MAX_FINDINGS 100000u
 
 struct nb_findings {
     struct nb_arena arena;
-    struct nb_finding *items; /* in the order of finding */
+    struct nb_finding *items; /* in the order in which they were found */
     size_t count, room;
-    uint64_t of_code[NB_CODES]; /* found, listed or not */
+    uint64_t of_code[NB_CODES]; /* number of each code, listed or not */
     uint64_t errors, warnings;
 };
 
 /*
- * Notes a finding. NB_OK: go on. With FINDINGS NULL an error is told as NB_INPUT
- * through ERR, and a warning ignored. NB_SYSTEM: memory is out. NB_INPUT with a list:
- * there are so many that it is time to stop.
+ * Records a finding. NB_OK: continue reading. If FINDINGS is NULL, an error is returned as NB_INPUT
+ * in ERR, and a warning is ignored. NB_SYSTEM: out of memory. NB_INPUT with a list: there are too
+ * many findings, stop reading.
  */
 enum nb_status nb_found(struct nb_findings *findings, struct nb_error *err, enum nb_code code, struct nb_place place,
                         const char *format, ...) NB_PRINTF(5, 6) NB_MUST_CHECK;
-/* The same of what cannot be read past: never NB_OK. */
+/* The same for a finding after which reading cannot continue: never NB_OK. */
 enum nb_status nb_found_end(struct nb_findings *findings, struct nb_error *err, enum nb_code code,
                             struct nb_place place, const char *format, ...) NB_PRINTF(5, 6) NB_MUST_CHECK;
-/* A finding that is what ERROR says, which is not about anything smaller than the file of PLACE. */
+/* Records the message of ERROR as a finding about the whole file of PLACE. */
 enum nb_status nb_found_error(struct nb_findings *findings, struct nb_error *err, enum nb_code code,
                               struct nb_place place, const struct nb_error *error) NB_MUST_CHECK;
 void nb_findings_free(struct nb_findings *findings);

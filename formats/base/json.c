@@ -24,7 +24,7 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
                          &why);
     free(text);
     if (*object == NULL && (why.line < 1 || json_error_code(&why) == json_error_out_of_memory))
-        return nb_fail_memory(err); /* a parser that got to read says a line */
+        return nb_fail_memory(err); /* a syntax error would have a line number */
     if (*object == NULL)
         return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %d, column %d: %s", name, why.line,
                        why.column, why.text);
@@ -44,7 +44,7 @@ skip_space(const char *p, const char *end)
     return p;
 }
 
-/* P stands on a quote; returns the byte behind the closing one, or NULL. */
+/* P points to a quote; returns the byte after the closing quote, or NULL. */
 static const char *
 skip_string(const char *p, const char *end)
 {
@@ -58,9 +58,9 @@ skip_string(const char *p, const char *end)
 }
 
 /*
- * Returns the byte behind the value at P, or NULL. It only finds where the
- * value ends: brackets are matched and strings skipped, the rest is for the
- * decoder that the span is given to.
+ * Returns the byte after the value at P, or NULL. Only finds the end of the
+ * value: brackets are matched and strings skipped; the decoder of the span
+ * checks the rest.
  */
 static const char *
 skip_value(const char *p, const char *end)

@@ -1,11 +1,11 @@
 /*
- * JSON as it occurs in checkpoints. Two ways to read it:
+ * Two ways to read the JSON of checkpoints:
  *
- * - nb_json_load: a whole small file as a jansson tree.
- * - a cursor over the members of one object or array, which hands out each
- *   member as a span of the text. A tokenizer.json has half a million strings
- *   and a safetensors header may have 100 MB; a tree of either costs many
- *   times its text, a cursor nothing.
+ * - nb_json_load reads a small file as a jansson tree.
+ * - A cursor iterates over one object or array and returns each member as a
+ *   span of the text. A tokenizer.json has half a million strings and a
+ *   safetensors header may have 100 MB: a tree needs many times the memory of
+ *   the text, a cursor needs none.
  */
 #ifndef NB_JSON_H
 #define NB_JSON_H
@@ -17,13 +17,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* JSON that people write into a checkpoint by hand; far larger is a mistake or an attack. */
+/* Limit for hand-written JSON files of a checkpoint; a larger one is a mistake or an attack. */
 #define NB_JSON_FILE_LIMIT ((uint64_t)64 << 20)
 
 /*
- * The object in the file NAME. Integers beyond 64 bits, which are common in
- * tokenizer_config.json, are read as reals with NB_JSON_BIG_INTEGERS (and then
- * every integer is).
+ * Loads the object in the file NAME. With NB_JSON_BIG_INTEGERS all integers are
+ * read as reals, for integers beyond 64 bits, which are common in
+ * tokenizer_config.json.
  */
 #define NB_JSON_BIG_INTEGERS 1
 enum nb_status nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
@@ -35,28 +35,28 @@ struct nb_json_span {
 };
 
 struct nb_json_cursor {
-    const char *at, *end; /* what is still to be read */
+    const char *at, *end; /* the rest of the text */
     char close;           /* '}' or ']' */
     bool first;
 };
 
-/* The one value in TEXT, without the white space around it; false where there is not exactly one. */
+/* The single value in TEXT, without surrounding white space; false unless there is exactly one. */
 bool nb_json_value(struct nb_json_span text, struct nb_json_span *value);
-/* Starts on the object or array VALUE; false if it is neither. */
+/* Starts iterating over the object or array VALUE; false if it is neither. */
 bool nb_json_enter(struct nb_json_cursor *cursor, struct nb_json_span value);
 /*
- * The next member: 1, at the end: 0, malformed: -1. KEY is the quoted name of
- * an object's member and is left alone in an array.
+ * Gets the next member: returns 1, or 0 at the end, or -1 if malformed. KEY
+ * receives the quoted name of an object's member; in an array it is not changed.
  */
 int nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct nb_json_span *value);
 
-/* The decoded string SPAN with a NUL behind it; NULL if it is no string, or memory is out (ARENA is exhausted then). */
+/* Decodes the string SPAN, with a terminating NUL; NULL if it is not a string or ARENA is exhausted. */
 char *nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length);
-/* SPAN as a tree of its own, or NULL. For the small values. */
+/* SPAN as a new jansson tree, or NULL. For small values. */
 json_t *nb_json_tree(struct nb_json_span span);
-/* True if the string SPAN, which must have no escapes in it, is TEXT. */
+/* True if the string SPAN, written without escapes, equals TEXT. */
 bool nb_json_is(struct nb_json_span span, const char *text);
-/* SPAN as an integer from 0 to LIMIT; false for everything else. */
+/* SPAN as an integer from 0 to LIMIT; false for anything else. */
 bool nb_json_unsigned(struct nb_json_span span, uint64_t limit, uint64_t *out);
 
 #endif

@@ -12,12 +12,12 @@
 #define WATCH_NANOSECONDS 100000000L
 
 struct nb_pool {
-    pthread_t *threads; /* all but the caller's */
+    pthread_t *threads; /* all except the caller's */
     unsigned n_threads;
 
-    pthread_mutex_t lock; /* of all that follows but NEXT */
+    pthread_mutex_t lock; /* protects the members below, except NEXT */
     pthread_cond_t start, finished;
-    unsigned long job; /* counts them */
+    unsigned long job; /* number of the current job */
     unsigned working;
     bool stop;
     nb_task *task;
@@ -27,7 +27,7 @@ struct nb_pool {
     atomic_bool failing;
     enum nb_status status;
     struct nb_error error;
-    size_t failed; /* the task that STATUS is of */
+    size_t failed; /* the task that returned STATUS */
 };
 
 struct worker {
@@ -51,7 +51,7 @@ note_failure(struct nb_pool *pool, size_t task, enum nb_status status, const str
 static void
 work(struct nb_pool *pool, unsigned worker)
 {
-    /* A task that was taken is done even after another failed: a lower one may fail too. */
+    /* A task that was taken is run even after another failed: it may have a lower number and fail, too. */
     while (!atomic_load_explicit(&pool->failing, memory_order_relaxed)) {
         const size_t task = atomic_fetch_add(&pool->next, 1);
         struct nb_error error;
@@ -135,7 +135,7 @@ nb_pool_threads(const struct nb_pool *pool)
     return pool->n_threads;
 }
 
-/* Sets a job up; the threads begin with it. */
+/* Sets up a job and wakes the threads. */
 static void
 begin(struct nb_pool *pool, nb_task *task, void *context, size_t tasks)
 {

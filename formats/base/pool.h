@@ -1,6 +1,6 @@
 /*
- * A few threads that share out the tasks of one job after another. Which thread
- * does which task is left to chance, so a task must not depend on it.
+ * A thread pool that runs the tasks of one job at a time. Any thread may run
+ * any task, so the result of a task must not depend on the thread.
  */
 #ifndef NB_POOL_H
 #define NB_POOL_H
@@ -11,15 +11,15 @@
 
 struct nb_pool;
 
-/* A task of a job; WORKER tells the threads apart, from 0. Not NB_OK ends the job. */
+/* A task of a job; WORKER is the number of the thread, from 0. Any status but NB_OK ends the job. */
 typedef enum nb_status nb_task(void *context, size_t task, unsigned worker, struct nb_error *err);
 
-/* THREADS of them, the caller's included, or as many as can be started; 0: one for each core. At most 256. */
+/* A pool of THREADS threads, including the caller's; fewer if they cannot be started. 0: one per core. At most 256. */
 enum nb_status nb_pool_new(struct nb_pool **pool, unsigned threads, struct nb_error *err) NB_MUST_CHECK;
 unsigned nb_pool_threads(const struct nb_pool *pool);
 /*
- * Does TASKS tasks and waits for them. Of several errors the one of the lowest
- * task is reported, so that it does not depend on the threads.
+ * Runs TASKS tasks and waits for them. If several fail, the error of the lowest
+ * task number is reported, so that it does not depend on the threads.
  */
 enum nb_status nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
                            struct nb_error *err) NB_MUST_CHECK;

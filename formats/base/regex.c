@@ -4,7 +4,7 @@
 #include <pcre2.h>
 #include <string.h>
 
-/* struct nb_regex is never completed: it is a pcre2_code under a name of our own. */
+/* struct nb_regex is never defined: it is a pcre2_code under another name. */
 
 static pcre2_code *
 compile(const char *pattern, uint32_t options, struct nb_error *err)
@@ -24,7 +24,7 @@ compile(const char *pattern, uint32_t options, struct nb_error *err)
     return code;
 }
 
-/* 1 for a match, 0 for none, -1 where memory is out. */
+/* 1 for a match, 0 for none, -1 if out of memory. */
 static int
 search(const pcre2_code *code, const char *text)
 {
@@ -60,7 +60,7 @@ bool
 nb_regex_is(const char *pattern, const char *text, bool *out_of_memory)
 {
     pcre2_code *code = compile(pattern, PCRE2_CASELESS | PCRE2_ANCHORED | PCRE2_ENDANCHORED, NULL);
-    int found = code == NULL ? -1 : search(code, text); /* the patterns are right, so only memory can fail */
+    int found = code == NULL ? -1 : search(code, text); /* the patterns are valid, so only memory can fail */
 
     pcre2_code_free(code);
     if (found < 0)

@@ -1,4 +1,4 @@
-/* Regular expressions, by PCRE2. */
+/* Regular expressions, with PCRE2. */
 #ifndef NB_REGEX_H
 #define NB_REGEX_H
 
@@ -8,15 +8,15 @@
 
 struct nb_regex;
 
-/* Compiles PATTERN, which matches in any case; NULL and an error that says what is wrong with it and where. */
+/* Compiles PATTERN, case-insensitive. NULL on error; the message gives the reason and the position in PATTERN. */
 struct nb_regex *nb_regex_new(const char *pattern, struct nb_error *err);
-/* True if REGEX matches anywhere in TEXT. Where memory is out it is false, and *OUT_OF_MEMORY becomes true. */
+/* True if REGEX matches anywhere in TEXT. If out of memory, false, and *OUT_OF_MEMORY becomes true. */
 bool nb_regex_search(const struct nb_regex *regex, const char *text, bool *out_of_memory);
 void nb_regex_free(struct nb_regex *regex);
 
 /*
- * True if PATTERN, in any case, matches all of TEXT. For patterns of our own.
- * Sets *OUT_OF_MEMORY, and leaves it alone otherwise.
+ * True if PATTERN, case-insensitive, matches all of TEXT. For patterns in the
+ * source code, which are valid. *OUT_OF_MEMORY is only ever set to true.
  */
 bool nb_regex_is(const char *pattern, const char *text, bool *out_of_memory);
 

@@ -1,4 +1,4 @@
-/* Small questions about text. */
+/* Tests of text. */
 #ifndef NB_TEXT_H
 #define NB_TEXT_H
 
@@ -7,7 +7,7 @@
 
 /* True if the LENGTH bytes at S are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool nb_utf8_valid(const char *s, size_t length);
-/* True if they can be a name in a file: UTF-8, not empty, and no control characters, which would reach a terminal. */
+/* True if they are valid as a name: not empty, UTF-8, no control characters, as names are printed on terminals. */
 bool nb_is_name(const char *s, size_t length);
 bool nb_ends_with(const char *s, const char *end);
 

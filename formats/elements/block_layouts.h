@@ -1,5 +1,5 @@
 /*
- * The blocks of every quantized type as they are stored: ggml-common.h of llama.cpp v0.5.0.
+ * The stored blocks of every quantized type. Source: ggml-common.h of llama.cpp v0.5.0.
  * Scales named d, m, dmin and s are half floats.
  */
 #ifndef NB_BLOCK_LAYOUTS_H
@@ -23,8 +23,8 @@ struct block_q8_0 { uint16_t d; int8_t qs[32]; };
 struct block_q8_1 { uint16_t d, s; int8_t qs[32]; };
 
 struct block_tq1_0 {
-    uint8_t qs[48]; /* five weights in a byte: the fraction 0.t0 t1 t2 t3 t4 in base 3, times 256 */
-    uint8_t qh[4];  /* four weights in a byte */
+    uint8_t qs[48]; /* five weights per byte: the base-3 fraction 0.t0 t1 t2 t3 t4, times 256 */
+    uint8_t qh[4];  /* four weights per byte */
     uint16_t d;
 };
 
@@ -38,14 +38,14 @@ struct block_q1_0 { uint16_t d; uint8_t qs[16]; };
 struct block_q2_0 { uint16_t d; uint8_t qs[16]; };
 
 struct block_q2_K {
-    uint8_t scales[16]; /* scale in the low, minimum in the high four bits */
+    uint8_t scales[16]; /* low four bits: scale, high four bits: minimum */
     uint8_t qs[64];
-    uint16_t d, dmin;   /* half floats: of the scales, of the minimums */
+    uint16_t d, dmin;   /* half floats: scale of the scales, scale of the minimums */
 };
 
 struct block_q4_K {
     uint16_t d, dmin;
-    uint8_t scales[12]; /* eight of 6 bits, and eight minimums of 6 bits */
+    uint8_t scales[12]; /* eight 6-bit scales and eight 6-bit minimums */
     uint8_t qs[128];
 };
 
@@ -59,12 +59,12 @@ struct block_q5_K {
 struct block_q3_K {
     uint8_t hmask[32];  /* bit j of byte l: the third bit of weight 32 j + l */
     uint8_t qs[64];     /* the low two bits */
-    uint8_t scales[12]; /* sixteen of 6 bits */
+    uint8_t scales[12]; /* sixteen 6-bit scales */
     uint16_t d;         /* a half float */
 };
 
 struct block_q6_K {
-    uint8_t ql[128], qh[64]; /* the low four and the high two bits */
+    uint8_t ql[128], qh[64]; /* the low four bits, the high two bits */
     int8_t scales[16];
     uint16_t d;
 };
@@ -73,7 +73,7 @@ struct block_iq4_nl { uint16_t d; uint8_t qs[16]; };
 
 struct block_iq4_xs {
     uint16_t d;
-    uint16_t scales_h;  /* the high two of the six bits of eight scales */
+    uint16_t scales_h;  /* the high two bits of eight 6-bit scales */
     uint8_t scales_l[4];
     uint8_t qs[128];
 };
@@ -91,7 +91,7 @@ struct block_q8_K {
 struct block_iq1_s {
     uint16_t d;
     uint8_t qs[32];  /* the low 8 bits of four indices for each group of 32 */
-    uint16_t qh[8];  /* four times their high 3 bits, 3 bits of scale, sign of the shift */
+    uint16_t qh[8];  /* the high 3 bits of each of the four, 3 bits of scale, sign of the shift */
 };
 
 struct block_iq1_m {

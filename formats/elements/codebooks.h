@@ -1,6 +1,6 @@
 /*
- * The entries of the IQ types' codebooks. An entry is a code: for IQ1 and IQ2 eight levels of two
- * bits, for IQ3 four levels of three bits, the first level lowest. Files hold the entry's index.
+ * The codebooks of the IQ types. An entry packs eight levels of two bits (IQ1, IQ2) or four levels of
+ * three bits (IQ3), the first level in the lowest bits. Files store the index of the entry.
  */
 #ifndef NB_CODEBOOKS_H
 #define NB_CODEBOOKS_H

@@ -23,19 +23,19 @@ nb_decode(enum nb_type type, const void *from, size_t count, float *out)
     tiers[nb_tier_index()]->decode[type](from, count, out);
 }
 
-/* The scales that are no half floats in one place; NVFP4's cannot be NaN, since readers take its NaN for 0. */
+/* Scales that are not a single half float; NVFP4's cannot be NaN, since readers decode its NaN as 0. */
 static bool
 is_bad_odd_scale(enum nb_type type, const unsigned char *block)
 {
     uint32_t bits;
 
     switch (type) {
-    case NB_MXFP4: /* the first byte is a power of two; the highest stands for NaN */
+    case NB_MXFP4: /* the first byte is a power of two; 255 is NaN */
         return block[0] == 0xFF;
-    case NB_Q8_K: /* a float in front */
+    case NB_Q8_K: /* begins with a float */
         memcpy(&bits, block, sizeof bits);
         return (bits & 0x7F800000) == 0x7F800000;
-    case NB_IQ1_M: /* four bits at the top of each of four words; the exponent is in the last two */
+    case NB_IQ1_M: /* a half float in the top four bits of four words; the exponent is in the last two */
         return (block[55] & 0x70) == 0x70 && (block[53] & 0xC0) == 0xC0;
     default:
         return false;
@@ -88,10 +88,10 @@ nb_find_bad_code(enum nb_type type, const void *from, size_t count)
     for (size_t i = 0; i < count; i += info->block, block += info->block_bytes) {
         unsigned bad = 0;
 
-        if (type == NB_NVFP4) /* four scales in front */
+        if (type == NB_NVFP4) /* begins with four scales */
             for (unsigned k = 0; k < 4; k++)
                 bad |= block[k] >= 0x7F;
-        else /* four codes of two bits in each of 64 bytes */
+        else /* 64 bytes of four 2-bit codes each */
             for (unsigned k = 0; k < 64; k++)
                 bad |= block[k] & (block[k] >> 1) & 0x55u;
         if (bad != 0)

@@ -1,6 +1,6 @@
 /*
- * Stored elements of any type to floats, by the fastest decoders that this CPU can run, and
- * whether stored elements are sound. Every tier gives the same floats.
+ * Decodes elements of any type to floats, with the current tier, and checks the stored values.
+ * Every tier gives the same floats.
  */
 #ifndef NB_DECODE_H
 #define NB_DECODE_H
@@ -11,20 +11,20 @@
 #include <stddef.h>
 
 bool nb_can_decode(enum nb_type type);
-/* COUNT elements, a multiple of the block, to floats. Only for types with nb_can_decode. */
+/* Decodes COUNT elements, a multiple of the block size. Only for types with nb_can_decode. */
 void nb_decode(enum nb_type type, const void *from, size_t count, float *out);
 
 /*
  * The index of the first of COUNT elements that is NaN or infinite, or COUNT.
- * For a block type that is one whose scale is. Elements of other types are
- * never that.
+ * For block types, the first element of a block with such a scale. Other types
+ * cannot have any.
  */
 size_t nb_find_nonfinite(enum nb_type type, const void *from, size_t count);
 
 /*
- * The index of the first of COUNT elements whose block has a code that nothing writes, or COUNT:
- * a scale of NVFP4 with a sign or the code of NaN, and the fourth value of a trit in TQ2_0.
- * The codes of all other types are all in use.
+ * The index of the first of COUNT elements whose block has an invalid code, or COUNT: in NVFP4 a
+ * scale that is negative or NaN, in TQ2_0 the unused fourth value of a trit. In all other types every
+ * code is valid.
  */
 size_t nb_find_bad_code(enum nb_type type, const void *from, size_t count);
 

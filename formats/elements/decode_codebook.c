@@ -8,12 +8,12 @@
 #include "formats/elements/halves.h"
 #include "formats/elements/lanes.h"
 
-/* What the levels stand for when they are read. */
+/* The values of the levels. */
 static const float iq2_values[4] = { 8, 25, 43, 0 };
 static const float iq3_xxs_values[8] = { 4, 12, 20, 28, 36, 44, 52, 62 };
 static const float iq3_s_values[8] = { 1, 3, 5, 7, 9, 11, 13, 15 };
 
-/* COUNT weights of an entry: d times its values, with a minus for each bit of SIGNS. */
+/* Decodes COUNT weights of an entry: d times its values, negated where SIGNS has a bit. */
 NB_INLINE void
 decode_entry(uint32_t code, int bits, int count, const float *values, uint32_t signs, float d, float *out)
 {
@@ -24,7 +24,7 @@ decode_entry(uint32_t code, int bits, int count, const float *values, uint32_t s
     }
 }
 
-/* Eight signs of seven: the eighth makes the number of minuses even. */
+/* Eight signs from seven bits: the eighth makes the number of negative ones even. */
 static uint32_t
 eight_signs(uint32_t seven)
 {

@@ -1,7 +1,7 @@
 /*
- * The types whose elements are floats of their own. Plain loops without
- * branches: each tier's compiler makes the vectors. Halves have instructions of
- * their own where there are 8 lanes or more.
+ * Decoding of float types. Plain loops without branches, which the compiler
+ * vectorizes for each tier; tiers of 8 lanes or more use the instructions for
+ * half floats.
  */
 #include "formats/elements/decoders.h"
 #include "formats/elements/halves.h"
@@ -69,7 +69,7 @@ NB_TIERED(nb_decode_f8_e4m3)(const void *from, size_t count, float *out)
 
     for (size_t i = 0; i < count; i++) {
         const uint32_t sign = (uint32_t)(b[i] & 0x80) << 24, rest = b[i] & 0x7F;
-        /* As a half with the mantissa at its top the exponent is too small by 8. */
+        /* Shifted into the bits of a half float, the exponent is too small by 8. */
         const float magnitude = rest == 0x7F ? NAN : nb_f16_to_f32((uint16_t)(rest << 7)) * 256.0f;
 
         out[i] = nb_bits_float(sign | nb_float_bits(magnitude));

@@ -1,6 +1,6 @@
 /*
- * Decoding of what is never quantized to: plain integers, and Q8_K, which
- * llama.cpp makes of activations at run time.
+ * Decoding of types that are not quantization targets: plain integers, and
+ * Q8_K, to which llama.cpp quantizes activations at run time.
  */
 #include "formats/elements/block_layouts.h"
 #include "formats/elements/decoders.h"

@@ -3,7 +3,7 @@
 #include "formats/elements/decoders.h"
 #include "formats/elements/halves.h"
 
-/* The floats that Q4_K's and Q5_K's scales and minimums stand for. */
+/* The values of Q4_K's and Q5_K's scales and minimums. */
 static void
 unpack_steps(uint16_t d, uint16_t dmin, const uint8_t *packed, float *ds, float *dm)
 {

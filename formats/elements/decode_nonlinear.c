@@ -1,4 +1,4 @@
-/* IQ4_NL and IQ4_XS: four bits look up one of sixteen values. */
+/* IQ4_NL and IQ4_XS: four bits are an index into a table of sixteen values. */
 #include "formats/elements/block_layouts.h"
 #include "formats/elements/decoders.h"
 #include "formats/elements/four_bit.h"

@@ -35,7 +35,7 @@ NB_TIERED(nb_decode_q4_1)(const void *blocks, size_t count, float *out)
     }
 }
 
-/* Weight K's level of five bits. */
+/* The five-bit level of weight K. */
 static int
 five_bits(const uint8_t *qs, const uint8_t *qh, int k)
 {
@@ -81,7 +81,7 @@ NB_TIERED(nb_decode_q8_0)(const void *blocks, size_t count, float *out)
     }
 }
 
-/* Q8_1 is made for products at run time: s is a sum that decoding has no use for. */
+/* Q8_1 is meant for products at run time: its sum s is not needed for decoding. */
 void
 NB_TIERED(nb_decode_q8_1)(const void *blocks, size_t count, float *out)
 {

@@ -1,4 +1,4 @@
-/* The decoders of one tier, as a table: defined by decode_*.c, called by decode.c. */
+/* The table of one tier's decoders: defined in decode_*.c, used by decode.c. */
 #ifndef NB_DECODERS_H
 #define NB_DECODERS_H
 
@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-/* COUNT elements, a multiple of the block, to floats. */
+/* Decodes COUNT elements, a multiple of the block size. */
 typedef void nb_decode_fn(const void *blocks, size_t count, float *out);
 /* Not zero if one of COUNT stored floats is NaN or infinite. */
 typedef int nb_nonfinite_fn(const void *values, size_t count);

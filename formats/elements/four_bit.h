@@ -1,4 +1,4 @@
-/* What the codes and scales of the four-bit types stand for: E2M1 (MXFP4, NVFP4) and the table of IQ4. */
+/* Values of the codes and scales of the four-bit types: E2M1 (MXFP4, NVFP4) and the table of IQ4. */
 #ifndef NB_FOUR_BIT_H
 #define NB_FOUR_BIT_H
 
@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-/* Twice the values of E2M1, so the scales are halved. */
+/* The values of E2M1 times two; the scales are halved in return. */
 static const float nb_e2m1_values[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
 static const float nb_iq4_values[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
@@ -18,7 +18,7 @@ nb_mxfp4_scale(uint32_t e)
     return nb_bits_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
 }
 
-/* Half of what a UE4M3 stands for; its NaN is 0. */
+/* Half the value of a UE4M3; its NaN gives 0. */
 static inline float
 nb_ue4m3_scale(uint8_t code)
 {

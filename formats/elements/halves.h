@@ -1,7 +1,7 @@
 /*
- * Half and brain floats. All by integers and exact float operations, without a
- * branch, so that compilers turn loops over them into vector code and every
- * CPU gives the same bits, NaN included.
+ * Conversion of F16 and BF16. Only integer and exact float operations, without
+ * branches, so that compilers vectorize loops over them and every CPU gives
+ * the same bits, NaN included.
  */
 #ifndef NB_HALVES_H
 #define NB_HALVES_H
@@ -31,7 +31,7 @@ nb_bf16_to_f32(uint16_t h)
     return nb_bits_float((uint32_t)h << 16);
 }
 
-/* To nearest even; NaN stays NaN, quiet. */
+/* Rounds to nearest even; NaN becomes a quiet NaN. */
 static inline uint16_t
 nb_f32_to_bf16(float f)
 {
@@ -56,17 +56,17 @@ nb_f16_to_f32(uint16_t h)
 }
 
 /*
- * To nearest even, as hardware does; NaN becomes the quiet NaN 0x7E00 with its
- * sign, as in the reference.
+ * Rounds to nearest even, as hardware does; NaN becomes the quiet NaN 0x7E00
+ * with its sign, as in the reference.
  */
 static inline uint16_t
 nb_f32_to_f16(float f)
 {
     const uint32_t bits = nb_float_bits(f);
     const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7FFFFFFF;
-    /* Normal halves: rebias the exponent, round at bit 13. Overflow runs into infinity by itself... */
+    /* Normal halves: rebias the exponent, round at bit 13. Overflow gives infinity without a special case... */
     const uint32_t normal = (rest - 0x38000000 + 0xFFF + ((rest >> 13) & 1)) >> 13;
-    /* Subnormal halves are multiples of 2^-24: adding 0.5 puts them at the end of the mantissa, rounded. */
+    /* Subnormal halves are multiples of 2^-24: adding 0.5 rounds them and moves them to the low mantissa bits. */
     const uint32_t tiny = nb_float_bits(nb_bits_float(rest) + 0.5f) - 0x3F000000;
     const uint32_t is_tiny = -(uint32_t)(rest < 0x38800000);
     /* ...except from 2^16 on. */

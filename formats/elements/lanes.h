@@ -1,14 +1,14 @@
 /*
  * Vectors whose lanes are independent blocks.
  *
- * The reference quantizers add floats strictly in element order. A sum that is
- * split over lanes gives other bits; many sums side by side do not. So a kernel
- * is written once, over values that are "one float of each of NB_LANES blocks",
- * and reads like the scalar algorithm. It is compiled at width 1, which is the
- * portable oracle, and at 4, 8 and 16.
+ * The reference quantizers add floats strictly in element order. Splitting one
+ * sum over lanes would change the bits; computing many sums side by side does
+ * not. So each vector holds one float of each of NB_LANES blocks, and a kernel
+ * is written once and reads like the scalar algorithm. It is compiled at width
+ * 1, the portable reference, and at 4, 8 and 16.
  *
- * Every operation here is exact IEEE arithmetic on each lane: the same bits at
- * any width, as long as nothing is contracted (-ffp-contract=off).
+ * Every operation is IEEE arithmetic on each lane, so the bits are the same at
+ * any width, provided that nothing is contracted (-ffp-contract=off).
  */
 #ifndef NB_LANES_H
 #define NB_LANES_H
@@ -40,9 +40,9 @@ typedef int32_t li __attribute__((vector_size(4 * NB_LANES)));
 typedef uint32_t lu __attribute__((vector_size(4 * NB_LANES)));
 #endif
 #if NB_LANES == 16
-typedef __mmask16 lm; /* yes or no in each lane */
+typedef __mmask16 lm; /* a boolean in each lane */
 #else
-typedef li lm;        /* all bits or none */
+typedef li lm;        /* a boolean in each lane: all bits set or none */
 #endif
 
 NB_INLINE lf
@@ -118,7 +118,7 @@ lf_from_int(li v)
 #endif
 }
 
-/* Towards zero, for floats that are 32-bit integers or near one. */
+/* Rounds towards zero, for floats in the range of 32-bit integers. */
 NB_INLINE li
 lf_to_int(lf v)
 {
@@ -129,7 +129,7 @@ lf_to_int(lf v)
 #endif
 }
 
-/* Comparisons and choice. */
+/* Comparisons and selection. */
 
 #if NB_LANES == 16
 NB_INLINE lm lf_lt(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
@@ -221,7 +221,7 @@ NB_INLINE li li_min(li a, li b) { return li_select(li_lt(b, a), b, a); }
 NB_INLINE li li_max(li a, li b) { return li_select(li_lt(a, b), b, a); }
 #endif
 
-/* a < b ? a : b and a > b ? a : b, to the letter: the second where they are equal or one is NaN. */
+/* Exactly a < b ? a : b and a > b ? a : b: the result is b if they are equal or one is NaN. */
 NB_INLINE lf
 lf_min(lf a, lf b)
 {
@@ -283,12 +283,12 @@ lf_sqrt(lf v)
 #endif
 }
 
-/* 1.5 * 2^23: adding it leaves a small number's nearest integer, ties to even, in the low bits. */
+/* 1.5 * 2^23: after adding it, the low bits are the nearest integer of a small number, ties to even. */
 #define NB_ROUND_MAGIC 12582912.0f
 
 /*
- * The nearest integer as the reference takes it, by the bits of v + magic; for
- * |v| > 2^22 or NaN that is nonsense, but the same nonsense everywhere.
+ * The nearest integer as the reference computes it, from the bits of v + magic;
+ * for |v| > 2^22 or NaN the result is meaningless, but the same at any width.
  */
 NB_INLINE li
 lf_nearest(lf v)
@@ -316,7 +316,7 @@ lf_round_small(lf v)
 #endif
 }
 
-/* Towards zero; INT32_MIN where that is no 32-bit integer, as x86 has it. */
+/* Rounds towards zero; INT32_MIN if the result is not a 32-bit integer, as on x86. */
 NB_INLINE li
 lf_truncate(lf v)
 {
@@ -337,7 +337,7 @@ lf_truncate(lf v)
 #endif
 }
 
-/* The nearest integer, halves away from zero; INT32_MIN as lf_truncate. */
+/* The nearest integer, halves away from zero; INT32_MIN as in lf_truncate. */
 NB_INLINE li
 lf_round_away(lf v)
 {
@@ -407,16 +407,16 @@ lf_lookup16(const float *table, li index)
 #endif
 }
 
-/* Fifteen rising thresholds: those at even places, at 1, 5, 9, 13, at 3 and 11, and the one at 7. */
+/* Fifteen ascending thresholds, grouped by index: even ones; 1, 5, 9, 13; 3 and 11; 7. */
 struct nb_thresholds {
     float eight[8], four[8], two[8], one;
 };
 
-/* How many of the thresholds are not above v; 15 for NaN. */
+/* The number of thresholds that are not above v; 15 for NaN. */
 NB_INLINE li
 lf_rank(const struct nb_thresholds *t, lf v)
 {
-#if NB_LANES == 4 /* no lookups worth their name */
+#if NB_LANES == 4 /* no efficient lookups */
     li n = li_count((li)lu_set1(0), lm_not(lf_lt(v, lf_set1(t->one))));
 
     for (int i = 0; i < 8; i++)
@@ -436,10 +436,10 @@ lf_rank(const struct nb_thresholds *t, lf v)
 }
 
 /*
- * Between memory, where a block's elements are neighbours, and lanes, where the
- * same element of all blocks is one vector. A vector is NB_LANES / 4 slots of
- * 16 bytes: what is loaded is 16 bytes of each block, then 4 x 4 elements are
- * transposed within each slot, so that lane k stays block k.
+ * Conversion between memory, where the elements of a block are contiguous, and
+ * lanes, where a vector holds the same element of all blocks. A vector is
+ * NB_LANES / 4 slots of 16 bytes: 16 bytes of each block are loaded, then 4 x 4
+ * elements are transposed within each slot, so that lane k is always block k.
  */
 #if NB_LANES > 1
 #define NB_LOW_PAIRS(s) 4 * (s), NB_LANES + 4 * (s), 4 * (s) + 1, NB_LANES + 4 * (s) + 1
@@ -469,7 +469,7 @@ lu_transpose_slots(lu *v)
     v[3] = __builtin_shufflevector(c, d, NB_EACH_SLOT(NB_HIGH_HALVES));
 }
 
-/* Slot s becomes the 16 bytes at from[4 s + R] + AT floats. */
+/* Loads slot s from the 16 bytes at from[4 s + R] + AT floats. */
 NB_INLINE lu
 lu_load_slots(const float *const *from, size_t at, int r)
 {
@@ -496,7 +496,7 @@ lu_load_slots(const float *const *from, size_t at, int r)
 }
 #endif
 
-/* out[i] becomes element AT + i of every block; block k begins at from[k]. N is a multiple of 4. */
+/* Loads element AT + i of every block into out[i]; block k begins at from[k]. N is a multiple of 4. */
 NB_INLINE void
 lf_load_blocks(lf *out, const float *const *from, size_t at, int n)
 {
@@ -514,7 +514,7 @@ lf_load_blocks(lf *out, const float *const *from, size_t at, int n)
 #endif
 }
 
-/* The reverse for the 32-bit words of finished blocks: in[i] goes to byte AT + 4 i of each. N is a multiple of 4. */
+/* The reverse, for 32-bit words of encoded blocks: stores in[i] at byte AT + 4 i of each. N is a multiple of 4. */
 NB_INLINE void
 lu_store_blocks(uint8_t *const *to, size_t at, const lu *in, int n)
 {

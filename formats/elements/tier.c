@@ -14,7 +14,7 @@ runs_scalar(void)
 }
 
 #if defined(__x86_64__)
-/* The instructions for half floats; clang 14 cannot be asked for these by name. */
+/* Whether the CPU has the half-float instructions; clang 14 cannot test for them by name. */
 static int
 has_f16c(void)
 {
@@ -82,7 +82,7 @@ nb_tier_index(void)
     unsigned index = atomic_load_explicit(&chosen, memory_order_relaxed);
 
     if (index == UNCHOSEN) {
-        index = fastest(); /* the same for every thread that comes here at once */
+        index = fastest(); /* all threads that get here at the same time choose the same */
         atomic_store_explicit(&chosen, index, memory_order_relaxed);
     }
     return index;

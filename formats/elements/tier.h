@@ -1,8 +1,8 @@
 /*
- * Tiers: the widths that kernels are compiled for. A source that defines kernels is compiled once
- * for each tier, with NB_TIER and NB_LANES set on the command line, and its names get the tier as
- * a suffix. Which tier runs is chosen when the first kernel is called. Every tier of decoders and
- * encoders gives the same bytes.
+ * Tiers: the instruction sets for which kernels are compiled. A source file with kernels is compiled
+ * once per tier, with NB_TIER and NB_LANES set on the command line; the tier becomes the suffix of
+ * its names. The tier is chosen when the first kernel is called. All tiers of decoders and encoders
+ * give the same bytes.
  */
 #ifndef NB_TIER_H
 #define NB_TIER_H
@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-/* The tiers of this build, slowest first, as X(name). */
+/* The tiers of this build, slowest first. */
 #if defined(__x86_64__)
 #define NB_TIERS(X) X(scalar) X(sse2) X(avx2) X(avx512)
 #elif defined(__aarch64__)
@@ -22,22 +22,22 @@
 
 #define NB_PASTE_(a, b) a##_##b
 #define NB_PASTE(a, b) NB_PASTE_(a, b)
-/* NAME_<tier> in a source that is compiled for each tier. */
+/* NAME_<tier>, in a source file that is compiled once per tier. */
 #define NB_TIERED(name) NB_PASTE(name, NB_TIER)
 
-/* The tier in use: "scalar", "sse2", "neon", "avx2" or "avx512"; and its place among NB_TIERS. */
+/* The current tier: "scalar", "sse2", "neon", "avx2" or "avx512"; and its index in NB_TIERS. */
 const char *nb_tier(void);
 unsigned nb_tier_index(void);
 /*
- * Takes the tier NAME for this process; NULL chooses again. False if this CPU or
- * this build lacks it. Not to be called while kernels run.
+ * Sets the tier of this process; NULL chooses automatically. False if this CPU
+ * or this build lacks it. Must not be called while kernels run.
  */
 bool nb_tier_set(const char *name);
-/* The tiers this CPU can run, slowest first; ends with NULL. */
+/* The tiers that this CPU can run, slowest first; ends with NULL. */
 const char *const *nb_tiers(void);
 /*
- * Chooses by the environment variable NIBBLE_CPU, if that is set, and refuses
- * what cannot be run. Without this call the fastest tier is taken.
+ * Sets the tier that the environment variable NIBBLE_CPU names, if it is set;
+ * an error if this CPU cannot run it. Without this call the fastest is used.
  */
 enum nb_status nb_tier_from_environment(struct nb_error *err) NB_MUST_CHECK;
 

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* The header, and where the tensors go. */
+/* The header and the offsets of the tensors. */
 struct layout {
     struct nb_gguf_info *infos; /* offsets from the start of the data */
     unsigned char *header;
@@ -66,8 +66,8 @@ nb_assembly_size(const struct nb_assembly *a, uint64_t *size, struct nb_error *e
 }
 
 /*
- * Tensors that lie behind one another in one file, and are to again, are copied in one piece:
- * *NEXT becomes the first that does not. The padding between them goes along.
+ * Tensors that follow one another both in a source file and in the new file are copied at once, with
+ * the padding between them; *NEXT receives the first tensor after them.
  */
 static uint64_t
 run_of(const struct nb_assembly *a, const struct layout *l, size_t first, size_t *next)

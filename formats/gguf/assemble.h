@@ -1,6 +1,6 @@
 /*
- * A GGUF file made of tensors that other files hold already: their bytes are copied as they
- * are, by the file system itself where it can. What editing, splitting and merging have in common.
+ * Writes a GGUF file from tensors of existing files. Their bytes are copied unchanged, by the file
+ * system itself if possible. Used for editing, splitting and merging.
  */
 #ifndef NB_GGUF_ASSEMBLE_H
 #define NB_GGUF_ASSEMBLE_H
@@ -14,17 +14,17 @@
 #include <stddef.h>
 
 struct nb_assembly {
-    const struct nb_metadata *meta;   /* its general.alignment holds for the tensors */
-    const struct nb_tensor *const *tensors; /* in the order of the new file; "file" counts in FILES */
+    const struct nb_metadata *meta;   /* its general.alignment applies to the tensors */
+    const struct nb_tensor *const *tensors; /* in the order of the new file; "file" is an index into FILES */
     size_t count;
     const struct nb_file_in *files;
 };
 
-/* The bytes the file will have; NB_INPUT where that overflows, or the alignment is none. */
+/* The size of the file in bytes; NB_INPUT if it overflows or the alignment is invalid. */
 enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;
 /*
- * Writes the file NAME, whole or not at all. With !REPLACE an existing NAME is refused; one of
- * the files that are read may be NAME only with REPLACE, and stays whole until the new one is.
+ * Writes the file NAME atomically. Without REPLACE, an existing NAME is an error. With REPLACE, NAME
+ * may be one of the files that are read, which stays intact until the new one is complete.
  */
 enum nb_status nb_assemble(const struct nb_assembly *assembly, const char *name, bool replace, struct nb_error *err)
     NB_MUST_CHECK;

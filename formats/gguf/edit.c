@@ -12,12 +12,12 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* PATH.undo: this, the offset and the number of bytes, the bytes, and the XXH64 of all before. */
+/* PATH.undo: this magic, the offset and the number of bytes, the bytes, and the XXH64 of all that. */
 #define UNDO_MAGIC "nbundo1"
 #define UNDO_HEAD (sizeof UNDO_MAGIC + 16)
 #define UNDO_LIMIT ((uint64_t)1 << 32)
 
-/* The header that META makes for the tensors of GGUF. */
+/* Makes the header with META for the tensors of GGUF. */
 static enum nb_status
 make_header(const struct nb_gguf *gguf, const struct nb_metadata *meta, unsigned char **header, uint64_t *size,
             struct nb_error *err)
@@ -67,7 +67,7 @@ undo_path(const char *path)
     return undo;
 }
 
-/* --- writing over ------------------------------------------------------------------------------------- */
+/* --- editing in place --------------------------------------------------------------------------------- */
 
 static enum nb_status
 overwrite(const char *path, uint64_t offset, const unsigned char *bytes, uint64_t size, struct nb_error *err)
@@ -128,7 +128,7 @@ write_undo(const char *undo, uint64_t offset, const unsigned char *bytes, uint64
     return status;
 }
 
-/* Replaces what differs between OLD and NEW, SIZE bytes each at the start of the file. */
+/* Writes the bytes that differ between OLD and NEW, each SIZE bytes from the start of the file. */
 static enum nb_status
 replace_header(const char *path, const unsigned char *old, const unsigned char *new, uint64_t size,
                struct nb_error *err)
@@ -143,7 +143,7 @@ replace_header(const char *path, const unsigned char *old, const unsigned char *
         end--;
     if (undo == NULL)
         return nb_fail_memory(err);
-    if (access(path, W_OK) != 0) { /* asked before there is anything to undo */
+    if (access(path, W_OK) != 0) { /* checked before the undo file is created */
         free(undo);
         return nb_fail(err, NB_SYSTEM, "%s: cannot be written: %s", path, strerror(errno));
     }
@@ -151,7 +151,7 @@ replace_header(const char *path, const unsigned char *old, const unsigned char *
     if (status == NB_OK && first < end) {
         status = overwrite(path, first, new + first, end - first, err);
         if (status == NB_OK)
-            unlink(undo); /* else it is what the file can be mended with */
+            unlink(undo); /* otherwise it is needed to repair the file */
     }
     free(undo);
     return status;
@@ -183,7 +183,7 @@ nb_edit_in_place(const char *path, const struct nb_gguf *gguf, const struct nb_m
     return status;
 }
 
-/* --- putting back --------------------------------------------------------------------------------------- */
+/* --- recovery ------------------------------------------------------------------------------------------- */
 
 enum nb_status
 nb_edit_recover(const char *path, bool *recovered, struct nb_error *err)

@@ -15,13 +15,13 @@
 #define NB_GGUF_MAGIC "GGUF"
 #define NB_GGUF_VERSION 3u
 #define NB_GGUF_ALIGNMENT 32u
-#define NB_QUANTIZATION_VERSION 2u /* general.quantization_version: of the block formats (GGML_QNT_VERSION) */
+#define NB_QUANTIZATION_VERSION 2u /* general.quantization_version: version of the block formats (GGML_QNT_VERSION) */
 
 struct nb_gguf {
     uint32_t version;
     uint32_t alignment;
     struct nb_metadata meta;
-    struct nb_tensor *tensors; /* in file order; offsets count from the start of the file */
+    struct nb_tensor *tensors; /* in file order; offsets are from the start of the file */
     size_t count;
     uint64_t header_end; /* padding follows, up to the data */
     uint64_t data_offset;
@@ -29,26 +29,26 @@ struct nb_gguf {
 
 /*
  * Reads everything before the tensor data. Memory is bounded by the size of
- * the header. Refused: whatever does not fit into the bytes that are there,
- * duplicate or empty names, unknown types, part blocks, sizes that overflow,
- * offsets that are not the padded running sum, strings that are not UTF-8.
- * FILE_INDEX goes into each tensor.
+ * the header. Errors: anything that exceeds the bytes of the file, duplicate
+ * or empty names, unknown types, incomplete blocks, sizes that overflow,
+ * offsets other than the padded sum of the sizes before, strings that are not
+ * UTF-8. FILE_INDEX is stored in each tensor.
  */
 enum nb_status nb_gguf_read(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
                             struct nb_error *err) NB_MUST_CHECK;
 /*
- * The same, but whatever can be read past goes into FINDINGS. NB_INPUT: the rest cannot be
- * read, and the last finding says why (or ERR, where the file was cut short meanwhile). Tensors
- * whose data is not to be touched are of NB_TYPE_NONE.
+ * The same, but faults are recorded in FINDINGS and reading continues where possible. NB_INPUT: the
+ * rest cannot be read, and the last finding gives the reason (or ERR, if the file was truncated during
+ * reading). Tensors whose data must not be read have NB_TYPE_NONE.
  */
 enum nb_status nb_gguf_examine(const struct nb_file_in *file, uint32_t file_index, struct nb_gguf *out,
                                struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
 void nb_gguf_free(struct nb_gguf *gguf);
 
-/* general.alignment, if it is a power of two up to 1 MiB as u32; 0 where it is something else, 32 without it. */
+/* general.alignment, if it is a u32 and a power of two up to 1 MiB; 0 for any other value, 32 if absent. */
 uint32_t nb_gguf_alignment(const struct nb_metadata *meta);
 
-/* What a header says of one tensor. */
+/* The tensor info of a header. */
 struct nb_gguf_info {
     const char *name;
     enum nb_type type;
@@ -58,8 +58,8 @@ struct nb_gguf_info {
 };
 
 /*
- * The bytes of a version 3 file before its data, padded to the alignment that META, which
- * must have a good one, says; from malloc. SIZE is then the offset of the data.
+ * Makes the bytes before the data of a version 3 file, from malloc, padded to the alignment of META,
+ * which must be valid. SIZE receives their number, which is the offset of the data.
  */
 enum nb_status nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count,
                               unsigned char **header, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;

@@ -141,7 +141,7 @@ append(struct nb_metadata *meta, const char *key)
     return kv;
 }
 
-/* Puts a copy of VALUE into AT, or behind the others where AT is NULL. */
+/* Copies VALUE to AT, or appends it if AT is NULL. */
 static void
 store(struct nb_metadata *meta, struct nb_kv *at, const char *key, const struct nb_kv *value)
 {
@@ -216,7 +216,7 @@ nb_meta_remove(struct nb_metadata *meta, const char *key)
 void
 nb_meta_copy(struct nb_metadata *meta, const struct nb_metadata *from)
 {
-    /* The keys of FROM differ, so an empty META needs no look-ups, which would be quadratic. */
+    /* The keys of FROM are unique, so an empty META needs no lookups, which would take quadratic time. */
     const bool empty = meta->count == 0;
 
     for (size_t i = 0; i < from->count; i++) {

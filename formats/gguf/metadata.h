@@ -1,6 +1,6 @@
 /*
- * GGUF metadata: an ordered list of typed keys. Values are kept in the bytes
- * they have in a file, so what is read can be written back unchanged.
+ * GGUF metadata: an ordered list of typed keys. Values are kept as their bytes
+ * in the file, so that they can be written back unchanged.
  */
 #ifndef NB_METADATA_H
 #define NB_METADATA_H
@@ -32,11 +32,11 @@ enum nb_kv_type {
 struct nb_kv {
     const char *key;
     enum nb_kv_type type;
-    enum nb_kv_type element; /* of an array */
+    enum nb_kv_type element; /* element type of an array */
     uint64_t count;          /* elements of an array; 1 otherwise */
     /*
-     * Numbers: little-endian, one after the other. A string: its bytes, with
-     * a NUL behind them. An array of strings: each as a 64-bit length and its
+     * Numbers: little-endian, contiguous. A string: its bytes with a
+     * terminating NUL. An array of strings: for each a 64-bit length and its
      * bytes.
      */
     const unsigned char *data;
@@ -47,7 +47,7 @@ struct nb_metadata {
     struct nb_arena arena; /* owns keys and values */
     struct nb_kv *items;
     size_t count, room;
-    /* Sticky: the setters below return nothing, so that long lists of them stay readable. */
+    /* Sticky: the setters return nothing, so that long lists of them stay readable; see nb_meta_status. */
     bool out_of_memory;
 };
 
@@ -57,27 +57,27 @@ const char *nb_kv_type_name(enum nb_kv_type type);
 uint64_t nb_kv_type_size(enum nb_kv_type type);
 
 const struct nb_kv *nb_meta_find(const struct nb_metadata *meta, const char *key);
-/* The value of an integer of any width that is not negative; false if KEY is absent or something else. */
+/* The value of a non-negative integer of any width; false if KEY is absent or not such an integer. */
 bool nb_meta_get_u64(const struct nb_metadata *meta, const char *key, uint64_t *out);
-/* The value of a number of any kind; false if KEY is absent or something else. */
+/* The value of a number of any type; false if KEY is absent or not a number. */
 bool nb_meta_get_f64(const struct nb_metadata *meta, const char *key, double *out);
 bool nb_meta_get_bool(const struct nb_metadata *meta, const char *key, bool *out);
 /* The string's bytes, or NULL. */
 const char *nb_meta_get_string(const struct nb_metadata *meta, const char *key);
 
 /*
- * The string at *AT in the data of an array of strings, of which every length has been checked by
- * who made it; *AT moves to the next. There is no NUL behind it.
+ * The string at *AT in the data of an array of strings, without a terminating NUL; *AT moves to the
+ * next. Lengths are not checked here: the reader of the array has done so.
  */
 const char *nb_kv_next_string(const unsigned char **at, uint64_t *length);
 
-/* Setting replaces a value in its place; a new key goes to the end. */
+/* Setting an existing key replaces its value; a new key is appended. */
 void nb_meta_set_u32(struct nb_metadata *meta, const char *key, uint32_t value);
 void nb_meta_set_i32(struct nb_metadata *meta, const char *key, int32_t value);
 void nb_meta_set_f32(struct nb_metadata *meta, const char *key, float value);
 void nb_meta_set_bool(struct nb_metadata *meta, const char *key, bool value);
 void nb_meta_set_string(struct nb_metadata *meta, const char *key, const char *value);
-/* Any value whatever; DATA is in the form of struct nb_kv and is copied. */
+/* Sets a value of any type; DATA has the form described in struct nb_kv and is copied. */
 void nb_meta_set(struct nb_metadata *meta, const char *key, enum nb_kv_type type, enum nb_kv_type element,
                  uint64_t count, const void *data, uint64_t size);
 void nb_meta_remove(struct nb_metadata *meta, const char *key);
@@ -87,14 +87,14 @@ void nb_meta_copy(struct nb_metadata *meta, const struct nb_metadata *from);
 enum nb_status nb_meta_status(const struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 void nb_meta_free(struct nb_metadata *meta);
 
-/* An array of strings in the making. */
+/* An array of strings that is being built. */
 struct nb_strings {
     unsigned char *data;
     uint64_t size, room, count;
     bool out_of_memory;
 };
 void nb_strings_add(struct nb_strings *strings, const char *s, uint64_t length);
-/* Sets KEY to the array and frees it. An empty array sets nothing: readers refuse those. */
+/* Sets KEY to the array and frees it. An empty array is not written, because readers reject it. */
 void nb_meta_set_strings(struct nb_metadata *meta, const char *key, struct nb_strings *strings);
 
 #endif

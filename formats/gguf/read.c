@@ -1,7 +1,7 @@
 /*
  * Reading GGUF. The layout: magic, u32 version, u64 tensor count, u64 metadata
  * count, the metadata, the tensor infos, padding, data. Strings are a u64
- * length and bytes. (ggml's docs/gguf.md.)
+ * length and bytes. Source: ggml's docs/gguf.md.
  */
 #include "formats/gguf/reader.h"
 

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The smallest entry there can be: what a count is checked against. */
+/* The smallest possible entry, for checking the count against the file size. */
 #define MIN_KV_BYTES (8u + 1u + 4u + 1u)
 #define MAX_KEY_BYTES 65535u
-#define MAX_NESTING 8u /* of arrays, which are only read past */
+#define MAX_NESTING 8u /* of arrays, which are only skipped */
 
 static struct nb_place
 key_here(const struct nb_gguf_reader *r, const struct nb_kv *kv)
@@ -18,7 +18,7 @@ key_here(const struct nb_gguf_reader *r, const struct nb_kv *kv)
     return nb_at_key(r->file->name, kv->key, r->at);
 }
 
-/* ggml's docs/gguf.md: ASCII, lower_snake_case, in a hierarchy of dots. */
+/* Key style of ggml's docs/gguf.md: ASCII, lower_snake_case, hierarchical with dots. */
 static enum nb_status
 check_key_style(const struct nb_gguf_reader *r, const char *key)
 {
@@ -37,7 +37,7 @@ check_bools(const struct nb_gguf_reader *r, const struct nb_kv *kv)
     return NB_OK;
 }
 
-/* Goes to the end of COUNT strings. */
+/* Skips COUNT strings. */
 static enum nb_status
 skip_strings(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t count)
 {
@@ -55,7 +55,7 @@ skip_strings(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t count)
     return NB_OK;
 }
 
-/* An array of strings is kept as its bytes; they are walked to learn how many those are. */
+/* An array of strings is kept as its bytes; skipping it first gives their number. */
 static enum nb_status
 take_string_array(struct nb_gguf_reader *r, struct nb_kv *kv)
 {
@@ -85,7 +85,7 @@ take_string_array(struct nb_gguf_reader *r, struct nb_kv *kv)
             return FOUND_END(r, NB_BAD_FILE_CHANGED, key_here(r, kv), "the file changed while it was read");
         if (!text || nb_utf8_valid((const char *)data + at, (size_t)length))
             continue;
-        text = false; /* one finding is enough for one array */
+        text = false; /* one finding per array is enough */
         status = FOUND(r, NB_BAD_GGUF_TEXT, key_here(r, kv), "string %" PRIu64 " is not UTF-8 text", i);
     }
     return status;
@@ -111,7 +111,7 @@ take_array_head(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t *elem
     return NB_OK;
 }
 
-/* Goes to the end of an array of COUNT arrays. */
+/* Skips an array of COUNT arrays. */
 static enum nb_status
 skip_arrays(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t count, unsigned depth)
 {
@@ -146,7 +146,7 @@ take_array(struct nb_gguf_reader *r, struct nb_kv *kv)
     if (kv->element == NB_KV_ARRAY) {
         const uint64_t count = kv->count;
 
-        kv->count = 0; /* what is kept of it */
+        kv->count = 0; /* nothing of it is kept */
         kv->data = (const unsigned char *)"";
         status = FOUND(r, NB_BAD_GGUF_ARRAY_NESTED, key_here(r, kv), "an array of arrays, which cannot be read");
         return status == NB_OK ? skip_arrays(r, kv, count, 1) : status;

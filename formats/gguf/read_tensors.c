@@ -1,4 +1,4 @@
-/* The tensor infos of a GGUF file, and where its tensors lie. */
+/* The tensor infos of a GGUF file and the tensors' offsets. */
 #include "formats/gguf/reader.h"
 
 #include "formats/base/checked.h"
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 
 #define MIN_INFO_BYTES (8u + 1u + 4u + 8u + 4u + 8u)
-#define MAX_DIMS_SKIPPED 64u /* more are no mistake in counting */
+#define MAX_DIMS_SKIPPED 64u /* more than that cannot be a small mistake */
 
-/* Dimensions; of a tensor with too many nothing is kept of those beyond the fourth. */
+/* Reads the dimensions; those after the fourth are skipped. */
 static enum nb_status
 read_dims(struct nb_gguf_reader *r, struct nb_tensor *t)
 {
@@ -45,7 +45,7 @@ measure(const struct nb_gguf_reader *r, struct nb_tensor *t, uint64_t type)
 {
     const struct nb_place place = nb_at_tensor(r->file->name, t->name, r->at);
     const struct nb_type_info *info;
-    const bool spoiled = t->type == NB_TYPE_NONE; /* by its dimensions */
+    const bool spoiled = t->type == NB_TYPE_NONE; /* its dimensions are invalid */
 
     info = nb_type_info(type < NB_GGUF_TYPES ? (enum nb_type)type : NB_TYPE_NONE);
     if (info->kind == NB_KIND_NONE) {
@@ -117,7 +117,7 @@ nb_gguf_read_infos(struct nb_gguf_reader *r, uint64_t count)
     return status == NB_OK ? check_names(r) : status;
 }
 
-/* Where a tensor lies against where it should: at the padded sum of those before it, as llama.cpp demands. */
+/* Compares a tensor's offset with the padded sum of the sizes before it, which llama.cpp requires. */
 static enum nb_status
 check_offset(const struct nb_gguf_reader *r, const struct nb_tensor *t, uint64_t expected)
 {
@@ -150,14 +150,14 @@ nb_gguf_place_tensors(const struct nb_gguf_reader *r)
         if (status != NB_OK)
             break;
         known = t->type != NB_TYPE_NONE && nb_add_u64(t->offset, t->bytes, &end) &&
-                nb_align_u64(end, out->alignment, &expected); /* or nobody knows where it ends */
+                nb_align_u64(end, out->alignment, &expected); /* otherwise its end is unknown */
         if (nb_add_u64(out->data_offset, t->offset, &t->offset) && nb_add_u64(t->offset, t->bytes, &end) &&
             end <= r->file->size)
             continue;
         status = FOUND(r, NB_BAD_GGUF_TENSOR_OUTSIDE, nb_at_tensor(r->file->name, t->name, t->offset),
                        "cut short: it has %" PRIu64 " bytes at byte %" PRIu64 ", but the file only %" PRIu64, t->bytes,
                        t->offset, r->file->size);
-        t->type = NB_TYPE_NONE; /* nothing of it is to be read */
+        t->type = NB_TYPE_NONE; /* its data must not be read */
     }
     return status;
 }

@@ -110,7 +110,7 @@ nb_gguf_check_unique(const struct nb_gguf_reader *r, const char **names, size_t 
         qsort(names, count, sizeof *names, compare_strings);
     for (size_t i = 1; i < count && status == NB_OK; i++) {
         if (strcmp(names[i - 1], names[i]) != 0 || (i > 1 && strcmp(names[i - 2], names[i]) == 0))
-            continue; /* of many equal ones the second is told */
+            continue; /* of several equal names only the second is reported */
         status = code == NB_BAD_GGUF_KEY_DUPLICATE
                      ? FOUND(r, code, nb_in_file(r->file->name), "metadata key '%s' occurs twice", names[i])
                      : FOUND(r, code, nb_in_file(r->file->name), "tensor '%s' occurs twice", names[i]);

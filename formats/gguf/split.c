@@ -18,7 +18,7 @@ remove_split_keys(struct nb_metadata *meta)
         nb_meta_remove(meta, split_keys[i]);
 }
 
-/* The metadata of part NUMBER: all of it in the first, and what readers need of the others. */
+/* The metadata of part NUMBER: all keys in the first, only the necessary ones in the others. */
 static enum nb_status
 part_metadata(const struct nb_gguf_set *set, uint32_t number, uint32_t count, struct nb_metadata *meta,
               struct nb_error *err)
@@ -34,7 +34,7 @@ part_metadata(const struct nb_gguf_set *set, uint32_t number, uint32_t count, st
     remove_split_keys(meta);
     nb_meta_set(meta, split_keys[0], NB_KV_U16, NB_KV_U16, 1, &no, sizeof no);
     nb_meta_set_i32(meta, split_keys[2], (int32_t)set->n_tensors);
-    nb_meta_set(meta, split_keys[1], NB_KV_U16, NB_KV_U16, 1, &of, sizeof of); /* last: gguf-split's own order */
+    nb_meta_set(meta, split_keys[1], NB_KV_U16, NB_KV_U16, 1, &of, sizeof of); /* last, as in gguf-split */
     return nb_meta_status(meta, err);
 }
 
@@ -52,7 +52,7 @@ add_part(struct nb_split *s, size_t first)
     return true;
 }
 
-/* gguf-split's rule: a part is full when one more would be too many, or too large. */
+/* gguf-split's rule: a part is full if one more tensor would exceed a limit. */
 static bool
 is_full(const struct nb_split_options *o, const struct nb_split_part *part, uint64_t bytes, uint64_t more)
 {
@@ -88,7 +88,7 @@ cut(struct nb_split *s, const struct nb_gguf_set *set, const struct nb_split_opt
 
 /* --- writing ------------------------------------------------------------------------------------------ */
 
-/* Points to COUNT tensors of SOURCE from FIRST on; to be freed. */
+/* Pointers to COUNT tensors of SOURCE from FIRST on; the caller frees them. */
 static const struct nb_tensor **
 point_to(const struct nb_gguf_set *set, size_t first, size_t count)
 {
@@ -99,7 +99,7 @@ point_to(const struct nb_gguf_set *set, size_t first, size_t count)
     return tensors;
 }
 
-/* Measures part NUMBER or, with a NAME, writes it. */
+/* Writes part NUMBER to NAME, or only computes its size if NAME is NULL. */
 static enum nb_status
 make_part(const struct nb_split *s, const struct nb_gguf_set *set, uint32_t number, const char *name, bool replace,
           struct nb_error *err)
@@ -143,7 +143,7 @@ nb_split_free(struct nb_split *s)
     *s = (struct nb_split){ 0 };
 }
 
-/* An output must not be one of the files it is made of: people have lost shards to a shell's glob. */
+/* An output must not be one of the input files: users have lost shards through a shell's glob. */
 static enum nb_status
 refuse_input(const struct nb_gguf_set *set, const char *name, struct nb_error *err)
 {
@@ -168,7 +168,7 @@ nb_split_write(const struct nb_split *s, const struct nb_gguf_set *set, const ch
     for (; written < s->count && status == NB_OK; written += status == NB_OK)
         status = make_part(s, set, written, names[written], replace, err);
     for (uint32_t i = 0; i < written && status != NB_OK; i++)
-        unlink(names[i]); /* half a set is none */
+        unlink(names[i]); /* an incomplete set is useless */
     for (uint32_t i = 0; names != NULL && i < s->count; i++)
         free(names[i]);
     free(names);

@@ -1,6 +1,6 @@
 /*
- * One GGUF file as several, and back, as llama.cpp's gguf-split cuts them: the first part has
- * the metadata, every part says which it is, and no tensor is cut.
+ * Splits a GGUF file into parts and merges them, like llama.cpp's gguf-split: the first part has the
+ * metadata, each part has its number and the total, and no tensor is divided.
  */
 #ifndef NB_GGUF_SPLIT_H
 #define NB_GGUF_SPLIT_H
@@ -26,14 +26,14 @@ struct nb_gguf_set {
 };
 
 struct nb_split_options {
-    uint64_t max_tensors; /* in a part; 0: any number */
-    uint64_t max_bytes;   /* of the tensors of a part, padded; 0: any. A larger tensor is a part of its own */
+    uint64_t max_tensors; /* per part; 0: no limit */
+    uint64_t max_bytes;   /* of padded tensors per part; 0: no limit. A larger tensor gets its own part */
     bool empty_first;     /* no tensors in the first part */
 };
 
 struct nb_split_part {
     size_t first, count; /* tensors of the set */
-    uint64_t bytes;      /* of the file */
+    uint64_t bytes;      /* size of the file */
 };
 
 struct nb_split {
@@ -41,19 +41,19 @@ struct nb_split {
     uint32_t count;
 };
 
-/* How SET would be split. */
+/* Computes how SET is split. */
 enum nb_status nb_split_plan(struct nb_split *split, const struct nb_gguf_set *set,
                              const struct nb_split_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_split_free(struct nb_split *split);
 /*
- * Writes the parts as "PREFIX-00001-of-...". All of them or, after an error, none. Existing
- * files are refused without REPLACE, and the files of SET always.
+ * Writes the parts as "PREFIX-00001-of-...": all of them or, after an error, none. An existing file
+ * is an error without REPLACE, a file of SET always.
  */
 enum nb_status nb_split_write(const struct nb_split *split, const struct nb_gguf_set *set, const char *prefix,
                               bool replace, struct nb_error *err) NB_MUST_CHECK;
 /*
- * Writes all of SET as one file NAME, without the keys of a set. The files of SET are
- * refused as NAME, REPLACE or not.
+ * Writes all of SET to one file NAME, without the split keys. NAME must not be a file of SET, even
+ * with REPLACE.
  */
 enum nb_status nb_split_merge(const struct nb_gguf_set *set, const char *name, bool replace, struct nb_error *err)
     NB_MUST_CHECK;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Counts when BYTES is NULL, writes otherwise: one walk serves for both. */
+/* Only counts if BYTES is NULL, otherwise writes: the same code computes the size. */
 struct writer {
     unsigned char *bytes;
     uint64_t at;

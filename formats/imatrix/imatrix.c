@@ -12,9 +12,9 @@
 
 #define SUMS ".in_sum2"
 #define COUNTS ".counts"
-#define DAT_CHUNK 512u /* tokens of a chunk, which .dat files do not tell: llama-imatrix's own number */
+#define DAT_CHUNK 512u /* tokens per chunk in llama-imatrix; .dat files do not store it */
 
-/* A finding that reading goes on behind, and one that it ends at. */
+/* Record a finding; reading continues after FOUND and ends after FOUND_END. */
 #define FOUND(m, err, code, place, ...) nb_found((m)->findings, err, code, place, __VA_ARGS__)
 #define FOUND_END(m, err, code, place, ...) nb_found_end((m)->findings, err, code, place, __VA_ARGS__)
 
@@ -24,7 +24,7 @@ by_name(const void *a, const void *b)
     return strcmp(((const struct nb_imatrix_entry *)a)->name, ((const struct nb_imatrix_entry *)b)->name);
 }
 
-/* Entry NAME of LENGTH bytes with room for COUNT values, which the caller has checked against the file. */
+/* Adds entry NAME, of LENGTH bytes, with COUNT values; the caller has checked both against the file. */
 static struct nb_imatrix_entry *
 add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count, uint64_t rows)
 {
@@ -41,9 +41,9 @@ add_entry(struct nb_imatrix *m, const char *name, size_t length, uint64_t count,
     return e;
 }
 
-/* The GGUF form: sums of squares and token counts, two tensors for each entry. */
+/* The GGUF format: sums of squares and token counts, two tensors per entry. */
 
-/* A GGUF file's tensors, by name. */
+/* A GGUF file's tensors sorted by name. */
 struct sorted {
     const struct nb_tensor **tensors;
     size_t count;
@@ -61,7 +61,7 @@ find_counts(const struct sorted *sorted, const struct nb_tensor *sums)
     return nb_tensors_find(sorted->tensors, sorted->count, name);
 }
 
-/* ROW of sums becomes means: divided by the tokens that its expert saw; ones where it saw none. */
+/* Makes means from ROW of the sums: divides by the tokens of the expert; all ones if it has none. */
 static enum nb_status
 divide_row(const struct nb_imatrix *m, const struct nb_file_in *file, const char *name, float *row, uint64_t columns,
            float count, struct nb_error *err)
@@ -139,12 +139,12 @@ read_metadata(struct nb_imatrix *m, const struct nb_gguf *gguf, const char *path
     m->datasets = copy = nb_arena_alloc(&m->arena, sizeof *copy);
     if (m->dataset == NULL || copy == NULL)
         return nb_fail_memory(err);
-    *copy = *datasets; /* with bytes of its own, since the reader goes */
+    *copy = *datasets; /* with a copy of the bytes, as the reader is freed */
     copy->data = (const unsigned char *)nb_arena_strndup(&m->arena, (const char *)datasets->data, datasets->size);
     return copy->data == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
-/* True if the sums that belong to COUNTS are there. */
+/* Whether the sums that belong to COUNTS are present. */
 static bool
 has_sums(const struct sorted *sorted, const struct nb_tensor *counts)
 {
@@ -200,7 +200,7 @@ read_gguf(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *
     return status;
 }
 
-/* The older form: a number of entries, each a name, a number of calls, and values times that number. */
+/* The older format: a number of entries, each a name, a number of calls, and the values times that number. */
 
 struct dat {
     const struct nb_file_in *file;
@@ -208,11 +208,11 @@ struct dat {
     uint64_t at;
 };
 
-/* Behind a fault in this form nothing can be read: no length says where the next entry begins. */
+/* After a fault the rest cannot be read: nothing tells where the next entry begins. */
 #define BROKEN(d, err, ...) \
     nb_found_end((d)->findings, err, NB_BAD_IMATRIX_FORM, nb_in_file((d)->file->name), __VA_ARGS__)
 
-/* SIZE bytes, if the file has them. */
+/* Reads SIZE bytes, if the file has them. */
 static enum nb_status
 take(struct dat *d, void *to, uint64_t size, struct nb_error *err)
 {
@@ -270,7 +270,7 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     return status;
 }
 
-/* Behind the entries: the number of chunks, and the name of the text. Both may be absent. */
+/* After the entries: the number of chunks and the name of the data set. Both may be absent. */
 static enum nb_status
 take_trailer(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
 {
@@ -307,7 +307,7 @@ read_dat(struct nb_imatrix *m, const struct nb_file_in *file, struct nb_error *e
 
     if (status != NB_OK)
         return status;
-    if ((uint64_t)count > file->size / 16) /* three lengths and a value at least */
+    if ((uint64_t)count > file->size / 16) /* at least three lengths and a value */
         return BROKEN(&d, err, "is no importance matrix: it would have %" PRId32 " entries", count);
     m->entries = calloc((size_t)count, sizeof *m->entries);
     if (m->entries == NULL)
@@ -393,7 +393,7 @@ nb_imatrix_filter(struct nb_imatrix *m, const char *const *patterns, size_t n_pa
     m->count = kept;
 }
 
-/* One finding for an entry is enough. */
+/* One finding per entry is enough. */
 static enum nb_status
 check_entry(const struct nb_imatrix *m, const struct nb_imatrix_entry *e, const char *path, struct nb_error *err)
 {

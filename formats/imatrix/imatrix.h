@@ -1,7 +1,7 @@
 /*
- * Importance matrices: for each weight matrix the mean of the squares of what is
- * multiplied by each of its columns. Files as llama-imatrix writes them, GGUF or
- * the older .dat form.
+ * Importance matrices: for each weight matrix, the mean of the squared
+ * activations that are multiplied by each column. Reads the files of
+ * llama-imatrix, both GGUF and the older .dat format.
  */
 #ifndef NB_IMATRIX_H
 #define NB_IMATRIX_H
@@ -16,11 +16,11 @@
 #include <stdint.h>
 
 struct nb_imatrix_entry {
-    const char *name; /* of the tensor, "blk.0.ffn_up.weight" */
-    /* Means, one for each column; for stacked experts one row for each, of ones where an expert saw no token. */
+    const char *name; /* of the tensor, for example "blk.0.ffn_up.weight" */
+    /* One mean per column, for stacked experts one row per expert; all ones for an expert that got no tokens. */
     float *values;
     uint64_t count;
-    /* Tokens behind each row of means: one number, or one for each expert. In a .dat file these are told in chunks of 512. */
+    /* The number of tokens of each row of means: one, or one per expert. A .dat file counts chunks of 512. */
     uint64_t *tokens;
     uint64_t rows;
 };
@@ -28,34 +28,33 @@ struct nb_imatrix_entry {
 struct nb_imatrix {
     struct nb_imatrix_entry *entries; /* by name */
     size_t count;
-    const char *dataset; /* the first that the file names, or NULL */
-    const struct nb_kv *datasets; /* all of them, an array of strings; NULL if the file has no such list */
-    uint32_t chunks;     /* of text that went in; 0 if the file does not say */
-    uint32_t chunk_size; /* tokens in each; 0 if the file does not say */
+    const char *dataset; /* the first data set of the file, or NULL */
+    const struct nb_kv *datasets; /* all of them, an array of strings; NULL if absent */
+    uint32_t chunks;     /* number of text chunks; 0 if unknown */
+    uint32_t chunk_size; /* tokens per chunk; 0 if unknown */
     struct nb_arena arena;
-    struct nb_findings *findings; /* NULL: the first is an error */
+    struct nb_findings *findings; /* NULL: the first finding is an error */
 };
 
 /*
- * Refused: whatever is neither form, parts that are missing or do not fit
- * together, an entry that comes twice, a file without any. After an error there
- * is nothing to free.
+ * Errors: neither format, missing or inconsistent parts, a duplicate entry, no
+ * entries. After an error there is nothing to free.
  */
 enum nb_status nb_imatrix_load(struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /*
- * The same, but whatever can be read past goes into FINDINGS. *MATRIX has what could be read
- * and is to be freed, unless there is an error.
+ * The same, but faults are recorded in FINDINGS and reading continues where possible. Unless an error
+ * is returned, *IMATRIX holds what could be read, and the caller frees it.
  */
 enum nb_status nb_imatrix_examine(struct nb_imatrix *imatrix, const char *path, struct nb_findings *findings,
                                   struct nb_error *err) NB_MUST_CHECK;
 void nb_imatrix_free(struct nb_imatrix *imatrix);
 
 /*
- * Keeps the entries whose name contains one of PATTERNS, or with KEEP false
- * those whose name contains none.
+ * Keeps the entries whose name contains one of PATTERNS; if KEEP is false,
+ * those whose name contains none of them.
  */
 void nb_imatrix_filter(struct nb_imatrix *imatrix, const char *const *patterns, size_t n_patterns, bool keep);
-/* Refuses NaN, infinity and negative values; into the findings of one that is examined. */
+/* An error for NaN, infinity and negative values; a finding if IMATRIX is being examined. */
 enum nb_status nb_imatrix_check(const struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /* The entry of a tensor, or NULL. */
 const struct nb_imatrix_entry *nb_imatrix_find(const struct nb_imatrix *imatrix, const char *name);

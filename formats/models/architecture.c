@@ -101,7 +101,7 @@ check_demanded(const struct nb_hparams *hp, const enum nb_hparam *demanded, size
     return NB_OK;
 }
 
-/* Keys whose values no model can have: 0 where something is counted or divided by, too. */
+/* Rejects values out of range, and 0 where it would be a count or a divisor. */
 static enum nb_status
 check_ranges(const struct nb_arch *arch, const struct nb_hparams *hp, const char *name, struct nb_error *err)
 {
@@ -138,7 +138,7 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
     if (status != NB_OK)
         return status;
     if (!nb_hp_has(hp, NB_HP_KV_HEADS))
-        hp->value[NB_HP_KV_HEADS] = hp->value[NB_HP_HEADS]; /* by layer, too */
+        hp->value[NB_HP_KV_HEADS] = hp->value[NB_HP_HEADS]; /* also the values by layer */
     if (nb_hp(hp, NB_HP_HEADS) > 0)
         set_default(hp, NB_HP_KEY_LENGTH, "embedding // heads");
     set_default(hp, NB_HP_VALUE_LENGTH, "key_length");
@@ -147,7 +147,7 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
     return nb_hparams_check(hp, name, err);
 }
 
-/* --- names with holes -------------------------------------------------------------------------------------- */
+/* --- name patterns ----------------------------------------------------------------------------------------- */
 
 static bool
 is_hole(const char *at)

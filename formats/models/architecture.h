@@ -1,7 +1,7 @@
 /*
- * Architectures: what GGUF knows of a model. Its name, the keys it demands, its tensors with their
- * dimensions, of what blocks a layer is made, and the few facts that llama.cpp has in code and no
- * file says. Tables in architectures/; convert, check, run and inspect all read them.
+ * Architectures: the GGUF side of a model. Its name, its required keys, its tensors and their
+ * dimensions, the blocks of a layer, and the few facts that llama.cpp has in code and that no file
+ * stores. The tables are in architectures/; converting, checking, running and inspecting all use them.
  */
 #ifndef NB_ARCHITECTURE_H
 #define NB_ARCHITECTURE_H
@@ -16,17 +16,17 @@
 enum nb_presence {
     NB_REQUIRED,
     NB_OPTIONAL,
-    NB_TIED, /* may be absent: then the token embedding serves in its place */
+    NB_TIED, /* may be absent: the token embedding is then used instead */
 };
 
 struct nb_arch_tensor {
-    const char *name;            /* "%l" stands for the layer */
-    const char *ne[NB_MAX_DIMS]; /* expressions, GGUF order: ne[0] is the length of a row; NULL beyond the last */
+    const char *name;            /* "%l" is the layer number */
+    const char *ne[NB_MAX_DIMS]; /* expressions, GGUF order: ne[0] is the row length; NULL after the last */
     enum nb_presence presence;
-    const char *when;            /* condition; where it does not hold, the tensor is no part of the model. NULL: always */
+    const char *when;            /* condition; if false, the model has no such tensor. NULL: always */
 };
 
-/* A part of a layer; its kind is a row of verify/run/blocks. */
+/* A part of a layer; its kind is a row of verify/run/blocks/blocks.def. */
 struct nb_arch_block {
     const char *kind;
     const char *when; /* condition by layer; NULL: always */
@@ -34,26 +34,26 @@ struct nb_arch_block {
 
 enum nb_norm_kind { NB_NORM_RMS };
 enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
-/* Which elements of a head are rotated together, as the rows lie in GGUF. */
+/* Which elements of a head are rotated as a pair, in GGUF's row order. */
 enum nb_rope_pairing {
     NB_ROPE_NEIGHBOURS, /* 2k and 2k + 1 */
     NB_ROPE_HALVES,     /* k and k + half */
 };
 
-/* A sliding window over all but one of PERIOD layers: the last of them, or the first. */
+/* Of every PERIOD layers, all but the last (or all but the first) use a sliding window. */
 struct nb_window_rule {
-    uint64_t period; /* 0: layers slide only where the file has a pattern */
+    uint64_t period; /* 0: windows are used only if the file has a pattern */
     bool first_is_full;
-    uint64_t window; /* where the file names none; 0: then no layer slides */
+    uint64_t window; /* default size if the file has none; 0: then there is no window */
 };
 
 struct nb_arch {
     const char *name; /* general.architecture */
-    const enum nb_hparam *demanded; /* keys without which llama.cpp does not load a model; beyond nb_arch_demanded */
+    const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
-    const struct nb_arch_tensor *tensors; /* none: what tensors it has is not known here */
+    const struct nb_arch_tensor *tensors; /* none: its tensors are not known to nibble */
     size_t n_tensors;
-    const struct nb_arch_block *blocks; /* of a layer, in order; none: it cannot be run */
+    const struct nb_arch_block *blocks; /* the blocks of a layer, in order; none: it cannot be run */
     size_t n_blocks;
     enum nb_norm_kind norm;
     enum nb_activation activation;
@@ -65,41 +65,41 @@ struct nb_arch {
 #include "formats/models/architectures/architectures.def"
 #undef NB_ARCH
 
-/* Every architecture that something is known of; ends with NULL. */
+/* Every known architecture; ends with NULL. */
 extern const struct nb_arch *const nb_archs[];
-/* The architecture NAME, or NULL. */
+/* The architecture with this name, or NULL. */
 const struct nb_arch *nb_arch_by_name(const char *name);
-/* The keys that llama.cpp demands of every architecture. */
+/* The keys that llama.cpp requires for every architecture. */
 extern const enum nb_hparam nb_arch_demanded[];
 extern const size_t nb_arch_n_demanded;
 
-/* The row of ARCH for the tensor NAME, and the layer that NAME says (0 outside the layers); NULL if there is none. */
+/* The row of ARCH for the tensor NAME, or NULL. LAYER receives the layer in NAME, or 0. */
 const struct nb_arch_tensor *nb_arch_find(const struct nb_arch *arch, const char *name, uint64_t *layer);
-/* The row whose name, with its "%l", is PATTERN; NULL if there is none. */
+/* The row whose name (with its "%l") is PATTERN, or NULL. */
 const struct nb_arch_tensor *nb_arch_row(const struct nb_arch *arch, const char *pattern);
 /*
- * The dimensions of ROW in layer LAYER, 1 beyond the last; N_DIMS of them are written. False where the
- * hyperparameters make no whole numbers of them.
+ * The dimensions of ROW in layer LAYER; N_DIMS receives their number, further entries of NE are 1.
+ * False if an expression does not give a whole number.
  */
 bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer, uint64_t ne[NB_MAX_DIMS],
                    uint32_t *n_dims);
-/* Whether ROW is one tensor for each layer. */
+/* Whether each layer has its own tensor of ROW. */
 bool nb_arch_is_layered(const struct nb_arch_tensor *row);
 
 /*
- * Completes hyperparameters that were read from metadata as llama.cpp does where keys are absent, and
- * refuses what no model of ARCH can have. NAME is the model's, for messages.
+ * Fills in hyperparameters whose keys are absent from the metadata, with llama.cpp's defaults, and
+ * rejects values that no model of ARCH can have. NAME is the model's, for messages.
  */
 enum nb_status nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *name,
                                 struct nb_error *err) NB_MUST_CHECK;
-/* What holds of every model, wherever its hyperparameters come from; NAME is the file's, for messages. */
+/* Checks that apply to every model, from a checkpoint or from GGUF; NAME is the file's, for messages. */
 enum nb_status nb_hparams_check(const struct nb_hparams *hp, const char *name, struct nb_error *err) NB_MUST_CHECK;
 
-/* --- names with holes -------------------------------------------------------------------------------- */
+/* --- name patterns ----------------------------------------------------------------------------------- */
 
-/* PATTERN with LAYER for its "%l" and EXPERT for its "%e", into NAME (SIZE bytes, cut if need be). */
+/* Writes PATTERN into NAME with LAYER for "%l" and EXPERT for "%e"; truncated to SIZE bytes. */
 void nb_name_fill(const char *pattern, uint64_t layer, uint64_t expert, char *name, size_t size);
-/* True if NAME is PATTERN with numbers for its holes; LAYER and EXPERT stay as they are for holes it lacks. */
+/* True if NAME matches PATTERN. LAYER and EXPERT are set only if PATTERN has their placeholder. */
 bool nb_name_matches(const char *pattern, const char *name, uint64_t *layer, uint64_t *expert);
 
 #endif

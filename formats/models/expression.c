@@ -7,12 +7,12 @@
 
 struct parser {
     const char *at;
-    const struct nb_hparams *hp; /* NULL: only whether it is well formed */
+    const struct nb_hparams *hp; /* NULL: only check the syntax */
     uint64_t layer;
     bool malformed;
 };
 
-/* From the loosest to the tightest; a longer operator before one that it begins with. */
+/* By rising precedence; an operator stands before its own prefixes (">=" before ">"). */
 static const struct operator {
     const char *text;
     int level;
@@ -112,7 +112,7 @@ apply(const char *operator, double a, double b)
     }
 }
 
-/* The operator of LEVEL that comes next, or NULL. */
+/* The next operator if it is of LEVEL, or NULL. */
 static const char *
 take_operator(struct parser *p, int level)
 {

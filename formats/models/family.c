@@ -26,7 +26,7 @@ nb_family_by_class(const char *class)
 
 /* --- config.json ------------------------------------------------------------------------------------------- */
 
-/* Entry NAME, which may be a path, of LENGTH characters, of OBJECT. */
+/* The entry of OBJECT whose name or path ("a.b") is NAME, of LENGTH characters. */
 static json_t *
 entry(json_t *object, const char *name, size_t length)
 {
@@ -61,7 +61,7 @@ nb_config_find(json_t *config, const char *name)
     return find(config, name, strlen(name));
 }
 
-/* The first of the ENTRIES that is there; *NAME and *LENGTH are its name, or the first name. */
+/* The first of the ENTRIES that is present; *NAME and *LENGTH receive its name, or the first name if none is. */
 static json_t *
 find_first(json_t *config, const char *entries, const char **name, size_t *length)
 {
@@ -94,7 +94,7 @@ struct place {
 static enum nb_status
 check_number(const struct place *p, double number)
 {
-    /* One layer of many may have no heads or no feed-forward part, but not all. */
+    /* A single layer may have no heads or no feed-forward part, so 0 is valid in an array only. */
     const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array ? fmax(p->row->low, 1) : p->row->low;
 
     if (p->row->type == NB_HP_TYPE_U32 && (number < low || number > NB_MAX_SIDE || number != floor(number)))

@@ -1,7 +1,7 @@
 /*
- * Families: what a checkpoint knows of a model. The class names of config.json, where each
- * hyperparameter stands there and what it is without, the keys that are written and their order, and
- * which stored tensors become which views of the architecture's. A new family is a table in families/.
+ * Families: the checkpoint side of a model. The class names of config.json, where each hyperparameter
+ * is stored there and its default, the GGUF keys to write and their order, and how the stored tensors
+ * map to the architecture's tensors. A new family is a table in families/.
  */
 #ifndef NB_FAMILY_H
 #define NB_FAMILY_H
@@ -17,7 +17,7 @@
 
 struct nb_family;
 
-/* A checkpoint that is being converted, for what tables cannot say. */
+/* A checkpoint that is being converted; the argument of the functions that tables name. */
 struct nb_conversion {
     const struct nb_family *family;
     json_t *config;
@@ -29,37 +29,37 @@ struct nb_conversion {
 struct nb_config_row {
     enum nb_hparam hparam;
     /*
-     * Entries of config.json, separated by "|"; the first that is there counts. They are looked for in
+     * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then in rope_parameters. "a.b" is entry b of the object a.
      */
     const char *entries;
-    /* An expression of hyperparameters above; of a TEXT the text. NULL: it must be there. "": then it is absent. */
+    /* The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. */
     const char *otherwise;
 };
 
-/* What is written, in the order of writing. */
+/* A GGUF key to write; rows are in the order of writing. */
 struct nb_key_row {
     enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_WRITER } kind;
-    enum nb_hparam hparam; /* its own key; IF_GIVEN: only where config.json has it */
-    /* Sets keys that are not a hyperparameter's. */
+    enum nb_hparam hparam; /* HPARAM: writes its key; IF_GIVEN: only if config.json has it */
+    /* WRITER: sets keys that are not hyperparameters. */
     enum nb_status (*write)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
 };
 
-/* How a view is made of a stored tensor; rows are those of the stored matrix, arguments are expressions. */
+/* How a stored tensor is changed into a view. Rows are rows of the stored matrix; arguments are expressions. */
 enum nb_map_op_kind {
     NB_MAP_NOTHING,
-    /* These change the shape... */
-    NB_MAP_CUT,        /* rows: first, count */
-    NB_MAP_CUT_GROUPS, /* the same of each of so many groups of rows: groups, first, count */
-    NB_MAP_CUT_COLUMNS, /* columns: first, count */
-    NB_MAP_EVERY,      /* each n-th row: first, n */
-    /* ...and these keep it, but for NB_MAP_TRANSPOSE. */
-    NB_MAP_NEIGHBOURS, /* rows of heads from halves to neighbours: rows of a head */
-    NB_MAP_SWAP,       /* rows a x b x c to b x a x c: a, b, c */
-    NB_MAP_SWAP_COLUMNS, /* columns a x b x c to b x a x c: a, b, c */
-    NB_MAP_TRANSPOSE,  /* each matrix; of groups that were cut, each group */
-    NB_MAP_ADD,        /* to each element: number */
-    NB_MAP_SCALE,      /* each element by: number */
+    /* Operations that change the shape: */
+    NB_MAP_CUT,        /* keeps rows: first, count */
+    NB_MAP_CUT_GROUPS, /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
+    NB_MAP_EVERY,      /* keeps every n-th row: first, n */
+    /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
+    NB_MAP_NEIGHBOURS, /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
+    NB_MAP_SWAP,       /* reorders rows a x b x c to b x a x c: a, b, c */
+    NB_MAP_SWAP_COLUMNS, /* reorders columns a x b x c to b x a x c: a, b, c */
+    NB_MAP_TRANSPOSE,  /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
+    NB_MAP_ADD,        /* adds to each element: number */
+    NB_MAP_SCALE,      /* multiplies each element: factor */
     NB_MAP_NEGATE_EXP, /* -exp of each element */
 };
 
@@ -71,16 +71,16 @@ struct nb_map_op {
 #define NB_MAP_OPS 4
 
 struct nb_map_row {
-    const char *from; /* in the checkpoint: "%l" a layer, "%e" an expert; experts are stacked */
-    const char *to;   /* the name of a row of the architecture */
+    const char *from; /* name in the checkpoint: "%l" is the layer, "%e" the expert; experts are stacked */
+    const char *to;   /* name of the architecture's tensor */
     struct nb_map_op op[NB_MAP_OPS];
 };
 
-/* A tensor that no checkpoint stores. */
+/* A tensor that is computed, not stored in the checkpoint. */
 struct nb_made_row {
     const char *to;
-    const char *origin; /* for people */
-    /* Its floats, from ARENA, or NULL where the model has none; COUNT receives how many. */
+    const char *origin; /* how it is computed, for people */
+    /* VALUES receives COUNT floats allocated from ARENA, or NULL if the model has no such tensor. */
     enum nb_status (*make)(const struct nb_conversion *conversion, struct nb_arena *arena, const float **values,
                            uint64_t *count, struct nb_error *err);
 };
@@ -92,14 +92,14 @@ struct nb_family {
     size_t n_config;
     const struct nb_key_row *keys;
     size_t n_keys;
-    const struct nb_made_row *made; /* before all stored ones */
+    const struct nb_made_row *made; /* written before all stored ones */
     size_t n_made;
     const struct nb_map_row *to_gguf;
     size_t n_to_gguf;
-    const struct nb_map_row *to_mlx; /* for MLX output; none: it cannot be written */
+    const struct nb_map_row *to_mlx; /* for MLX output; none: not supported */
     size_t n_to_mlx;
-    const char *const *ignored_suffixes; /* of names of tensors to skip; ends with NULL, or NULL */
-    const char *const *ignored_prefixes; /* the same */
+    const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
+    const char *const *ignored_prefixes; /* name prefixes, likewise */
 };
 
 #define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;
@@ -111,17 +111,17 @@ extern const struct nb_family *const nb_families[];
 /* The family of the model class CLASS, or NULL. */
 const struct nb_family *nb_family_by_class(const char *class);
 
-/* Reads and checks what config.json says; NAME is the file's, for messages. HP is to be freed, also after an error. */
+/* Reads and checks config.json; NAME is the file's, for messages. The caller frees HP, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,
                                  struct nb_hparams *hp, struct nb_error *err) NB_MUST_CHECK;
 /* Sets the family's metadata keys. */
 enum nb_status nb_family_metadata(const struct nb_conversion *conversion, struct nb_metadata *meta,
                                   struct nb_error *err) NB_MUST_CHECK;
 
-/* Entry NAME of config.json where families look for it (see nb_config_row); NULL if there is none. */
+/* Entry NAME of config.json, looked up as nb_config_row says; NULL if absent. */
 json_t *nb_config_find(json_t *config, const char *name);
 
-/* Key writers that families share. */
+/* A key writer that families share. */
 enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,
                                   struct nb_error *err);
 

@@ -30,13 +30,13 @@ static const struct {
     { "mirostat_eta", "general.sampling.mirostat_eta", NB_KV_F32 },
 };
 
-/* What is known of the model; each is found in the first place that has it. */
+/* Each field is taken from the first place that has it. */
 enum field {
     NAME, AUTHOR, VERSION, ORGANIZATION, FINETUNE, BASENAME, DESCRIPTION, SIZE_LABEL,
     LICENSE, LICENSE_NAME, LICENSE_LINK, SOURCE_URL, SOURCE_DOI, SOURCE_UUID, SOURCE_REPO_URL, FIELDS,
 };
 
-/* In the order of writing; with the entries of the model card, first come first. */
+/* In the order of writing, with the model card's entries; the first one present is used. */
 static const struct {
     const char *key;
     const char *card[4];
@@ -69,7 +69,7 @@ set_field(struct facts *facts, enum field field, const char *text)
         snprintf(facts->text[field], sizeof facts->text[field], "%s", text);
 }
 
-/* A scalar of the card as text; a list of strings joined with commas. */
+/* A scalar of the card as text, or a list of strings joined with commas. */
 static void
 set_field_from(struct facts *facts, enum field field, json_t *value)
 {
@@ -193,7 +193,7 @@ relative_from_id(struct nb_metadata *meta, const char *what, size_t index, const
     set_relative(meta, what, index, "repo_url", is_url ? id : *parts.organization != '\0' ? url : NULL);
 }
 
-/* The models or data sets that the model comes from: ids, URLs, or maps of the keys themselves. */
+/* The base models or data sets: ids, URLs, or maps that contain the keys themselves. */
 static void
 relatives(struct nb_metadata *meta, json_t *card, const char *const *entries, const char *what, uint64_t parameters)
 {
@@ -242,7 +242,7 @@ string_list(struct nb_metadata *meta, json_t *card, const char *first, const cha
     nb_meta_set_strings(meta, key, &list);
 }
 
-/* The folder's own name, also of "." and ".."; false where memory is out. */
+/* The real name of the folder, also for "." and ".."; false if out of memory. */
 static bool
 folder_name(const char *folder, char *name, size_t size)
 {
@@ -289,7 +289,7 @@ nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_met
     }
     meta->out_of_memory |= !folder_name(cp->folder, folder, sizeof folder);
     facts_from_card(facts, card);
-    /* Only a hub's OWNER/NAME is a name; a path of somebody's machine is not. */
+    /* A hub's OWNER/NAME is a name; a local path is not. */
     if (id != NULL && *id != '\0' && (strchr(id, '/') == NULL || strchr(id, '/') == strrchr(id, '/')))
         facts_from_name(facts, id, parameters, meta);
     facts_from_name(facts, folder, parameters, meta);

@@ -136,7 +136,7 @@ nb_hparam_fits(enum nb_hparam hparam, const struct nb_kv *kv)
         return type_fits(row->type, kv->type);
     if (row->form == NB_HP_FORM_ONE)
         return false;
-    /* Counts by layer are written as i32 by the reference; patterns as booleans, too. */
+    /* The reference writes counts by layer as i32, and patterns also as booleans. */
     return type_fits(row->type, kv->element) || (row->type == NB_HP_TYPE_U32 && kv->element == NB_KV_I32) ||
            (row->form == NB_HP_FORM_ANY && kv->element == NB_KV_BOOL) ||
            (row->type == NB_HP_TYPE_BOOL && (kv->element == NB_KV_U32 || kv->element == NB_KV_I32));

@@ -1,4 +1,4 @@
-/* The hyperparameters of a model, wherever they come from: config.json by a family, or GGUF metadata. */
+/* The hyperparameters of a model, read from config.json (by a family) or from GGUF metadata. */
 #ifndef NB_HPARAMS_H
 #define NB_HPARAMS_H
 
@@ -12,7 +12,7 @@
 
 #define NB_MAX_LAYERS 512u /* LLAMA_MAX_LAYERS of llama.cpp */
 #define NB_MAX_EXPERTS 4096u
-#define NB_MAX_SIDE 0x7FFFFFFFu /* the largest count or length; products of a few stay exact in a double */
+#define NB_MAX_SIDE 0x7FFFFFFFu /* the largest count or length */
 
 enum nb_hparam {
 #define NB_HPARAM(identifier, ...) NB_HP_##identifier,
@@ -26,7 +26,7 @@ enum nb_hparam_form { NB_HP_FORM_ONE, NB_HP_FORM_EACH, NB_HP_FORM_ANY };
 
 /* A row of hparams.def. */
 struct nb_hparam_info {
-    const char *name; /* the identifier; expressions have it in lower case */
+    const char *name; /* the identifier; expressions use it in lower case */
     const char *key;
     enum nb_hparam_type type;
     enum nb_hparam_form form;
@@ -35,18 +35,18 @@ struct nb_hparam_info {
 };
 
 const struct nb_hparam_info *nb_hparam_info(enum nb_hparam hparam);
-/* By identifier in any case, of LENGTH characters; NB_HPARAMS if there is none. */
+/* Looks up an identifier of LENGTH characters, in any case; NB_HPARAMS if there is none. */
 enum nb_hparam nb_hparam_by_name(const char *name, size_t length);
-/* "ARCH.KEY" into KEY. */
+/* Writes "ARCH.KEY" into KEY. */
 void nb_hparam_key(enum nb_hparam hparam, const char *arch, char key[128]);
 
 struct nb_hparam_value {
     bool present;
-    bool given;           /* by the file, not by a default */
-    double number;        /* of an array the largest; a flag is 0 or 1 */
-    const double *each;   /* NULL: the same in every layer */
-    size_t count;         /* of EACH */
-    const char *text;     /* of a TEXT */
+    bool given;           /* read from the file, not a default */
+    double number;        /* the largest entry of an array; a flag is 0 or 1 */
+    const double *each;   /* an array, usually by layer; NULL: one value for all layers */
+    size_t count;         /* length of EACH */
+    const char *text;     /* the value of a TEXT */
 };
 
 struct nb_hparams {
@@ -54,14 +54,14 @@ struct nb_hparams {
     struct nb_arena arena; /* owns arrays and texts */
 };
 
-/* The number, or 0 if it is absent; of a hyperparameter with one for each layer the largest. */
+/* The number, 0 if absent; the largest one of a per-layer hyperparameter. */
 double nb_hp(const struct nb_hparams *hp, enum nb_hparam hparam);
-/* The number in layer LAYER; 0 beyond the end of an array. */
+/* The number in layer LAYER; 0 after the end of an array. */
 double nb_hp_at(const struct nb_hparams *hp, enum nb_hparam hparam, uint64_t layer);
-/* The number, or OTHERWISE if it is absent. */
+/* The number, or OTHERWISE if absent. */
 double nb_hp_or(const struct nb_hparams *hp, enum nb_hparam hparam, double otherwise);
 bool nb_hp_has(const struct nb_hparams *hp, enum nb_hparam hparam);
-/* NULL if it is absent. */
+/* NULL if absent. */
 const char *nb_hp_text(const struct nb_hparams *hp, enum nb_hparam hparam);
 
 /* Sets one number for all layers. */
@@ -74,14 +74,14 @@ enum nb_status nb_hp_set_text(struct nb_hparams *hp, enum nb_hparam hparam, cons
 void nb_hparams_free(struct nb_hparams *hp);
 
 /*
- * Reads whatever hyperparameters the metadata of a model of architecture ARCH have. A key of another
- * type than its row has is left out: nb_check_file reports it.
+ * Reads the hyperparameters that the metadata of a model of architecture ARCH contain. A key whose
+ * type differs from its row in hparams.def is skipped: nb_check_file reports it.
  */
 enum nb_status nb_hparams_read(struct nb_hparams *hp, const struct nb_metadata *meta, const char *arch,
                                struct nb_error *err) NB_MUST_CHECK;
 /* Whether KV has the type of HPARAM's row: a single value, or an array where the form allows it. */
 bool nb_hparam_fits(enum nb_hparam hparam, const struct nb_kv *kv);
-/* Sets "ARCH.KEY" as its row has it, if HPARAM is present. */
+/* Sets "ARCH.KEY" with the type of its row, if HPARAM is present. */
 enum nb_status nb_hparam_write(const struct nb_hparams *hp, enum nb_hparam hparam, const char *arch,
                                struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 

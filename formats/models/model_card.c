@@ -12,7 +12,7 @@
 #define README_LIMIT ((uint64_t)8 << 20)
 #define MAX_DEPTH 16
 
-/* A plain scalar as YAML's core types have it; a quoted one is always text. */
+/* A plain scalar with its type by YAML's core schema; a quoted one is always text. */
 static json_t *
 scalar(const yaml_node_t *node)
 {
@@ -42,7 +42,7 @@ scalar(const yaml_node_t *node)
     return json_stringn(text, node->data.scalar.length);
 }
 
-/* "- no" in a list is a language, whatever YAML thinks. */
+/* "- no" in a list is a language code, not YAML's false. */
 static bool
 is_norwegian(const yaml_node_t *node)
 {
@@ -51,7 +51,7 @@ is_norwegian(const yaml_node_t *node)
 
 struct reading {
     yaml_document_t document;
-    unsigned budget; /* of nodes: aliases can make a small document huge */
+    unsigned budget; /* nodes still allowed: with aliases a small document can expand without limit */
     bool out_of_memory;
 };
 
@@ -89,7 +89,7 @@ mapping(struct reading *r, const yaml_node_t *node, unsigned depth)
     return map;
 }
 
-/* Node INDEX as JSON, or NULL where it is left out. */
+/* Node INDEX as JSON, or NULL if it is skipped. */
 static json_t *
 to_json(struct reading *r, int index, unsigned depth)
 {
@@ -124,7 +124,7 @@ front_matter(char *text)
         line = next == NULL ? line + strlen(line) : next + 1;
     }
     *line = '\0';
-    /* Authors indent with tabs now and then, which YAML forbids. */
+    /* Some authors indent with tabs, which YAML forbids. */
     for (char *p = from; *p != '\0'; p++)
         if (*p == '\t')
             *p = ' ';

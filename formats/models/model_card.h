@@ -1,4 +1,4 @@
-/* What a checkpoint says about itself: names, authors, licence, sampling defaults. */
+/* General metadata of a checkpoint: names, authors, licence, sampling defaults. */
 #ifndef NB_MODEL_CARD_H
 #define NB_MODEL_CARD_H
 
@@ -8,15 +8,15 @@
 
 /*
  * The front matter of FOLDER/README.md (YAML between two lines of "---") as a
- * JSON object; *CARD is NULL where there is none, or it is not a map. YAML that
- * cannot be read is no error: a model card is prose first.
+ * JSON object; *CARD is NULL if there is none or it is not a map. Invalid YAML
+ * is not an error: a model card is written for people.
  */
 enum nb_status nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err) NB_MUST_CHECK;
 
 /*
- * Sets the general.* keys that the reference converter writes, found as it
- * finds them: generation_config.json, then the model card, then the parts of
- * the model's name. PARAMETERS is the number of elements of all tensors.
+ * Sets the general.* keys that the reference converter writes, from the same
+ * places in the same order: generation_config.json, the model card, the parts
+ * of the model's name. PARAMETERS is the total number of elements.
  */
 enum nb_status nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_metadata *meta,
                                    struct nb_error *err) NB_MUST_CHECK;

@@ -41,7 +41,7 @@ normalize_size(char *s)
         s[n - 1] = (char)toupper((unsigned char)s[n - 1]);
 }
 
-/* A "size" that is far from the model's own is a context length or the like. */
+/* A "size" far from the model's parameter count is a context length or similar. */
 static bool
 is_far_from(const char *s, uint64_t parameters)
 {
@@ -81,7 +81,7 @@ label_part(struct part *part, bool first, uint64_t parameters, bool *oom)
     }
 }
 
-/* "large" says nothing beside "7B". */
+/* "large" is redundant beside "7B". */
 static void
 drop_wordy_sizes(struct part *parts, size_t n)
 {
@@ -110,7 +110,7 @@ label_basename(struct part *parts, size_t n)
                 parts[i].labels = FINETUNE;
         }
     }
-    /* A version at the end of what is left is the model's, not part of its name. */
+    /* A version at the end of the remaining parts is the model's version, not part of its name. */
     for (size_t i = n; i-- > 0 && parts[i].labels == (BASENAME | VERSION);)
         parts[i].labels = VERSION;
 }
@@ -124,7 +124,7 @@ came_before(const struct part *parts, size_t i, unsigned label)
     return false;
 }
 
-/* The parts with LABEL (and without EXCEPT), joined with "-". */
+/* The parts that have LABEL and do not have EXCEPT, joined with "-". */
 static void
 join(const struct part *parts, size_t n, unsigned label, unsigned except, char *out)
 {
@@ -150,7 +150,7 @@ nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *o
 
     memset(out, 0, sizeof *out);
     memset(parts, 0, sizeof parts);
-    if (strchr(id, ' ') != NULL) { /* a sentence, not an id */
+    if (strchr(id, ' ') != NULL) { /* text, not an id */
         snprintf(out->full, sizeof out->full, "%s", id);
         return;
     }
@@ -178,7 +178,7 @@ nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *o
     join(parts, n, FINETUNE, 0, out->finetune);
     join(parts, n, VERSION, BASENAME, out->version);
     if (*out->size_label == '\0' && *out->finetune == '\0' && *out->version == '\0')
-        *out->basename = '\0'; /* too little to go by */
+        *out->basename = '\0'; /* not enough information */
 }
 
 static bool
@@ -245,7 +245,7 @@ nb_size_label(uint64_t parameters, char *label)
     while ((double)parameters <= units[i].above)
         i++;
     scaled = (double)parameters * units[i].scale;
-    /* At least two digits in all; a zero before the point is none. */
+    /* At least two digits, not counting a zero before the point. */
     decimals = rint(scaled) >= 10 ? 0 : rint(scaled) >= 1 ? 1 : 2;
     snprintf(label, NB_NAME_PART, "%.*f%c", decimals, scaled, units[i].unit);
 }
@@ -271,7 +271,7 @@ nb_gguf_file_name(const struct nb_metadata *meta, const char *encoding, char *na
     char suffix[64];
     size_t at, room;
 
-    /* A long name is cut, never the ending. */
+    /* Truncate a long name, not its suffix. */
     room = size - (size_t)snprintf(suffix, sizeof suffix, "-%s.gguf", encoding);
     *name = '\0';
     append_key(meta, "general.basename", name, room);

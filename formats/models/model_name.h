@@ -1,4 +1,4 @@
-/* Names of models: their parts, their sizes, and the file name they give. */
+/* Model names: their parts, size labels, and the file name made from them. */
 #ifndef NB_MODEL_NAME_H
 #define NB_MODEL_NAME_H
 
@@ -6,11 +6,11 @@
 
 #define NB_NAME_PART 128
 
-/* "org/Base-name-7B-instruct-v1.1" taken apart; a part that is missing is "". */
+/* The parts of "org/Base-name-7B-instruct-v1.1"; a missing part is "". */
 struct nb_model_name {
     char full[NB_NAME_PART], organization[NB_NAME_PART], basename[NB_NAME_PART], finetune[NB_NAME_PART],
         version[NB_NAME_PART], size_label[NB_NAME_PART];
-    bool out_of_memory; /* then the parts mean nothing */
+    bool out_of_memory; /* the parts are then invalid */
 };
 
 void nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *out);

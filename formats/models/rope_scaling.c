@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Under either of the names that checkpoints use; NULL if there is none. */
+/* Checkpoints use one of two names; NULL if neither is present. */
 static json_t *
 find_scaling(json_t *config)
 {
@@ -24,7 +24,7 @@ type_of(json_t *scaling)
     return type != NULL ? type : json_string_value(json_object_get(scaling, "type"));
 }
 
-/* Whether FAMILY writes the factors of llama3 as a tensor. */
+/* Whether FAMILY writes llama3's factors as a tensor. */
 static bool
 makes_freqs(const struct nb_family *family)
 {
@@ -34,7 +34,7 @@ makes_freqs(const struct nb_family *family)
     return false;
 }
 
-/* Sets "ARCH.KEY" from the number NAME of SCALING; false if there is none that can be written. */
+/* Sets "ARCH.KEY" to the number NAME of SCALING; false if it is absent or out of range. */
 static bool
 scaling_number(const char *arch, const char *key, json_t *scaling, const char *name, bool as_integer,
                struct nb_metadata *meta)
@@ -61,7 +61,7 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
     const char *type = type_of(scaling), *arch = c->family->arch->name;
     char key[128];
 
-    /* llama3 is in the factors of rope_freqs.weight and has no keys. */
+    /* llama3 has no keys: its factors are in rope_freqs.weight. */
     if (type == NULL || strcmp(type, "default") == 0 ||
         (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
         return NB_OK;
@@ -113,7 +113,7 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     if (!(factor > 0) || !(low > 0) || !(high > low) || !(context > 0))
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
-        /* torch: float tensors; a Python number that meets one is rounded to float. */
+        /* torch uses float tensors, and rounds a Python number to float when it is combined with one. */
         const float frequency = 1.0f / powf(base, (float)(2 * i) / dim);
         const float wavelength = (float)(2 * M_PI) / frequency;
 

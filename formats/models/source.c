@@ -87,7 +87,7 @@ nb_source_note(struct nb_source *source, const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (note == NULL || (note->text = nb_arena_strdup(&source->arena, text)) == NULL)
-        return; /* a note is not worth an error */
+        return; /* a lost note is not an error */
     note->next = NULL;
     while (*last != NULL)
         last = &(*last)->next;

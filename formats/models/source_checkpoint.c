@@ -1,4 +1,4 @@
-/* A checkpoint as a source: views of its tensors under the names, shapes and orders of GGUF, by the tables of its family. */
+/* A checkpoint as a source: views of its tensors with GGUF names, shapes and row order, by its family's tables. */
 #include "formats/base/text.h"
 #include "formats/elements/decode.h"
 #include "formats/gguf/gguf.h"
@@ -18,7 +18,7 @@
 
 #define EMBEDDING "token_embd.weight"
 
-/* What has come of a row of the table in one layer. */
+/* The stored tensors found so far for one row of the table in one layer. */
 struct slot {
     const struct nb_tensor **stored; /* one, or an array of experts */
     uint64_t count, wanted;
@@ -31,13 +31,13 @@ struct builder {
     struct nb_hparams *hp;
     uint64_t layers;
     size_t room; /* for tensors of the source */
-    struct slot *slots; /* rows x layers; rows outside the layers are at layer 0 */
+    struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
-    struct nb_findings *findings; /* NULL: the first is an error */
+    struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
 
-/* A finding about the folder that building continues after. */
+/* Records a finding about the folder; building continues. */
 #define FOUND(b, code, ...) nb_found((b)->findings, (b)->err, code, nb_in_file((b)->cp->folder), __VA_ARGS__)
 
 /* --- family and hyperparameters --------------------------------------------------------------------------- */
@@ -82,7 +82,7 @@ read_config(struct builder *b, const struct nb_source_options *options)
     return status;
 }
 
-/* --- which stored tensor is what ---------------------------------------------------------------------------- */
+/* --- stored tensors to rows of the table --------------------------------------------------------------------- */
 
 static bool
 has_ending(const char *const *endings, const char *name)
@@ -102,7 +102,7 @@ has_beginning(const char *const *beginnings, const char *name)
     return false;
 }
 
-/* The next row, from FROM on, that takes the stored tensor NAME; NULL if there is none. */
+/* The next row, from FROM on, that matches the stored tensor NAME; NULL if there is none. */
 static const struct nb_map_row *
 next_row(const struct builder *b, const struct nb_map_row *from, const char *name, uint64_t *layer, uint64_t *expert)
 {
@@ -124,7 +124,7 @@ row_to(const struct builder *b, const char *to)
     return NULL;
 }
 
-/* The tensor of the architecture that may be absent because another serves in its place; NULL if there is none. */
+/* The architecture's NB_TIED tensor, or NULL. */
 static const struct nb_arch_tensor *
 tied_tensor(const struct builder *b)
 {
@@ -136,7 +136,7 @@ tied_tensor(const struct builder *b)
     return NULL;
 }
 
-/* The row that ROW stands for: a tied embedding may be stored under the output's name alone. */
+/* The row to use for ROW: a tied embedding may be stored under the output's name only. */
 static const struct nb_map_row *
 actual_row(const struct builder *b, const struct nb_map_row *row)
 {
@@ -157,7 +157,7 @@ stored_for(const struct builder *b, const char *to)
     return NULL;
 }
 
-/* The vocabulary is as long as the embedding, wherever that is stored. */
+/* The vocabulary size is the number of rows of the stored embedding. */
 static enum nb_status
 find_vocabulary(struct builder *b)
 {
@@ -179,21 +179,21 @@ find_vocabulary(struct builder *b)
     rows = (double)embedding->info.shape[0];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, told.given);
     if (told.given && told.number != rows)
-        nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f it is",
+        nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
                        told.number, rows, rows);
     return NB_OK;
 }
 
 /* --- views -------------------------------------------------------------------------------------------------- */
 
-/* What a GGUF file that nobody quantized has: vectors and norms in F32, the rest as it was. */
+/* The type in an unquantized GGUF file: F32 for vectors and norms, otherwise the stored type. */
 static enum nb_type
 plain_type(const struct nb_view *v)
 {
     return !nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16) ? v->type : NB_F32;
 }
 
-/* "a x b x c", rows first, as checkpoints have it. */
+/* "a x b x c", in the order of checkpoints: slowest dimension first. */
 static void
 write_shape(const uint64_t *ne, uint32_t n_dims, char *text, size_t size)
 {
@@ -214,7 +214,7 @@ keeps_shape(const struct nb_map_row *row)
     return true;
 }
 
-/* Whether two shapes are the same but for sides of 1. */
+/* Whether two shapes are equal except for dimensions of 1. */
 static bool
 same_sides(const uint64_t *a, const uint64_t *b)
 {
@@ -229,7 +229,7 @@ same_sides(const uint64_t *a, const uint64_t *b)
     return true;
 }
 
-/* Holds a stored tensor, or one of stacked experts, against the shape NE that the architecture gives the view. */
+/* Checks a stored tensor, or one expert of a stack, against the shape NE that the architecture gives the view. */
 static enum nb_status
 check_stored(const struct builder *b, const struct nb_map_row *row, const struct nb_tensor *t,
              const uint64_t ne[NB_MAX_DIMS], uint32_t n_dims, bool *good)
@@ -240,7 +240,7 @@ check_stored(const struct builder *b, const struct nb_map_row *row, const struct
 
     *good = false;
     memcpy(want, ne, sizeof want);
-    if (strstr(row->from, "%e") != NULL) /* one of them has no side for the experts */
+    if (strstr(row->from, "%e") != NULL) /* a single expert has no expert dimension */
         want[--sides] = 1;
     for (size_t i = 0; i < NB_MAP_OPS; i++) {
         if (row->op[i].kind == NB_MAP_TRANSPOSE) {
@@ -280,7 +280,7 @@ grow_tensors(struct builder *b)
     return NB_OK;
 }
 
-/* The view that SLOT, which is complete, makes of ROW in LAYER. */
+/* Makes the view of ROW in LAYER from SLOT, which is complete. */
 static enum nb_status
 add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
 {
@@ -326,7 +326,7 @@ is_stacked(const struct nb_map_row *row)
     return strstr(row->from, "%e") != NULL;
 }
 
-/* How many stored tensors ROW takes in LAYER: one, or as many as the last side of the stack says. */
+/* The number of stored tensors for ROW in LAYER: one, or the last dimension of the stack. */
 static enum nb_status
 open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struct slot *slot)
 {
@@ -347,7 +347,7 @@ open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struc
     return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
 }
 
-/* Whether all stacks of LAYER that have begun are complete; they become views together, in the order of the table. */
+/* Whether all stacks begun in LAYER are complete; their views are made together, in table order. */
 static bool
 stacks_are_complete(const struct builder *b, uint64_t layer)
 {
@@ -399,7 +399,7 @@ take_tensor(struct builder *b, const struct nb_map_row *row, uint64_t layer, uin
     return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
 }
 
-/* All that the family makes of one stored tensor. */
+/* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
 {
@@ -418,7 +418,7 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     return status;
 }
 
-/* Tensors that no checkpoint stores come first. */
+/* Computed tensors come first. */
 static enum nb_status
 add_made(struct builder *b)
 {
@@ -449,7 +449,7 @@ add_made(struct builder *b)
     return status;
 }
 
-/* Whether the architecture's row for ROW must be there. */
+/* Whether the tensor that ROW produces is required. */
 static bool
 is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
 {
@@ -461,7 +461,7 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
            (target->presence == NB_TIED && json_is_false(json_object_get(b->cp->config, "tie_word_embeddings")));
 }
 
-/* Another row that makes the same tensor has what it needs: checkpoints store some in more than one form. */
+/* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
 static bool
 has_come(const struct builder *b, const char *to, uint64_t layer)
 {
@@ -521,7 +521,7 @@ build_tensors(struct builder *b)
     return status;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------------------- */
+/* --- the source ----------------------------------------------------------------------------------------------- */
 
 static enum nb_status
 build_metadata(struct builder *b, const char *pre_tokenizer)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names may not come twice in a set; within one file the reader has checked that. */
+/* A name must be unique in the set; within one file the reader has already checked it. */
 static enum nb_status
 check_names(const struct nb_source *source, struct nb_error *err)
 {
@@ -26,7 +26,7 @@ check_names(const struct nb_source *source, struct nb_error *err)
     return status;
 }
 
-/* Moves the tensors of GGUF to the store of SOURCE; names go along into its arena. */
+/* Moves the tensors of GGUF to the store of SOURCE, and copies their names into its arena. */
 static enum nb_status
 adopt_tensors(struct nb_source *source, const struct nb_gguf *gguf, struct nb_error *err)
 {
@@ -76,7 +76,7 @@ check_part(const struct nb_gguf *gguf, uint32_t number, uint64_t count, const ch
     return NB_OK;
 }
 
-/* Opens part NUMBER of a set whose first part is open and has a prefix of so many bytes. */
+/* Opens part NUMBER of a set whose first part is open; PREFIX is the length of the common name prefix. */
 static enum nb_status
 open_part(struct nb_source *source, size_t prefix, uint32_t number, uint32_t count, struct nb_error *err)
 {

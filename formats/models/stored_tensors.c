@@ -19,7 +19,7 @@ nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
         .offset = t->offset,
     };
 
-    for (uint32_t i = 0; i < t->n_dims; i++) /* sides beyond the fourth are taken together: the reader checked the product */
+    for (uint32_t i = 0; i < t->n_dims; i++) /* merges dimensions after the fourth; the reader checked the product */
         out.ne[i < NB_MAX_DIMS ? i : NB_MAX_DIMS - 1] *= t->shape[t->n_dims - 1 - i];
     return out;
 }

@@ -1,7 +1,7 @@
 /*
- * The tensors of any model file as they are stored, under the names they have there: of one GGUF
- * file (a part of a split set is a file by itself), a safetensors file, a checkpoint folder. For
- * those who look at bytes and not at weights.
+ * The stored tensors of a model file under their stored names: of one GGUF file (each part of a split
+ * set is a separate file), a safetensors file or a checkpoint folder. For code that needs the bytes,
+ * not the weights.
  */
 #ifndef NB_STORED_TENSORS_H
 #define NB_STORED_TENSORS_H
@@ -19,7 +19,7 @@ struct nb_stored_tensors {
     size_t count;
     const struct nb_file_in *files;
     uint32_t n_files;
-    /* What they belong to. */
+    /* The owners of the arrays above. */
     struct nb_gguf gguf;
     struct nb_checkpoint checkpoint;
     struct nb_file_in file;
@@ -28,12 +28,12 @@ struct nb_stored_tensors {
 };
 
 enum nb_status nb_stored_open(struct nb_stored_tensors *stored, const char *path, struct nb_error *err) NB_MUST_CHECK;
-/* The file PATH, of whatever kind, as one without tensors. */
+/* Opens any file PATH as a file without tensors. */
 enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char *path, struct nb_error *err)
     NB_MUST_CHECK;
 void nb_stored_close(struct nb_stored_tensors *stored);
 
-/* A tensor of safetensors file number FILE; of more than four sides the slowest are one. */
+/* A tensor of safetensors file number FILE; more than four dimensions: the slowest ones are merged. */
 struct nb_tensor nb_stored_safetensor(const struct nb_safetensor *tensor, uint32_t file);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Squares of 8 x 8 elements, loaded by rows and stored by columns: a row of the result is written a
- * few bytes at a time, so only so many rows are written at once as their cache lines stay in one set of
- * a first-level cache, even where rows are a power of two long.
+ * Squares of 8 x 8 elements are loaded by rows and stored by columns. Each store writes only a few
+ * bytes of a row, so the number of rows written at once is limited: their cache lines must stay in
+ * one set of a first-level cache, even if the row length is a power of two.
  */
 #include "formats/models/transpose.h"
 
@@ -31,7 +31,7 @@ typedef uint16_t halves __attribute__((vector_size(16)));
 typedef uint32_t words __attribute__((vector_size(16)));
 typedef uint64_t longs __attribute__((vector_size(16)));
 
-/* Halves, then pairs, then fours of A and B by turns. */
+/* Interleave 2-byte, 4-byte and 8-byte units of A and B. */
 #define LOW_2(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_2(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define LOW_4(a, b) __builtin_shufflevector((words)(a), (words)(b), 0, 4, 1, 5)
@@ -39,7 +39,7 @@ typedef uint64_t longs __attribute__((vector_size(16)));
 #define LOW_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 0, 2)
 #define HIGH_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 1, 3)
 
-/* The type of nearly all weights has a faster one. */
+/* 2 bytes, the size of nearly all weights, have a faster version. */
 static void
 square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
 {

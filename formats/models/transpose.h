@@ -1,4 +1,4 @@
-/* Columns of a matrix in memory, as rows. */
+/* Transposes columns of a matrix in memory. */
 #ifndef NB_TRANSPOSE_H
 #define NB_TRANSPOSE_H
 
@@ -12,7 +12,7 @@ struct nb_matrix {
     uint64_t width, rows;
 };
 
-/* Columns COLUMN to COLUMN + N of MATRIX: each becomes a row of ROWS elements at TO, PITCH elements apart. */
+/* Writes columns COLUMN to COLUMN + N of MATRIX to TO, as rows of ROWS elements that begin PITCH elements apart. */
 void nb_transpose(const struct nb_matrix *matrix, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch);
 
 #endif

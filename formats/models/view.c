@@ -17,7 +17,7 @@ measure_elements(struct nb_view *v)
     return v->elements <= INT64_MAX && nb_type_bytes(v->type, v->elements, &v->bytes) && v->bytes <= INT64_MAX;
 }
 
-/* How many rows or columns ORDER numbers, or THERE without one; 0 where it is none for so many. */
+/* The number of rows or columns that ORDER selects from THERE; all without an order, 0 if it goes beyond THERE. */
 static uint64_t
 ordered(const struct nb_order *order, uint64_t there)
 {
@@ -44,7 +44,7 @@ is_inside(const struct nb_piece *p)
            nb_add_u64(last, p->start, &last) && nb_add_u64(last, p->columns, &last) && last <= p->stored->elements;
 }
 
-/* All pieces together: how many rows of how many columns. False where they do not go together. */
+/* The rows and columns of all pieces together. False if their shapes do not match. */
 static bool
 measure_pieces(struct nb_view *v, uint64_t *rows, uint64_t *columns)
 {
@@ -52,7 +52,7 @@ measure_pieces(struct nb_view *v, uint64_t *rows, uint64_t *columns)
 
     *rows = 0;
     *columns = v->transposed ? v->pieces->rows : v->pieces->columns;
-    v->together = !v->transposed && v->row_order.n == 0 && v->column_order.n == 0;
+    v->contiguous = !v->transposed && v->row_order.n == 0 && v->column_order.n == 0;
     for (size_t i = 0; i < v->n_pieces; i++) {
         struct nb_piece *p = &v->pieces[i];
 
@@ -61,7 +61,7 @@ measure_pieces(struct nb_view *v, uint64_t *rows, uint64_t *columns)
             p->start % block != 0 || p->pitch % block != 0 || p->columns % block != 0 ||
             !nb_add_u64(*rows, v->transposed ? p->columns : p->rows, rows))
             return false;
-        v->together = v->together && p->columns == p->pitch;
+        v->contiguous = v->contiguous && p->columns == p->pitch;
     }
     return (!v->transposed && v->column_order.n == 0) || block == 1;
 }
@@ -100,7 +100,7 @@ nb_view_whole(struct nb_view *v, const struct nb_store *store, const struct nb_t
         .n_pieces = 1,
         .columns = stored->ne[0],
         .rows = stored->ne[0] == 0 ? 0 : stored->elements / stored->ne[0],
-        .together = true,
+        .contiguous = true,
     };
     memcpy(v->ne, stored->ne, sizeof v->ne);
     *piece = (struct nb_piece){ .stored = stored, .pitch = v->columns, .rows = v->rows, .columns = v->columns };

@@ -1,9 +1,8 @@
 /*
- * The seam of a source: a store is the tensors of its files as they are stored, under their own names;
- * a view is a tensor that the source offers, made of pieces of stored ones. Fused matrices that are
- * cut, experts that are stacked, rows that are put in another order, matrices that are transposed,
- * norms that get one added, numbers in formats of other toolkits: all are views, and everyone who
- * wants weights gets them from nb_view_rows.
+ * Stores and views. A store is the stored tensors of a source's files under their stored names; a
+ * view is a tensor that the source presents, composed of pieces of stored tensors. Split fused
+ * matrices, stacked experts, permuted rows, transposed matrices, norms with one added, and formats of
+ * other toolkits are all views; all code reads weights with nb_view_rows.
  */
 #ifndef NB_VIEW_H
 #define NB_VIEW_H
@@ -23,27 +22,27 @@ struct nb_store {
     uint32_t n_files;
 };
 
-/* ROWS x COLUMNS elements of a stored tensor: from element START on, rows PITCH elements apart. */
+/* ROWS x COLUMNS elements of a stored tensor, beginning at element START; rows are PITCH elements apart. */
 struct nb_piece {
     const struct nb_tensor *stored;
     uint64_t start, pitch, rows, columns;
-    uint64_t at; /* the row of the view's matrix that it begins with; set by nb_view_measure */
+    uint64_t at; /* its first row in the view's matrix; set by nb_view_measure */
 };
 
 #define NB_ORDER_DIGITS 4
 
 /*
- * A permutation or choice of rows or columns. The number of a row of the view is written in digits,
- * DIGIT[0] the slowest; each digit moves on by its stride in the pieces, from START. No digits: they
- * stay as they are. Rows of heads of 2 x half, from halves to neighbours: digits { heads, half, 2 },
- * strides { 2 half, 1, half }.
+ * A permutation or selection of rows or columns. The row number in the view is split into digits of a
+ * mixed radix, DIGIT[0] the slowest; the row in the pieces is START plus each digit times its stride.
+ * No digits: the order is unchanged. Example, the q/k permutation of heads of 2 x half rows:
+ * digits { heads, half, 2 }, strides { 2 half, 1, half }.
  */
 struct nb_order {
     unsigned n;
     uint64_t start, digit[NB_ORDER_DIGITS], stride[NB_ORDER_DIGITS];
 };
 
-/* What is computed of each element, in the order of the list; of F16 rounded to F16 each time, as torch does. */
+/* An operation on each element, applied in list order. F16 elements are rounded to F16 after each, as in torch. */
 struct nb_element_op {
     enum nb_element_op_kind { NB_OP_NONE, NB_OP_ADD, NB_OP_SCALE, NB_OP_NEGATE_EXP } kind;
     float by;
@@ -55,66 +54,66 @@ struct nb_element_op {
 struct nb_view;
 struct nb_view_reader;
 
-/* A format of another toolkit, whose numbers lie in several stored tensors: packed codes, scales, zeros. */
+/* A format of another toolkit that uses several stored tensors: packed codes, scales, zero points. */
 struct nb_foreign {
     const char *name;
-    /* COUNT elements of VIEW from element FIRST on as floats, into OUT. READER's memory may be used. */
+    /* Decodes COUNT elements of VIEW from element FIRST on into OUT. It may use READER's memory. */
     enum nb_status (*read)(const struct nb_view *view, uint64_t first, uint64_t count, float *out,
                            struct nb_view_reader *reader, struct nb_error *err);
 };
 
 struct nb_view {
-    const char *name;        /* in GGUF; first, so that lists by name can be made */
-    const char *source_name; /* of the stored tensor, or the first of them */
-    enum nb_type type;       /* of the pieces, which all have the same; F32 where FOREIGN is read */
-    enum nb_type plain_type; /* the type it has in a GGUF file that nobody quantized */
+    const char *name;        /* the GGUF name; first member, as nb_views_by_name needs it */
+    const char *source_name; /* name of the (first) stored tensor */
+    enum nb_type type;       /* the common type of all pieces; F32 if FOREIGN is set */
+    enum nb_type plain_type; /* its type in an unquantized GGUF file */
     uint32_t n_dims;
-    uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the length of a row; 1 beyond n_dims */
+    uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the row length; 1 after n_dims */
     uint64_t elements, bytes; /* bytes: as stored */
 
     const struct nb_store *store;
-    struct nb_piece *pieces; /* one after another */
+    struct nb_piece *pieces; /* concatenated by rows */
     size_t n_pieces;
     /*
-     * The pieces together, transposed and in their order, are a matrix of ROWS x COLUMNS whose elements
-     * one after another are the tensor's; set by nb_view_measure. COLUMNS is ne[0] but for reshaped
-     * tensors, and vectors whose elements are put in another order.
+     * The shape of the matrix that results from concatenating, transposing and reordering the pieces;
+     * its elements in row-major order are the tensor's. Set by nb_view_measure. COLUMNS is ne[0]
+     * except for reshaped tensors and for vectors whose elements are reordered.
      */
     uint64_t rows, columns;
-    bool transposed;           /* a piece's columns are rows of the view */
-    bool together;             /* the elements lie together, piece by piece; set by nb_view_measure */
+    bool transposed;           /* the columns of a piece are rows of the view */
+    bool contiguous;           /* the elements of each piece are contiguous; set by nb_view_measure */
     struct nb_order row_order, column_order;
     struct nb_element_op ops[NB_VIEW_OPS];
     const struct nb_foreign *foreign; /* NULL: elements of TYPE */
-    const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* of FOREIGN */
+    const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* further tensors that FOREIGN uses */
 };
 
-/* A view of the whole of STORED as it is, under its own name and shape. *PIECE is its only piece. */
+/* A view of all of STORED, unchanged, with its name and shape. *PIECE becomes its only piece. */
 void nb_view_whole(struct nb_view *view, const struct nb_store *store, const struct nb_tensor *stored,
                    struct nb_piece *piece);
 /*
- * Fills elements, bytes, rows, columns and what else follows from type, ne, pieces and orders. False
- * where they do not fit one another: the pieces make up another number of rows or columns, a block
- * does not fit the row or the piece, something overflows.
+ * Computes elements, bytes, rows, columns and other members from type, ne, pieces and orders. False if
+ * these are inconsistent: the pieces have a different number of rows or columns, a row or piece is
+ * not a whole number of blocks, or a size overflows.
  */
 bool nb_view_measure(struct nb_view *view);
-/* Where in its file the first piece begins. */
+/* The file offset of the first piece. */
 uint64_t nb_view_offset(const struct nb_view *view);
-/* Whether nothing is computed of the elements: bytes can be copied as stored. */
+/* Whether the elements are not changed, so that the stored bytes can be copied. */
 bool nb_view_is_stored(const struct nb_view *view);
-/* True for what converters write as F32 whatever they write else: vectors, norms. */
+/* True for tensors that converters always write as F32: vectors, norms. */
 bool nb_view_is_always_f32(const struct nb_view *view);
 
-/* The COUNT views as a list by name, to be freed; NULL when memory is out. */
+/* The COUNT views sorted by name, to be freed by the caller; NULL if out of memory. */
 const struct nb_view **nb_views_by_name(const struct nb_view *views, size_t count);
-/* The one in such a list that is called NAME, or NULL. */
+/* The view called NAME in a list that nb_views_by_name returned, or NULL. */
 const struct nb_view *nb_views_find(const struct nb_view *const *sorted, size_t count, const char *name);
 
-/* The memory of one thread that reads views: begins as { 0 } and grows to what the largest read needs. */
+/* Buffers of one reading thread: initialized with { 0 }, they grow to the largest read. */
 struct nb_view_reader {
-    unsigned char *raw; /* what nb_view_fetch has read */
+    unsigned char *raw; /* the elements that nb_view_fetch read */
     size_t raw_size;
-    unsigned char *span; /* a long read, of which parts are wanted */
+    unsigned char *span; /* a long read that contains the wanted segments */
     size_t span_size;
     struct nb_segment *segments;
     size_t n_segments;
@@ -122,25 +121,25 @@ struct nb_view_reader {
 void nb_view_reader_free(struct nb_view_reader *reader);
 
 /*
- * The most elements, in whole rows, to read at once: about WANTED, and more where few rows would need
- * many short reads. What a reader holds then stays within 8 MiB, or a few rows.
+ * How many elements, in whole rows, to read at once: about WANTED, but more if that avoids many short
+ * reads. The buffers of a reader then stay below 8 MiB, or a few rows.
  */
 uint64_t nb_view_run(const struct nb_view *view, uint64_t wanted);
 
 /*
- * Reads COUNT elements of VIEW from element FIRST on (row-major, as in GGUF) into the memory of
- * READER, as stored. Both numbers must be multiples of the type's block, or of a row. Any number of
- * threads may read a view, each with a reader of its own.
+ * Reads COUNT elements of VIEW from element FIRST on (row-major, as in GGUF) into READER, in their
+ * stored type. Both numbers must be multiples of the block size or of the row length. Any number of
+ * threads may read a view, each with its own reader.
  */
 enum nb_status nb_view_fetch(const struct nb_view *view, uint64_t first, uint64_t count, struct nb_view_reader *reader,
                              struct nb_error *err) NB_MUST_CHECK;
-/* COUNT of the elements that were fetched, from element AT of them on, as floats. */
+/* Decodes COUNT of the fetched elements to floats, beginning with fetched element AT. */
 void nb_view_decode(const struct nb_view *view, const struct nb_view_reader *reader, uint64_t at, uint64_t count,
                     float *out);
-/* The index of the first of these that is NaN or infinite as stored (of a block: its scale), or COUNT. */
+/* The index of the first of these that is stored as NaN or infinity (for blocks: the scale), or COUNT. */
 uint64_t nb_view_find_nonfinite(const struct nb_view *view, const struct nb_view_reader *reader, uint64_t at,
                                 uint64_t count);
-/* ROWS rows of ne[0] elements from row FIRST on, as floats: the two above in one. */
+/* Reads ROWS rows of ne[0] elements from row FIRST on as floats: nb_view_fetch and nb_view_decode. */
 enum nb_status nb_view_rows(const struct nb_view *view, uint64_t first, uint64_t rows, float *out,
                             struct nb_view_reader *reader, struct nb_error *err) NB_MUST_CHECK;
 

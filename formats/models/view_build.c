@@ -27,7 +27,7 @@ argument(const struct builder *b, const struct nb_map_op *op, unsigned i, uint64
     return op->argument[i] != NULL && nb_expression_count(op->argument[i], b->origin->hp, b->origin->layer, out);
 }
 
-/* The stored tensors as they are, one piece for each matrix. */
+/* One piece for each matrix of the stored tensors. */
 static enum nb_status
 take_whole(struct builder *b, bool by_matrix)
 {
@@ -57,7 +57,7 @@ take_whole(struct builder *b, bool by_matrix)
     return NB_OK;
 }
 
-/* A vector whose elements are cut or put in another order is a matrix of one column. */
+/* A vector whose elements are cut or reordered is treated as a matrix of one column. */
 static void
 stand_up(struct nb_view *v)
 {
@@ -71,7 +71,7 @@ stand_up(struct nb_view *v)
     }
 }
 
-/* Cuts COUNT rows from FIRST on out of each of GROUPS groups of rows of each piece. */
+/* Keeps COUNT rows, from FIRST on, of each of GROUPS groups of rows of each piece. */
 static enum nb_status
 cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
 {
@@ -122,7 +122,7 @@ swapped(uint64_t a, uint64_t b, uint64_t c)
     return (struct nb_order){ .n = 3, .digit = { b, a, c }, .stride = { c, b * c, 1 } };
 }
 
-/* How many rows the view has that an order is given for. */
+/* The number of rows of the view to which an order applies. */
 static uint64_t
 rows_of_view(const struct nb_view *v)
 {
@@ -142,7 +142,7 @@ order_rows(struct builder *b, const struct nb_map_op *op)
         return refuse(b, "would be put in order twice");
     stand_up(v);
     switch (op->kind) {
-    case NB_MAP_NEIGHBOURS: /* heads of 2 x half rows: to half x 2 */
+    case NB_MAP_NEIGHBOURS: /* heads of 2 x half rows become half x 2 */
         if (x[0] == 0 || x[0] % 2 != 0 || rows_of_view(v) % x[0] != 0)
             return refuse(b, "has not the rows of whole heads");
         v->row_order = (struct nb_order){

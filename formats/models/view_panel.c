@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READ_BYTES (1u << 20) /* about what one thread reads of a panel at once: it stays in a second-level cache */
-#define ROWS_TOGETHER 32u     /* rows are read by a multiple of this: a cache line of F16 when they are columns */
+#define READ_BYTES (1u << 20) /* about what one thread reads at once: it stays in a second-level cache */
+#define ROWS_TOGETHER 32u     /* rows are read in multiples of this: transposed, a cache line of F16 */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
 struct band {
@@ -18,14 +18,14 @@ struct band {
 };
 
 struct nb_view_panel {
-    pthread_mutex_t lock; /* of all that follows, but for the bytes */
+    pthread_mutex_t lock; /* protects the members below, except the contents of BYTES */
     pthread_cond_t changed;
-    unsigned char *bytes; /* the columns of BAND, each as a row as long as the piece has rows */
+    unsigned char *bytes; /* the columns of BAND, transposed: each has as many elements as the piece has rows */
     size_t size;
-    struct band band;     /* what BYTES are to hold */
-    unsigned users;       /* threads that read it, or from it */
+    struct band band;     /* the contents of BYTES */
+    unsigned users;       /* threads that fill BYTES or copy from it */
     uint64_t rows_taken, rows_read;
-    enum nb_status status; /* of reading it */
+    enum nb_status status; /* of filling BYTES */
     struct nb_error error;
 };
 
@@ -52,9 +52,9 @@ nb_view_panel_free(struct nb_view_panel *p)
     free(p);
 }
 
-/* --- which columns are read together ----------------------------------------------------------------------- */
+/* --- choosing the band -------------------------------------------------------------------------------------- */
 
-/* Rows of the view come from columns in groups of so many, in which they go to and fro; 0: all over the piece. */
+/* The order permutes columns only within groups of this size; 0: anywhere in the piece. */
 static uint64_t
 period_of(const struct nb_order *order)
 {
@@ -67,7 +67,7 @@ period_of(const struct nb_order *order)
     return span <= order->stride[0] ? order->stride[0] : 0;
 }
 
-/* How many columns of PIECE make a panel; 0: panels would be of no use. */
+/* How many columns of PIECE a panel holds; 0: a panel would not help. */
 static uint64_t
 columns_in_panel(const struct nb_view *v, const struct nb_piece *piece)
 {
@@ -85,7 +85,7 @@ columns_in_panel(const struct nb_view *v, const struct nb_piece *piece)
     return share <= fit ? share : fit / period * period;
 }
 
-/* The band that has COLUMN of PIECE. Where the order begins in the middle of a period does not matter. */
+/* The band that contains COLUMN of PIECE. The order may begin in the middle of a period. */
 static struct band
 band_of(const struct nb_view *v, const struct nb_piece *piece, uint64_t column)
 {
@@ -100,9 +100,9 @@ same_band(const struct band *a, const struct band *b)
     return a->piece == b->piece && a->first == b->first && a->count == b->count;
 }
 
-/* --- reading one together ------------------------------------------------------------------------------------ */
+/* --- filling the panel --------------------------------------------------------------------------------------- */
 
-/* Makes BAND the one to read; nobody uses the panel. The lock is held. False when memory is out. */
+/* Makes BAND the band to read. The lock is held and the panel unused. False if out of memory. */
 static bool
 begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *band)
 {
@@ -121,19 +121,19 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
-/* ROWS rows of the band from row FIRST of the piece on; the lock is not held. */
+/* Reads ROWS rows of the band from row FIRST of the piece on. The lock is not held. */
 static enum nb_status
 read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows,
           struct nb_view_reader *r, struct nb_error *err)
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
     const struct band *b = &p->band;
-    const bool together = b->count == b->piece->pitch; /* the rows lie together */
+    const bool contiguous = b->count == b->piece->pitch; /* the rows are contiguous */
     enum nb_status status = nb_reader_reserve_span(r, rows * b->count * each, err);
 
-    if (status == NB_OK && together)
+    if (status == NB_OK && contiguous)
         status = nb_piece_read(v, b->piece, first, 0, rows * b->count, r->span, err);
-    for (uint64_t i = 0; i < rows && status == NB_OK && !together; i++)
+    for (uint64_t i = 0; i < rows && status == NB_OK && !contiguous; i++)
         status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * b->count * each, err);
     if (status == NB_OK)
         nb_transpose(&(struct nb_matrix){ r->span, each, b->count, rows }, 0, b->count, p->bytes + first * each,
@@ -141,7 +141,7 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
     return status;
 }
 
-/* Reads with the others what is still to be read of the band, and waits for them. The lock is held. */
+/* Helps the other threads to read the rest of the band, then waits for them. The lock is held. */
 static enum nb_status
 read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_view_reader *r, struct nb_error *err)
 {
@@ -172,7 +172,7 @@ read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_view_r
     return p->status;
 }
 
-/* Waits until the panel holds BAND; then it stays until it is released. */
+/* Waits until the panel holds BAND, and keeps it there until it is released. */
 static enum nb_status
 acquire(struct nb_view_panel *p, const struct nb_view *v, const struct band *band, struct nb_view_reader *r,
         struct nb_error *err)
@@ -221,7 +221,7 @@ column_of_row(const struct nb_view *v, uint64_t row)
     return (struct source_column){ piece, column };
 }
 
-/* As many rows of the view from ROW on, of at most LEFT, as the panel's band has; each COUNT columns from FIRST on. */
+/* Copies up to LEFT rows of the view from ROW on that the band contains, COUNT columns each from FIRST on. */
 static uint64_t
 take_rows(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, uint64_t left, uint64_t first,
           uint64_t count, unsigned char *to)
@@ -240,7 +240,7 @@ take_rows(const struct nb_view_panel *p, const struct nb_view *v, uint64_t row, 
     return n;
 }
 
-/* ROWS rows from ROW on, of each COUNT columns from FIRST on. */
+/* Copies ROWS rows from ROW on, COUNT columns each from FIRST on. */
 static enum nb_status
 fetch_rows(const struct nb_view *v, uint64_t row, uint64_t rows, uint64_t first, uint64_t count, unsigned char *to,
            struct nb_view_reader *r, struct nb_view_panel *p, struct nb_error *err)

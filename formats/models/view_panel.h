@@ -1,26 +1,25 @@
 /*
- * Transposed views, read by many threads at once. A row of such a view is a column of a stored matrix:
- * a few bytes of every stored row. So the threads of a job read one panel after another together, as
- * many columns of a matrix as fit into some memory that they share, or all of it at once, and each takes
- * its rows from there.
+ * Transposed views, read by several threads. A row of a transposed view is a column of a stored
+ * matrix: a few bytes of every stored row. The threads of a job therefore share a buffer, the panel.
+ * Together they fill it with as many columns as fit, and each then copies its rows from it.
  */
 #ifndef NB_VIEW_PANEL_H
 #define NB_VIEW_PANEL_H
 
 #include "formats/models/view.h"
 
-/* What a panel may take; together with the threads' own memory this stays below 64 MiB and 8 MiB a thread. */
+/* The largest panel; with the threads' own memory, the total stays below 64 MiB + 8 MiB per thread. */
 #define NB_PANEL_BYTES (56u << 20)
 
 struct nb_view_panel;
 
-/* NULL when memory is out; takes memory for data only when a transposed view is fetched. */
+/* NULL if out of memory. The buffer itself is allocated when a transposed view is first fetched. */
 struct nb_view_panel *nb_view_panel_new(void);
 void nb_view_panel_free(struct nb_view_panel *panel);
 
 /*
- * nb_view_fetch, with the help of PANEL, which all threads of a job share. Fast where they go through a
- * view in rising order; right in any order. Views that are not transposed do not need it.
+ * nb_view_fetch through PANEL, which all threads of a job share. Correct in any order of reading, fast
+ * if the threads read a view in ascending order. Other than transposed views do not need it.
  */
 enum nb_status nb_view_fetch_shared(const struct nb_view *view, uint64_t first, uint64_t count,
                                     struct nb_view_reader *reader, struct nb_view_panel *panel, struct nb_error *err)

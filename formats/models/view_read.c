@@ -1,7 +1,6 @@
 /*
- * Reading of views. Whatever a view does to its pieces, the files are read in long runs: the places
- * that are wanted are put in their order in the file, and what lies together, or nearly so, is read
- * at once and then taken apart in memory.
+ * Reading of views. The files are always read in long runs: the wanted segments are sorted by file
+ * offset, and segments that are close together are read at once and then separated in memory.
  */
 #include "formats/elements/decode.h"
 #include "formats/base/checked.h"
@@ -13,21 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A read goes on across a gap between two places, if that is no longer than what is wanted so far. */
+/* A read continues across a gap between two segments if the gap is not longer than the bytes wanted so far. */
 #define MAX_GAP 65536u
-/* The most that one read brings for several places. */
+/* The longest read for several segments. */
 #define MAX_SPAN (4u << 20)
-/* Of a transposed view as many rows are read at once as fit into this. */
+/* As many rows of a transposed view are read at once as fit into this. */
 #define TRANSPOSED_BYTES (2u << 20)
 
-/* Bytes that lie together in a stored tensor, and where they go. */
+/* Contiguous bytes of a stored tensor, and their destination. */
 struct nb_segment {
     const struct nb_tensor *stored;
     uint64_t offset; /* from the tensor's first byte */
     unsigned char *to;
 };
 
-/* A rectangle of a view: rows from ROW on, of each COUNT columns from COLUMN on. */
+/* A rectangle of a view: rows from ROW on, COUNT columns each from COLUMN on. */
 struct rectangle {
     uint64_t row, rows, column, columns;
 };
@@ -54,7 +53,7 @@ reserve(unsigned char **memory, size_t *size, uint64_t wanted, struct nb_error *
     return NB_OK;
 }
 
-/* SIZE bytes of STORED from byte OFFSET on. */
+/* Reads SIZE bytes of STORED from byte OFFSET on. */
 static enum nb_status
 read_bytes(const struct nb_store *store, const struct nb_tensor *stored, uint64_t offset, uint64_t size, void *to,
            struct nb_error *err)
@@ -134,7 +133,7 @@ by_place(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* How many of the N segments at S, each of SIZE bytes, are read at once; *DIRECT: they lie in memory as in the file. */
+/* How many of the N segments at S, of SIZE bytes each, one read covers; *DIRECT: memory order is file order. */
 static size_t
 run_length(const struct nb_segment *s, size_t n, uint64_t size, bool *direct)
 {
@@ -217,7 +216,7 @@ read_rows(const struct nb_view *v, const struct rectangle *rect, unsigned char *
     return read_segments(v, r->segments, (size_t)rect->rows, size, r, err);
 }
 
-/* Rows whose columns are in another order: whole rows are read, a few at a time, and put together anew. */
+/* Rows with reordered columns: reads whole rows, a few at a time, and rearranges them. */
 static enum nb_status
 read_reordered_columns(const struct nb_view *v, const struct rectangle *rect, unsigned char *to,
                        struct nb_view_reader *r, struct nb_error *err)
@@ -240,7 +239,7 @@ read_reordered_columns(const struct nb_view *v, const struct rectangle *rect, un
 
 /* --- transposed views ------------------------------------------------------------------------------------- */
 
-/* Rows of a transposed view that are columns of one piece, near one another: N of them from LOW to HIGH. */
+/* N rows of a transposed view that are nearby columns of one piece, within LOW to HIGH. */
 struct band {
     const struct nb_piece *piece;
     uint64_t n, low, high;
@@ -261,7 +260,7 @@ next_band(const struct nb_view *v, uint64_t row, uint64_t left)
         } else {
             const uint64_t low = column < band.low ? column : band.low, high = column > band.high ? column : band.high;
 
-            if (piece != band.piece || high - low >= 4 * (band.n + 1)) /* mostly of what is not wanted */
+            if (piece != band.piece || high - low >= 4 * (band.n + 1)) /* most of it would not be used */
                 break;
             band.low = low;
             band.high = high;
@@ -270,7 +269,7 @@ next_band(const struct nb_view *v, uint64_t row, uint64_t left)
     return band;
 }
 
-/* The column of its piece that is row ROW of the view. */
+/* The column of its piece that becomes row ROW of the view. */
 static uint64_t
 column_of_row(const struct nb_view *v, uint64_t row)
 {
@@ -280,13 +279,13 @@ column_of_row(const struct nb_view *v, uint64_t row)
     return column;
 }
 
-/* Columns BAND->low to BAND->high of rows COLUMN, COLUMN + 1, ... of the piece, into the reader's span. */
+/* Reads columns BAND->low to BAND->high of rows COLUMN, COLUMN + 1, ... of the piece into the reader's span. */
 static enum nb_status
 read_band(const struct nb_view *v, const struct band *band, const struct rectangle *rect, struct nb_view_reader *r,
           struct nb_error *err)
 {
     const uint64_t width = band->high - band->low + 1, size = bytes_of(v->type, width);
-    const bool whole = width == band->piece->pitch; /* the rows lie together */
+    const bool whole = width == band->piece->pitch; /* the rows are contiguous */
     enum nb_status status = reserve(&r->span, &r->span_size, size * rect->columns, err);
 
     if (status == NB_OK && whole)
@@ -327,7 +326,7 @@ read_transposed(const struct nb_view *v, const struct rectangle *rect, unsigned 
     return status;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------------------- */
+/* --- nb_view_fetch ------------------------------------------------------------------------------------------ */
 
 static enum nb_status
 read_rectangle(const struct nb_view *v, const struct rectangle *rect, unsigned char *to, struct nb_view_reader *r,
@@ -340,9 +339,9 @@ read_rectangle(const struct nb_view *v, const struct rectangle *rect, unsigned c
     return read_rows(v, rect, to, r, err);
 }
 
-/* Pieces of whole stored rows in their own order. */
+/* Pieces of whole stored rows in stored order. */
 static enum nb_status
-read_together(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to, struct nb_error *err)
+read_contiguous(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -361,7 +360,7 @@ read_together(const struct nb_view *v, uint64_t first, uint64_t count, unsigned 
     return status;
 }
 
-/* The elements as at most three rectangles: the rest of a row, whole rows, the beginning of a row. */
+/* Splits the elements into at most three rectangles: the rest of a row, whole rows, the beginning of a row. */
 static enum nb_status
 read_in_rectangles(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to,
                    struct nb_view_reader *r, struct nb_error *err)
@@ -391,7 +390,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
         return status;
     if (v->foreign != NULL)
         return v->foreign->read(v, first, count, (float *)(void *)r->raw, r, err);
-    return v->together ? read_together(v, first, count, r->raw, err)
+    return v->contiguous ? read_contiguous(v, first, count, r->raw, err)
                        : read_in_rectangles(v, first, count, r->raw, r, err);
 }
 

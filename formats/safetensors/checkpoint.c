@@ -14,7 +14,7 @@
 #define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
-/* What the index says: which shard holds which tensor, sorted by name. */
+/* The weight_map of the index: the shard of each tensor, sorted by tensor name. */
 struct weight_map {
     struct entry {
         const char *tensor, *shard;
@@ -28,7 +28,7 @@ struct names {
     size_t count;
 };
 
-/* A finding that reading goes on behind, and one that it ends at. */
+/* Record a finding; reading continues after FOUND and ends after FOUND_END. */
 #define FOUND(cp, err, code, place, ...) nb_found((cp)->findings, err, code, place, __VA_ARGS__)
 #define FOUND_END(cp, err, code, place, ...) nb_found_end((cp)->findings, err, code, place, __VA_ARGS__)
 
@@ -79,7 +79,7 @@ is_shard_name(const char *name)
     return *p == '\0' && *name == '\0';
 }
 
-/* The folder's files whose names match SHARD_PATTERN, sorted. */
+/* The files of the folder whose names match SHARD_PATTERN, sorted. */
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 {
@@ -119,7 +119,7 @@ add_entry(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_span 
     if (tensor == NULL || shard == NULL || (a > 0 && !nb_is_name(tensor, a)) || !nb_is_name(shard, b))
         return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path),
                      "weight_map is not a map of tensor names to file names");
-    /* The index may come from a stranger: it names files of its own folder and no others. */
+    /* A hostile index must not name files outside its folder. */
     if (strchr(shard, '/') != NULL || *shard == '.' || *shard == '\0')
         return FOUND(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "'%s' is not the name of a file in this folder",
                      shard);
@@ -292,7 +292,7 @@ adopt(struct nb_checkpoint *cp, const struct nb_safetensors *st, size_t number, 
     return NB_OK;
 }
 
-/* A shard that cannot be read is passed by where findings are wanted: they have it. */
+/* With findings, an unreadable shard is recorded and skipped. */
 static enum nb_status
 open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *room, struct nb_error *err)
 {
@@ -332,7 +332,7 @@ open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_erro
     return status;
 }
 
-/* True if the shard NAME is open; without findings all are. */
+/* Whether the shard NAME is open; without findings all are. */
 static bool
 is_open(const struct nb_checkpoint *cp, const struct names *shards, const char *name)
 {
@@ -341,7 +341,7 @@ is_open(const struct nb_checkpoint *cp, const struct names *shards, const char *
     return found != NULL && cp->files[found - shards->items].fd >= 0;
 }
 
-/* Every tensor just where the index says, and none that it does not know; no name in two shards. */
+/* Checks that each tensor is in the shard that the index names, and that no tensor is missing there or duplicate. */
 static enum nb_status
 check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *map, const struct names *shards,
                             struct nb_error *err)
@@ -411,7 +411,7 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
     return status == NB_OK ? open_shards(cp, &shards, err) : status;
 }
 
-/* SINGLE: the weights are one file that was named itself. */
+/* SINGLE: the user named a single weights file. */
 static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {

@@ -1,6 +1,6 @@
 /*
- * A checkpoint folder as it is published: config.json, and the weights in one
- * safetensors file or in shards under an index.
+ * A checkpoint folder in Hugging Face's layout: config.json, and the weights in
+ * one safetensors file or in shards with an index.
  */
 #ifndef NB_CHECKPOINT_H
 #define NB_CHECKPOINT_H
@@ -26,25 +26,24 @@ struct nb_checkpoint {
     uint32_t n_files;
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
     size_t n_tensors;
-    struct nb_findings *findings; /* NULL: the first is an error */
+    struct nb_findings *findings; /* NULL: the first finding is an error */
 };
 
 /*
- * Opens the folder PATH, or the single file PATH with the config beside it.
- * The shards must be just those the index names, and hold just the tensors it
- * says.
+ * Opens the folder PATH, or the single file PATH with config.json in the same
+ * folder. Shards and their tensors must be exactly those of the index.
  */
 enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /*
- * The same for the folder PATH, but whatever can be read past goes into FINDINGS. CONFIG is
- * NULL where it cannot be read, and the descriptor of a shard that cannot be is -1.
+ * The same for the folder PATH, but faults are recorded in FINDINGS and reading continues where
+ * possible. CONFIG is NULL if it cannot be read; an unreadable shard has the descriptor -1.
  */
 enum nb_status nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings,
                                      struct nb_error *err) NB_MUST_CHECK;
 void nb_checkpoint_close(struct nb_checkpoint *cp);
-/* "FOLDER/NAME" in the checkpoint's arena; NULL when memory is out. */
+/* "FOLDER/NAME" in the checkpoint's arena; NULL if out of memory. */
 char *nb_checkpoint_path(struct nb_checkpoint *cp, const char *name);
-/* The JSON object in FOLDER/NAME; *OBJECT is NULL without an error where there is no such file. */
+/* Loads the JSON object in FOLDER/NAME; if there is no such file, *OBJECT is NULL and the status NB_OK. */
 enum nb_status nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object,
                                   struct nb_error *err) NB_MUST_CHECK;
 

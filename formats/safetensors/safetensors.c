@@ -12,12 +12,12 @@ struct reader {
     const struct nb_file_in *file;
     struct nb_arena *arena;
     struct nb_safetensors *out;
-    struct nb_findings *findings; /* NULL: the first is an error */
+    struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
     size_t room;
 };
 
-/* A finding that reading goes on behind, and one that it ends at. */
+/* Record a finding; reading continues after FOUND and ends after FOUND_END. */
 #define FOUND(r, code, place, ...) nb_found((r)->findings, (r)->err, code, place, __VA_ARGS__)
 #define FOUND_END(r, code, place, ...) nb_found_end((r)->findings, (r)->err, code, place, __VA_ARGS__)
 
@@ -27,7 +27,7 @@ at(const struct reader *r, const char *tensor)
     return nb_at_tensor(r->file->name, tensor, NB_NO_OFFSET);
 }
 
-/* The readers of an entry's members set t->type to NB_TYPE_NONE where the tensor cannot be used. */
+/* The readers of an entry's members set t->type to NB_TYPE_NONE if the tensor cannot be used. */
 
 static enum nb_status
 read_dtype(const struct reader *r, struct nb_safetensor *t, json_t *dtype)
@@ -70,7 +70,7 @@ read_shape(const struct reader *r, struct nb_safetensor *t, json_t *shape, uint6
     return NB_OK;
 }
 
-/* The two numbers of data_offsets, and whether they are a range of the DATA bytes. */
+/* Reads the two numbers of data_offsets; false unless they are a range within the DATA bytes. */
 static bool
 read_range(json_t *offsets, uint64_t data, uint64_t *begin, uint64_t *end)
 {
@@ -85,7 +85,7 @@ read_range(json_t *offsets, uint64_t data, uint64_t *begin, uint64_t *end)
     return *begin <= *end && *end <= data;
 }
 
-/* OFFSETS count from the end of the header; BASE is that place in the file. */
+/* OFFSETS are relative to the end of the header, which is at BASE in the file. */
 static enum nb_status
 read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint64_t elements, uint64_t base)
 {
@@ -102,7 +102,7 @@ read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint
     t->offset = base + begin;
     t->bytes = end - begin;
     if (t->type == NB_TYPE_NONE)
-        return NB_OK; /* known already */
+        return NB_OK; /* already reported */
     if (!nb_type_bytes(t->type, elements, &expected))
         return bad_shape(r, t, "the product of its shape overflows");
     if (expected == t->bytes)
@@ -181,7 +181,7 @@ by_offset(const void *a, const void *b)
 
     if (x->offset != y->offset)
         return x->offset < y->offset ? -1 : 1;
-    /* An empty tensor stands before the one that begins at the same byte. */
+    /* An empty tensor is sorted before the tensor at the same offset. */
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
@@ -198,7 +198,7 @@ check_names(const struct reader *r)
     return status;
 }
 
-/* The data section must be covered exactly: no name twice, no overlap, no hole, nothing behind. */
+/* Checks that names are unique and that the tensors cover the data without overlap, hole or rest. */
 static enum nb_status
 check_layout(const struct reader *r, uint64_t base)
 {
@@ -235,7 +235,7 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
     bool metadata_seen = false;
     int more;
 
-    /* The specification pads with spaces behind the object and with nothing before it. */
+    /* The specification allows spaces after the object and nothing before it. */
     if (text.length == 0 || *text.at != '{' || !nb_json_value(text, &root) || !nb_json_enter(&members, root))
         return FOUND_END(r, NB_BAD_ST_HEADER, nb_in_file(r->file->name), "its header is not a JSON object");
     while ((more = nb_json_next(&members, &key, &value)) > 0) {

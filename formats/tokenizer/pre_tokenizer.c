@@ -1,8 +1,7 @@
 /*
- * Which of llama.cpp's pre-tokenizers is this one? Answered by looking at what
- * tokenizer.json says it does, step by step. (The reference converter hashes
- * the ids of a fixed sentence instead, and so knows only vocabularies that it
- * has met.)
+ * Finds llama.cpp's name of a pre-tokenizer by comparing its steps in
+ * tokenizer.json. (The reference converter hashes the ids of a fixed text
+ * instead, and so recognizes only vocabularies that are in its list.)
  */
 #include "formats/tokenizer/tokenizer.h"
 
@@ -18,13 +17,13 @@
     CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 
 /*
- * Steps are written as "split:REGEX", "digits" (each digit alone), "bytes" (byte
- * level) and "bytes+words" (byte level with GPT-2's own splitting), one a line.
- * The patterns are those of the models' tokenizer.json files.
+ * Steps, one per line: "split:REGEX", "digits" (splits off each digit), "bytes"
+ * (byte level) and "bytes+words" (byte level with GPT-2's splitting). The
+ * patterns are those of the models' tokenizer.json files.
  */
 static const struct {
     const char *name;
-    const char *merging; /* the name without ignore_merges, where that is another */
+    const char *merging; /* the name without ignore_merges, if it differs */
     const char *steps;
 } known[] = {
     { "llama-bpe", "smaug-bpe", "split:" WORDS_AND_DIGITS("\\p{N}{1,3}") "\nbytes\n" },
@@ -45,7 +44,7 @@ static const struct {
 struct steps {
     char text[4096];
     size_t length;
-    bool strange; /* a step that none of the known ones has */
+    bool strange; /* has an unknown kind of step */
 };
 
 static void
@@ -76,8 +75,8 @@ has_text(json_t *step, const char *key, const char *text)
 }
 
 /*
- * A regex as its author meant it: JSON files write a line break in a class
- * either as the two characters "\n" or as the line break itself.
+ * A regex in one spelling: JSON files write a line break in a class either as
+ * the two characters "\n" or as the line break itself.
  */
 static void
 add_split(struct steps *s, json_t *step)
@@ -85,7 +84,7 @@ add_split(struct steps *s, json_t *step)
     const char *regex = json_string_value(json_object_get(json_object_get(step, "pattern"), "Regex"));
     char plain[2048];
     size_t n = 0;
-    /* Removing what lies between the matches is keeping the matches: the patterns leave nothing between. */
+    /* "Removed" with "invert" is the same as isolating the matches, since the patterns leave nothing between them. */
     const bool keeps = is_true(step, "invert", false) ? has_text(step, "behavior", "Removed")
                                                       : has_text(step, "behavior", "Isolated");
 
@@ -111,7 +110,7 @@ add_steps(struct steps *s, json_t *tree)
     json_t *step;
 
     if (has_text(tree, "type", "Sequence")) {
-        /* A sequence within a sequence is not something anybody writes. */
+        /* Nested sequences do not occur. */
         json_array_foreach(json_object_get(tree, "pretokenizers"), i, step)
             if (has_text(step, "type", "Sequence"))
                 s->strange = true;

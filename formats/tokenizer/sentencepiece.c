@@ -1,8 +1,8 @@
 /*
- * tokenizer.model: a SentencePiece ModelProto. Of that message only the list
- * of pieces matters here (sentencepiece_model.proto: field 1, each with piece
- * = 1, score = 2, type = 3), so the few lines that walk a protocol buffer
- * stand here instead of a library and generated code.
+ * tokenizer.model: a SentencePiece ModelProto. Only the list of pieces is
+ * needed (sentencepiece_model.proto: field 1, each with piece = 1, score = 2,
+ * type = 3), so a few lines parse the protocol buffer instead of a library and
+ * generated code.
  */
 #include "formats/tokenizer/tokenizer.h"
 
@@ -22,8 +22,8 @@ struct buffer {
 struct field {
     uint64_t number;
     unsigned wire;        /* 0 varint, 1 eight bytes, 2 bytes, 5 four bytes */
-    uint64_t value;       /* of a varint or fixed field */
-    struct buffer bytes;  /* of a bytes field */
+    uint64_t value;       /* varint or fixed field */
+    struct buffer bytes;  /* bytes field */
 };
 
 static bool
@@ -99,7 +99,7 @@ read_piece(struct buffer b, struct nb_arena *arena, struct nb_token *out)
         } else if (f.number == 3 && f.wire == 0) {
             if (f.value < NB_TOKEN_NORMAL || f.value > NB_TOKEN_BYTE)
                 return false;
-            /* llama.cpp's converter takes SentencePiece's user-defined pieces for ordinary ones. */
+            /* llama.cpp's converter treats SentencePiece's user-defined pieces as normal ones. */
             out->type = f.value == NB_TOKEN_USER_DEFINED ? NB_TOKEN_NORMAL : (enum nb_token_type)f.value;
         }
     }

@@ -1,7 +1,7 @@
 /*
- * What a tokenizer does around the text: special ids, whether BOS and EOS are
- * added, normalizer flags, chat templates. The rules are those of gguf-py's
- * SpecialVocab, so that the metadata agrees with the reference converter's.
+ * Special token ids, whether BOS and EOS are added, normalizer flags, chat
+ * templates. By the rules of gguf-py's SpecialVocab, so that the metadata is
+ * the same as the reference converter's.
  */
 #include "formats/tokenizer/tokenizer.h"
 
@@ -17,7 +17,7 @@ enum role { BOS, EOS, UNK, SEP, PAD, CLS, MASK, EOT, EOM, ROLES };
 
 static const struct {
     const char *name;   /* in the JSON files: "bos_token", "bos_token_id", "add_bos_token" */
-    const char *id_key; /* NULL: GGUF has no key for it */
+    const char *id_key; /* NULL: there is no GGUF key */
     const char *add_key;
 } roles[ROLES] = {
     [BOS] = { "bos", "tokenizer.ggml.bos_token_id", "tokenizer.ggml.add_bos_token" },
@@ -32,12 +32,12 @@ static const struct {
 };
 
 struct specials {
-    const char *token[ROLES]; /* what tokenizer_config.json calls it; belongs to the JSON */
-    bool in_use[ROLES];       /* looked for at all: EOT and EOM only once something displaced EOS */
+    const char *token[ROLES]; /* its text in tokenizer_config.json; owned by the JSON tree */
+    bool in_use[ROLES];       /* EOT and EOM are used only after another token replaced EOS */
     bool has_id[ROLES], has_add[ROLES];
     uint64_t id[ROLES];
     bool add[ROLES];
-    /* GGUF keys come in the order in which they were found. */
+    /* GGUF keys are written in the order in which they were found. */
     enum role id_order[ROLES], add_order[ROLES];
     size_t n_ids, n_adds;
 };
@@ -119,7 +119,7 @@ trailing_token(struct specials *s, const char *last, bool has_config)
     set_add(s, EOS, true);
 }
 
-/* Is there a separator between the two texts of a pair: A [sep] [eos] B? */
+/* Finds a separator between the two texts of a pair: A [sep] [eos] B. */
 static void
 pair_separator(struct specials *s, json_t *pair, const char *first, const char *last)
 {
@@ -135,7 +135,7 @@ pair_separator(struct specials *s, json_t *pair, const char *first, const char *
         const char *token = special_at(pair, i);
         const bool is_separator = same(token, s->token[SEP]) || same(token, s->token[EOS]);
 
-        /* The first place counts only where nothing ends a single text. */
+        /* A separator directly after A counts only if a single text has no end token. */
         if (is_separator && (i > from + 1 || last == NULL))
             separated = true;
         if (to - from != 4)
@@ -238,7 +238,7 @@ normalizer_flags(struct nb_metadata *meta, json_t *normalizer, unsigned depth)
             normalizer_flags(meta, entry, depth + 1);
 }
 
-/* Several templates: each under its name, the names as a list, "default" as the one. */
+/* Several templates: one key each, a list of the names, and "default" as the main template. */
 static void
 named_templates(json_t *list, struct nb_metadata *meta)
 {

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define META_SPACE "\xE2\x96\x81" /* U+2581, which stands for a space in SentencePiece */
+#define META_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's character for a space */
 #define ADDED_SCORE (-1000.0f)
 #define PAD_SCORE (-10000.0f)
 
-/* Added tokens that their authors forgot to mark as special. */
+/* Added tokens that are special but not marked so. */
 static bool
 looks_special(const char *text)
 {
@@ -36,7 +36,7 @@ looks_special(const char *text)
     return false;
 }
 
-/* TEXT with U+2581 as the space it stands for. */
+/* TEXT with U+2581 replaced by spaces. */
 static char *
 with_spaces(struct nb_arena *arena, const char *text)
 {
@@ -117,14 +117,14 @@ write_vocab(const struct nb_vocab *vocab, bool with_scores, struct nb_metadata *
     return nb_meta_status(meta, err);
 }
 
-/* The number in KEY, a decimal id; false if it is none, or not below LIMIT. */
+/* Parses KEY as a decimal id; false if it is not a number below LIMIT. */
 static bool
 parse_id(const char *key, uint64_t limit, uint64_t *id)
 {
     return nb_json_unsigned((struct nb_json_span){ key, strlen(key) }, UINT32_MAX, id) && *id < limit;
 }
 
-/* added_tokens.json, {"text": id}: of the time before tokenizer_config.json had them. */
+/* added_tokens.json, {"text": id}: used before tokenizer_config.json contained them. */
 static enum nb_status
 add_legacy_tokens(struct nb_checkpoint *cp, struct nb_vocab *vocab, struct nb_error *err)
 {
@@ -153,7 +153,7 @@ added_type(json_t *token, const char *text)
                                                                                    : NB_TOKEN_USER_DEFINED;
 }
 
-/* tokenizer_config.json's added_tokens_decoder, {"id": {"content": ...}}; KNOWN ones are left alone if asked. */
+/* tokenizer_config.json's added_tokens_decoder, {"id": {"content": ...}}; REPLACE: also for ids that have a token. */
 static enum nb_status
 add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vocab, bool replace,
                    struct nb_error *err)
@@ -197,7 +197,7 @@ sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, 
     return write_vocab(&vocab, true, meta, err);
 }
 
-/* The added tokens of tokenizer.json; those whose ids are taken are left alone unless asked. */
+/* The added tokens of tokenizer.json; REPLACE: also for ids that have a token. */
 static enum nb_status
 add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab, bool replace,
                 struct nb_error *err)
@@ -243,7 +243,7 @@ is_token(json_t *token, const char *text)
     return content != NULL && strcmp(content, text) == 0;
 }
 
-/* Does tokenizer_config.json or special_tokens_map.json give TEXT a role? */
+/* Whether tokenizer_config.json or special_tokens_map.json names TEXT as a special token. */
 static bool
 is_named_special(json_t *config, const char *text)
 {
@@ -266,9 +266,9 @@ is_named_special(json_t *config, const char *text)
 }
 
 /*
- * A SentencePiece BPE that only exists as tokenizer.json (Llama 2's kind:
- * merges over characters, bytes as a fallback). llama.cpp merges by score
- * there, and every score is the same, as its converter writes it.
+ * A SentencePiece BPE that is stored only as tokenizer.json (Llama 2's kind:
+ * merges of characters, with byte fallback). llama.cpp merges such tokens by
+ * score; all scores are equal, as the reference converter writes them.
  */
 static enum nb_status
 byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, json_t *map,
@@ -294,7 +294,7 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
             t->type = NB_TOKEN_BYTE;
         else if (is_named_special(config, t->text) || is_named_special(map, t->text))
             t->type = NB_TOKEN_CONTROL;
-        else if (t->type == NB_TOKEN_CONTROL) /* only the named ones are, to the reference */
+        else if (t->type == NB_TOKEN_CONTROL) /* the reference treats only named ones as such */
             t->type = NB_TOKEN_USER_DEFINED;
     }
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
@@ -350,7 +350,7 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
     return status;
 }
 
-/* What the reference converter does for particular vocabularies, told by their size. */
+/* Special cases of the reference converter, recognized by the vocabulary size. */
 static void
 vocabulary_quirks(uint64_t rows, struct nb_metadata *meta)
 {
@@ -409,7 +409,7 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, 
     if (status != NB_OK)
         return status;
     vocabulary_quirks(rows, meta);
-    /* A tokenizer that says nothing of BOS adds none; llama.cpp must be told. */
+    /* A tokenizer that does not mention BOS adds none, but llama.cpp would by default. */
     if (nb_pre_tokenizer_adds_bos(nb_meta_get_string(meta, "tokenizer.ggml.pre")) &&
         nb_meta_find(meta, "tokenizer.ggml.add_bos_token") == NULL)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);

@@ -1,4 +1,4 @@
-/* A checkpoint's tokenizer as GGUF metadata. */
+/* Converts a checkpoint's tokenizer to GGUF metadata. */
 #ifndef NB_TOKENIZER_H
 #define NB_TOKENIZER_H
 
@@ -8,23 +8,23 @@
 #include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/vocabulary.h"
 
-/* A vocabulary in the making, as long as the embedding has rows. */
+/* A vocabulary that is being built; SIZE is the number of rows of the embedding. */
 struct nb_vocab {
     struct nb_token *tokens;
     uint64_t size;
 };
 
 /*
- * Sets every tokenizer.* key. ROWS is the number of rows of the token
- * embedding: the vocabulary is filled up to it. PRE, if not NULL, is written as
- * tokenizer.ggml.pre instead of what the pre-tokenizer looks like.
+ * Sets all tokenizer.* keys. ROWS is the number of rows of the token embedding:
+ * the vocabulary is padded to it. PRE, if not NULL, is written as
+ * tokenizer.ggml.pre instead of the detected name.
  */
 enum nb_status nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
                                      struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 
-/* The rest is shared between the files that do this. */
+/* The rest is private to the files of the conversion. */
 
-/* tokenizer.json: the two large members as text, the others as trees. */
+/* tokenizer.json: the two large members as text, the others as jansson trees. */
 struct nb_tokenizer_json {
     const char *path;
     char *text;
@@ -38,29 +38,29 @@ struct nb_tokenizer_json {
 enum nb_status nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *out,
                                       struct nb_error *err) NB_MUST_CHECK;
 void nb_tokenizer_json_free(struct nb_tokenizer_json *tj);
-/* Puts the ordinary vocabulary into VOCAB, all as type NORMAL. */
+/* Stores model.vocab in VOCAB; all tokens have type NORMAL. */
 enum nb_status nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *arena,
                                        struct nb_vocab *vocab, struct nb_error *err) NB_MUST_CHECK;
 enum nb_status nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, struct nb_metadata *meta,
                                         struct nb_error *err) NB_MUST_CHECK;
 
-/* Puts the pieces of a SentencePiece model (tokenizer.model) into VOCAB. */
+/* Stores the pieces of a SentencePiece model (tokenizer.model) in VOCAB. */
 enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab,
                                      struct nb_error *err) NB_MUST_CHECK;
 
 /*
- * The name under which llama.cpp knows the pre-tokenizer TREE; NULL if it knows
- * none like it. The name also tells llama.cpp whether a word that is a token
- * is taken whole, merges or not (IGNORE_MERGES).
+ * llama.cpp's name for the pre-tokenizer TREE; NULL if none matches. In
+ * llama.cpp the name also implies IGNORE_MERGES: whether a word that is itself
+ * a token is used without merging.
  */
 const char *nb_pre_tokenizer_name(json_t *tree, bool ignore_merges);
-/* True if llama.cpp puts BOS before every text with this pre-tokenizer, unless told otherwise. */
+/* True if llama.cpp adds BOS to every text by default with this pre-tokenizer. */
 bool nb_pre_tokenizer_adds_bos(const char *name);
 
 /*
- * Special token ids, add_bos and the like, normalizer flags and chat
- * templates. TJ and CONFIG (tokenizer_config.json) may be NULL. Ids from LIMIT
- * on are left out.
+ * Sets special token ids, flags such as add_bos, normalizer flags and chat
+ * templates. TJ and CONFIG (tokenizer_config.json) may be NULL. Ids of LIMIT
+ * and above are skipped.
  */
 enum nb_status nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config,
                                  uint64_t limit, struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;

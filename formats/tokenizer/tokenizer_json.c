@@ -137,8 +137,8 @@ nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *are
 }
 
 /*
- * One side of a merge. GGUF joins the two with a space, so a space within is
- * written as its byte-level stand-in, U+0120.
+ * One side of a merge. GGUF joins the two with a space, so a space inside one
+ * is written as its byte-level character, U+0120.
  */
 static bool
 append_side(char *line, size_t *at, size_t room, const char *side, size_t length)
@@ -160,7 +160,7 @@ append_side(char *line, size_t *at, size_t room, const char *side, size_t length
 
 #define MAX_MERGE_BYTES 4096u
 
-/* The merge VALUE, "a b" or ["a", "b"], as one line of at most MAX_MERGE_BYTES; false if it is neither. */
+/* Writes the merge VALUE, "a b" or ["a", "b"], as one line of at most MAX_MERGE_BYTES; false if it is neither. */
 static bool
 merge_line(struct nb_json_span value, char *line, size_t *length)
 {

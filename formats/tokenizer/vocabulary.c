@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define META_SPACE "\xE2\x96\x81" /* U+2581, which stands for a space in SentencePiece */
+#define META_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's character for a space */
 
 /* --- arrays of metadata ----------------------------------------------------------------------- */
 
-/* The next string of an array; ids and lengths of tokens have 32 bits. */
+/* The next string of an array; token ids and lengths have 32 bits. */
 static const char *
 next_string(const unsigned char **at, uint32_t *length)
 {
@@ -66,7 +66,7 @@ read_tokens(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from, st
     return NB_OK;
 }
 
-/* Lines "LEFT RIGHT"; a side may begin with a space, so the separator is the first one behind that. */
+/* Parses "LEFT RIGHT". LEFT may begin with a space, so the separator is the first space after that. */
 static enum nb_status
 read_merges(struct nb_vocabulary *v, const struct nb_kv *lines, const char *path, struct nb_error *err)
 {
@@ -104,7 +104,7 @@ token_id(const struct nb_vocabulary_origin *from, const char *key, uint32_t size
 
 /* --- llama.cpp's rules -------------------------------------------------------------------------- */
 
-/* llama-vocab.cpp: what it assumes where a file says nothing. */
+/* Defaults for absent keys, from llama-vocab.cpp. */
 static void
 set_defaults(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from)
 {
@@ -117,7 +117,7 @@ set_defaults(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from)
     nb_meta_get_bool(from->meta, "tokenizer.ggml.add_space_prefix", &v->space_prefix);
     v->meta_space = scores;
     if (!scores)
-        v->space_prefix = false; /* read, but of no effect there */
+        v->space_prefix = false; /* llama.cpp reads it, but it has no effect */
     v->ignore_merges = !scores && (strcmp(v->pre, "llama-bpe") == 0 || strcmp(v->pre, "tekken") == 0);
     v->bos = token_id(from, "tokenizer.ggml.bos_token_id", v->size, scores ? 1 : 11);
     v->eos = token_id(from, "tokenizer.ggml.eos_token_id", v->size, scores ? 2 : 11);
@@ -128,8 +128,8 @@ set_defaults(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from)
 #define BAR_CLOSE "\xEF\xBD\x9C>"
 
 /*
- * Tokens that llama.cpp takes for control tokens by their names, whatever the file
- * says they are: what ends a turn, and what frames code that is to be filled in.
+ * Tokens that llama.cpp always treats as control tokens because of their names:
+ * ends of turns, and markers of code infilling.
  */
 static bool
 is_control_by_name(const struct nb_token *t)
@@ -155,7 +155,7 @@ is_control_by_name(const struct nb_token *t)
     return false;
 }
 
-/* Control, unknown and user-defined tokens are found in the text. */
+/* Control, unknown and user-defined tokens are searched for in the text. */
 static enum nb_status
 added_by_type(struct nb_vocabulary *v, struct nb_error *err)
 {
@@ -220,7 +220,7 @@ is_text(json_t *value, const char *text)
     return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
 }
 
-/* One step of the normalizer; false for one that is not known here. */
+/* Reads one step of the normalizer; false if it is unknown. */
 static bool
 read_normalizer(struct nb_vocabulary *v, json_t *step)
 {
@@ -257,7 +257,7 @@ read_normalizer(struct nb_vocabulary *v, json_t *step)
     return true;
 }
 
-/* A character-level BPE is not cut before merging; splitting at spaces, which are gone by then, is no cut. */
+/* A character-level BPE does not split the text; a split at spaces has no effect, as these are already replaced. */
 static bool
 cuts_nothing(json_t *step)
 {
@@ -306,7 +306,7 @@ read_added(struct nb_vocabulary *v, const struct nb_tokenizer_json *tj, struct n
     return NB_OK;
 }
 
-/* The tokens and merges as tokenizer.json has them; the metadata's are GGUF's. */
+/* Reads tokens and merges from tokenizer.json; the metadata has GGUF's versions. */
 static enum nb_status
 read_json_model(struct nb_vocabulary *v, const struct nb_tokenizer_json *tj, struct nb_error *err)
 {
@@ -331,7 +331,7 @@ read_json_model(struct nb_vocabulary *v, const struct nb_tokenizer_json *tj, str
         }
     }
     lines = (struct nb_kv *)nb_meta_find(&meta, "tokenizer.ggml.merges");
-    if (lines != NULL) { /* moved to an owner that lives as long as the merges do */
+    if (lines != NULL) { /* the merges point into it, so the vocabulary takes ownership */
         unsigned char *copy = nb_arena_alloc(&v->arena, lines->size + 1);
 
         if (copy == NULL) {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Bits per weight in the descriptions: of Llama-3.1-8B, as llama-quantize's documentation has them. */
+/* Bits per weight in the descriptions: for Llama-3.1-8B, from llama-quantize's documentation. */
 static const struct nb_recipe recipes[] = {
     { "IQ1_S", NB_FT_IQ1_S, NB_IQ1_S, "smallest; needs importance" },
     { "IQ1_M", NB_FT_IQ1_M, NB_IQ1_M, "needs importance" },
@@ -81,7 +81,7 @@ nb_file_type_name(uint64_t file_type)
     return NULL;
 }
 
-/* The first of an integer or an array of integers, as per-layer hyperparameters are. */
+/* The value of an integer key, or the first element of a per-layer array. */
 static uint64_t
 first_number(const struct nb_metadata *meta, const char *arch, enum nb_hparam hparam)
 {
@@ -144,7 +144,7 @@ contains(const char *name, const char *part)
     return strstr(name, part) != NULL;
 }
 
-/* Vectors, and matrices that are small and matter much, stay as they are. */
+/* Whether the type is always kept: vectors, and small matrices that are sensitive to quantization. */
 static bool
 is_quantized(const struct nb_recipe_options *o, const struct nb_view *t)
 {
@@ -181,7 +181,7 @@ category_of(const char *name)
         const char *part;
         enum category category;
     } parts[] = {
-        /* fused matrices that contain the values count as V */
+        /* fused matrices that contain V are treated as V */
         { "attn_qkv.weight", ATTN_V }, { "attn_kv_b.weight", ATTN_V }, { "attn_v.weight", ATTN_V },
         { "attn_k.weight", ATTN_K }, { "attn_q.weight", ATTN_Q }, { "attn_output.weight", ATTN_OUTPUT },
         { "ffn_up", FFN_UP }, { "ffn_gate", FFN_GATE }, { "ffn_down", FFN_DOWN },
@@ -197,7 +197,7 @@ category_of(const char *name)
     return OTHER;
 }
 
-/* What the rules remember from tensor to tensor. */
+/* State of the rules from one tensor to the next. */
 struct rules {
     const struct nb_recipe_options *o;
     enum nb_file_type ft;
@@ -214,7 +214,7 @@ more_bits(int64_t i, int64_t n)
     return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
 }
 
-/* The very low recipes have rules of their own. */
+/* The smallest recipes have separate rules. */
 static bool
 is_very_low(enum nb_file_type ft)
 {
@@ -308,7 +308,7 @@ static enum nb_type
 v_rule(struct rules *r, enum nb_type type)
 {
     type = v_by_recipe(r, type);
-    /* Eight heads share a V matrix there: more bits cost next to nothing. */
+    /* Eight heads share a V matrix in a 70B model: more bits cost almost nothing. */
     if (r->is_70b && (type == NB_Q3_K || type == NB_Q4_K))
         type = NB_Q5_K;
     if (r->experts == 8)
@@ -317,7 +317,7 @@ v_rule(struct rules *r, enum nb_type type)
     return type;
 }
 
-/* Mixtures of experts name the layer; elsewhere it is the count of tensors so far. */
+/* The layer: from the name for mixtures of experts, otherwise the number of such tensors so far. */
 static int64_t
 ffn_layer(const struct rules *r, const struct nb_view *t, int64_t counter)
 {
@@ -392,7 +392,7 @@ attn_output_rule(const struct rules *r, enum nb_type type)
     }
 }
 
-/* Q and K of the IQ3 recipes, which can do with less. */
+/* Q and K of the IQ3 recipes, which need fewer bits. */
 static enum nb_type
 q_rule(const struct rules *r, enum nb_type type)
 {
@@ -448,7 +448,7 @@ fits(const struct nb_view *t, enum nb_type type)
     return t->ne[0] % nb_type_info(type)->block == 0;
 }
 
-/* The type for a row that does not divide into TYPE's blocks; NB_TYPE_NONE if there is none. */
+/* The fallback for a row that does not divide into TYPE's blocks; NB_TYPE_NONE if there is none. */
 static enum nb_type
 fallback_for(const struct nb_view *t, enum nb_type type)
 {
@@ -489,7 +489,7 @@ cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, c
                    nb_type_info(type)->block, hint);
 }
 
-/* The user's word on T, or NB_TYPE_NONE; notes which overrides matched. */
+/* The user's type for T, or NB_TYPE_NONE; records which overrides matched. */
 static enum nb_type
 asked_type(struct rules *r, const struct nb_view *t, enum category category, bool *matched)
 {
@@ -503,7 +503,7 @@ asked_type(struct rules *r, const struct nb_view *t, enum category category, boo
         if (by_name == NB_TYPE_NONE)
             by_name = o->overrides[i].type;
     }
-    /* The second table of embeddings goes with the first, unless named. */
+    /* The second embedding table gets the type of the first, unless an override matches it. */
     if (category == EMBEDDING && o->embedding_type != NB_TYPE_NONE &&
         (by_name == NB_TYPE_NONE || strcmp(t->name, "token_embd.weight") == 0))
         return o->embedding_type;

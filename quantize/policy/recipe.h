@@ -1,6 +1,6 @@
 /*
- * Recipes: which tensor becomes which type. The names, file type numbers and
- * rules are those of llama-quantize (llama.cpp v0.5.0, src/llama-quant.cpp).
+ * Recipes choose the type of each tensor. Names, file type numbers and rules
+ * are those of llama-quantize (llama.cpp v0.5.0, src/llama-quant.cpp).
  */
 #ifndef NB_RECIPE_H
 #define NB_RECIPE_H
@@ -10,7 +10,7 @@
 #include "formats/gguf/metadata.h"
 #include "formats/models/view.h"
 
-/* The numbers of general.file_type. */
+/* The values of general.file_type. */
 enum nb_file_type {
     NB_FT_F32 = 0,
     NB_FT_F16 = 1,
@@ -47,25 +47,25 @@ enum nb_file_type {
     NB_FT_MXFP4_MOE = 38,
     NB_FT_Q1_0 = 40,
     NB_FT_Q2_0 = 41,
-    NB_FT_GUESSED = 1024, /* a bit: the number is a guess by the tensors */
-    NB_FT_COPY = 0xFFFF,  /* in no file: what the source says */
+    NB_FT_GUESSED = 1024, /* flag: the value was guessed from the tensors */
+    NB_FT_COPY = 0xFFFF,  /* never written: the source's value is kept */
 };
 
 struct nb_recipe {
     const char *name; /* "Q4_K_M" */
     enum nb_file_type file_type;
-    enum nb_type base;       /* what most tensors become; NB_TYPE_NONE for COPY */
-    const char *description; /* for people */
+    enum nb_type base;       /* the type of most tensors; NB_TYPE_NONE for COPY */
+    const char *description; /* shown to users */
 };
 
-/* By name, in any case; "Q4_K" is "Q4_K_M". NULL if there is none. */
+/* Looks up a name in any case; "Q4_K" is "Q4_K_M". NULL if there is none. */
 const struct nb_recipe *nb_recipe_by_name(const char *name);
-/* Every recipe, smallest file first; COUNT receives how many. */
+/* All recipes, smallest file first; COUNT receives their number. */
 const struct nb_recipe *nb_recipes(size_t *count);
-/* The name for a number of general.file_type; NULL if it has none. */
+/* The name of a general.file_type value; NULL if it has none. */
 const char *nb_file_type_name(uint64_t file_type);
 
-/* A user's word on tensors whose names match: --tensor-type REGEX=TYPE. */
+/* The user's type for tensors with matching names: --tensor-type REGEX=TYPE. */
 struct nb_type_override {
     const char *pattern;
     struct nb_regex *regex;
@@ -74,30 +74,30 @@ struct nb_type_override {
 
 struct nb_recipe_options {
     const struct nb_recipe *recipe;
-    bool pure;            /* no rules: the base type everywhere */
-    bool leave_output;    /* output.weight stays as it is */
-    bool no_fallback;     /* refuse where a row does not divide into blocks */
-    bool has_importance;  /* some rules ask; a plan sets it by its matrix */
-    enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: by the rules */
-    const struct nb_type_override *overrides; /* the first that matches counts */
+    bool pure;            /* ignore the rules: the base type for all tensors */
+    bool leave_output;    /* keep the type of output.weight */
+    bool no_fallback;     /* an error if a row does not divide into blocks */
+    bool has_importance;  /* some rules depend on it; set by nb_plan_make */
+    enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: chosen by the rules */
+    const struct nb_type_override *overrides; /* the first match is used */
     size_t n_overrides;
 };
 
 enum nb_reason {
     NB_WHY_KEPT,     /* never quantized: vectors, norms, routers... */
-    NB_WHY_BASE,     /* the recipe's own type */
-    NB_WHY_RULE,     /* the recipe's rules give this tensor another one */
-    NB_WHY_USER,    /* the user's word */
-    NB_WHY_FALLBACK, /* the type that was meant does not fit the row */
+    NB_WHY_BASE,     /* the recipe's base type */
+    NB_WHY_RULE,     /* another type by the recipe's rules */
+    NB_WHY_USER,     /* an option of the user */
+    NB_WHY_FALLBACK, /* the intended type does not fit the row length */
 };
 
 struct nb_choice {
     enum nb_type type;
-    enum nb_type meant; /* before a fallback; otherwise the same */
+    enum nb_type meant; /* the intended type; differs only after a fallback */
     enum nb_reason why;
 };
 
-/* What the rules ask of a model, from its metadata. */
+/* Facts about a model that the rules use, from its metadata. */
 struct nb_model_facts {
     const char *arch;
     uint64_t layers, heads, kv_heads, experts;
@@ -105,16 +105,16 @@ struct nb_model_facts {
 struct nb_model_facts nb_model_facts(const struct nb_metadata *meta);
 
 /*
- * Chooses for COUNT tensors, which must stand in the order of nb_layer_order:
- * the rules count as they go. Refused: an override that changes nothing because
- * no tensor matches, or whose type does not fit; and, with no_fallback, any
+ * Chooses the types of COUNT tensors, which must be sorted by nb_layer_order,
+ * as some rules depend on the number of tensors so far. Errors: an override
+ * that matches no tensor or whose type does not fit, and with no_fallback any
  * fallback.
  */
 enum nb_status nb_recipe_choose(const struct nb_recipe_options *options, const struct nb_model_facts *facts,
                                 const struct nb_view *const *tensors, size_t count, struct nb_choice *choices,
                                 struct nb_error *err) NB_MUST_CHECK;
 
-/* Compares two tensors: those outside the layers first, then layer by layer, by name within. For qsort. */
+/* For qsort: tensors outside the layers first, then by layer, then by name. */
 int nb_layer_order(const void *a, const void *b);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * The search among a point's candidates: which of them is nearest to some
- * weights by weighted squared error? The error of one element can take as many
- * values as there are levels, so those are computed once; then a candidate is a
- * sum of table entries, and the lanes are candidates. Sums run over the elements
- * in order, and the first of equal candidates wins, as in the reference.
+ * Finds the candidate of a point with the smallest weighted squared error. The
+ * error of an element depends only on its level, so these errors are computed
+ * once; the error of a candidate is then a sum of table entries, with one
+ * candidate per lane. Sums are in element order, and the first of equal
+ * candidates wins, as in the reference.
  */
 #ifndef NB_CANDIDATES_H
 #define NB_CANDIDATES_H
@@ -48,7 +48,7 @@ nb_lane_numbers(void)
 #endif
 }
 
-/* The first lane that holds the smallest of all. */
+/* The first lane that holds the minimum. */
 NB_INLINE uint32_t
 nb_first_least(lf v)
 {
@@ -59,7 +59,7 @@ nb_first_least(lf v)
 #endif
 }
 
-/* The smallest PLACE of those lanes where ERROR is the smallest of all. */
+/* The smallest PLACE of the lanes in which ERROR is the minimum. */
 NB_INLINE uint32_t
 nb_first_place(lf error, li place)
 {
@@ -97,10 +97,10 @@ nb_lookup4(const float *table, lu index)
 #endif
 }
 
-/* Lists up to this length take the same time, without a branch. */
+/* Lists up to this length are searched without a branch, in the same time. */
 #define NB_SHORT_LIST NB_LANES
 
-/* The sums of the errors of as many candidates as there are lanes. */
+/* The errors of NB_LANES candidates. */
 NB_INLINE lf
 nb_candidate_errors(const float *error, const int dimensions, const uint16_t *codes)
 {
@@ -115,14 +115,14 @@ nb_candidate_errors(const float *error, const int dimensions, const uint16_t *co
 
 #else
 
-#define NB_SHORT_LIST (NB_CANDIDATES * 64u) /* all lists: no difference */
+#define NB_SHORT_LIST (NB_CANDIDATES * 64u) /* applies to all lists */
 
 #endif
 
 /*
- * The code, out of COUNT, with the least error. ERROR has 32 entries: for each of
- * 8 or 4 DIMENSIONS the errors of 4 or 8 levels. SHORT_LIST: the caller knows
- * that it is one.
+ * The code, out of COUNT, with the smallest error. ERROR has 32 entries: for
+ * each of 8 or 4 DIMENSIONS the errors of 4 or 8 levels. SHORT_LIST: COUNT is
+ * known to be at most NB_SHORT_LIST.
  */
 NB_INLINE uint32_t
 nb_least_error(const float *error, const int dimensions, const uint16_t *codes, uint32_t count, const bool short_list)
@@ -153,7 +153,7 @@ nb_least_error(const float *error, const int dimensions, const uint16_t *codes, 
 
         for (int i = 0; i < dimensions / 2; i++)
             sum += error[levels * i + (int)(code >> bits * i & (uint32_t)(levels - 1))];
-        if (sum >= least) /* errors are not negative, so half the sum can be enough to tell */
+        if (sum >= least) /* errors are not negative, so half the sum may be enough */
             continue;
         for (int i = dimensions / 2; i < dimensions; i++)
             sum += error[levels * i + (int)(code >> bits * i & (uint32_t)(levels - 1))];
@@ -167,8 +167,8 @@ nb_least_error(const float *error, const int dimensions, const uint16_t *codes, 
 }
 
 /*
- * The code, out of a list of COUNT, whose eight values are nearest to x by the
- * weights w. VALUES are those of the three levels.
+ * The code, out of a list of COUNT, whose eight values are nearest to x with
+ * weights w. VALUES are the values of the three levels.
  */
 NB_INLINE uint32_t
 nb_nearest_of_8(const float *x, const float *w, const float *values, const uint16_t *codes, uint32_t count,
@@ -184,7 +184,7 @@ nb_nearest_of_8(const float *x, const float *w, const float *values, const uint1
 
         e[l] = _mm256_mul_ps(_mm256_mul_ps(ws, difference), difference);
     }
-    /* Element i's three errors side by side. */
+    /* Store the three errors of each element next to one another. */
     for (int i = 0; i < 4; i += 2) {
         const __m256 low = i == 0 ? _mm256_unpacklo_ps(e[0], e[1]) : _mm256_unpackhi_ps(e[0], e[1]);
         const __m256 high = i == 0 ? _mm256_unpacklo_ps(e[2], e[2]) : _mm256_unpackhi_ps(e[2], e[2]);

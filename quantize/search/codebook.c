@@ -13,7 +13,7 @@
 #define MAX_HALVES 256  /* codes of half a point */
 #define MAX_DISTANCE 196
 
-/* The sizes of the candidate lists follow from the entries; tests/test_golden_vectors.c holds them against that. */
+/* The sizes of the candidate lists follow from the entries; tests/test_golden_vectors.c checks them. */
 static uint32_t lists_iq2_xxs[TWO_BIT_POINTS], lists_iq2_xs[TWO_BIT_POINTS], lists_iq2_s[TWO_BIT_POINTS],
     lists_iq1[TWO_BIT_POINTS], lists_iq3_xxs[THREE_BIT_POINTS], lists_iq3_s[THREE_BIT_POINTS];
 static uint16_t indices_iq2_xxs[TWO_BIT_POINTS], indices_iq2_xs[TWO_BIT_POINTS], indices_iq2_s[TWO_BIT_POINTS],
@@ -34,7 +34,7 @@ static const struct nb_codebook books[NB_CODEBOOKS] = {
     [NB_CODEBOOK_IQ3_S] = BOOK(4, 8, 3, 3, iq3_s),
 };
 
-/* Squared distances between halves of codes. */
+/* Squared distances between half codes. */
 struct halves {
     int bits;
     uint32_t mask;
@@ -74,8 +74,8 @@ code_of_point(const struct nb_codebook *book, uint32_t point)
 }
 
 /*
- * Writes the entries at the smallest distances from CODE, nearest first, equally
- * near ones in the order of the book. Returns how many.
+ * Writes the entries at the smallest distances from CODE, nearest first, then in
+ * codebook order. Returns their number.
  */
 static uint32_t
 list_candidates(const struct nb_codebook *book, const struct halves *h, uint32_t code, uint16_t *out)

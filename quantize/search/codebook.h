@@ -1,6 +1,7 @@
 /*
- * The codebooks of the IQ types, with what the search in them needs: for every
- * point that rounding can give, the entry it is, or the entries near it.
+ * The codebooks of the IQ types, with search tables: for every point that
+ * rounding can produce, its index if it is an entry, otherwise the entries near
+ * it (candidates).
  */
 #ifndef NB_CODEBOOK_H
 #define NB_CODEBOOK_H
@@ -17,33 +18,34 @@ enum nb_codebook_id {
     NB_CODEBOOKS,
 };
 
-/* Candidate lists are filled up to a multiple of this by repeating their first code. */
+/* Candidate lists are padded to a multiple of this by repeating their first code. */
 #define NB_CANDIDATES 16
 
-/* A point's list: its place in nb_codebook.codes above its length, which is 0 for a point that is an entry. */
+/* A point's list: low bits: its length, 0 if the point is an entry; high bits: its position in nb_codebook.codes. */
 #define NB_LIST_BITS 12
 #define NB_LIST_LENGTH(list) ((list) & ((1u << NB_LIST_BITS) - 1))
 #define NB_LIST_AT(list) ((list) >> NB_LIST_BITS)
 
 /*
- * A code has BITS bits for each of DIMENSIONS levels, the first lowest. A point
- * is numbered by its levels as digits to the base LEVELS, the first lowest.
+ * A code has BITS bits for each of DIMENSIONS levels, the first in the lowest
+ * bits. The number of a point has its levels as digits in base LEVELS, the
+ * first as the lowest digit.
  */
 struct nb_codebook {
     int dimensions, levels, bits;
     int size;
     int rings; /* candidates are the entries at the RINGS smallest distances */
     const uint16_t *entries; /* codes */
-    uint32_t *lists;         /* of every point */
-    uint16_t *indices;       /* of every point that is an entry: its index */
-    uint16_t *codes;         /* of the candidates */
+    uint32_t *lists;         /* for every point */
+    uint16_t *indices;       /* for every point that is an entry: its index */
+    uint16_t *codes;         /* codes of the candidates */
     uint32_t n_codes;
 };
 
-/* A codebook; what its search needs is computed by the first call. Any thread may call. */
+/* A codebook with its search tables, which the first call computes. Any thread may call. */
 const struct nb_codebook *nb_codebook_ready(enum nb_codebook_id id);
 
-/* The number of the point with CODE. */
+/* The number of the point whose code is CODE. */
 static inline uint32_t
 nb_point_of_code(const struct nb_codebook *book, uint32_t code)
 {

@@ -1,4 +1,4 @@
-/* Floats to the elements of any type, by the fastest encoders that this CPU can run. Every tier gives the same bytes. */
+/* Encodes floats as elements of any type, with the current tier. Every tier gives the same bytes. */
 #ifndef NB_ENCODE_H
 #define NB_ENCODE_H
 
@@ -9,34 +9,33 @@
 #include <stdint.h>
 
 /*
- * ROWS x COLUMNS floats, row-major, to blocks: OUT receives them plane by plane, each plane as long
- * as ROWS x COLUMNS elements make it. COLUMNS is a multiple of the block. IMPORTANCE is NULL or
- * COLUMNS weights for the errors of the columns, none negative.
+ * Encodes ROWS x COLUMNS floats, row-major, to OUT, one plane of ROWS x COLUMNS elements after the
+ * other. COLUMNS is a multiple of the block size. IMPORTANCE is NULL or has COLUMNS non-negative
+ * weights for the errors of the columns.
  */
 typedef void nb_encode_fn(const float *x, size_t rows, size_t columns, const float *importance, void *out);
 
-/* How a tensor is written: into one array of blocks, or into a few that belong together. */
+/* How a tensor is encoded: as one array of blocks, or as a few arrays (planes). */
 struct nb_encoding {
     const char *name;
-    enum nb_type type; /* of an array; NB_TYPE_NONE where there are several planes of no type of their own */
-    uint16_t block;    /* elements of a block */
+    enum nb_type type; /* the element type; NB_TYPE_NONE for several planes without one */
+    uint16_t block;    /* elements per block */
     uint8_t n_planes;
-    uint16_t plane_bytes[NB_MAX_PLANES]; /* bytes of a block in each plane */
+    uint16_t plane_bytes[NB_MAX_PLANES]; /* bytes per block in each plane */
     bool uses_importance;
     nb_encode_fn *encode;
 };
 
 bool nb_can_encode(enum nb_type type);
-/* How elements of TYPE are written by the tier in use; ENCODE is NULL for types that can only be copied. */
+/* The encoding of TYPE in the current tier; ENCODE is NULL for types that can only be copied. */
 struct nb_encoding nb_encoding_of(enum nb_type type);
 
 /*
- * ROWS x COLUMNS floats, row-major, to elements of TYPE. COLUMNS is a multiple
- * of the type's block. IMPORTANCE is NULL or COLUMNS weights for the errors of
- * the columns, none negative; types whose search has no use for it ignore it.
- * Types that need it weigh by x^2 without.
- * Only for types with nb_can_encode. The bytes are those of ggml 0.25.1's
- * ggml_quantize_chunk as its x86-64 build computes them.
+ * Encodes ROWS x COLUMNS floats, row-major, as TYPE, which must satisfy
+ * nb_can_encode. COLUMNS is a multiple of the block size. IMPORTANCE is NULL or
+ * has COLUMNS non-negative weights for the errors of the columns; some types
+ * ignore it. Types that need importance use x^2 as weights if it is NULL.
+ * The bytes equal those of ggml_quantize_chunk in ggml 0.25.1's x86-64 build.
  */
 void nb_encode(enum nb_type type, const float *x, size_t rows, size_t columns, const float *importance, void *out);
 

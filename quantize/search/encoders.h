@@ -1,4 +1,4 @@
-/* The encoders of one tier, as a table: defined by the other files of this folder, called by encode.c. */
+/* The table of one tier's encoders: defined in the other files of this folder, used by encode.c. */
 #ifndef NB_ENCODERS_H
 #define NB_ENCODERS_H
 

@@ -1,20 +1,20 @@
 /*
- * The searches that the block formats share, over lanes of blocks: which scale
- * (and minimum) makes the weighted squared error of rounding smallest? The
- * algorithms and their order of operations are ggml's (ggml-quants.c:
- * make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants); bits
- * depend on every one of them.
+ * The searches that the block formats share, with one block per lane: find the
+ * scale (and minimum) with the smallest weighted squared rounding error. The
+ * algorithms and their order of operations are those of ggml-quants.c
+ * (make_qx_quants, make_qkx2_quants, make_qkx3_quants, make_qp_quants); any
+ * change of the order changes the resulting bits.
  */
 #ifndef NB_FIT_H
 #define NB_FIT_H
 
 #include "formats/elements/lanes.h"
 
-/* Groups whose values are all smaller than this are taken for zero. */
+/* Groups whose values are all smaller than this are treated as zero. */
 #define NB_GROUP_EPSILON 1e-15f
 
 /*
- * A fit's scale and minimum, and what its levels were made with:
+ * The scale and minimum of a fit, and the parameters of its levels:
  * level = clamp(round(level_scale * (x - level_min))).
  */
 struct nb_fit {
@@ -28,7 +28,7 @@ nb_clamp(lf v, lf low, lf high)
     return lf_max(lf_min(v, high), low);
 }
 
-/* SMALL promises |v| <= 2^22 in every lane, and saves the way over integers. */
+/* SMALL: |v| <= 2^22 in every lane, so no conversion to integers is needed. */
 NB_INLINE lf
 nb_level(lf v, lf low, lf high, const bool small)
 {
@@ -39,25 +39,25 @@ nb_level(lf v, lf low, lf high, const bool small)
 struct nb_affine_search {
     float top, first, step;
     int steps;
-    bool absolute; /* by absolute errors, not by their squares */
+    bool absolute; /* minimize absolute errors instead of squared ones */
 };
 
-/* A group of weights in the course of an affine fit. */
+/* The state of an affine fit of a group of weights. */
 struct nb_affine_group {
     const lf *x, *w;
-    lf level[32];            /* of the trial */
-    lf lowest, highest;      /* x */
-    lf sum_w, sum_x;         /* of w and of w * x */
-    lf scale;                /* that the trial rounds with */
+    lf level[32];            /* levels of the trial */
+    lf lowest, highest;      /* extremes of x */
+    lf sum_w, sum_x;         /* sums of w and of w * x */
+    lf scale;                /* the trial's scale for rounding */
     lf sum_l, sum_l2, sum_xl; /* the trial's weighted sums */
-    lf new_scale, new_min;   /* what they give */
+    lf new_scale, new_min;   /* computed from these sums */
     lf min, range, error;    /* of the best trial so far */
     struct nb_fit fit;
 };
 
 /*
- * Groups are fitted two at a time: the sums of one wait for their own additions,
- * so one group alone would leave the processor idle half of the time.
+ * Groups are fitted two at a time: each addition of a sum depends on the one
+ * before, so with one group the processor would be idle half of the time.
  */
 #define NB_PAIR 2
 #define NB_MAX_FITTED 4
@@ -81,7 +81,7 @@ nb_affine_start(struct nb_affine_group *pair, int n, const struct nb_affine_sear
         }
         g->min = lf_select(lf_lt(zero, g->lowest), zero, g->lowest);
         g->fit.flat = lf_eq(g->highest, g->min);
-        /* A flat lane has x = min throughout: any range gives it levels of 0, and no trial is accepted. */
+        /* In a flat lane all x = min: any range gives levels of 0, and no trial is accepted. */
         g->range = lf_select(g->fit.flat, lf_set1(1), g->highest - g->min);
         g->scale = g->fit.level_scale = lf_set1(search.top) / g->range;
         g->fit.level_min = g->fit.min = g->min;
@@ -89,7 +89,7 @@ nb_affine_start(struct nb_affine_group *pair, int n, const struct nb_affine_sear
     }
 }
 
-/* The trial's levels and their sums. CAPPED: a level can pass TOP. */
+/* Computes the trial's levels and their sums. CAPPED: a level could exceed TOP and is clamped. */
 NB_INLINE void
 nb_affine_levels(struct nb_affine_group *pair, int n, float top, const bool small, const bool capped)
 {
@@ -140,7 +140,7 @@ nb_affine_errors(const struct nb_affine_group *pair, int n, const bool absolute,
     }
 }
 
-/* Rounding is monotone, so the extremes tell whether every value of the pair is small. */
+/* Whether all values of the pair are small: rounding is monotonic, so the extremes suffice. */
 NB_INLINE bool
 nb_affine_is_small(const struct nb_affine_group *pair)
 {
@@ -153,7 +153,7 @@ nb_affine_is_small(const struct nb_affine_group *pair)
     return small;
 }
 
-/* Scale and min by weighted least squares; where that is no minimum at all, *SOLVED is false. */
+/* Scale and min by weighted least squares; *SOLVED is false in lanes where there is no minimum. */
 NB_INLINE void
 nb_affine_solve(struct nb_affine_group *g, lm *solved)
 {
@@ -167,7 +167,7 @@ nb_affine_solve(struct nb_affine_group *g, lm *solved)
     *solved = lf_lt(zero, determinant);
 }
 
-/* Keeps the trial where it is BETTER; its ERROR is then the best. */
+/* Keeps the trial in lanes where it is BETTER, with its ERROR. */
 NB_INLINE void
 nb_affine_keep(struct nb_affine_group *g, lm better, lf error)
 {
@@ -179,7 +179,7 @@ nb_affine_keep(struct nb_affine_group *g, lm better, lf error)
     g->range = lf_select(g->fit.flat, lf_set1(1), g->highest - g->min);
 }
 
-/* A trial of two groups, up to where its sums are known. FACTOR over the range is what it rounds with. */
+/* The first part of a trial of two groups: computes its sums. The scale for rounding is FACTOR / range. */
 NB_INLINE void
 nb_affine_trial(struct nb_affine_group *pair, int n, float top, float factor, lm *solved)
 {
@@ -187,7 +187,7 @@ nb_affine_trial(struct nb_affine_group *pair, int n, float top, float factor, lm
         pair[k].scale = lf_set1(factor) / pair[k].range;
     if (!nb_affine_is_small(pair))
         nb_affine_levels(pair, n, top, false, true);
-    else if (factor < top + 0.45f) /* the highest value comes to lie at the factor */
+    else if (factor < top + 0.45f) /* the highest value is mapped to the factor */
         nb_affine_levels(pair, n, top, true, false);
     else
         nb_affine_levels(pair, n, top, true, true);
@@ -196,11 +196,11 @@ nb_affine_trial(struct nb_affine_group *pair, int n, float top, float factor, lm
 }
 
 /*
- * x ~ scale * level + min with levels 0 to TOP and min <= 0: a first guess, then
- * the trials, each solved for scale and min by weighted least squares. N is up
- * to 32, COUNT one or two pairs. The minimum in FIT is that of the fit, not
- * negated. With more than one pair, the processor works on one while the other's
- * sums wait for their division.
+ * Fits x ~ scale * level + min with levels 0 to TOP and min <= 0: an initial
+ * guess, then the trials, each solved for scale and min by weighted least
+ * squares. N is up to 32, COUNT is one or two pairs. The minimum in FIT is not
+ * negated. With two pairs, the processor works on one while the other waits for
+ * its division.
  */
 NB_INLINE void
 nb_fit_affine(struct nb_affine_group *group, const int count, int n, const struct nb_affine_search search)
@@ -259,7 +259,7 @@ nb_largest_magnitude(const lf *x, int n)
     return max;
 }
 
-/* The value of largest magnitude, sign included; the first of equals. */
+/* The value of largest magnitude, with its sign; the first of equal ones. */
 NB_INLINE lf
 nb_largest(const lf *x, int n)
 {
@@ -274,15 +274,14 @@ nb_largest(const lf *x, int n)
     return largest;
 }
 
-/* A trial of a linear fit: what it rounds with and the weighted sums that judge it. */
+/* A trial of a linear fit: its scale for rounding, and the weighted sums by which it is compared. */
 struct nb_linear_trial {
     lf level_scale, xl, l2;
 };
 
 /*
- * The sums of COUNT trials at once: one trial's sums must be added in order, so
- * alone it would wait for its own additions. LOW and HIGH say whether a level
- * can pass the limit on that side.
+ * The sums of COUNT trials at once, because the additions of one trial depend on
+ * one another. LOW, HIGH: whether a level can exceed the limit on that side.
  */
 NB_INLINE void
 nb_linear_sums(const lf *x, const lf *w, const lf *wx, int n, float top, const bool low, const bool high,
@@ -293,7 +292,7 @@ nb_linear_sums(const lf *x, const lf *w, const lf *wx, int n, float top, const b
 #pragma GCC unroll 2
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < count; k++) {
-            lf l = lf_round_small(trial[k].level_scale * x[i]); /* |x| <= |largest|: it stays near TOP */
+            lf l = lf_round_small(trial[k].level_scale * x[i]); /* |x| <= |largest|, so it is near TOP at most */
 
             if (high)
                 l = lf_min(l, lf_set1(top - 1));
@@ -305,7 +304,7 @@ nb_linear_sums(const lf *x, const lf *w, const lf *wx, int n, float top, const b
     }
 }
 
-/* Keeps TRIAL if it is better than what FIT has, whose merit is *BEST. */
+/* Keeps TRIAL if it is better than FIT, whose merit is *BEST. */
 NB_INLINE void
 nb_linear_judge(const struct nb_linear_trial *trial, struct nb_fit *fit, lf *best)
 {
@@ -317,7 +316,7 @@ nb_linear_judge(const struct nb_linear_trial *trial, struct nb_fit *fit, lf *bes
     *best = lf_select(better, quotient * trial->xl, *best);
 }
 
-/* COUNT trials of nb_fit_linear from T on: two, or the one that is left over. */
+/* COUNT trials of nb_fit_linear from T on: two, or a last single one. */
 NB_INLINE void
 nb_linear_pair(const lf *x, const lf *w, const lf *wx, int n, float top, lf largest, const int t, const int count,
                struct nb_fit *fit, lf *best)
@@ -326,16 +325,16 @@ nb_linear_pair(const lf *x, const lf *w, const lf *wx, int n, float top, lf larg
 
     for (int k = 0; k < count; k++)
         trial[k].level_scale = lf_set1(-(top + 0.1f * (float)(t + k))) / largest;
-    /* Up to top + 0.4 rounds to top, and up to top - 0.6 to top - 1. */
+    /* Values up to top + 0.4 round to top, values up to top - 0.6 to top - 1. */
     nb_linear_sums(x, w, wx, n, top, t + count - 1 > 4, t + count - 1 > -6, trial, count);
     for (int k = 0; k < count; k++)
         nb_linear_judge(&trial[k], fit, best);
 }
 
 /*
- * x ~ scale * level with levels -TOP to TOP - 1: the largest value, sign
- * included, is put at -TOP, then at -(TOP + 0.1 t) for t from -9 to 9, and the
- * best scale by weighted least squares is kept.
+ * Fits x ~ scale * level with levels -TOP to TOP - 1: the value of largest
+ * magnitude is mapped to -TOP, then to -(TOP + 0.1 t) for t from -9 to 9, and
+ * the best scale by weighted least squares is kept.
  */
 NB_INLINE struct nb_fit
 nb_fit_linear(const lf *x, const lf *w, int n, float top)
@@ -368,7 +367,7 @@ nb_fit_linear(const lf *x, const lf *w, int n, float top)
     return fit;
 }
 
-/* The levels of FIT as they are stored, 0 to 2 TOP - 1; a flat group's are 0. */
+/* The levels of FIT in stored form, 0 to 2 TOP - 1; those of a flat group are 0. */
 NB_INLINE void
 nb_linear_fit_levels(const struct nb_fit *fit, const lf *x, int n, float top, li *level)
 {
@@ -380,10 +379,10 @@ nb_linear_fit_levels(const struct nb_fit *fit, const lf *x, int n, float top, li
 }
 
 /*
- * x ~ scale * level with levels -TOP to TOP - 1, errors weighted by x^2: from
- * the largest value at -TOP, up to five rounds that move one level at a time to
- * where the others want it. Returns the scale; levels are stored plus TOP, those
- * of a flat group as 0.
+ * Fits x ~ scale * level with levels -TOP to TOP - 1, errors weighted by x^2: it
+ * maps the value of largest magnitude to -TOP, then does up to five rounds that
+ * re-optimize one level at a time. Returns the scale; TOP is added to the
+ * levels, those of a flat group are 0.
  */
 NB_INLINE lf
 nb_fit_linear_descent(const lf *x, int n, float top, li *level)
@@ -427,7 +426,7 @@ nb_fit_linear_descent(const lf *x, int n, float top, li *level)
     return lf_select(lm_or(flat, lm_not(lf_lt(zero, l2))), zero, xl / l2);
 }
 
-/* What the reference's byte keeps of a level: 0 to 255. */
+/* The level in the reference's byte: 0 to 255. */
 NB_INLINE lf
 nb_byte_level(lf v)
 {
@@ -466,10 +465,10 @@ nb_positive_scale(const lf *x, const lf *w, int n, float top, lf max)
 }
 
 /*
- * x ~ scale * level for N <= 32 values that are not negative, levels 0 to TOP:
- * the best of nine scales, then up to five rounds that move one level at a time.
- * Returns the scale. A negative value is possible and gets the reference's
- * levels: those of a byte.
+ * Fits x ~ scale * level for N <= 32 non-negative values, levels 0 to TOP: the
+ * best of nine scales, then up to five rounds that re-optimize one level at a
+ * time. Returns the scale. A negative value is possible; its level is converted
+ * to a byte, as in the reference.
  */
 NB_INLINE lf
 nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
@@ -518,9 +517,9 @@ nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
 }
 
 /*
- * COUNT scales, none negative, as odd multiples of d: LEVEL receives 0 to TOP for
- * 1 to 2 TOP + 1 times d. Returns d; where all scales are 0, which EMPTY tells,
- * levels are 0 too.
+ * Quantizes COUNT non-negative scales as odd multiples of d: LEVEL is 0 to TOP
+ * for 1 to 2 TOP + 1 times d. Returns d; EMPTY receives the lanes in which all
+ * scales, and so all levels, are 0.
  */
 NB_INLINE lf
 nb_round_odd_scales(const lf *scale, int count, float top, lu *level, lm *empty)
@@ -548,7 +547,7 @@ nb_importance_weights(const lf *x, const lf *importance, lf sigma2, int n, lf *w
         w[i] = importance[i] * lf_sqrt(sigma2 + x[i] * x[i]);
 }
 
-/* The sum of squares in their order. */
+/* The sum of squares in element order. */
 NB_INLINE lf
 nb_sum_of_squares(const lf *x, int n)
 {

@@ -1,7 +1,7 @@
 /*
- * To the types whose elements are floats of their own. Plain loops without
- * branches: each tier's compiler makes the vectors. Halves have instructions of
- * their own where there are 8 lanes or more.
+ * Encoding of float types. Plain loops without branches, which the compiler
+ * vectorizes for each tier; tiers of 8 lanes or more use the instructions for
+ * half floats.
  */
 #include "formats/elements/halves.h"
 #include "formats/elements/lanes.h"
@@ -40,7 +40,7 @@ NB_TIERED(nb_encode_f16)(const float *restrict x, size_t rows, size_t columns, c
     for (; i + NB_LANES <= rows * columns; i += NB_LANES) {
         const lf v = lf_load(x + i);
 
-        if (lm_all(lf_eq(v, v))) { /* the instruction keeps what a NaN carries */
+        if (lm_all(lf_eq(v, v))) { /* the instruction would keep the payload of a NaN */
             const __typeof__(halves_of(x)) h = halves_of(x + i);
 
             memcpy(to + i, &h, sizeof h);

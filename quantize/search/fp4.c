@@ -12,9 +12,9 @@
 #include "quantize/search/strip.h"
 
 /*
- * The nearest value times D: the lower of two that are equally near, and 0
- * without a sign. The errors that the reference compares are exact near the
- * middle of two values, where it matters.
+ * The code of the nearest value times D; the lower one if two are equally near,
+ * and 0 without a sign. The errors that the reference compares are exact near
+ * the middle of two values, where it matters.
  */
 NB_INLINE lu
 nearest_value(lf x, lf d)
@@ -29,9 +29,9 @@ nearest_value(lf x, lf d)
 }
 
 /*
- * The exponent floor(log2(max)) - 2 with the bias of 127, as a byte: that of a
- * max below 2^-125 wraps around, as in the reference. Its logarithm is a float,
- * so just below a power of two it rounds up to it.
+ * The exponent floor(log2(max)) - 2 with a bias of 127, as a byte; for a max
+ * below 2^-125 it wraps around, as in the reference. The reference's logarithm
+ * is a float, so just below a power of two it rounds up to the next integer.
  */
 static uint32_t
 mxfp4_exponent(float max)
@@ -69,7 +69,7 @@ encode_mxfp4_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_mxfp4, qs), words, 4);
 }
 
-/* The nearest UE4M3 as the reference rounds: by the first bit that is dropped, ties away from zero. */
+/* The nearest UE4M3, rounded as in the reference by the first dropped bit: ties away from zero. */
 static uint8_t
 to_ue4m3(float x)
 {

@@ -1,10 +1,10 @@
 /*
  * IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS and IQ3_S: signs, and magnitudes that are
- * points of a codebook times a scale. For each group some scales are tried; each
- * rounds the magnitudes to a point, which is replaced by the nearest entry of
- * the codebook if it is none itself. Layouts and algorithms: ggml-quants.c of
- * llama.cpp v0.5.0, reproduced to the bit. One lane holds one super-block; the
- * search for the nearest entry has its own lanes.
+ * entries of a codebook times a scale. For each group some scales are tried;
+ * each rounds the magnitudes to a point, which is replaced by the nearest entry
+ * of the codebook if it is not an entry. Layouts and algorithms: ggml-quants.c
+ * of llama.cpp v0.5.0, reproduced to the bit. One lane holds one super-block;
+ * the search for the nearest entry has one candidate per lane.
  */
 #include "formats/elements/block_layouts.h"
 #include "quantize/search/candidates.h"
@@ -14,21 +14,21 @@
 #include "quantize/search/strip.h"
 
 #define MAX_GROUP 32
-#define MAX_CELLS 8  /* points in a group */
+#define MAX_CELLS 8  /* points per group */
 #define MAX_GROUPS 16
 
-/* Which cells are rounded once more with the scale that was found. */
+/* Which cells are rounded again with the scale that was found. */
 enum refit { REFIT_ALWAYS, REFIT_REPLACED, REFIT_ALL_IF_REPLACED };
 
 struct grid_type {
     enum nb_codebook_id codebook;
     int group, cell, levels, bits;
-    bool even_signs;        /* an even number of minuses in eight weights: the eighth sign is not stored */
-    bool fitted_start;      /* the scales to try lie around a fit, not around the largest magnitude */
-    float flat;             /* groups whose largest magnitude is below are zero */
-    float sigma2_factor;    /* of the mean square, in the weights by importance */
+    bool even_signs;        /* each eight weights have an even number of negative signs: the eighth is not stored */
+    bool fitted_start;      /* trial scales are around a fit, not around the largest magnitude */
+    float flat;             /* groups whose largest magnitude is below this are zero */
+    float sigma2_factor;    /* with importance: factor of the mean square in the weights */
     float plain_sigma2;     /* without importance a weight is this * sigma2 + x^2 */
-    int trials;             /* scales from -trials to trials times step from the plain one */
+    int trials;             /* trial scales are -trials to trials steps from the first one */
     float step;
     enum refit refit;
     float d_factor;
@@ -48,20 +48,20 @@ static const struct grid_type iq3_s = { NB_CODEBOOK_IQ3_S, 32, 4, 8, 3, false, f
 #define CELLS(type) ((type)->group / (type)->cell)
 #define GROUPS(type) (NB_SUPER_BLOCK / (type)->group)
 
-/* A group of every lane, as the search needs it. */
+/* One group per lane, in the form that the search needs. */
 struct group {
-    lf x[MAX_GROUP];  /* magnitudes; one that was flipped to make the signs even is negative */
+    lf x[MAX_GROUP];  /* magnitudes; negative if the sign was flipped to make the number of signs even */
     lf w[MAX_GROUP], wx[MAX_GROUP];
-    /* The same magnitudes, and the square roots of the weights, block by block. */
+    /* The same magnitudes, and the square roots of the weights, by block. */
     float plain_x[NB_LANES][MAX_GROUP], root_w[NB_LANES][MAX_GROUP];
-    lu signs;         /* a bit for each minus */
+    lu signs;         /* a bit for each negative sign */
     lm flat, small;   /* small: trials keep all products below 2^22 */
 };
 
-/* What a trial made of the points of a group. */
+/* The points of a group after a trial. */
 struct cells {
     lu code[MAX_CELLS];
-    lu replaced; /* bit k: cell k's point was no entry */
+    lu replaced; /* bit k: the point of cell k was not an entry */
 };
 
 /* The result for a group. */
@@ -71,7 +71,7 @@ struct grid_group {
     lm flat;
 };
 
-/* Flips the sign that costs least where the minuses of eight weights are odd in number. */
+/* If eight weights have an odd number of negative signs, flips the sign with the smallest cost. */
 NB_INLINE void
 even_out_signs(const lf *original, struct group *g, int at, lu *bits)
 {
@@ -119,7 +119,7 @@ split_signs(const struct grid_type *type, const lf *original, struct group *g)
     }
 }
 
-/* Back from lanes to blocks, for the search among candidates. */
+/* Converts from lanes to blocks, for the search among candidates. */
 NB_INLINE void
 unload_group(const struct grid_type *type, struct group *g)
 {
@@ -141,7 +141,7 @@ unload_group(const struct grid_type *type, struct group *g)
     lu_store_blocks(w, 0, words, type->group);
 }
 
-/* The point that each cell rounds to, with magnitudes times INVERSE: its number and its code. */
+/* Rounds each cell, with magnitudes times INVERSE, to a point: its number and its code. */
 NB_INLINE void
 round_to_points(const struct grid_type *type, const struct group *g, lf inverse, const bool small, lu *point, lu *code)
 {
@@ -162,15 +162,15 @@ round_to_points(const struct grid_type *type, const struct group *g, lf inverse,
     }
 }
 
-/* Cells whose point is no entry: cell * NB_LANES + lane, and their list. */
+/* Cells whose point is not an entry: cell * NB_LANES + lane, and their candidate list. */
 struct queue {
     uint32_t count;
     struct {
         uint32_t cell, list;
-    } item[MAX_CELLS * NB_LANES + 1]; /* the one behind the last is written before it is known to be one */
+    } item[MAX_CELLS * NB_LANES + 1]; /* one more, since an item is written before it is known to be needed */
 };
 
-/* What the levels stand for in each lane: levels 0, 1, 2... are 1, 3, 5... times the scale. */
+/* The values of the levels in each lane: levels 0, 1, 2... are 1, 3, 5... times the scale. */
 NB_INLINE void
 level_values(const struct grid_type *type, lf scale, float values[NB_LANES][8])
 {
@@ -202,17 +202,17 @@ search_queue(const struct grid_type *type, const struct nb_codebook *book, const
 }
 
 /*
- * Replaces the CODE of each cell whose point is no entry by that of the nearest
- * entry; only cells with a bit in WANTED, the others keep what OUT has. Whether a
- * point is an entry is a toss-up, so cells are queued without a branch, and then
- * searched.
+ * Replaces the CODE of each cell whose point is not an entry by that of the
+ * nearest entry; only for cells with a bit in WANTED, the others keep their
+ * value in OUT. Whether a point is an entry is unpredictable, so cells are
+ * first queued without a branch and then searched.
  */
 NB_INLINE void
 find_codes(const struct grid_type *type, const struct nb_codebook *book, const struct group *g, lf scale,
            const lu *point, const lu *code, lu wanted, struct cells *out)
 {
     uint32_t lists[NB_LANES], codes[MAX_CELLS * NB_LANES];
-    struct queue quick, slow; /* short lists and long ones */
+    struct queue quick, slow; /* for short and long candidate lists */
     float values[NB_LANES][8];
 
     quick.count = slow.count = 0;
@@ -240,7 +240,7 @@ find_codes(const struct grid_type *type, const struct nb_codebook *book, const s
         out->code[c] = lu_load(codes + c * NB_LANES);
 }
 
-/* The sums for the least squares scale of the magnitudes that CODE stands for. */
+/* The sums for the least squares scale of the magnitudes of CODE. */
 NB_INLINE void
 code_sums(const struct grid_type *type, const struct group *g, const lu *code, lf *qx, lf *q2)
 {
@@ -260,7 +260,7 @@ code_sums(const struct grid_type *type, const struct group *g, const lu *code, l
     }
 }
 
-/* The scale that trials are made around, as the largest magnitude it can stand for. */
+/* The scale around which trials are made, as the largest magnitude that it can represent. */
 NB_INLINE lf
 trial_range(const struct grid_type *type, struct group *g, lf *scale)
 {
@@ -285,14 +285,14 @@ trial_range(const struct grid_type *type, struct group *g, lf *scale)
         far = lf_lt(limit * max, -least);
     }
     max = lf_select(g->flat, lf_set1(1), max);
-    /* An inverse that overflows, and magnitudes far above the range, take the long way of rounding. */
+    /* An inverse that overflows, and magnitudes far out of range, need the slower rounding. */
     far = lm_or(far, lf_lt(max, lf_set1(1e-30f)));
     far = lm_or(far, lf_lt(limit * max, -least));
     g->small = lm_not(far);
     return max;
 }
 
-/* Rounds the cells of the best trial once more, by the scale that it gave; then that of the result. */
+/* Rounds the cells of the best trial again with its scale, then computes the scale of the result. */
 NB_INLINE void
 refit(const struct grid_type *type, const struct nb_codebook *book, const struct group *g, struct cells *best,
       lf *scale)
@@ -350,7 +350,7 @@ fit_group(const struct grid_type *type, const struct nb_codebook *book, struct g
         best.replaced = (lu)li_select(better, (li)trial.replaced, (li)best.replaced);
     }
     refit(type, book, g, &best, &scale);
-    negative = lf_lt(scale, lf_set1(0)); /* scales are stored without a sign */
+    negative = lf_lt(scale, lf_set1(0)); /* scales are stored unsigned */
     out->flat = g->flat;
     out->scale = lf_select(g->flat, lf_set1(0), lf_abs(scale));
     out->signs = (lu)li_select(negative, (li)(~g->signs & sign_mask), (li)g->signs);
@@ -376,7 +376,7 @@ load_group(const struct grid_type *type, const struct nb_strip *s, const lf *x, 
     unload_group(type, g);
 }
 
-/* From codes to indices. */
+/* Converts codes to indices. */
 NB_INLINE void
 look_up_entries(const struct grid_type *type, const struct nb_codebook *book, struct grid_group *group)
 {
@@ -391,8 +391,9 @@ look_up_entries(const struct grid_type *type, const struct nb_codebook *book, st
 }
 
 /*
- * All groups of a strip; their codes become indices, and SCALE the four bits of
- * each scale. Returns d as halves. EMPTY: lanes without any scale.
+ * Encodes all groups of a strip: their codes become indices, SCALE receives the
+ * four bits of each scale. Returns d as halves. EMPTY: lanes whose scales are
+ * all zero.
  */
 NB_INLINE lu
 quantize_strip(const struct grid_type *type, const struct nb_strip *s, struct grid_group *group, lu *scale, lm *empty)
@@ -413,7 +414,7 @@ quantize_strip(const struct grid_type *type, const struct nb_strip *s, struct gr
     return nb_halves(nb_round_odd_scales(fitted, GROUPS(type), 15, scale, empty) * lf_set1(type->d_factor));
 }
 
-/* 0 where EMPTY */
+/* 0 in EMPTY lanes */
 NB_INLINE lu
 unless(lm empty, lu v)
 {
@@ -436,7 +437,7 @@ encode_iq2_xxs_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_iq2_xxs, qs), words, 16);
 }
 
-/* The scales of neighbouring groups share a byte. */
+/* The scales of two adjacent groups share a byte. */
 NB_INLINE void
 store_scales(const struct nb_strip *s, size_t at, const lu *scale, int groups)
 {
@@ -509,10 +510,10 @@ encode_iq3_xxs_strip(const struct nb_strip *s)
 }
 
 /*
- * The reference does not step over a group of zeros when it stores indices and
- * signs: those of the groups behind it move up, and zeros fill the end. Files
- * that it wrote are so, and bytes are to be equal, though such a block decodes
- * to other weights.
+ * The reference does not advance its output for a group of zeros when it stores
+ * indices and signs: those of later groups move forward, and the end is filled
+ * with zeros. Such a block decodes to wrong weights, but the bytes must be equal
+ * to the reference's.
  */
 NB_INLINE void
 move_up_iq3_s(const struct nb_strip *s, const struct grid_group *group)

@@ -1,10 +1,11 @@
 /*
  * IQ1_S and IQ1_M: -1, 0 or 1, shifted by an eighth up or down, times a scale.
  * With three levels the best scale of a group can be found exactly: sort the
- * weights, and try every two places to cut them in three. What the cuts give is
- * then replaced by the nearest entry of the codebook. Layouts and algorithms:
- * ggml-quants.c of llama.cpp v0.5.0, reproduced to the bit. One lane holds one
- * super-block; the search for the nearest entry has its own lanes.
+ * weights, and try every pair of positions (cuts) that divides them into three
+ * parts. The resulting point is then replaced by the nearest entry of the
+ * codebook. Layouts and algorithms: ggml-quants.c of llama.cpp v0.5.0,
+ * reproduced to the bit. One lane holds one super-block; the search for the
+ * nearest entry has one candidate per lane.
  */
 #include "formats/elements/block_layouts.h"
 #include "quantize/search/candidates.h"
@@ -15,15 +16,15 @@
 
 #define MAX_GROUP 32
 
-/* What the three levels stand for with the shift up, and with the shift down. */
+/* The values of the three levels, shifted up and shifted down. */
 static const float shifted[2][3] = { { -1 + IQ1_DELTA, IQ1_DELTA, 1 + IQ1_DELTA },
                                      { -1 - IQ1_DELTA, -IQ1_DELTA, 1 - IQ1_DELTA } };
 
-/* A group of every lane. */
+/* One group per lane. */
 struct group {
-    int n; /* weights in it: 32 or 16 */
+    int n; /* number of weights: 32 or 16 */
     lf x[MAX_GROUP], w[MAX_GROUP];
-    li rank[MAX_GROUP]; /* each weight's place among all, in rising order; equal ones keep theirs */
+    li rank[MAX_GROUP]; /* the position of each weight in ascending order (stable) */
     lm flat;
     float plain_x[NB_LANES][MAX_GROUP], plain_w[NB_LANES][MAX_GROUP];
 };
@@ -31,8 +32,8 @@ struct group {
 /* The best cuts. */
 struct cuts {
     lf scale, merit;
-    li first, second; /* places below first are level 0, below second level 1 */
-    li shift;         /* IQ1_S: 0 up, 1 down; IQ1_M: 2 * that of the first eight weights + that of the others */
+    li first, second; /* positions below first have level 0, those below second level 1 */
+    li shift;         /* IQ1_S: 0 up, 1 down; IQ1_M: 2 * shift of the first eight weights + shift of the others */
 };
 
 struct iq1_group {
@@ -59,7 +60,7 @@ rank_weights(struct group *g)
     }
 }
 
-/* From lanes to blocks: V[i] of block k becomes out[k][i]. */
+/* Converts from lanes to blocks: out[k][i] is lane k of V[i]. */
 NB_INLINE void
 unload(const lf *v, int n, float out[NB_LANES][MAX_GROUP])
 {
@@ -92,9 +93,9 @@ load_group(const struct nb_strip *s, const lf *x, int at, lf sigma2, float flat,
 }
 
 /*
- * Sums over the weights in rising order: sums[i] are over the first i. HALF: 0
- * or 1 counts only the first or only the other eight weights of 16; -1 counts
- * all.
+ * Prefix sums over the weights in ascending order: sums[i] is over the first i.
+ * HALF: 0 or 1 includes only the first or the last eight of 16 weights; -1
+ * includes all.
  */
 NB_INLINE void
 sum_in_order(const struct group *g, int half, lf *sum_wx, lf *sum_w)
@@ -121,7 +122,7 @@ sum_in_order(const struct group *g, int half, lf *sum_wx, lf *sum_w)
     }
 }
 
-/* Takes the cuts FIRST and SECOND with SHIFT if their sums are better. */
+/* Keeps the cuts FIRST and SECOND with SHIFT if their sums are better. */
 NB_INLINE void
 take_better(struct cuts *best, lf qx, lf q2, int first, int second, int shift)
 {
@@ -134,7 +135,7 @@ take_better(struct cuts *best, lf qx, lf q2, int first, int second, int shift)
     best->shift = li_select(better, (li)lu_set1((uint32_t)shift), best->shift);
 }
 
-/* Judges the COUNT shifts of one pair of cuts, in their order. Most are not better, in any lane. */
+/* Compares the COUNT shifts of one pair of cuts, in order, with the best. Most are not better in any lane. */
 NB_INLINE void
 judge(struct cuts *best, const lf *qx, const lf *q2, int count, int first, int second)
 {
@@ -157,11 +158,11 @@ no_cuts(void)
 }
 
 /*
- * A start for the search, from a sample of the cuts: nothing yet, but with a
- * merit that the best must pass. What is clearly worse than the best can be left
- * out without a change to the result, for it would be replaced in any case; and
- * every such cut costs the work of replacing it. The distance of 2^-16 is far
- * above the rounding of the merits, as long as nothing underflows.
+ * A start for the search, from a sample of the cuts: no cuts yet, but a lower
+ * bound for the merit. Cuts that are clearly worse than the best can be skipped
+ * without changing the result, since they would be replaced later; skipping
+ * them saves that work. The margin of 2^-16 is far above the rounding errors of
+ * the merits, provided that nothing underflows.
  */
 NB_INLINE struct cuts
 start_above(lf sampled)
@@ -174,9 +175,9 @@ start_above(lf sampled)
 }
 
 /*
- * The merit of one sampled cut, if it is above MERIT. Squares that are nearly
- * subnormal do not count: those are compared with fewer bits, and then a cut that
- * looks clearly worse need not lose.
+ * The merit of one sampled cut, if it is above MERIT. Cuts with nearly subnormal
+ * squares are ignored: these have fewer significant bits, so a cut that looks
+ * clearly worse may still be the best.
  */
 NB_INLINE lf
 sample(lf merit, lf qx, lf q2)
@@ -186,10 +187,10 @@ sample(lf merit, lf qx, lf q2)
     return lf_select(lf_lt(lf_set1(1e-30f), square), lf_max(square / q2, merit), merit);
 }
 
-/* What the sums of a pair of cuts of IQ1_S are made of. */
+/* The parts from which the sums of a pair of cuts of IQ1_S are computed. */
 struct whole_sums {
-    lf x[33], w[33];                /* of wx and of w, in order */
-    lf last_x[2][33], last_w[2][33]; /* what is behind the second cut, by shift */
+    lf x[33], w[33];                /* prefix sums of wx and of w */
+    lf last_x[2][33], last_w[2][33]; /* the part after the second cut, by shift */
 };
 
 NB_INLINE void
@@ -210,7 +211,7 @@ sum_whole(const struct group *g, struct whole_sums *h)
 NB_INLINE void
 whole_pair(const struct whole_sums *h, int i, int j, lf *qx, lf *q2)
 {
-    /* The middle's shift is the same up and down, but for the sign. */
+    /* The middle part differs between the shifts only in sign. */
     const lf middle_x = (h->x[j] - h->x[i]) * lf_set1(IQ1_DELTA);
     const lf middle_w = (h->w[j] - h->w[i]) * lf_set1(IQ1_DELTA) * lf_set1(IQ1_DELTA);
 
@@ -247,10 +248,10 @@ cut_iq1_s(const struct group *g)
     return best;
 }
 
-/* The sums of one half of a group of 16 for the two shifts, each a sum of parts that one cut decides. */
+/* The sums of one half of a group of 16 for the two shifts, each made of parts that depend on one cut. */
 struct half_sums {
-    lf x[17];                        /* of wx, in order */
-    lf total_x[2];                   /* all of them times the highest value */
+    lf x[17];                        /* prefix sums of wx */
+    lf total_x[2];                   /* the total times the highest value */
     lf first_w[2][17], second_w[2][17];
 };
 
@@ -318,14 +319,14 @@ cut_iq1_m(const struct group *g)
     return best;
 }
 
-/* Which row of SHIFTED cell C of 8 weights has. */
+/* The row of SHIFTED for cell C of 8 weights. */
 NB_INLINE int
 shift_of(int n, int32_t shift, int c)
 {
     return n == 32 ? shift : c == 0 ? shift / 2 : shift % 2;
 }
 
-/* The levels that the cuts give each weight, as the codes of the cells. */
+/* The codes of the cells, from the level that the cuts give each weight. */
 NB_INLINE void
 cut_codes(const struct group *g, const struct cuts *cuts, lm mirrored, lu *code)
 {
@@ -340,7 +341,7 @@ cut_codes(const struct group *g, const struct cuts *cuts, lm mirrored, lu *code)
     }
 }
 
-/* Replaces the points of lane K that are no entries; tells whether there were any. */
+/* Replaces the points of lane K that are not entries; returns whether there were any. */
 NB_INLINE bool
 replace_points(const struct nb_codebook *book, const struct group *g, int k, float scale, int32_t shift, uint32_t *code)
 {
@@ -359,7 +360,7 @@ replace_points(const struct nb_codebook *book, const struct group *g, int k, flo
     return replaced;
 }
 
-/* The scale for the cells' codes by least squares, if there is one; otherwise SCALE. */
+/* The least squares scale for the cells' codes; SCALE in lanes where there is none. */
 NB_INLINE lf
 refit_scale(const struct group *g, li shift, const lu *code, lf scale)
 {
@@ -380,7 +381,7 @@ refit_scale(const struct group *g, li shift, const lu *code, lf scale)
     return lf_select(lm_and(lf_lt(zero, qx), lf_lt(zero, q2)), qx / q2, scale);
 }
 
-/* From the best cuts of a group to entries of the codebook. */
+/* Converts the best cuts of a group to entries of the codebook. */
 NB_INLINE void
 finish_group(const struct nb_codebook *book, const struct group *g, struct cuts *cuts, struct iq1_group *out)
 {
@@ -420,9 +421,9 @@ finish_group(const struct nb_codebook *book, const struct group *g, struct cuts 
 }
 
 /*
- * All groups of N weights of a strip; those without a weight of at least FLAT are
- * zero. LEVEL receives three bits for each scale. Returns d; EMPTY tells where
- * there is none.
+ * Encodes all groups of N weights of a strip; groups in which all weights are
+ * below FLAT are zero. LEVEL receives three bits per scale. Returns d; EMPTY
+ * receives the lanes without one.
  */
 NB_INLINE lf
 quantize_strip(const struct nb_codebook *book, const struct nb_strip *s, const lf *x, lf sigma2, int n, float flat,
@@ -467,7 +468,7 @@ encode_iq1_s_strip(const struct nb_strip *s)
     lu_store_blocks(s->out, offsetof(struct block_iq1_s, qh), high, 4);
 }
 
-/* The least squares factor of all groups of IQ1_M with their rounded scales; D where there is none. */
+/* The least squares factor of all groups of IQ1_M with their rounded scales; D in lanes where there is none. */
 NB_INLINE lf
 refit_iq1_m(const struct nb_codebook *book, const struct nb_strip *s, const lf *x, lf sigma2,
             const struct iq1_group *group, const lu *level, lf d)

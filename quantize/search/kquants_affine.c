@@ -1,6 +1,6 @@
 /*
  * Q2_K, Q4_K and Q5_K: super-blocks of 256 weights in groups of 16 or 32, each
- * with a scale and a minimum that are themselves quantized: a weight is
+ * with a quantized scale and a quantized minimum: a weight is
  * d * scale * level - dmin * min. Layouts and algorithms: ggml-quants.c of
  * llama.cpp v0.5.0, reproduced to the bit. One lane holds one super-block.
  */
@@ -10,11 +10,11 @@
 #include "quantize/search/strip.h"
 
 struct affine_type {
-    int size;         /* of a group */
+    int size;         /* weights per group */
     float top;        /* the largest level */
     float scale_top;  /* the largest quantized scale */
     float mean_square_factor;
-    /* Above which a byte is cut off, that a negative scale became: of rounded scales, and of fitted ones. */
+    /* Limits for the byte that a negative scale becomes: for rounded scales, and for fitted ones. */
     float rounded_limit, fitted_limit;
     struct nb_affine_search plain, weighted;
 };
@@ -28,14 +28,14 @@ static const struct affine_type q4_K = { 32, 15, 63, 2, 63, 255, { 15, -1.0f, 0.
 static const struct affine_type q5_K = { 32, 31, 63, 2, 63, 63, { 31, -0.5f, 0.1f, 15, false },
                                          { 31, -0.9f, 0.05f, 36, false } };
 
-/* A strip of super-blocks, quantized and not yet packed. */
+/* A strip of super-blocks, quantized but not yet packed. */
 struct affine_blocks {
     lu d, dmin; /* halves */
     lu scale[16], min[16];
     lu level[NB_SUPER_BLOCK];
 };
 
-/* Without importance: Q2_K weighs errors by |x|, the others by the root mean square of the group + |x|. */
+/* Error weights without importance: |x| for Q2_K, the group's root mean square + |x| for the others. */
 NB_INLINE void
 plain_weights(const struct affine_type *type, const lf *x, lf *w)
 {
@@ -61,12 +61,12 @@ group_weights(const struct affine_type *type, const struct nb_strip *s, const lf
 }
 
 /*
- * Groups that are fitted at once: two pairs, unless their floats would crowd the
- * first-level cache (48 KiB).
+ * Groups that are fitted at once: two pairs, unless their floats would not fit
+ * the first-level cache (48 KiB).
  */
 #define FITTED(type) ((type)->size * NB_LANES < 512 ? NB_MAX_FITTED : NB_PAIR)
 
-/* The fit of every group; WEIGHT receives the sums of the weights. */
+/* Fits every group; WEIGHT receives the sums of the error weights. */
 NB_INLINE void
 fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x, struct nb_fit *fit, lf *weight)
 {
@@ -91,7 +91,7 @@ fit_groups(const struct affine_type *type, const struct nb_strip *s, const lf *x
     }
 }
 
-/* Scales against their largest. Returns what one step stands for, as halves. */
+/* Quantizes scales relative to the largest. Returns the step as halves. */
 NB_INLINE lu
 round_scales(const struct affine_type *type, const lf *scale, lu *rounded)
 {
@@ -106,7 +106,7 @@ round_scales(const struct affine_type *type, const lf *scale, lu *rounded)
     return nb_halves(max / top);
 }
 
-/* The same by importance: each group counts by its weights' sum. */
+/* The same with importance: each group is weighted by the sum of its error weights. */
 NB_INLINE lu
 fit_scales(const struct affine_type *type, const lf *scale, const lf *weight, lu *rounded)
 {
@@ -119,9 +119,9 @@ fit_scales(const struct affine_type *type, const lf *scale, const lf *weight, lu
 }
 
 /*
- * The scales and minimums as they will be read from the packed bytes. A fit that
- * came out negative has bits that do not fit; in the reference these end up with
- * the neighbour that the byte is shared with.
+ * The scales and minimums as decoded from the packed bytes. A negative fit has
+ * bits that do not fit; in the reference these change the value that shares the
+ * byte.
  */
 NB_INLINE void
 share_bytes(const struct affine_type *type, struct affine_blocks *b)
@@ -133,7 +133,7 @@ share_bytes(const struct affine_type *type, struct affine_blocks *b)
         }
         return;
     }
-    for (int j = 0; j < 4; j++) { /* the upper bits of j + 4 above those of j */
+    for (int j = 0; j < 4; j++) { /* the high bits of j + 4 are stored above those of j */
         b->scale[j + 4] = (b->scale[j + 4] & 15) | ((b->scale[j + 4] >> 4 | b->scale[j] >> 6) & 3) << 4;
         b->min[j + 4] = (b->min[j + 4] & 15) | ((b->min[j + 4] >> 4 | b->min[j] >> 6) & 3) << 4;
         b->scale[j] &= 63;
@@ -141,7 +141,7 @@ share_bytes(const struct affine_type *type, struct affine_blocks *b)
     }
 }
 
-/* Rounds all weights with the scales as they will be read; without a scale the search's levels stand. */
+/* Rounds all weights with the decoded scales; if a scale is 0 the levels of the search are kept. */
 NB_INLINE void
 final_levels(const struct affine_type *type, const lf *x, const struct nb_fit *fit, struct affine_blocks *out)
 {
@@ -188,7 +188,7 @@ quantize_strip(const struct affine_type *type, const struct nb_strip *s, struct 
     final_levels(type, x, fit, out);
 }
 
-/* Q4_K's and Q5_K's first 16 bytes: d, dmin, and 6 bits of each scale and minimum. */
+/* The first 16 bytes of Q4_K and Q5_K: d, dmin, and 6 bits of each scale and minimum. */
 NB_INLINE void
 pack_header(const struct nb_strip *s, const struct affine_blocks *b)
 {
@@ -202,7 +202,7 @@ pack_header(const struct nb_strip *s, const struct affine_blocks *b)
     lu_store_blocks(s->out, 0, words, 4);
 }
 
-/* The low four bits of 256 levels: those of weight l + 32 above those of weight l, 64 weights in 32 bytes. */
+/* The low four bits of 256 levels, 64 weights in 32 bytes: weight l in the low, l + 32 in the high half of a byte. */
 NB_INLINE void
 pack_nibbles(const lu *level, lu *words)
 {
@@ -253,7 +253,7 @@ encode_q5_K_strip(const struct nb_strip *s)
     pack_header(s, &b);
     pack_nibbles(b.level, words);
     lu_store_blocks(s->out, offsetof(struct block_q5_K, qs), words, 32);
-    for (int w = 0; w < 8; w++) { /* bit j of byte l is the fifth of weight 32 j + l */
+    for (int w = 0; w < 8; w++) { /* bit j of byte l is the fifth bit of weight 32 j + l */
         words[w] = lu_set1(0);
         for (int j = 0; j < 8; j++)
             for (int i = 0; i < 4; i++)

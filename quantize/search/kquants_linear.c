@@ -1,6 +1,6 @@
 /*
  * Q3_K and Q6_K: super-blocks of 256 weights in sixteen groups, each with a
- * signed scale that is itself quantized: a weight is d * scale * level. Layouts
+ * quantized signed scale: a weight is d * scale * level. Layouts
  * and algorithms: ggml-quants.c of llama.cpp v0.5.0, reproduced to the bit. One
  * lane holds one super-block.
  */
@@ -12,7 +12,7 @@
 #define GROUPS 16
 #define GROUP 16
 
-/* Rounds all weights with the groups' scales as they will be read; where that is 0 the searched LEVEL stands. */
+/* Rounds all weights with the groups' decoded scales; if a scale is 0 the LEVEL of the search is kept. */
 NB_INLINE void
 final_levels(const lf *x, const lf *scale, float top, lu *level)
 {
@@ -28,7 +28,7 @@ final_levels(const lf *x, const lf *scale, float top, lu *level)
     }
 }
 
-/* Q3_K's scales without importance: against the one of largest magnitude. Returns d as halves. */
+/* Quantizes Q3_K's scales without importance, relative to the one of largest magnitude. Returns d as halves. */
 NB_INLINE lu
 round_q3_K_scales(const lf *scale, lu *rounded)
 {
@@ -37,7 +37,7 @@ round_q3_K_scales(const lf *scale, lu *rounded)
     const lf inverse = lf_set1(-32) / lf_select(none, lf_set1(1), largest);
 
     for (int j = 0; j < GROUPS; j++) {
-        /* The reference keeps a byte of the level before it limits it. */
+        /* The reference converts the level to a byte before it clamps it. */
         const li byte = ((lf_nearest(inverse * scale[j]) & 0xFF) ^ 0x80) - 0x80;
         const li level = li_max(li_min(byte, lf_to_int(lf_set1(31))), lf_to_int(lf_set1(-32))) + 32;
 
@@ -46,7 +46,7 @@ round_q3_K_scales(const lf *scale, lu *rounded)
     return nb_halves(lf_select(none, lf_set1(0), lf_set1(1) / inverse));
 }
 
-/* The scale and the levels of every group of Q3_K; returns d as halves and 6 bits for each scale. */
+/* Fits the scale and the levels of every group of Q3_K; returns d as halves and 6 bits per scale. */
 NB_INLINE lu
 quantize_q3_K(const struct nb_strip *s, const lf *x, lu *rounded, lu *level)
 {
@@ -82,7 +82,7 @@ quantize_q3_K(const struct nb_strip *s, const lf *x, lu *rounded, lu *level)
     return nb_halves(fit.scale);
 }
 
-/* Sixteen scales of 6 bits in 12 bytes: the low four bits, of 8 + j above those of j, then the high two. */
+/* Sixteen 6-bit scales in 12 bytes: the low four bits, with 8 + j above j in a byte, then the high two bits. */
 NB_INLINE void
 pack_q3_K_scales(const struct nb_strip *s, const lu *scale)
 {
@@ -120,7 +120,7 @@ encode_q3_K_strip(const struct nb_strip *s)
     nb_store_u16(s, offsetof(struct block_q3_K, d), d);
 }
 
-/* Byte l of each half of 64: weights l and l + 64 of 128; their two high bits beside those of l + 32 and l + 96. */
+/* For each 128 weights: byte l of 64 holds l and l + 64; their high two bits share a byte with l + 32 and l + 96. */
 NB_INLINE void
 pack_q6_K_levels(const struct nb_strip *s, const lu *level)
 {
@@ -164,7 +164,7 @@ encode_q6_K_strip(const struct nb_strip *s)
         memcpy(level + j * GROUP, l, sizeof l);
     }
     largest = nb_largest(scale, GROUPS);
-    none = lf_lt(lf_abs(largest), lf_set1(NB_GROUP_EPSILON)); /* then the whole block is zero bytes */
+    none = lf_lt(lf_abs(largest), lf_set1(NB_GROUP_EPSILON)); /* the whole block is then zero bytes */
     inverse = lf_set1(-128) / lf_select(none, lf_set1(1), largest);
     d = (lu)li_select(none, (li)lu_set1(0), (li)nb_halves(lf_set1(1) / inverse));
     for (int w = 0; w < 4; w++)

@@ -1,7 +1,7 @@
 /*
- * IQ4_NL and IQ4_XS: four-bit indices into a fixed table of sixteen values that
- * lie closer together around zero. Layouts, table and algorithms: ggml-quants.c
- * of llama.cpp v0.5.0, reproduced to the bit. One lane holds one block.
+ * IQ4_NL and IQ4_XS: four-bit indices into a fixed table of sixteen values,
+ * which are denser around zero. Layouts, table and algorithms: ggml-quants.c of
+ * llama.cpp v0.5.0, reproduced to the bit. One lane holds one block.
  */
 #include "formats/elements/block_layouts.h"
 #include "formats/elements/four_bit.h"
@@ -11,7 +11,7 @@
 
 #define GROUP 32
 
-/* The middle of each two neighbours. */
+/* The midpoints of adjacent values. */
 static const struct nb_thresholds middles = {
     { -115.5f, -74, -42, -16, 7, 31.5f, 61, 101 },
     { -93.5f, -28.5f, 19, 79 },
@@ -20,7 +20,7 @@ static const struct nb_thresholds middles = {
 };
 
 /*
- * The index of the nearest value. Halfway belongs to the upper one. The
+ * The index of the nearest value; a midpoint belongs to the upper one. The
  * reference compares two rounded differences; both are exact near the middle of
  * two nb_iq4_values, where it matters.
  */
@@ -30,7 +30,7 @@ nearest_value(lf x)
     return lf_rank(&middles, x);
 }
 
-/* What a scale is worth: x ~ value / inverse, by weighted least squares. */
+/* The sums that rate a scale: x ~ value / inverse, by weighted least squares. */
 NB_INLINE void
 value_sums(const lf *x, const lf *w, lf inverse, lf *qx, lf *q2)
 {
@@ -44,7 +44,7 @@ value_sums(const lf *x, const lf *w, lf inverse, lf *qx, lf *q2)
     }
 }
 
-/* The scale of a group: the largest value is put at -127, then around it. */
+/* The scale of a group: maps the value of largest magnitude to -127, then tries scales around that. */
 NB_INLINE lf
 fit_group(const lf *x, const lf *w)
 {
@@ -67,7 +67,7 @@ fit_group(const lf *x, const lf *w)
     return lf_select(flat, zero, d);
 }
 
-/* Errors weigh by importance, or without it by x^2. */
+/* Error weights: by importance, without it x^2. */
 NB_INLINE void
 group_weights(const struct nb_strip *s, size_t at, const lf *x, lf sigma2, lf *w)
 {
@@ -82,7 +82,7 @@ group_weights(const struct nb_strip *s, size_t at, const lf *x, lf sigma2, lf *w
     }
 }
 
-/* A group's indices for the scale that its weights are multiplied by; 0 for a scale of zero. */
+/* A group's indices for INVERSE, the factor of its weights; 0 for a scale of zero. */
 NB_INLINE void
 store_indices(const struct nb_strip *s, size_t at, const lf *x, lf d)
 {

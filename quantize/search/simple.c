@@ -24,9 +24,9 @@ inverse_or_zero(lf d)
 }
 
 /*
- * Towards zero, at most CAP. V is never far from 0 to CAP + 1, unless a scale so
- * small that its inverse is infinite made it infinite or NaN; then the reference
- * keeps the low byte of x86's conversion, which is 0.
+ * Rounds towards zero, to at most CAP. V is near the range 0 to CAP + 1, unless
+ * it is infinite or NaN because the inverse of a tiny scale was infinite; the
+ * reference then keeps the low byte of x86's conversion, which is 0.
  */
 NB_INLINE li
 truncated_level(lf v, float cap)
@@ -34,7 +34,7 @@ truncated_level(lf v, float cap)
     return li_min(lf_truncate(v) & 0xFF, lf_to_int(lf_set1(cap)));
 }
 
-/* Q4_0, Q5_0: the largest value, sign included, becomes -TOP. */
+/* Q4_0, Q5_0: the value of largest magnitude becomes -TOP. */
 NB_INLINE void
 round_linear(const lf *x, float top, struct simple_blocks *out)
 {
@@ -46,7 +46,7 @@ round_linear(const lf *x, float top, struct simple_blocks *out)
         out->level[i] = truncated_level(x[i] * inverse + lf_set1(top + 0.5f), 2 * top - 1);
 }
 
-/* Q4_1, Q5_1: the range from the smallest to the largest value in TOP steps. */
+/* Q4_1, Q5_1: TOP steps from the smallest to the largest value. */
 NB_INLINE void
 round_affine(const lf *x, float top, struct simple_blocks *out)
 {
@@ -91,7 +91,7 @@ quantize_linear(const struct nb_strip *s, float top, struct simple_blocks *out)
     }
 }
 
-/* Two strips at once: that is what the fit is quick with. */
+/* Two strips at once, because the fit processes pairs. */
 NB_INLINE void
 quantize_affine_pair(const struct nb_strip *pair, float top, struct simple_blocks *out)
 {
@@ -114,7 +114,7 @@ quantize_affine_pair(const struct nb_strip *pair, float top, struct simple_block
     for (int k = 0; k < 2; k++) {
         nb_affine_fit_levels(&groups[k].fit, x[k], BLOCK, top, out[k].level);
         out[k].d = groups[k].fit.scale;
-        out[k].m = groups[k].fit.min; /* the reference negates it twice, which keeps its sign also at zero */
+        out[k].m = groups[k].fit.min; /* the reference negates it twice, which keeps the sign of a zero */
     }
 }
 
@@ -132,7 +132,7 @@ store_nibbles(const struct nb_strip *s, size_t at, const li *level)
     lu_store_blocks(s->out, at, words, 4);
 }
 
-/* Bit i: the fifth of level i. */
+/* Bit i: the fifth bit of level i. */
 NB_INLINE void
 store_fifth_bits(const struct nb_strip *s, size_t at, const li *level)
 {
@@ -191,7 +191,7 @@ encode_q5_1_pair(const struct nb_strip *pair)
     }
 }
 
-/* The reference has no use for importance in Q8_0. */
+/* The reference ignores importance for Q8_0. */
 NB_INLINE void
 encode_q8_0_strip(const struct nb_strip *s)
 {

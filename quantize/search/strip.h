@@ -1,6 +1,6 @@
 /*
- * A strip: as many blocks as there are lanes, block k in lane k. Encoders are
- * written for one strip; here is what cuts a tensor into strips.
+ * A strip is NB_LANES blocks, block k in lane k. Encoders process one strip at
+ * a time; this file divides a tensor into strips.
  */
 #ifndef NB_STRIP_H
 #define NB_STRIP_H
@@ -16,14 +16,14 @@
 struct nb_strip {
     const float *x[NB_LANES];          /* the weights of each block */
     const float *importance[NB_LANES]; /* only if has_importance */
-    uint8_t *out[NB_LANES];            /* where each block is written */
+    uint8_t *out[NB_LANES];            /* destination of each block */
     bool has_importance;
-    lf row_mean_square;                /* of each block's row; only if asked for */
+    lf row_mean_square;                /* of each block's row; only if requested and with importance */
 };
 
 /*
- * The mean square of each of the next NB_LANES rows of LEFT, summed in the order
- * of the columns: one row in a lane.
+ * The mean squares of the next NB_LANES of LEFT remaining rows, one row per
+ * lane, summed in column order.
  */
 NB_INLINE void
 nb_row_mean_squares(const float *x, size_t left, size_t columns, float *out)
@@ -43,22 +43,21 @@ nb_row_mean_squares(const float *x, size_t left, size_t columns, float *out)
     lf_store(out, sum / lf_set1((float)columns));
 }
 
-/* What is cut into strips, and how far that is. */
+/* A tensor that is being divided into strips, and the position in it. */
 struct nb_cutter {
     const float *x, *importance;
     size_t rows, columns;
     uint8_t *out;
-    size_t count;           /* of blocks */
+    size_t count;           /* number of blocks */
     size_t at, row, column; /* the next block */
-    float of_rows[NB_LANES]; /* mean squares */
+    float of_rows[NB_LANES]; /* mean squares of rows */
     uint8_t dropped[NB_LARGEST_BLOCK_BYTES];
 };
 
 /*
- * The next strip; false at the end. Rows do not matter but for the importance,
- * which is that of the columns, and for row_mean_square. Lanes that the last
- * strip has no blocks for read zeros, and what they write is dropped; behind the
- * end all lanes are like that.
+ * The next strip; false at the end. Row limits matter only for importance,
+ * which is per column, and for row_mean_square. Unused lanes of the last strip,
+ * and all lanes after the end, read zeros, and their output is discarded.
  */
 NB_INLINE bool
 nb_next_strip(struct nb_cutter *c, const size_t block, const size_t block_bytes, const bool row_mean_square,
@@ -120,7 +119,7 @@ nb_encode_strip_pairs(const float *x, size_t rows, size_t columns, const float *
     }
 }
 
-/* v as half floats, one in the low bits of each lane. */
+/* Converts v to half floats in the low bits of each lane. */
 NB_INLINE lu
 nb_halves(lf v)
 {
@@ -167,7 +166,7 @@ nb_store_u32(const struct nb_strip *s, size_t at, lu v)
         memcpy(s->out[k] + at, &words[k], sizeof words[k]);
 }
 
-/* The low bytes of four lanes of bits as one word. */
+/* Packs the low bytes of four vectors into one, per lane. */
 NB_INLINE lu
 nb_bytes(lu a, lu b, lu c, lu d)
 {
@@ -175,8 +174,8 @@ nb_bytes(lu a, lu b, lu c, lu d)
 }
 
 /*
- * Two bits of each of 256 levels: byte l of 32 holds those of weights l, l + 32,
- * l + 64 and l + 96 of 128.
+ * Packs two bits of each of 256 levels: for each 128 weights, byte l of 32 holds
+ * weights l, l + 32, l + 64 and l + 96.
  */
 NB_INLINE void
 nb_pack_two_bits(const lu *level, lu *words)
@@ -190,7 +189,7 @@ nb_pack_two_bits(const lu *level, lu *words)
     }
 }
 
-/* Defines the kernel NAME by an encoder of one strip; HOW is strips, or strip_pairs for an encoder of two. */
+/* Defines the kernel NAME from ENCODE, which takes one strip (HOW is strips) or two (HOW is strip_pairs). */
 #define NB_ENCODER(name, block, block_bytes, row_mean_square, how, encode)                                     \
     void NB_TIERED(name)(const float *x, size_t rows, size_t columns, const float *importance, void *blocks)   \
     {                                                                                                          \

@@ -1,8 +1,8 @@
 /*
  * The formats of one or two bits that need no search: TQ1_0 and TQ2_0 (-1, 0, 1
- * times the largest magnitude), Q2_0 (the same, by 64), Q1_0 (the sign times the
- * mean magnitude). Layouts and algorithms: ggml-quants.c of llama.cpp v0.5.0,
- * reproduced to the bit. One lane holds one block. None uses importance.
+ * times the largest magnitude), Q2_0 (the same in blocks of 64), Q1_0 (the sign
+ * times the mean magnitude). Layouts and algorithms: ggml-quants.c of llama.cpp
+ * v0.5.0, reproduced to the bit. One lane holds one block. None uses importance.
  */
 #include "formats/elements/block_layouts.h"
 #include "quantize/search/encoders.h"
@@ -11,7 +11,7 @@
 
 /*
  * Inverse * x rounded, halves away from zero, plus 1: 0, 1 or 2, since no
- * magnitude passes 1 by more than a rounding.
+ * magnitude exceeds 1 by more than a rounding error.
  */
 NB_INLINE lu
 trit(lf x, lf inverse)
@@ -22,9 +22,9 @@ trit(lf x, lf inverse)
 }
 
 /*
- * 1 / max. Where that is infinite, because max is subnormal, the reference
- * converts infinities to integers, which makes 0 of them on x86: an inverse of 0
- * does the same.
+ * 1 / max. If it is infinite because max is subnormal, the reference converts
+ * infinities to integers, which gives 0 on x86; an inverse of 0 has the same
+ * result.
  */
 NB_INLINE lf
 inverse_of(lf max, lm *infinite)
@@ -36,7 +36,7 @@ inverse_of(lf max, lm *infinite)
     return lf_select(lm_or(none, *infinite), lf_set1(0), inverse);
 }
 
-/* COUNT trits, STRIDE weights apart, as the byte of TQ1_0. */
+/* Packs COUNT trits, STRIDE weights apart, into a byte of TQ1_0. */
 NB_INLINE lu
 trits_byte(const lf *x, lf inverse, int count, int stride)
 {
@@ -57,7 +57,7 @@ encode_tq1_0_strip(const struct nb_strip *s)
     lf_load_blocks(x, s->x, 0, NB_SUPER_BLOCK);
     d = nb_largest_magnitude(x, NB_SUPER_BLOCK);
     inverse = inverse_of(d, &infinite);
-    for (int w = 0; w < 12; w++) { /* 32 bytes of weights 32 apart, then 16 bytes of weights 16 apart */
+    for (int w = 0; w < 12; w++) { /* 32 bytes with weights 32 apart, then 16 bytes with weights 16 apart */
         const lf *from = w < 8 ? x + 4 * w : x + 160 + 4 * (w - 8);
 
         words[w] = lu_set1(0);
@@ -123,7 +123,7 @@ encode_q2_0_strip(const struct nb_strip *s)
         words[w] = lu_set1(0);
         for (int i = 0; i < 16; i++)
             words[w] |= trit(x[16 * w + i], inverse) << 2 * i;
-        /* Here the reference's infinities end at level 0. */
+        /* The reference's infinities give level 0 here. */
         words[w] = (lu)li_select(infinite, (li)lu_set1(0), (li)words[w]);
     }
     nb_store_u16(s, offsetof(struct block_q2_0, d), nb_halves(d));

@@ -1,5 +1,5 @@
 /*
- * llama: Llama, Mistral, Mixtral and all that share their layers. llama.cpp v0.5.0,
+ * llama: Llama, Mistral, Mixtral and other models with the same layers. Source: llama.cpp v0.5.0,
  * src/models/llama.cpp and llama-arch.cpp.
  */
 #include "formats/models/architecture.h"

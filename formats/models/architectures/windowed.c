@@ -1,6 +1,6 @@
 /*
- * Architectures whose tensors are not known here, but whose sliding windows are: without them the
- * memory of a model cannot be told. llama.cpp v0.5.0, src/models.
+ * Architectures of which nibble knows only the sliding windows, not the tensors: the windows are
+ * needed to compute a model's memory use. Source: llama.cpp v0.5.0, src/models.
  */
 #include "formats/models/architecture.h"
 

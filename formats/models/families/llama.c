@@ -1,5 +1,5 @@
 /*
- * Llama and what shares its structure. Names and keys: llama.cpp's
+ * Llama and models with the same structure. Names and keys: llama.cpp's
  * conversion/llama.py and gguf-py's constants; defaults: the configuration
  * classes of transformers 4.57.
  */
@@ -61,7 +61,7 @@ static const struct nb_config_row mistral_config[] = {
     { NB_HP_KV_HEADS, "num_key_value_heads", "8" },
 };
 
-/* Only the Llama class derives a head dimension of its own, which then counts as given. */
+/* Only the Llama class computes a default head_dim itself, so that it counts as given. */
 #define KEYS(head_dim_kind)                                 \
     { NB_KEY_HPARAM, NB_HP_LAYERS, NULL },                  \
     { NB_KEY_HPARAM, NB_HP_CONTEXT, NULL },                 \
