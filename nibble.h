@@ -103,9 +103,10 @@ NIBBLE_API const char *nibble_code_name(enum nibble_code code);
 /* --- how long calls run ------------------------------------------------------------------------- */
 
 /*
- * Called now and then by a call that takes long, from the thread that made it: DONE of TOTAL are done,
- * in units that the function names. CONTEXT is that of struct nibble_run. A result other than 0 asks
- * for a stop: the call then ends with NIBBLE_INTERRUPTED, and no file it was to write is there.
+ * Called by a call that takes long, from the thread that made it, at the start and then about ten times
+ * a second: DONE of TOTAL are done, in units that the function names. CONTEXT is that of struct
+ * nibble_run. A result other than 0 asks for a stop: the call then ends with NIBBLE_INTERRUPTED, and
+ * no file that it was to write is there. Once all is done a stop comes too late.
  */
 typedef int nibble_progress(void *context, uint64_t done, uint64_t total);
 
@@ -452,7 +453,7 @@ NIBBLE_API enum nibble_code nibble_plan_tensor(const struct nibble_plan *plan, s
 /*
  * Writes the file OUTPUT, or with several files "OUTPUT-00001-of-00003.gguf" and so on, whole or not
  * at all: the bytes go to OUTPUT.partial, and only a finished file gets the name. Progress is in bytes
- * of the source, ten times a second. NIBBLE_USAGE: OUTPUT is one of the files that are read; a plan of
+ * of the source. NIBBLE_USAGE: OUTPUT is one of the files that are read; a plan of
  * dry_run that needs importance. NIBBLE_EXISTS. NIBBLE_INVALID: a weight that is NaN, infinite, or too
  * large for the type.
  */
@@ -466,7 +467,7 @@ NIBBLE_API enum nibble_code nibble_plan_write(const struct nibble_plan *plan, co
  *     run.progress = report; // returns 1 to cancel
  *     if (nibble_source_open(path, NULL, &source, &error) != NIBBLE_OK ||
  *         nibble_quantize(source, output, &options, &run, &error) != NIBBLE_OK)
- *         return fail(&error);
+ *         code = fail(&error);
  *     nibble_source_close(source);
  */
 NIBBLE_API enum nibble_code nibble_quantize(const struct nibble_source *source, const char *output,

@@ -318,7 +318,7 @@ reason_of(enum nb_reason why)
 {
     static const enum nibble_reason reasons[] = {
         [NB_WHY_KEPT] = NIBBLE_WHY_KEPT,       [NB_WHY_BASE] = NIBBLE_WHY_RECIPE,
-        [NB_WHY_RULE] = NIBBLE_WHY_RULE,       [NB_WHY_ASKED] = NIBBLE_WHY_USER,
+        [NB_WHY_RULE] = NIBBLE_WHY_RULE,       [NB_WHY_USER] = NIBBLE_WHY_USER,
         [NB_WHY_FALLBACK] = NIBBLE_WHY_FALLBACK,
     };
 

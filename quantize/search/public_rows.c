@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <strings.h>
 
 static bool
 is_type(unsigned number)
@@ -41,8 +42,12 @@ give_type(enum nb_type type, struct nibble_type *out, struct nb_error *err)
 static enum nb_status
 find_type(const char *name, enum nb_type *out, struct nb_error *err)
 {
-    *out = nb_type_by_name(name);
-    return *out != NB_TYPE_NONE ? NB_OK : nb_fail(err, NB_USAGE, "'%.60s' is not a type of tensors", name);
+    for (unsigned i = 0; i < NB_TYPES; i++) /* also those that GGUF does not have */
+        if (is_type(i) && strcasecmp(nb_type_info((enum nb_type)i)->name, name) == 0) {
+            *out = (enum nb_type)i;
+            return NB_OK;
+        }
+    return nb_fail(err, NB_USAGE, "'%.60s' is not a type of tensors", name);
 }
 
 size_t
