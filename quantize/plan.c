@@ -128,7 +128,7 @@ check_conversion(const struct nb_view *t, enum nb_type type, const struct nb_pla
                        "quantizing the original (--allow-requantize permits it)",
                        t->name, from->name);
     if (!nb_can_decode(t->type))
-        return nb_fail(err, NB_INPUT, "tensor '%s' is %s, which this version cannot decode", t->name, from->name);
+        return nb_fail(err, NB_UNSUPPORTED, "tensor '%s' is %s, which this version cannot decode", t->name, from->name);
     if (!nb_can_encode(type))
         return nb_fail(err, NB_USAGE, "tensor '%s' would become %s, which this version cannot write", t->name,
                        to->name);
@@ -404,6 +404,32 @@ nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number)
     const size_t length = strlen(name), stem = nb_ends_with(name, ".gguf") ? length - strlen(".gguf") : length;
 
     return plan->n_files == 1 ? strdup(name) : nb_split_name(name, stem, number, plan->n_files);
+}
+
+static bool
+is_source_file(const struct nb_source *source, const char *name)
+{
+    for (uint32_t i = 0; i < source->store.n_files; i++)
+        if (nb_file_is(&source->store.files[i], name))
+            return true;
+    return false;
+}
+
+enum nb_status
+nb_plan_check_output(const struct nb_plan *plan, const struct nb_source *source, const char *name, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint32_t i = 0; i < plan->n_files && status == NB_OK; i++) {
+        char *part = nb_plan_file_name(plan, name, i);
+
+        if (part == NULL)
+            status = nb_fail_memory(err);
+        else if (is_source_file(source, part))
+            status = nb_fail(err, NB_USAGE, "%s: is the source; choose another name for the output", part);
+        free(part);
+    }
+    return status;
 }
 
 void
