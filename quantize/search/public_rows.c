@@ -78,7 +78,7 @@ enum nibble_code
 nibble_type_find(const char *name, struct nibble_type *out, struct nibble_error *error)
 {
     struct nb_error err;
-    enum nb_type type;
+    enum nb_type type = NB_TYPE_NONE;
     enum nb_status status = find_type(name, &type, &err);
 
     return nb_public_end(status == NB_OK ? give_type(type, out, &err) : status, &err, error);
@@ -116,7 +116,7 @@ enum nibble_code
 nibble_rows_bytes(const char *name, uint64_t rows, uint64_t columns, uint64_t *bytes, struct nibble_error *error)
 {
     struct nb_error err;
-    enum nb_type type;
+    enum nb_type type = NB_TYPE_NONE;
     enum nb_status status = find_type(name, &type, &err);
 
     return nb_public_end(status == NB_OK ? measure(type, rows, columns, bytes, &err) : status, &err, error);
@@ -140,7 +140,7 @@ nibble_quantize_rows(const char *name, const float *floats, size_t rows, size_t 
                      void *blocks, size_t bytes, struct nibble_error *error)
 {
     struct nb_error err;
-    enum nb_type type;
+    enum nb_type type = NB_TYPE_NONE;
     size_t bad;
     enum nb_status status = find_type(name, &type, &err);
 
@@ -167,7 +167,7 @@ nibble_dequantize_rows(const char *name, const void *blocks, size_t bytes, size_
                        struct nibble_error *error)
 {
     struct nb_error err;
-    enum nb_type type;
+    enum nb_type type = NB_TYPE_NONE;
     enum nb_status status = find_type(name, &type, &err);
 
     if (status == NB_OK && !nb_can_decode(type))
