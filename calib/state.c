@@ -66,7 +66,7 @@ nb_state_read(struct nb_sums *s, const char *path, uint64_t fingerprint, uint32_
     if (status == NB_OK && (file.size < sizeof h || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 ||
                             h.fingerprint != fingerprint || h.entries != s->count || file.size != file_size(s)))
         status = nb_fail(err, NB_INPUT,
-                         "%s: belongs to another model, text or set of options; remove it to start again", path);
+                         "%s: belongs to a run with another model, text or options; remove it to start again", path);
     for (size_t i = 0; i < s->count && status == NB_OK; i++) {
         const struct nb_sums_entry *e = &s->entries[i];
         const uint64_t tokens = e->experts * sizeof(uint64_t), squares = e->experts * e->columns * sizeof(double);
