@@ -205,8 +205,8 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
     enum nb_status status;
 
     if (chunks == 0)
-        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " behind %" PRIu32
-                       " that are left out", count, o->chunk_tokens, o->from_chunk);
+        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " after %" PRIu32
+                       " skipped chunks", count, o->chunk_tokens, o->from_chunk);
     r.chunks = chunks;
     status = make_entries(&r, err);
     if (status == NB_OK)

@@ -28,7 +28,7 @@ struct nb_calibrate_options {
      * on STOP, read at the start if it exists, and removed at the end.
      */
     const char *state;
-    uint32_t save_every;    /* 0: only when stopped */
+    uint32_t save_every;    /* 0: only on STOP */
     /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;

@@ -19,7 +19,7 @@ enum nb_check_level {
 
 struct nb_check_options {
     enum nb_check_level level;
-    unsigned threads; /* 0: one for each core */
+    unsigned threads; /* 0: one per core */
     /* Called ten times a second from the calling thread, with bytes of tensor data; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;

@@ -129,7 +129,7 @@ look(void *context)
         j->c->options->progress(j->c->options->context, atomic_load(&j->done), j->total);
 }
 
-/* --- what was found of a tensor ---------------------------------------------------------------------- */
+/* --- results of a tensor ----------------------------------------------------------------------------- */
 
 /* Adds the results of MORE, which follows S, to S. */
 static void

@@ -30,7 +30,7 @@ struct run {
     struct nb_pool_watch watch;
     struct nb_forward *forward;
     uint32_t done;     /* chunks */
-    float **states;    /* of each model: those of a batch that are scored */
+    float **states;    /* per model: the scored states of a batch */
     float *base_logits, *logits;
     struct base_row *base_rows;
     size_t max_rows;   /* rows of logits */

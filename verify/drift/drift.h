@@ -25,10 +25,10 @@ struct nb_score {
 };
 
 struct nb_drift_options {
-    uint32_t chunk_tokens; /* 512 is the usual number */
-    uint32_t max_chunks;   /* 0: all there are */
-    unsigned threads;      /* 0: one for each core */
-    int64_t bos;           /* replaces the first token of every chunk; -1: nothing does */
+    uint32_t chunk_tokens; /* usually 512 */
+    uint32_t max_chunks;   /* 0: all */
+    unsigned threads;      /* 0: one per core */
+    int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
     /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
