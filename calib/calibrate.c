@@ -24,7 +24,7 @@ struct run {
     struct nb_forward *forward;
     uint32_t done, chunks;
 
-    /* Of the input that is being observed. */
+    /* The input that is being observed. */
     const float *input;
     size_t tokens, columns;
     double *squares;
@@ -42,7 +42,7 @@ nb_calibrate_chunks(size_t count, const struct nb_calibrate_options *o)
 
 /* --- observing -------------------------------------------------------------------------------------------- */
 
-/* Some columns of the input: each column's tokens are added in their order, whatever the threads. */
+/* Adds some columns of the input. Tokens are added in order per column, so threads do not change the result. */
 static enum nb_status
 add_columns(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
@@ -62,7 +62,7 @@ all_finite(const double *values, size_t n)
     double sum = 0;
 
     for (size_t i = 0; i < n; i++)
-        sum += values[i]; /* none is negative, so nothing cancels */
+        sum += values[i]; /* none is negative, so there is no cancellation */
     return isfinite(sum);
 }
 
@@ -72,7 +72,7 @@ entry_of(const struct run *r, const struct nb_linear *matrix)
     return nb_sums_entry(r->sums, matrix->name, matrix->columns, matrix->experts);
 }
 
-/* Matrices that share an input are added up once: the first of them, and copied to the others. */
+/* For matrices that share an input, the sums are computed once, for the first, and copied to the others. */
 static enum nb_status
 observe(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert, const float *input,
         size_t tokens, struct nb_error *err)
@@ -92,7 +92,7 @@ observe(void *context, const struct nb_linear *const *matrices, size_t count, ui
     if (status != NB_OK)
         return status;
     if (!all_finite(r->squares, columns))
-        return nb_fail(err, NB_INPUT, "%s: what goes into '%s' is NaN or infinite", r->model->source->path,
+        return nb_fail(err, NB_INPUT, "%s: the input of '%s' is NaN or infinite", r->model->source->path,
                        matrices[0]->name);
     first->tokens[expert] += tokens;
     for (size_t i = 1; i < count; i++) {
@@ -101,14 +101,14 @@ observe(void *context, const struct nb_linear *const *matrices, size_t count, ui
         if (e == NULL)
             return nb_fail_memory(err);
         memcpy(e->squares + expert * columns, r->squares, columns * sizeof *e->squares);
-        e->tokens[expert] = first->tokens[expert]; /* make_entries has made all, so none has moved */
+        e->tokens[expert] = first->tokens[expert]; /* make_entries has made all entries, so none has moved */
     }
     return NB_OK;
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------- */
 
-/* All that a stopped run must have in common with the one that goes on. */
+/* A hash of everything that must be equal for a run to be resumed. */
 static uint64_t
 fingerprint(const struct run *r, const int32_t *tokens, size_t count)
 {
@@ -126,7 +126,7 @@ fingerprint(const struct run *r, const int32_t *tokens, size_t count)
     return hash;
 }
 
-/* Makes the entries, so that a state can be read into them. The order is that of the model. */
+/* Makes the entries in the order of the model, so that a state can be read into them. */
 static enum nb_status
 make_entries(struct run *r, struct nb_error *err)
 {
@@ -205,8 +205,8 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
     enum nb_status status;
 
     if (chunks == 0)
-        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " behind %" PRIu32
-                       " that are left out", count, o->chunk_tokens, o->from_chunk);
+        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " after %" PRIu32
+                       " skipped chunks", count, o->chunk_tokens, o->from_chunk);
     r.chunks = chunks;
     status = make_entries(&r, err);
     if (status == NB_OK)

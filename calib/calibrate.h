@@ -1,7 +1,7 @@
 /*
- * Importance from text: what flows into the matrices of a model, gathered in the
- * reference inference path. Chunks and statistic are llama-imatrix's (tools/imatrix):
- * sums of squares for each input column, over every token.
+ * Computes importance from text: statistics of the inputs of a model's matrices,
+ * gathered in the reference inference path. Chunks and statistics are those of
+ * llama-imatrix (tools/imatrix): sums of squares per input column, over all tokens.
  */
 #ifndef NB_CALIBRATE_H
 #define NB_CALIBRATE_H
@@ -16,19 +16,19 @@
 #include <stdint.h>
 
 struct nb_calibrate_options {
-    uint32_t chunk_tokens;  /* 512 is the usual number */
-    uint32_t from_chunk;    /* leaves out so many at the front */
-    uint32_t max_chunks;    /* 0: all there are */
-    unsigned threads;       /* 0: one for each core */
-    int64_t bos;            /* replaces the first token of every chunk; -1: nothing does */
-    bool process_output;    /* also the output matrix, and the embedding where the two are tied */
+    uint32_t chunk_tokens;  /* usually 512 */
+    uint32_t from_chunk;    /* number of chunks to skip at the start */
+    uint32_t max_chunks;    /* 0: all */
+    unsigned threads;       /* 0: one per core */
+    int64_t bos;            /* replaces the first token of every chunk; -1: not replaced */
+    bool process_output;    /* also for the output matrix (the embedding if the two are tied) */
     /*
-     * A file that keeps the sums as they are, so that a run that was stopped can
-     * go on to the same end; NULL: none. It is written after every SAVE_EVERY chunks
-     * and when STOP is seen, read at the start if it is there, and removed in the end.
+     * A file that stores the exact sums, so that a stopped run can be resumed with
+     * the same result; NULL: none. It is written after every SAVE_EVERY chunks and
+     * on STOP, read at the start if it exists, and removed at the end.
      */
     const char *state;
-    uint32_t save_every;    /* 0: only when stopped */
+    uint32_t save_every;    /* 0: only on STOP */
     /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
@@ -36,10 +36,10 @@ struct nb_calibrate_options {
     const volatile sig_atomic_t *stop;
 };
 
-/* Chunks that COUNT tokens make under OPTIONS; 0 where they are too few. */
+/* The number of chunks of COUNT tokens under OPTIONS; 0 if there are too few tokens. */
 uint32_t nb_calibrate_chunks(size_t count, const struct nb_calibrate_options *options);
 
-/* Runs COUNT tokens through MODEL and adds to SUMS, which is empty or of runs of the same model. */
+/* Runs COUNT tokens through MODEL and adds to SUMS, which is empty or from runs of the same model. */
 enum nb_status nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count,
                             const struct nb_calibrate_options *options, struct nb_sums *sums, struct nb_error *err)
     NB_MUST_CHECK;

@@ -8,7 +8,7 @@
 
 #define ACTIVE 1e-5 /* llama-imatrix's threshold */
 
-/* The columns of an entry that saw tokens, one after the other. */
+/* Iterates over the columns of an entry that received tokens. */
 struct walk {
     const struct nb_imatrix_entry *e;
     uint64_t at;
@@ -27,7 +27,7 @@ next_value(struct walk *w, double *value)
     return true;
 }
 
-/* The same tensor one layer before, or NULL. */
+/* The same tensor of the previous layer, or NULL. */
 static const struct nb_imatrix_entry *
 previous(const struct nb_imatrix *m, const struct nb_imatrix_entry *e)
 {

@@ -1,21 +1,21 @@
-/* What an importance matrix looks like: llama-imatrix's --show-statistics, computed in double. */
+/* Statistics of an importance matrix: those of llama-imatrix's --show-statistics, computed in double. */
 #ifndef NB_IMPORTANCE_STATS_H
 #define NB_IMPORTANCE_STATS_H
 
 #include "formats/imatrix/imatrix.h"
 
 /*
- * Of one entry, over the mean squares of its columns; experts that saw no token are
- * left out.
+ * Statistics of one entry over the mean squares of its columns, without experts
+ * that received no tokens.
  */
 struct nb_importance_stats {
-    uint64_t columns;           /* of all experts that saw tokens */
+    uint64_t columns;           /* of all experts that received tokens */
     double sum, mean, deviation, min, max;
     double active;              /* share of columns above 1e-5 */
     double entropy;             /* of the columns' shares of the sum, in bits */
-    double normalized_entropy;  /* over its largest possible value */
-    double outliers;            /* share of columns more than one deviation above the mean */
-    double similarity;          /* cosine to the same tensor one layer before; NaN where there is none */
+    double normalized_entropy;  /* entropy divided by its maximum */
+    double outliers;            /* share of columns more than one standard deviation above the mean */
+    double similarity;          /* cosine similarity to the same tensor of the previous layer; NaN if there is none */
 };
 
 void nb_importance_stats(const struct nb_imatrix *imatrix, const struct nb_imatrix_entry *entry,

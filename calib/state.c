@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * The file: this header, and for each entry in its order the tokens of each
- * expert and the sums, all in the byte order of the machine; nobody else reads it.
+ * The file: this header, then for each entry in order the tokens of each expert
+ * and the sums, in native byte order, as no other program reads it.
  */
 struct header {
     char magic[8];
@@ -65,8 +65,8 @@ nb_state_read(struct nb_sums *s, const char *path, uint64_t fingerprint, uint32_
     status = file.size < sizeof h ? NB_OK : nb_file_read(&file, 0, &h, sizeof h, err);
     if (status == NB_OK && (file.size < sizeof h || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 ||
                             h.fingerprint != fingerprint || h.entries != s->count || file.size != file_size(s)))
-        status = nb_fail(err, NB_INPUT, "%s: is of a run of another model, text or options; remove it to begin anew",
-                         path);
+        status = nb_fail(err, NB_INPUT,
+                         "%s: belongs to a run with another model, text or options; remove it to start again", path);
     for (size_t i = 0; i < s->count && status == NB_OK; i++) {
         const struct nb_sums_entry *e = &s->entries[i];
         const uint64_t tokens = e->experts * sizeof(uint64_t), squares = e->experts * e->columns * sizeof(double);

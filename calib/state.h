@@ -1,4 +1,4 @@
-/* The state of a run that was stopped: sums in full precision, and how far it was. */
+/* The state of a stopped run: the sums in full precision, and the number of chunks done. */
 #ifndef NB_STATE_H
 #define NB_STATE_H
 
@@ -6,12 +6,12 @@
 #include "formats/base/status.h"
 
 /*
- * FINGERPRINT stands for all that must be the same for a run to go on: model, text
+ * FINGERPRINT is a hash of what must be equal for a run to be resumed: model, text
  * and options.
  */
 enum nb_status nb_state_write(const struct nb_sums *sums, const char *path, uint64_t fingerprint, uint32_t chunks,
                               struct nb_error *err) NB_MUST_CHECK;
-/* Fills SUMS, which has the entries of the model already; *CHUNKS are done. */
+/* Fills SUMS, which already has the model's entries; *CHUNKS receives the number of chunks done. */
 enum nb_status nb_state_read(struct nb_sums *sums, const char *path, uint64_t fingerprint, uint32_t *chunks,
                              struct nb_error *err) NB_MUST_CHECK;
 

@@ -153,7 +153,7 @@ nb_sums_imatrix(struct nb_sums *s, struct nb_imatrix *out, struct nb_error *err)
         out->count++;
         for (uint64_t x = 0; x < e->experts; x++) {
             to->tokens[x] = e->tokens[x];
-            /* As from a file: a float sum divided by a float count, ones where there was nothing. */
+            /* The same as read from a file: a float sum divided by a float count; all ones without tokens. */
             for (uint64_t c = 0; c < e->columns; c++)
                 to->values[x * e->columns + c] =
                     e->tokens[x] == 0 ? 1 : (float)e->squares[x * e->columns + c] / (float)e->tokens[x];

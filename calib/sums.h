@@ -1,7 +1,7 @@
 /*
- * An importance matrix in the making: for every weight matrix the sum of the
- * squares of what was multiplied by each of its columns, in double, and how many
- * tokens that were; for stacked experts, of each.
+ * An importance matrix that is being built: for every weight matrix, the sum of
+ * the squared inputs of each column, in double, and the number of tokens; for
+ * stacked experts, separately for each.
  */
 #ifndef NB_SUMS_H
 #define NB_SUMS_H
@@ -13,15 +13,15 @@
 #include <stdint.h>
 
 struct nb_sums_entry {
-    const char *name;  /* of the tensor */
+    const char *name;  /* name of the tensor */
     uint64_t columns, experts;
     double *squares;   /* EXPERTS x COLUMNS */
-    uint64_t *tokens;  /* of each expert */
+    uint64_t *tokens;  /* per expert */
 };
 
 struct nb_sums {
     struct nb_arena arena;
-    struct nb_sums_entry *entries; /* by name, once nb_sums_sort was called */
+    struct nb_sums_entry *entries; /* sorted by name after nb_sums_sort */
     size_t count, room;
     const char **datasets;         /* names of the texts */
     size_t n_datasets, datasets_room;
@@ -31,23 +31,23 @@ struct nb_sums {
 
 enum nb_sums_format { NB_SUMS_GGUF, NB_SUMS_DAT };
 
-/* The entry NAME, a new one of zeros if need be. NULL when memory is out or it has another shape. */
+/* The entry NAME, added with zeros if it is new. NULL if out of memory or if it has a different shape. */
 struct nb_sums_entry *nb_sums_entry(struct nb_sums *sums, const char *name, uint64_t columns, uint64_t experts);
-/* Adds the name of a text, without the folder it is in; one that is there already is not added again. */
+/* Adds the name of a text without its folder, unless it is already present. */
 enum nb_status nb_sums_add_dataset(struct nb_sums *sums, const char *name, struct nb_error *err) NB_MUST_CHECK;
-/* Adds what another run gathered. PATH is for messages. */
+/* Adds the sums of another run. PATH is for messages. */
 enum nb_status nb_sums_merge(struct nb_sums *sums, const struct nb_imatrix *imatrix, const char *path,
                              struct nb_error *err) NB_MUST_CHECK;
 void nb_sums_sort(struct nb_sums *sums);
 
 /*
- * Writes the file PATH, whole or not at all, as llama-imatrix does (tools/imatrix):
- * GGUF with sums and counts as floats, or the older .dat form. An existing file is
- * written over.
+ * Writes the file PATH atomically in the format of llama-imatrix (tools/imatrix):
+ * GGUF with sums and counts as floats, or the older .dat format. An existing file
+ * is overwritten.
  */
 enum nb_status nb_sums_write(struct nb_sums *sums, const char *path, enum nb_sums_format format,
                              struct nb_error *err) NB_MUST_CHECK;
-/* The same as the means that quantization works with. */
+/* Converts SUMS to the means that quantization uses. */
 enum nb_status nb_sums_imatrix(struct nb_sums *sums, struct nb_imatrix *out, struct nb_error *err) NB_MUST_CHECK;
 void nb_sums_free(struct nb_sums *sums);
 

@@ -1,4 +1,4 @@
-/* The two forms of files that llama.cpp reads importance from. */
+/* Writes the two formats of importance matrices that llama.cpp reads. */
 #include "calib/sums.h"
 
 #include "formats/base/file_out.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file in the making, in memory. */
+/* A file that is being built in memory. */
 struct bytes {
     FILE *stream;
     char *data;
@@ -25,7 +25,7 @@ open_bytes(struct bytes *b, struct nb_error *err)
     return b->stream == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
-/* Brings them to the disk, and lets them go. */
+/* Writes the bytes to the file PATH and frees them. */
 static enum nb_status
 write_bytes(struct bytes *b, const char *path, struct nb_error *err)
 {
@@ -89,7 +89,7 @@ set_metadata(const struct nb_sums *s, struct nb_metadata *meta)
     nb_meta_set_u32(meta, "imatrix.chunk_size", s->chunk_size);
 }
 
-/* Names and places of the tensors: sums and counts of each entry, whose order is that of the names. */
+/* Sets names and offsets of the tensors, sums and counts of each entry, sorted by name. */
 static bool
 fill_infos(const struct nb_sums *s, struct nb_gguf_info *infos, uint64_t (*ne)[4], char (*names)[2 * NB_MAX_NAME])
 {
@@ -156,7 +156,7 @@ put_i32(FILE *f, int64_t value)
     fwrite(&v, sizeof v, 1, f);
 }
 
-/* Means times the number of chunks that the busiest expert saw; ones times that where an expert saw nothing. */
+/* Means (or ones, for experts without tokens) times the number of chunks of the expert with the most tokens. */
 static void
 put_dat_entry(FILE *f, const struct nb_sums_entry *e, uint32_t chunk_size)
 {

@@ -332,7 +332,7 @@ what_cannot_be_calibrated_is_refused(void **unused)
     memcpy(bytes + size - 64 * 96 * 4 - 4, &huge, 4); /* the last weight of the up projection */
     scratch_write("tiny/model.safetensors", bytes, size);
     free(bytes);
-    REFUSES("what goes into 'blk.0.ffn_down.weight' is NaN or infinite", 3, "calibrate", "tiny", "-f", "ab.txt", "-c",
+    REFUSES("the input of 'blk.0.ffn_down.weight' is NaN or infinite", 3, "calibrate", "tiny", "-f", "ab.txt", "-c",
             "8", "-o", "x");
     assert_false(scratch_exists(scratch_path("x")));
     REFUSES("another shape", 3, "calibrate", "--merge", GOLDEN, "tiny.imatrix", "-o", "x");

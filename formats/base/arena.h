@@ -16,7 +16,7 @@ struct nb_arena {
     bool exhausted; /* an allocation has failed; set because some callers get NULL for other reasons, too */
 };
 
-/* SIZE bytes aligned for any type; NULL if out of memory or if SIZE is more than this machine can address. */
+/* SIZE bytes aligned for any type, or NULL if out of memory or if SIZE exceeds the address space. */
 void *nb_arena_alloc(struct nb_arena *arena, uint64_t size);
 /* COUNT zeroed elements of SIZE bytes; NULL if out of memory or if the product overflows. */
 void *nb_arena_calloc(struct nb_arena *arena, uint64_t count, uint64_t size);

@@ -35,8 +35,8 @@ nb_align_u64(uint64_t a, uint64_t alignment, uint64_t *out)
 }
 
 /*
- * malloc, calloc and realloc for sizes that come out of a file: NULL also where 32 bits cannot count them.
- * Such a size becomes a size_t here (and in the arena) or after memory was had for it, and nowhere else.
+ * malloc, calloc and realloc for sizes that were read from a file: NULL also if they exceed a 32-bit size_t.
+ * Such a size is converted to size_t only here, in the arena, or after its memory was allocated.
  */
 static inline void *
 nb_malloc(uint64_t size)
@@ -56,7 +56,7 @@ nb_realloc(void *p, uint64_t size)
     return size > SIZE_MAX ? NULL : realloc(p, (size_t)size);
 }
 
-/* SIZE bytes on a boundary of 64, the longest vector. */
+/* SIZE bytes aligned to 64, the longest vector. */
 static inline void *
 nb_aligned(uint64_t size)
 {

@@ -36,8 +36,8 @@
     X(GGUF_OFFSET_OVERLAP, "gguf.offset-overlap", ERROR, "a tensor that begins inside those before it")            \
     X(GGUF_TENSOR_OUTSIDE, "gguf.tensor-outside", ERROR, "a tensor that reaches beyond the end of the file")       \
     X(GGUF_PADDING, "gguf.padding", WARNING, "padding that is not zero")                                           \
-    X(GGUF_CUT, "gguf.cut", ERROR, "no padding behind the last tensor: llama.cpp's parser refuses to read the data") \
-    X(GGUF_END, "gguf.end", WARNING, "bytes behind the last tensor that belong to nothing")                        \
+    X(GGUF_CUT, "gguf.cut", ERROR, "no padding after the last tensor: llama.cpp's parser refuses to read the data") \
+    X(GGUF_END, "gguf.end", WARNING, "bytes after the last tensor that belong to no tensor")                       \
     /* split sets */                                                                                               \
     X(SPLIT_KEYS, "split.keys", ERROR, "a part that does not say which part of how many it is")                    \
     X(SPLIT_NAME, "split.name", ERROR, "a part whose file name does not say what its metadata says")               \
@@ -73,7 +73,7 @@
     X(IMATRIX_DUPLICATE, "imatrix.duplicate", ERROR, "an entry that occurs twice")                                 \
     X(IMATRIX_COUNT, "imatrix.count", ERROR, "a token count that is no number")                                    \
     X(IMATRIX_VALUE, "imatrix.value", ERROR, "a mean of squares that is negative, NaN or infinite")                \
-    X(IMATRIX_IDLE, "imatrix.idle", WARNING, "an entry, or an expert of one, that saw no token")                   \
+    X(IMATRIX_IDLE, "imatrix.idle", WARNING, "an entry or an expert that received no tokens")                      \
     /* the tensors' data */                                                                                        \
     X(DATA_NOT_FINITE, "data.not-finite", ERROR, "a weight that is NaN or infinite")                               \
     X(DATA_SCALE, "data.scale", ERROR, "a block whose scale is NaN or infinite")                                   \
@@ -102,7 +102,7 @@
     X(TOKENS_BYTE, "tokenizer.byte-token", ERROR, "a byte token that is not written <0x00> to <0xFF>")             \
     X(TOKENS_DUPLICATE, "tokenizer.duplicate", WARNING, "two tokens with one text")                                \
     X(TOKENS_MERGE, "tokenizer.merge", ERROR, "a merge that is no pair of texts")                                  \
-    X(TOKENS_MERGE_TOKEN, "tokenizer.merge-token", ERROR, "a merge of or to what is no token")                     \
+    X(TOKENS_MERGE_TOKEN, "tokenizer.merge-token", ERROR, "a merge with a side or a result that is not a token")   \
     X(TOKENS_EMBEDDING, "tokenizer.embedding", ERROR, "an embedding with another number of rows than tokens")      \
     /* the chat template */                                                                                        \
     X(TEMPLATE_SIZE, "template.size", WARNING, "a chat template larger than any model's")                          \

@@ -111,12 +111,12 @@ nb_json_value(struct nb_json_span text, struct nb_json_span *value)
 {
     const char *end = text.at + text.length;
     const char *from = skip_space(text.at, end);
-    const char *behind = skip_value(from, end);
+    const char *after = skip_value(from, end);
 
-    if (behind == NULL || skip_space(behind, end) != end)
+    if (after == NULL || skip_space(after, end) != end)
         return false;
     value->at = from;
-    value->length = (size_t)(behind - from);
+    value->length = (size_t)(after - from);
     return true;
 }
 

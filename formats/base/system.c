@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* NB_POSIX_ONLY leaves out what systems add, so that the POSIX ways can be tested on any of them. */
+/* NB_POSIX_ONLY disables the system-specific calls, so that the POSIX code can be tested on any system. */
 #if defined(__linux__) && !defined(NB_POSIX_ONLY)
 #define ON_LINUX 1
 #include <sys/mman.h>
@@ -24,7 +24,7 @@
 #define LARGE_PAGE ((size_t)2 << 20)
 #define STACK_BYTES ((size_t)2 << 20)
 
-/* 0 if CODE only says that this file system cannot reserve; the writes will find out what it has. */
+/* 0 if CODE only means that this file system cannot allocate; a full disk is then found by the writes. */
 static int
 unless_unsupported(int code)
 {
@@ -44,7 +44,7 @@ nb_system_reserve(int fd, uint64_t size)
 #endif
     if (code == 0 && ftruncate(fd, (off_t)size) != 0)
         return errno;
-#if defined(ON_LINUX) /* posix_fallocate would write zeros where the file system cannot */
+#if defined(ON_LINUX) /* posix_fallocate would write zeros if the file system cannot allocate */
     if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
         code = unless_unsupported(errno);
 #elif !defined(ON_MACOS) && defined(_POSIX_ADVISORY_INFO) && _POSIX_ADVISORY_INFO > 0
@@ -79,7 +79,7 @@ void
 nb_system_start_writing(int fd)
 {
 #ifdef ON_LINUX
-    /* What goes wrong here goes wrong once more in the sync, which reports it. */
+    /* An error here occurs again in the final sync, which reports it. */
     (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 #else
     (void)fd;
@@ -89,14 +89,14 @@ nb_system_start_writing(int fd)
 int
 nb_system_sync(int fd)
 {
-#ifdef ON_MACOS /* where fsync leaves the bytes in the drive's cache */
+#ifdef ON_MACOS /* on macOS, fsync may leave the data in the drive's cache */
     if (fcntl(fd, F_FULLFSYNC) == 0)
         return 0;
 #endif
     return fsync(fd) == 0 ? 0 : errno;
 }
 
-/* link never replaces a file, and rename does; but not every file system has link. */
+/* Unlike rename, link never replaces a file; but not every file system supports it. */
 static int
 rename_by_link(const char *from, const char *to)
 {
@@ -123,7 +123,7 @@ nb_system_rename_to_new(const char *from, const char *to)
         return 0;
     if (unless_unsupported(errno) != 0)
         return errno;
-#elif defined(ON_LINUX) && defined(RENAME_NOREPLACE) /* not in every C library */
+#elif defined(ON_LINUX) && defined(RENAME_NOREPLACE) /* missing in some C libraries */
     if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
         return 0;
     if (unless_unsupported(errno) != 0)

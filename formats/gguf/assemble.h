@@ -21,11 +21,11 @@ struct nb_assembly {
     const struct nb_file_in *files;
 };
 
-/* The header of such a file, and where its tensors go. */
+/* The header of a file and the offsets of its tensors. */
 struct nb_layout {
     struct nb_gguf_info *infos; /* offsets from the start of the data */
     unsigned char *header;
-    uint64_t header_size, size; /* of the header, after which the data begins; of the file */
+    uint64_t header_size, size; /* sizes of the header (the offset of the data) and of the file */
 };
 
 /* NB_INPUT if the size overflows or the alignment is invalid. LAYOUT is to be freed, also after an error. */

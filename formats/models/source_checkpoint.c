@@ -163,7 +163,7 @@ find_vocabulary(struct builder *b)
 {
     const struct nb_arch_tensor *tied = tied_tensor(b);
     const struct nb_checkpoint_tensor *embedding = stored_for(b, EMBEDDING);
-    const struct nb_hparam_value told = b->hp->value[NB_HP_VOCAB];
+    const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
     b->tied_under_output =
@@ -177,10 +177,10 @@ find_vocabulary(struct builder *b)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder,
                        embedding->info.name);
     rows = (double)embedding->info.shape[0];
-    nb_hp_set(b->hp, NB_HP_VOCAB, rows, told.given);
-    if (told.given && told.number != rows)
+    nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
+    if (stated.given && stated.number != rows)
         nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
-                       told.number, rows, rows);
+                       stated.number, rows, rows);
     return NB_OK;
 }
 

@@ -80,7 +80,7 @@ columns_in_panel(const struct nb_view *v, const struct nb_piece *piece)
         return piece->columns;
     if (period == 0 || fit < period)
         return 0;
-    panels = (piece->columns + fit - 1) / fit; /* alike, since reads of a narrow one are short */
+    panels = (piece->columns + fit - 1) / fit; /* of equal width, since a narrow panel has short reads */
     share = ((piece->columns + panels - 1) / panels + period - 1) / period * period;
     return share <= fit ? share : fit / period * period;
 }

@@ -19,7 +19,7 @@ void nb_view_panel_free(struct nb_view_panel *panel);
 
 /*
  * nb_view_fetch through PANEL, which all threads of a job share. Correct in any order of reading, fast
- * if the threads read a view in ascending order. Other than transposed views do not need it.
+ * if the threads read a view in ascending order. Views that are not transposed do not need it.
  */
 enum nb_status nb_view_fetch_shared(const struct nb_view *view, uint64_t first, uint64_t count,
                                     struct nb_view_reader *reader, struct nb_view_panel *panel, struct nb_error *err)

@@ -491,7 +491,7 @@ cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, c
 
 /* The user's type for T, or NB_TYPE_NONE; records which overrides matched. */
 static enum nb_type
-asked_type(struct rules *r, const struct nb_view *t, enum category category, bool *matched)
+user_type(struct rules *r, const struct nb_view *t, enum category category, bool *matched)
 {
     const struct nb_recipe_options *o = r->o;
     enum nb_type by_name = NB_TYPE_NONE;
@@ -518,7 +518,7 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
     const struct nb_recipe_options *o = r->o;
     const enum category category = category_of(t->name);
     const enum nb_type base = o->recipe->base;
-    enum nb_type asked;
+    enum nb_type wanted;
 
     if (o->recipe->file_type == NB_FT_COPY) {
         *out = (struct nb_choice){ t->type, t->type, NB_WHY_KEPT };
@@ -528,14 +528,14 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
     }
-    asked = asked_type(r, t, category, matched);
+    wanted = user_type(r, t, category, matched);
     if (r->out_of_memory)
         return nb_fail_memory(err);
-    if (asked == NB_TYPE_NONE && o->output_type != NB_TYPE_NONE && category == EMBEDDING && r->tied && !o->pure)
-        asked = o->output_type;
-    if (asked != NB_TYPE_NONE) {
-        *out = (struct nb_choice){ asked, asked, NB_WHY_USER };
-        return fits(t, asked) ? NB_OK : cannot_have(t, asked, NB_USAGE, "", err);
+    if (wanted == NB_TYPE_NONE && o->output_type != NB_TYPE_NONE && category == EMBEDDING && r->tied && !o->pure)
+        wanted = o->output_type;
+    if (wanted != NB_TYPE_NONE) {
+        *out = (struct nb_choice){ wanted, wanted, NB_WHY_USER };
+        return fits(t, wanted) ? NB_OK : cannot_have(t, wanted, NB_USAGE, "", err);
     }
     out->type = base;
     if (!o->pure && nb_type_info(base)->kind == NB_KIND_BLOCK)

@@ -17,7 +17,7 @@ nb_check_after(struct nb_checking *c, const char *path, uint64_t before, enum nb
     return nb_found_error(c->findings, c->err, NB_BAD_FILE_CHANGED, nb_in_file(path), &why);
 }
 
-/* What the first bytes and the name of a file say it is. */
+/* The kind of a file, from its first bytes and its name. */
 enum kind { GGUF, SAFETENSORS, IMATRIX, PICKLE, UNKNOWN };
 
 static enum kind
@@ -46,7 +46,7 @@ kind_by_name(const char *path)
     return UNKNOWN;
 }
 
-/* True if the GGUF file has what only importance matrices have. */
+/* True if the GGUF file has keys or tensors of an importance matrix. */
 static bool
 is_imatrix(const struct nb_file_in *file)
 {

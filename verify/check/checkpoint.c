@@ -1,4 +1,4 @@
-/* Checking a checkpoint folder, and a safetensors file alone. */
+/* Checks a checkpoint folder, or a single safetensors file. */
 #include "verify/check/parts.h"
 
 #include "formats/base/text.h"
@@ -37,7 +37,7 @@ nb_check_safetensors(struct nb_checking *c, const char *path)
     return status;
 }
 
-/* Files of PyTorch in the folder: nothing here reads them, but others would. */
+/* Reports PyTorch files in the folder: nibble does not read them, but other programs do. */
 static enum nb_status
 find_pickles(struct nb_checking *c, const char *folder)
 {
@@ -71,7 +71,7 @@ check_data(struct nb_checking *c, const struct nb_checkpoint *cp)
     return status;
 }
 
-/* As what a conversion would make of it: config, tensors, tokenizer, template. */
+/* Checks the result of a conversion: config, tensors, tokenizer, template. */
 static enum nb_status
 check_meaning(struct nb_checking *c, const char *folder, const struct nb_checkpoint *cp)
 {
@@ -84,7 +84,7 @@ check_meaning(struct nb_checking *c, const char *folder, const struct nb_checkpo
         return NB_OK;
     if (class != NULL && nb_family_by_class(class) == NULL)
         return CHECK_FOUND(c, NB_BAD_CP_FAMILY, nb_in_file(folder),
-                           "what tensors a '%.80s' has is not known here, so they are not compared", class);
+                           "the tensors of a '%.80s' are not known to nibble, so they are not compared", class);
     status = nb_source_examine_checkpoint(&source, folder, c->findings, c->err);
     if (nb_status_is(status, NB_INPUT)) {
         const struct nb_error why = *c->err;
@@ -121,7 +121,7 @@ nb_check_folder(struct nb_checking *c, const char *path)
     sound = c->findings->errors == before;
     if (status == NB_OK && c->options->level >= NB_CHECK_CONTENT)
         status = check_data(c, &cp);
-    /* What is broken as files makes no model; saying so again would help nobody. */
+    /* Broken files cannot form a model; further findings would only repeat that. */
     if (status == NB_OK && sound && c->options->level >= NB_CHECK_FULL)
         status = check_meaning(c, cp.folder, &cp);
     nb_checkpoint_close(&cp);

@@ -1,4 +1,4 @@
-/* What the bytes of tensors hold: read once, in parallel, in pieces that stay in a core's cache. */
+/* Checks the contents of tensors: read once, in parallel, in pieces that fit a core's cache. */
 #include "verify/check/parts.h"
 
 #include "formats/base/pool.h"
@@ -12,15 +12,15 @@
 
 #define TASK_BYTES ((uint64_t)4 << 20)
 #define PIECE_BYTES ((uint64_t)256 << 10)
-#define DECODED 512u /* elements at a time, a multiple of every block */
+#define DECODED 512u /* elements decoded at once, a multiple of every block size */
 
-/* The elements FIRST to FIRST + COUNT of a tensor. */
+/* Elements FIRST to FIRST + COUNT of a tensor. */
 struct stretch {
     const struct nb_tensor *tensor;
     uint64_t first, count;
-    /* What was found; "first" ones are elements of the tensor. */
+    /* The results; FIRST_... are indices of elements in the tensor. */
     uint64_t not_finite, first_not_finite, bad_codes, first_bad_code;
-    bool constant; /* all of one VALUE */
+    bool constant; /* all elements are VALUE */
     float value;
 };
 
@@ -29,7 +29,7 @@ struct job {
     const struct nb_file_in *files;
     struct stretch *stretches;
     size_t count;
-    unsigned char **buffers; /* one for each worker */
+    unsigned char **buffers; /* one per worker */
     uint64_t total;
     _Atomic uint64_t done;
 };
@@ -44,7 +44,7 @@ bytes_of(const struct nb_tensor *t, uint64_t elements)
 
 /* --- one piece --------------------------------------------------------------------------------------- */
 
-/* Counts what FIND finds in N elements, of which the first is FIRST of the tensor; goes on behind each. */
+/* Counts the elements that FIND finds among N, the first of which is element FIRST of the tensor. */
 static void
 count_bad(const struct nb_tensor *t, const unsigned char *raw, uint64_t n, uint64_t first,
           size_t (*find)(enum nb_type, const void *, size_t), uint64_t *count, uint64_t *first_bad)
@@ -62,7 +62,7 @@ count_bad(const struct nb_tensor *t, const unsigned char *raw, uint64_t n, uint6
     }
 }
 
-/* Whether N elements are one value; most tensors have two in their first block, and then this is cheap. */
+/* Whether N elements have one value; cheap, since most tensors have different values in their first block. */
 static bool
 is_constant(const struct nb_tensor *t, const unsigned char *raw, uint64_t n, bool known, float *value)
 {
@@ -70,7 +70,7 @@ is_constant(const struct nb_tensor *t, const unsigned char *raw, uint64_t n, boo
     const size_t size = (size_t)bytes_of(t, n);
     float decoded[DECODED];
 
-    /* Equal blocks have equal values: the first stands for all. */
+    /* Equal blocks have equal values, so only the first is decoded. */
     if (n > info->block && memcmp(raw, raw + info->block_bytes, size - info->block_bytes) == 0)
         n = info->block;
     for (uint64_t at = 0; at < n; at += DECODED) {
@@ -81,7 +81,7 @@ is_constant(const struct nb_tensor *t, const unsigned char *raw, uint64_t n, boo
             *value = decoded[0];
         known = true;
         for (size_t i = 0; i < k; i++)
-            if (!(decoded[i] >= *value && decoded[i] <= *value)) /* a NaN is no constant either */
+            if (!(decoded[i] >= *value && decoded[i] <= *value)) /* a NaN is not constant either */
                 return false;
     }
     return true;
@@ -129,9 +129,9 @@ look(void *context)
         j->c->options->progress(j->c->options->context, atomic_load(&j->done), j->total);
 }
 
-/* --- what was found of a tensor ---------------------------------------------------------------------- */
+/* --- results of a tensor ----------------------------------------------------------------------------- */
 
-/* Takes what was found in MORE, which follows, into S. */
+/* Adds the results of MORE, which follows S, to S. */
 static void
 join(struct stretch *s, const struct stretch *more)
 {
@@ -174,7 +174,7 @@ report(struct job *j, const struct stretch *s)
     if (s->value >= 0 && s->value <= 0)
         return CHECK_FOUND(j->c, NB_BAD_DATA_ZERO, nb_at_tensor(file, t->name, t->offset), "all of it is zero");
     if (t->n_dims < 2)
-        return NB_OK; /* norms of ones, biases: common */
+        return NB_OK; /* common for norms of ones and for biases */
     return CHECK_FOUND(j->c, NB_BAD_DATA_CONSTANT, nb_at_tensor(file, t->name, t->offset), "all of it is %g",
                        (double)s->value);
 }

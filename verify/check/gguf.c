@@ -1,4 +1,4 @@
-/* Checking a GGUF file, or all of a split set. */
+/* Checks a GGUF file or a whole split set. */
 #include "verify/check/parts.h"
 
 #include "formats/base/checked.h"
@@ -10,22 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The parts of a set by their numbers; a file alone is a set of one. */
+/* The parts of a set by number; a single file is a set of one. */
 struct set {
     struct nb_checking *c;
-    const char *named;        /* the file that was named */
-    struct nb_file_in *files; /* not open where a part cannot be read */
+    const char *named;        /* the file that the user named */
+    struct nb_file_in *files; /* not open if a part cannot be read */
     struct nb_gguf *ggufs;
     char **paths;
     uint32_t parts;
-    bool whole; /* all of them could be read */
-    struct nb_tensor *tensors; /* of all */
+    bool whole; /* all parts could be read */
+    struct nb_tensor *tensors; /* of all parts */
     size_t count;
 };
 
 /* --- one file ------------------------------------------------------------------------------------- */
 
-/* The bytes from FROM to TO, fewer than an alignment, should be zero. */
+/* Checks that the padding from FROM to TO, less than an alignment, is zero. */
 static enum nb_status
 check_padding(struct nb_checking *c, const struct nb_file_in *file, uint64_t from, uint64_t to)
 {
@@ -44,26 +44,26 @@ check_padding(struct nb_checking *c, const struct nb_file_in *file, uint64_t fro
     return NB_OK;
 }
 
-/* What follows the last byte that belongs to something. */
+/* Checks the end of the file, after the last tensor. */
 static enum nb_status
 check_end(struct nb_checking *c, const struct nb_file_in *file, const struct nb_gguf *gguf, uint64_t end)
 {
     uint64_t padded;
     enum nb_status status;
 
-    /* A file without tensors may end with its header, padded or not. */
+    /* A file without tensors may end after its header, padded or not. */
     if (!nb_align_u64(end, gguf->alignment, &padded) || file->size == padded ||
         (gguf->count == 0 && file->size < padded))
         return check_padding(c, file, end, file->size);
     if (file->size < padded)
         return CHECK_FOUND(c, NB_BAD_GGUF_CUT, nb_in_file(file->name),
-                           "cut short: the last tensor is to be padded to %" PRIu64 " bytes, but the file has %" PRIu64,
+                           "cut short: the last tensor must be padded to %" PRIu64 " bytes, but the file has %" PRIu64,
                            padded, file->size);
     status = check_padding(c, file, end, padded);
     if (status != NB_OK)
         return status;
     return CHECK_FOUND(c, NB_BAD_GGUF_END, nb_at_byte(file->name, padded),
-                       "%" PRIu64 " bytes behind the last tensor belong to nothing", file->size - padded);
+                       "%" PRIu64 " bytes after the last tensor belong to no tensor", file->size - padded);
 }
 
 static enum nb_status
@@ -76,7 +76,7 @@ check_gaps(struct nb_checking *c, const struct nb_file_in *file, const struct nb
         const struct nb_tensor *t = &gguf->tensors[i];
 
         if (t->type == NB_TYPE_NONE)
-            return NB_OK; /* nobody knows what the bytes behind it are */
+            return NB_OK; /* the bytes after it cannot be classified */
         if (t->offset >= end && t->offset - end < gguf->alignment)
             status = check_padding(c, file, end, t->offset);
         end = t->offset + t->bytes;
@@ -85,7 +85,7 @@ check_gaps(struct nb_checking *c, const struct nb_file_in *file, const struct nb
     return status == NB_OK ? check_end(c, file, gguf, last) : status;
 }
 
-/* Opens and reads PATH. *READ tells whether there is a header to go on with; only then the file stays open. */
+/* Opens and reads PATH. *READ: whether the header can be used; only then the file stays open. */
 static enum nb_status
 read_file(struct nb_checking *c, const char *path, struct nb_file_in *file, struct nb_gguf *gguf, bool *read)
 {
@@ -139,7 +139,7 @@ release(struct set *s)
     free(s->tensors);
 }
 
-/* Puts what was read of a part where it belongs. */
+/* Stores a part that was read in the set. */
 static enum nb_status
 adopt(struct set *s, uint32_t number, const struct nb_file_in *file, const struct nb_gguf *gguf)
 {
@@ -157,7 +157,7 @@ adopt(struct set *s, uint32_t number, const struct nb_file_in *file, const struc
     return NB_OK;
 }
 
-/* Reads the part NUMBER, which is not the one that was named. */
+/* Reads part NUMBER, other than the named one. */
 static enum nb_status
 read_part(struct set *s, uint32_t number, size_t prefix_length)
 {
@@ -187,7 +187,7 @@ read_part(struct set *s, uint32_t number, size_t prefix_length)
                        s->parts);
 }
 
-/* Of the set as a whole: no tensor twice, and as many as it says. */
+/* Checks the whole set: unique tensors, and the stated number of them. */
 static enum nb_status
 check_set(struct set *s, const struct nb_metadata *meta)
 {
@@ -208,7 +208,7 @@ check_set(struct set *s, const struct nb_metadata *meta)
     return status;
 }
 
-/* The file that was named is in GGUF and FILE; finds and reads the rest of its set. */
+/* Finds and reads the other parts; the named file is in GGUF and FILE. */
 static enum nb_status
 read_set(struct set *s, const struct nb_file_in *file, const struct nb_gguf *gguf)
 {
@@ -248,7 +248,7 @@ check_meaning(struct set *s)
     const char *type = nb_meta_get_string(meta, "general.type");
     enum nb_status status;
 
-    if (!s->whole || (type != NULL && strcmp(type, "model") != 0)) /* an adapter, a projector: other keys */
+    if (!s->whole || (type != NULL && strcmp(type, "model") != 0)) /* an adapter or projector: has other keys */
         return NB_OK;
     status = nb_check_model(s->c, path, meta, s->tensors, s->count);
     if (status == NB_OK)
@@ -269,7 +269,7 @@ nb_check_gguf(struct nb_checking *c, const char *path)
     if (!read)
         return status;
     status = read_set(&s, &file, &gguf);
-    if (s.parts == 0) { /* nobody took them */
+    if (s.parts == 0) { /* not moved to the set */
         nb_file_close(&file);
         nb_gguf_free(&gguf);
     }

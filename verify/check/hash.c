@@ -30,9 +30,9 @@ nb_hash_size(enum nb_hash_kind kind)
     return kinds[kind].size;
 }
 
-/* --- one hash, fed piece by piece ---------------------------------------------------------------------- */
+/* --- one hash, computed in pieces ---------------------------------------------------------------------- */
 
-/* libcrypto in a context of its own: the one it makes by itself crashes where that fails for want of memory. */
+/* A separate libcrypto context: creating its default context crashes when it runs out of memory. */
 struct digests {
     OSSL_LIB_CTX *library;
     EVP_MD *sha1, *sha256;
@@ -126,7 +126,7 @@ drop(struct hash *h)
 
 struct work {
     const struct nb_stored_tensors *stored;
-    struct nb_hash_job **jobs; /* the longest first */
+    struct nb_hash_job **jobs; /* longest first */
     struct digests digests;
 };
 
@@ -180,7 +180,7 @@ hash_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return status;
 }
 
-/* What is over all tensors takes longest, and is begun first. */
+/* Jobs over all tensors take longest and are started first. */
 static void
 order(struct nb_hash_job **to, struct nb_hash_job *jobs, size_t count)
 {

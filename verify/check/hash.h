@@ -1,7 +1,6 @@
 /*
- * Hashes of tensor data and of whole files, many at once. What they are of agrees with
- * llama.cpp's gguf-hash: a tensor's bytes, or those of all tensors in their order, without
- * metadata and padding.
+ * Hashes of tensor data and of whole files, several at once. As in llama.cpp's gguf-hash, a hash
+ * covers the bytes of a tensor, or of all tensors in file order, without metadata and padding.
  */
 #ifndef NB_HASH_H
 #define NB_HASH_H
@@ -13,19 +12,19 @@
 #include <stdint.h>
 
 enum nb_hash_kind {
-    NB_HASH_XXH64,  /* seed 0, as its 64-bit number, highest byte first */
-    NB_HASH_XXH3,   /* 64 bits, likewise */
+    NB_HASH_XXH64,  /* seed 0, big-endian */
+    NB_HASH_XXH3,   /* 64 bits, seed 0, big-endian */
     NB_HASH_SHA1,
     NB_HASH_SHA256,
     NB_HASH_UUID,   /* version 5 (RFC 9562) in llama.cpp's namespace ef001206-dadc-5f6d-a15f-3359e577d4e5 */
     NB_HASHES,
 };
 
-#define NB_HASH_MAX 32 /* bytes of the longest */
+#define NB_HASH_MAX 32 /* bytes of the longest digest */
 
 /* "xxh64", "xxh3", "sha1", "sha256", "uuid" */
 const char *nb_hash_name(enum nb_hash_kind kind);
-/* Bytes of the digest. */
+/* Length of the digest in bytes. */
 size_t nb_hash_size(enum nb_hash_kind kind);
 
 enum nb_hash_scope {
@@ -41,10 +40,10 @@ struct nb_hash_job {
     unsigned char digest[NB_HASH_MAX]; /* the result */
 };
 
-/* Does COUNT jobs on THREADS threads (0: one for each core). */
+/* Runs COUNT jobs on THREADS threads (0: one per core). */
 enum nb_status nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, size_t count,
                            unsigned threads, struct nb_error *err) NB_MUST_CHECK;
-/* The digest as text: hexadecimal, a UUID with its dashes. TEXT has room for 2 * NB_HASH_MAX + 1. */
+/* Writes the digest as text: hexadecimal, a UUID with dashes. TEXT has room for 2 * NB_HASH_MAX + 1 bytes. */
 void nb_hash_text(enum nb_hash_kind kind, const unsigned char *digest, char *text);
 
 #endif

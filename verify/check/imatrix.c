@@ -1,11 +1,11 @@
-/* Checking an importance matrix. */
+/* Checks an importance matrix. */
 #include "verify/check/parts.h"
 
 #include "formats/imatrix/imatrix.h"
 
 #include <inttypes.h>
 
-/* Of an entry with experts some may have seen nothing; of the others nobody should. */
+/* Some experts of an entry may have received no tokens; an entry without experts should have some. */
 static enum nb_status
 check_idle(struct nb_checking *c, const char *path, const struct nb_imatrix_entry *e)
 {
@@ -15,9 +15,10 @@ check_idle(struct nb_checking *c, const char *path, const struct nb_imatrix_entr
         idle += e->tokens[i] == 0;
     if (idle == 0)
         return NB_OK;
-    return e->rows == 1 ? CHECK_FOUND(c, NB_BAD_IMATRIX_IDLE, nb_in_file(path), "'%s' saw no token", e->name)
-                        : CHECK_FOUND(c, NB_BAD_IMATRIX_IDLE, nb_in_file(path),
-                                      "'%s': %" PRIu64 " of %" PRIu64 " experts saw no token", e->name, idle, e->rows);
+    return e->rows == 1
+               ? CHECK_FOUND(c, NB_BAD_IMATRIX_IDLE, nb_in_file(path), "'%s' received no tokens", e->name)
+               : CHECK_FOUND(c, NB_BAD_IMATRIX_IDLE, nb_in_file(path),
+                             "'%s': %" PRIu64 " of %" PRIu64 " experts received no tokens", e->name, idle, e->rows);
 }
 
 enum nb_status

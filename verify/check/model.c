@@ -1,6 +1,6 @@
 /*
- * Whether metadata and tensors make a model: the keys that llama.cpp's loader demands, with the
- * types it demands, and the tensors of the architecture with the shapes that the keys give them.
+ * Checks whether metadata and tensors form a model: the keys and types that llama.cpp's loader
+ * requires, and the tensors of the architecture with the shapes that follow from the keys.
  */
 #include "verify/check/parts.h"
 
@@ -22,7 +22,7 @@ struct model {
     const struct nb_metadata *meta;
     const struct nb_tensor **sorted; /* by name */
     size_t count;
-    const struct nb_arch *known; /* NULL: not known here */
+    const struct nb_arch *known; /* NULL: unknown */
     struct nb_hparams hp;
     uint64_t layers; /* 0: not known */
 };
@@ -324,7 +324,7 @@ check_with_architecture(struct model *m)
     if (m->known != NULL && m->known->n_tensors > 0)
         return check_tensors(m);
     return CHECK_FOUND(m->c, NB_BAD_MODEL_UNKNOWN, at_key(m, "general.architecture"),
-                       "what tensors '%.60s' has is not known here, so they are not compared", m->arch);
+                       "the tensors of '%.60s' are not known to nibble, so they are not compared", m->arch);
 }
 
 enum nb_status

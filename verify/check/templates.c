@@ -1,7 +1,7 @@
 /*
- * Chat templates are programs (Jinja). llama.cpp runs them in a dialect of its own that
- * cannot reach the system, other programs run them in Python; what only makes sense as an
- * attack there is told. (CVE-2024-34359, CVE-2026-5760.)
+ * Chat templates are programs (Jinja). llama.cpp's own interpreter gives them no access to the
+ * system, but other programs run them in Python; constructs that only make sense as an attack there
+ * are reported (CVE-2024-34359, CVE-2026-5760).
  */
 #include "verify/check/parts.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define KEY "tokenizer.chat_template"
-#define LARGE ((uint64_t)256 << 10) /* bytes; the longest of published models have some 30 KiB */
+#define LARGE ((uint64_t)256 << 10) /* bytes; the longest templates of published models have about 30 KiB */
 
 static const struct {
     enum nb_code code;
@@ -34,7 +34,7 @@ check_reach(struct nb_checking *c, struct nb_place place, const char *text, size
     bool out_of_memory = false, matches;
 
     if (regex == NULL)
-        return nb_fail_memory(c->err); /* the patterns are good */
+        return nb_fail_memory(c->err); /* the patterns are valid */
     matches = nb_regex_search(regex, text, &out_of_memory);
     nb_regex_free(regex);
     if (out_of_memory)

@@ -1,4 +1,4 @@
-/* The vocabulary in tokenizer.ggml.*, by what llama.cpp's loader (llama-vocab.cpp) takes for granted. */
+/* Checks the vocabulary in tokenizer.ggml.* for what llama.cpp's loader (llama-vocab.cpp) relies on. */
 #include "verify/check/parts.h"
 
 #include "formats/base/checked.h"
@@ -78,7 +78,7 @@ check_types(const struct tokens *t)
     return status;
 }
 
-/* The array KEY of ELEMENT (or of the other width of sign), if there is one of the right type. */
+/* The array KEY with elements of type ELEMENT (signed or unsigned), or NULL. */
 static const struct nb_kv *
 find_array(const struct tokens *t, const char *key, enum nb_kv_type element)
 {
@@ -127,29 +127,29 @@ is_byte_token(const struct token *token)
 static enum nb_status
 check_token_types(const struct tokens *t, const struct nb_kv *types)
 {
-    bool type_told = false, byte_told = false;
+    bool type_reported = false, byte_reported = false;
     enum nb_status status = NB_OK;
 
     for (uint32_t i = 0; types != NULL && i < types->count && i < t->count && status == NB_OK; i++) {
         int32_t type;
 
         memcpy(&type, types->data + 4 * (size_t)i, sizeof type);
-        if ((type < 0 || type > NB_TOKEN_BYTE) && !type_told) {
-            type_told = true;
+        if ((type < 0 || type > NB_TOKEN_BYTE) && !type_reported) {
+            type_reported = true;
             status = CHECK_FOUND(t->c, NB_BAD_TOKENS_TOKEN_TYPE, at(t, types->key),
                                  "token %" PRIu32 " has type %" PRId32, i, type);
         }
-        if (type == NB_TOKEN_BYTE && !is_byte_token(&t->items[i]) && !byte_told) {
-            byte_told = true;
+        if (type == NB_TOKEN_BYTE && !is_byte_token(&t->items[i]) && !byte_reported) {
+            byte_reported = true;
             status = CHECK_FOUND(t->c, NB_BAD_TOKENS_BYTE, at(t, PREFIX "tokens"),
-                                 "token %" PRIu32 ", '%.*s', is to stand for a byte, but is not written as one", i,
+                                 "token %" PRIu32 ", '%.*s', has the type of a byte token, but not its form", i,
                                  (int)(t->items[i].length < 32 ? t->items[i].length : 32), t->items[i].text);
         }
     }
     return status;
 }
 
-/* Puts the tokens into the index; two with one text are told once. */
+/* Adds the tokens to the index; duplicate texts are reported once. */
 static enum nb_status
 index_tokens(struct tokens *t, const struct nb_kv *texts)
 {
@@ -188,7 +188,7 @@ is_token(const struct tokens *t, const char *text, size_t length)
     return nb_text_index_find(&t->index, text, length) >= 0;
 }
 
-/* Whether both sides of the merge LINE, and what they make, are tokens. SPACE is between them. */
+/* Whether both sides of the merge LINE and the result are tokens. SPACE separates the sides. */
 static bool
 makes_token(const struct tokens *t, const struct token *line, const char *space, char *joined)
 {
@@ -225,8 +225,8 @@ check_merges(const struct tokens *t, const struct nb_kv *merges)
                              malformed);
     if (status == NB_OK && foreign > 0)
         status = CHECK_FOUND(t->c, NB_BAD_TOKENS_MERGE_TOKEN, at(t, merges->key),
-                             "merge %" PRIu64 " is of or to what is no token (%" PRIu64 " such merges)", first_foreign,
-                             foreign);
+                             "merge %" PRIu64 ": a side or the result is not a token (%" PRIu64 " such merges)",
+                             first_foreign, foreign);
     return status;
 }
 

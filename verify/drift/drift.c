@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of one model's logits that are held at once; two models' are. */
+/* Bytes of logits in memory per model; those of two models are held at once. */
 #define LOGITS_BYTES ((size_t)96 << 20)
 
-/* What is known of the base's logits in a row. */
+/* Values computed from one row of the base's logits. */
 struct base_row {
     float max;
     size_t top;
-    double sum, log_sum; /* of exp(logit - max); the logarithm of the sum of exp(logit) */
+    double sum, log_sum; /* sum of exp(logit - max); ln of the sum of exp(logit) */
 };
 
 struct run {
@@ -30,12 +30,12 @@ struct run {
     struct nb_pool_watch watch;
     struct nb_forward *forward;
     uint32_t done;     /* chunks */
-    float **states;    /* of each model: those of a batch that are scored */
+    float **states;    /* per model: the scored states of a batch */
     float *base_logits, *logits;
     struct base_row *base_rows;
-    size_t max_rows;   /* of logits */
+    size_t max_rows;   /* rows of logits */
 
-    /* Of the block of rows that is being scored. */
+    /* The block of rows that is being scored. */
     size_t which;      /* model */
     size_t first;      /* scored token */
 };
@@ -58,7 +58,7 @@ nb_drift_chunks(size_t count, const struct nb_drift_options *o)
     return chunks > UINT32_MAX ? UINT32_MAX : (uint32_t)chunks;
 }
 
-/* The token that came where scored token I was to be predicted. */
+/* The true token at the position of scored token I. */
 static int32_t
 true_token(const struct run *r, size_t i)
 {
@@ -93,9 +93,9 @@ score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 }
 
 /*
- * KL divergence of q from the base p: sum of p (ln p - ln q), which is the mean
- * under p of the difference of the logits, plus the difference of the log-sums.
- * Equal logits give exactly 0.
+ * KL divergence of q from the base p: the sum of p (ln p - ln q), computed as the
+ * mean under p of the difference of the logits, plus the difference of the
+ * log-sums. Equal logits give exactly 0.
  */
 static enum nb_status
 score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
@@ -119,7 +119,7 @@ score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
     return check_finite(r, log_sum, i, err);
 }
 
-/* ROWS scored tokens of the batch from row FIRST of it on, which is scored token r->first. */
+/* Scores ROWS rows of the batch from row FIRST on, which is scored token r->first. */
 static enum nb_status
 score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
 {
@@ -137,7 +137,7 @@ score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
     return status;
 }
 
-/* The states that predict scored tokens, brought together. */
+/* Gathers the states that predict scored tokens. */
 static void
 keep_states(struct run *r, const struct nb_model *m, const float *hidden, uint32_t chunks, float *to)
 {
@@ -210,7 +210,7 @@ release(struct run *r)
     nb_pool_free(r->pool);
 }
 
-/* Every token must be one that every model has, and their distributions must be over the same tokens. */
+/* All models must have the same vocabulary size, and every token must be in it. */
 static enum nb_status
 check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
 {

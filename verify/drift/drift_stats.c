@@ -6,7 +6,7 @@
 const double nb_quantile_shares[NB_QUANTILES] = { 0,   0.001, 0.01, 0.05, 0.10,  0.25, 0.50,
                                                   0.75, 0.90, 0.95, 0.99, 0.999, 1 };
 
-/* The mean of N values from their sum and the sum of their squares. */
+/* The mean of N values, computed from their sum and the sum of their squares. */
 static struct nb_estimate
 mean_of(double sum, double squares, double n)
 {
@@ -62,11 +62,11 @@ perplexities(const struct nb_score *s, const struct nb_score *b, size_t scored, 
     mean = mean_of(sum, squares, n);
     base = mean_of(base_sum, base_squares, n);
     out->perplexity = (struct nb_estimate){ exp(mean.value), exp(mean.value) * mean.error };
-    if (s == b) { /* to the last bit */
+    if (s == b) { /* gives exact results for the base itself */
         out->ratio.value = out->correlation = 1;
         return;
     }
-    /* By one formula, so that the error of the ratio is 0 for a model that scores as the base does. */
+    /* The same formula for all three, so that the error of the ratio is 0 for a model with the base's scores. */
     variance = (squares / n - mean.value * mean.value) / (n - 1);
     base_variance = (base_squares / n - base.value * base.value) / (n - 1);
     covariance = (products / n - mean.value * base.value) / (n - 1);

@@ -10,7 +10,7 @@
 
 struct job {
     const struct nb_source *base, *other;
-    const struct nb_view **sorted; /* the other's, by name */
+    const struct nb_view **sorted; /* the other's tensors, by name */
     struct nb_weight_error *errors;
 };
 
@@ -19,13 +19,13 @@ struct sums {
     double base, other, product, difference;
 };
 
-/* The memory of one task: a tile of each. */
+/* The buffers of one task: a tile of each tensor. */
 struct tiles {
     float *a, *b;
     struct nb_view_reader reader, other_reader;
 };
 
-/* The other's tensor of this name and shape, or NULL. */
+/* The other's tensor with the same name and shape, or NULL. */
 static const struct nb_view *
 same_tensor(const struct job *j, const struct nb_view *t)
 {
@@ -34,7 +34,7 @@ same_tensor(const struct job *j, const struct nb_view *t)
     return found != NULL && memcmp(found->ne, t->ne, sizeof t->ne) == 0 ? found : NULL;
 }
 
-/* Adds a tile of N weights, of which the first is weight FIRST of the tensor. */
+/* Adds a tile of N weights that begins at weight FIRST of the tensor. */
 static void
 add_tile(const struct tiles *tiles, size_t n, uint64_t first, struct sums *sums, struct nb_weight_error *e)
 {

@@ -1,6 +1,6 @@
 /*
- * Kinds of blocks, the parts that layers are made of. A kind is one file in blocks/ and one row in
- * blocks/blocks.def; nothing else knows it. Which blocks a layer has is said by its architecture.
+ * Kinds of blocks, the parts of layers. A kind is one file in blocks/ and one row in
+ * blocks/blocks.def. The architecture says which blocks a layer has.
  */
 #ifndef NB_BLOCK_H
 #define NB_BLOCK_H
@@ -11,14 +11,14 @@
 #include "verify/run/run.h"
 
 struct nb_block_kind {
-    const char *name; /* as architectures call it */
-    /* Makes BLOCK->data, for the layer BLOCK->layer: sizes, small tensors, and where its matrices are. */
+    const char *name; /* the name that architectures use */
+    /* Makes BLOCK->data for the layer BLOCK->layer: sizes, small tensors, and the views of its matrices. */
     enum nb_status (*load)(struct nb_loader *loader, struct nb_block *block);
-    /* Takes all the memory that it needs to run, by nb_scratch_take. */
+    /* Takes all memory for running with nb_scratch_take. */
     void (*scratch)(const struct nb_block *block, struct nb_scratch *scratch);
     /*
-     * Adds to the residual stream what it makes of it. Takes its memory from the scratch memory of
-     * RUN, by the very calls that SCRATCH makes.
+     * Runs the block and adds its result to the residual stream. Takes its memory from RUN's scratch
+     * memory, with the same calls as SCRATCH.
      */
     enum nb_status (*run)(const struct nb_block *block, struct nb_run *run, struct nb_error *err);
 };
@@ -27,7 +27,7 @@ struct nb_block_kind {
 #include "verify/run/blocks/blocks.def"
 #undef NB_BLOCK
 
-/* NULL if there is none of that name. */
+/* NULL if there is none with this name. */
 const struct nb_block_kind *nb_block_kind_by_name(const char *name);
 
 #endif

@@ -7,15 +7,15 @@
 
 #include <stdlib.h>
 
-/* OpenBLAS has threads of its own, which would get in the way of ours; other libraries lack this function. */
+/* OpenBLAS's own threads would compete with ours; other libraries lack this function. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 struct nb_forward {
     struct nb_run run;
-    size_t blocks; /* where in the scratch memory that of the blocks begins */
+    size_t blocks; /* offset of the blocks' part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
 
-    /* Of the run that is going on. */
+    /* The current run. */
     const int32_t *tokens;
     int64_t bos;
 };
@@ -56,7 +56,7 @@ nb_forward_observe(struct nb_forward *f, nb_observe *observe, void *context)
 
 /* --- memory ------------------------------------------------------------------------------------------------- */
 
-/* The dims of all rotary embeddings of M together. */
+/* The sum of the dims of all rotary embeddings of M. */
 static size_t
 rotated_dims(const struct nb_model *m)
 {
@@ -67,7 +67,7 @@ rotated_dims(const struct nb_model *m)
     return dims;
 }
 
-/* Takes what lasts through all layers; blocks take theirs after it. */
+/* Takes the memory that is used throughout all layers; that of the blocks follows. */
 static void
 take_lasting(struct nb_run *r, const struct nb_model *m, struct nb_scratch *s)
 {
@@ -77,9 +77,9 @@ take_lasting(struct nb_run *r, const struct nb_model *m, struct nb_scratch *s)
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
 }
 
-/* The bytes that the blocks of M need, each asked; false where they are beyond all memory. */
+/* The size of the scratch memory for M: the lasting part and the largest block's; false if it is too large. */
 static bool
-ask_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
+scratch_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
 {
     struct nb_scratch s = f->run.scratch;
     size_t lasting;
@@ -97,7 +97,7 @@ ask_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
     return !s.too_large;
 }
 
-/* Makes M the model that is run. Memory that was for another is kept if it will do. */
+/* Makes M the current model. Memory of the previous one is reused if it is large enough. */
 static enum nb_status
 take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
 {
@@ -111,7 +111,7 @@ take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
     status = nb_panels_for(&f->run.panels, m, f->run.pool, err);
     if (status != NB_OK)
         return status;
-    if (!ask_size(f, m, &size))
+    if (!scratch_size(f, m, &size))
         return nb_fail_memory(err);
     if (size > s->size) {
         free(s->memory);

@@ -1,8 +1,8 @@
 /*
- * The reference inference path: a forward pass in float32 over the weights of any
- * source, written to be read. A matrix is decoded panel by panel each time it is
- * used and never kept, so a model may be larger than memory; a batch of several
- * chunks shares the decoding.
+ * The reference inference path: a readable forward pass in float32 over the
+ * weights of any source. A matrix is decoded panel by panel each time it is used
+ * and never kept, so a model may be larger than memory; a batch of several chunks
+ * shares the decoding.
  */
 #ifndef NB_FORWARD_H
 #define NB_FORWARD_H
@@ -13,14 +13,14 @@
 
 #include <stdint.h>
 
-/* Tokens of a batch: enough for fast products, and to decode a matrix seldom. */
+/* Tokens per batch: enough for fast products and to amortize the decoding. */
 #define NB_BATCH_TOKENS 2048u
 
-/* The memory of a pass, which models take in turns. */
+/* The memory of a pass, which models use in turn. */
 struct nb_forward;
 
 /*
- * For batches of up to CHUNKS chunks of CHUNK_TOKENS tokens. POOL must outlive it.
+ * For batches of up to CHUNKS chunks of CHUNK_TOKENS tokens. POOL must outlive the result.
  */
 enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks,
                               uint32_t chunk_tokens, struct nb_error *err) NB_MUST_CHECK;
@@ -29,11 +29,11 @@ void nb_forward_free(struct nb_forward *forward);
 void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *context);
 
 /*
- * Runs CHUNKS chunks through MODEL, one after the other in TOKENS, each from
- * position 0 and without sight of the others. BOS, if not negative, stands for the
- * first token of each. *HIDDEN is then the normalized state
- * of every token (rows of the model's embedding), valid until the next call.
- * Refused: NaN and infinity, in weights and in what comes of them.
+ * Runs CHUNKS chunks, which are contiguous in TOKENS, through MODEL, each from
+ * position 0 and without attention to the others. BOS, if not negative, replaces
+ * the first token of each. *HIDDEN receives the normalized state of every token
+ * (rows of the model's embedding length), valid until the next call. NaN and
+ * infinity in weights and results are an error.
  */
 enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
                               int64_t bos, uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;

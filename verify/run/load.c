@@ -51,7 +51,7 @@ nb_load_above_zero(const struct nb_loader *l, enum nb_hparam hparam, double *out
 
 /* --- tensors ------------------------------------------------------------------------------------------------ */
 
-/* "256 x 64", at least DIMS of the sides. */
+/* "256 x 64", with at least DIMS dimensions. */
 static const char *
 shape_text(const uint64_t ne[NB_MAX_DIMS], uint32_t dims, char text[96])
 {
@@ -71,7 +71,7 @@ check_tensor(const struct nb_loader *l, const struct nb_arch_tensor *row, const 
     char should[96], is[96];
 
     if (!nb_arch_shape(row, &l->model->hp, l->layer, ne, &dims))
-        return nb_fail(l->err, NB_INPUT, "%s: the metadata make no shape for tensor '%s'", path, t->name);
+        return nb_fail(l->err, NB_INPUT, "%s: the metadata give no valid shape for tensor '%s'", path, t->name);
     if (dims == 1 && t->elements != ne[0])
         return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' should have %" PRIu64 " elements, but has %" PRIu64, path,
                        t->name, ne[0], t->elements);
@@ -89,8 +89,8 @@ check_tensor(const struct nb_loader *l, const struct nb_arch_tensor *row, const 
 }
 
 /*
- * The tensor of the row PATTERN, checked. *OUT is NULL where the architecture has none in this layer
- * (then *ROW is NULL, too), or it may be absent and is.
+ * The checked tensor of the row PATTERN. *OUT is NULL if the architecture has none in this layer (then
+ * *ROW is NULL, too), or if it is optional and absent.
  */
 static enum nb_status
 find(const struct nb_loader *l, const char *pattern, const struct nb_arch_tensor **row, const struct nb_view **out)
@@ -113,7 +113,7 @@ find(const struct nb_loader *l, const char *pattern, const struct nb_arch_tensor
                : NB_OK;
 }
 
-/* A block needs what the table of its architecture lacks, or lets be absent. */
+/* An error: a block needs a tensor that its architecture's table lacks or declares optional. */
 static enum nb_status
 refuse_absent(const struct nb_loader *l, const char *pattern)
 {

@@ -50,7 +50,7 @@ read_hparams(struct nb_model *m, struct nb_error *err)
         return status;
     if (tokens == NULL || tokens->type != NB_KV_ARRAY || tokens->count == 0 || tokens->count > 1u << 30)
         return nb_fail(err, NB_INPUT, "%s: has no vocabulary (tokenizer.ggml.tokens)", path);
-    nb_hp_set(&m->hp, NB_HP_VOCAB, (double)tokens->count, false); /* as llama.cpp does, whatever vocab_size is */
+    nb_hp_set(&m->hp, NB_HP_VOCAB, (double)tokens->count, false); /* as in llama.cpp; vocab_size is ignored */
     return NB_OK;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A source as a model that can be run: its hyperparameters, the blocks of its layers, and its small
- * tensors as floats. The matrices stay in the file.
+ * A model that can be run, made from a source: its hyperparameters, the blocks of its layers, and its
+ * small tensors as floats. The matrices stay in the file.
  */
 #ifndef NB_MODEL_H
 #define NB_MODEL_H
@@ -14,16 +14,16 @@
 #include <stdint.h>
 
 /*
- * A matrix with, maybe, a bias for each row: out = matrix * in + bias. Or EXPERTS of them, stacked,
- * each of COLUMNS x ROWS.
+ * A matrix with an optional bias per row: out = matrix * in + bias. Or EXPERTS stacked matrices, each
+ * COLUMNS x ROWS.
  */
 struct nb_linear {
-    const char *name; /* of its tensor */
-    const char *role; /* what the architecture calls it: a name with "%l" for the layer */
+    const char *name; /* name of the tensor */
+    const char *role; /* name in the architecture, with "%l" for the layer */
     uint64_t columns, rows, experts;
     const struct nb_view *weight;
     const float *bias; /* EXPERTS x ROWS; NULL: none */
-    const struct nb_linear *next; /* of the model's matrices */
+    const struct nb_linear *next; /* in the model's list of matrices */
 };
 
 struct nb_norm {
@@ -33,11 +33,11 @@ struct nb_norm {
 
 struct nb_block_kind;
 
-/* A part of a layer, ready to run. */
+/* A loaded part of a layer. */
 struct nb_block {
     const struct nb_block_kind *kind; /* block.h */
     uint32_t layer;
-    void *data; /* what its kind keeps of it, in the model's arena */
+    void *data; /* data of its kind, in the model's arena */
 };
 
 struct nb_model {
@@ -45,45 +45,44 @@ struct nb_model {
     const struct nb_source *source;
     const struct nb_arch *arch;
     struct nb_hparams hp; /* VOCAB is the number of tokens in the source's vocabulary */
-    struct nb_block *blocks; /* of all layers, in the order in which they are run */
+    struct nb_block *blocks; /* of all layers, in execution order */
     size_t n_blocks;
     const struct nb_linear *token_embedding, *output;
     struct nb_norm output_norm;
-    struct nb_rope *ropes; /* rope.h; linked, each once */
+    struct nb_rope *ropes; /* rope.h; a linked list of distinct ones */
     /*
-     * Every matrix that something is multiplied by, linked, in the order of the pass; the last is
-     * the output.
+     * A linked list of all matrices that are used in products, in execution order; the last is the
+     * output.
      */
     const struct nb_linear *matrices;
 };
 
-/* SOURCE must stay open as long as the model is used. */
+/* SOURCE must stay open while the model is used. */
 enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *source, struct nb_error *err)
     NB_MUST_CHECK;
-/* The same, but the architecture is ARCH, whatever the source says. */
+/* The same with the architecture ARCH instead of the source's. */
 enum nb_status nb_model_open_as(struct nb_model *model, const struct nb_source *source, const struct nb_arch *arch,
                                 struct nb_error *err) NB_MUST_CHECK;
 void nb_model_close(struct nb_model *model);
 
 uint32_t nb_model_layers(const struct nb_model *model);
-uint32_t nb_model_embedding(const struct nb_model *model); /* floats of a token's state */
+uint32_t nb_model_embedding(const struct nb_model *model); /* floats per token state */
 uint32_t nb_model_vocab(const struct nb_model *model);     /* tokens */
-/* The most floats that a row of any of its tensors has. */
+/* The largest row length of its tensors, in floats. */
 size_t nb_model_longest_row(const struct nb_model *model);
 
 /*
- * ROWS rows of WEIGHT from row FIRST on, as floats, by the memory of READER. NaN and infinity are
- * refused. Nothing else in this wing reads tensor data.
+ * Reads ROWS rows of WEIGHT from row FIRST on as floats, with the buffers of READER. NaN and infinity
+ * are an error. Nothing else in this wing reads tensor data.
  */
 enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view *weight, uint64_t first,
                              uint64_t rows, struct nb_view_reader *reader, float *out, struct nb_error *err)
     NB_MUST_CHECK;
 
 /*
- * Sees what goes into a matrix product: TOKENS rows of as many floats as the matrices have columns,
- * the input of every one of the COUNT MATRICES (those that share it are passed together). Of
- * stacked experts it is expert EXPERT that has this input; of others EXPERT is 0. Called by one
- * thread at a time, in the order of the model.
+ * Called before each matrix product with its input: TOKENS rows with one float per column of the
+ * matrices. COUNT is the number of MATRICES that share this input. EXPERT is the expert of stacked
+ * matrices, 0 for others. Called by one thread at a time, in execution order.
  */
 typedef enum nb_status nb_observe(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert,
                                   const float *input, size_t tokens, struct nb_error *err);

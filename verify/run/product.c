@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 /*
- * Floats in a panel: 1 MiB, a second-level cache, and rows enough for a
- * matrix product to be fast and few enough to share a small matrix among threads.
+ * Panels have 1 MiB of floats, to fit a second-level cache, with enough rows for
+ * a fast product but few enough to divide a small matrix among threads.
  */
 #define PANEL_FLOATS ((size_t)262144)
 #define MIN_ROWS 16u
@@ -78,7 +78,7 @@ struct job {
     size_t first_task[NB_MAX_PRODUCTS + 1];
 };
 
-/* One panel: decoded, multiplied with all of the input. */
+/* Decodes one panel and multiplies it with the whole input. */
 static enum nb_status
 multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err)
 {

@@ -1,4 +1,4 @@
-/* Products with the matrices of a model: out = in * matrix^T, by CBLAS, over panels of decoded rows. */
+/* Products with the matrices of a model: out = in * matrix^T, with CBLAS, on panels of decoded rows. */
 #ifndef NB_PRODUCT_H
 #define NB_PRODUCT_H
 
@@ -8,25 +8,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Memory for the threads of a pool to decode panels of a model's matrices in. */
+/* Buffers in which the threads of a pool decode panels of matrices. */
 struct nb_panels {
     const struct nb_model *model;
     struct nb_pool *pool;
-    struct nb_view_reader *readers; /* for each thread */
+    struct nb_view_reader *readers; /* one per thread */
     float **floats;
-    size_t size;         /* floats of each */
+    size_t size;         /* floats per thread */
 };
 
-/* Makes them panels for the matrices of MODEL. Memory that was for another model is kept if it will do. */
+/* Prepares the panels for the matrices of MODEL. Memory of a previous model is reused if it is large enough. */
 enum nb_status nb_panels_for(struct nb_panels *panels, const struct nb_model *model, struct nb_pool *pool,
                              struct nb_error *err) NB_MUST_CHECK;
 void nb_panels_free(struct nb_panels *panels);
 
-#define NB_MAX_PRODUCTS 4 /* of one input */
+#define NB_MAX_PRODUCTS 4 /* with the same input */
 
 /*
- * OUT (N x the matrix's rows) becomes the product plus the bias; with ADD, plus what it was. Of stacked
- * experts it is the matrix of EXPERT.
+ * OUT (N x the matrix's rows) becomes the product plus the bias; with ADD, this is added to OUT. For
+ * stacked experts the matrix is that of EXPERT.
  */
 struct nb_product {
     const struct nb_linear *matrix;
@@ -36,8 +36,8 @@ struct nb_product {
 };
 
 /*
- * COUNT products (at most NB_MAX_PRODUCTS) of one input, N rows of as many floats as the matrices have
- * columns. How the work is cut does not depend on the number of threads, so neither do the results.
+ * COUNT products (at most NB_MAX_PRODUCTS) of one input: N rows with one float per column of the
+ * matrices. The division of the work, and so the results, do not depend on the number of threads.
  */
 enum nb_status nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product,
                            size_t count, struct nb_error *err) NB_MUST_CHECK;

@@ -14,8 +14,8 @@ yarn_pair(double dims, double context, double rotations, double base)
 }
 
 /*
- * YaRN (Peng et al. 2023, as ggml's rope_yarn has it): slow pairs are stretched by FACTOR, fast ones
- * kept, those between mixed; and all of it is a little louder.
+ * YaRN (Peng et al. 2023, as in ggml's rope_yarn): frequencies of slow pairs are divided by FACTOR,
+ * those of fast pairs are kept, those between are interpolated; the magnitude is slightly increased.
  */
 static void
 stretch_by_yarn(struct nb_rope *r, const struct nb_hparams *hp, double factor)

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define ROWS_IN_TASK 64u /* tokens that an elementwise task works on */
+#define ROWS_IN_TASK 64u /* tokens per elementwise task */
 #define ALIGNMENT 64u
 
 void *
@@ -41,7 +41,7 @@ struct norm_step {
     const struct nb_norm *norm;
 };
 
-/* A NaN anywhere in the residual stream is seen here: it makes the mean of squares one. */
+/* Detects NaN anywhere in the residual stream: it makes the mean of squares NaN. */
 static enum nb_status
 norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
@@ -57,9 +57,9 @@ norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
         if (!isfinite(mean))
             return r->layer < nb_model_layers(r->model)
-                       ? nb_fail(err, NB_INPUT, "%s: what goes into block %" PRIu32 " is NaN or infinite at token %zu "
+                       ? nb_fail(err, NB_INPUT, "%s: the input of block %" PRIu32 " is NaN or infinite at token %zu "
                                  "of a chunk", r->model->source->path, r->layer, i % r->scratch.chunk_tokens)
-                       : nb_fail(err, NB_INPUT, "%s: what comes out of the last block is NaN or infinite at token %zu "
+                       : nb_fail(err, NB_INPUT, "%s: the output of the last block is NaN or infinite at token %zu "
                                  "of a chunk", r->model->source->path, i % r->scratch.chunk_tokens);
     }
     return NB_OK;

@@ -1,4 +1,4 @@
-/* Compiled once for each tier. */
+/* Compiled once per tier. */
 #include "verify/run/vector_math.h"
 
 #include "formats/elements/lanes.h"
@@ -6,13 +6,13 @@
 
 #include <math.h>
 
-/* Elements whose sum is kept in floats before it goes to a double: sixteen for each of 16 lanes. */
+/* Elements that are summed in floats before the sum is added to a double: sixteen for each of 16 lanes. */
 #define RUN 256u
 
 /*
- * e^x for x from -87 to 88; beyond that what it is there. By 2^n e^r with |r| <=
- * ln(2) / 2, the coefficients of e^r from Cephes' expf (S. Moshier); error below
- * two units in the last place.
+ * e^x for x from -87 to 88; x is clamped to this range. Computed as 2^n e^r with
+ * |r| <= ln(2) / 2, the coefficients of e^r from Cephes' expf (S. Moshier); the
+ * error is below two units in the last place.
  */
 NB_INLINE lf
 lf_exp(lf x)
@@ -21,7 +21,7 @@ lf_exp(lf x)
 
     x = lf_max(lf_min(x, lf_set1(88.0f)), lf_set1(-87.0f));
     n = lf_round_small(x * lf_set1(1.44269504f));
-    r = x - n * lf_set1(0.693359375f); /* ln 2 in two parts; the first has few bits, so this is exact */
+    r = x - n * lf_set1(0.693359375f); /* ln 2 in two parts; the first has few bits, so this product is exact */
     r = r + n * lf_set1(2.12194440e-4f);
     p = lf_set1(1.9875691500e-4f);
     p = p * r + lf_set1(1.3981999507e-3f);
@@ -33,7 +33,7 @@ lf_exp(lf x)
     return p * li_as_float((lf_to_int(n) + 127) << 23);
 }
 
-/* The lanes of V added up. */
+/* The sum of the lanes of V. */
 NB_INLINE double
 lf_total(lf v)
 {
@@ -175,7 +175,7 @@ sum_of_exps(const float *x, const float *y, size_t n, float max, const bool diff
             sums = sums + (difference ? e * (v - lf_load(y + i)) : e);
         }
         total += lf_total(sums);
-        if (i < end && i < n) { /* what is left */
+        if (i < end && i < n) { /* the remaining elements */
             const lf v = load_part(x + i, n - i, 0), e = lf_exp(v - lf_set1(max));
             float lanes[NB_LANES];
 
@@ -200,7 +200,7 @@ sum_exp_difference(const float *x, const float *y, size_t n, float max)
     return sum_of_exps(x, y, n, max, true);
 }
 
-/* Left to the compiler: lanes of doubles are its own, and each column has its own sum. */
+/* Vectorized by the compiler: each column has its own sum, so the order of additions is kept. */
 static void
 add_squares(double *restrict sums, const float *restrict x, size_t rows, size_t stride, size_t columns)
 {

@@ -6,8 +6,8 @@
 #include <utf8proc.h>
 
 /*
- * Sorted by first byte, and longest first within. START[b] to START[b + 1] begin
- * with byte b.
+ * Sorted by first byte, then longest first. Tokens START[b] to START[b + 1]
+ * begin with byte b.
  */
 struct nb_added_tokens {
     const struct nb_added_token **sorted;
@@ -76,8 +76,8 @@ nb_fragments_add(struct nb_fragments *f, size_t at, size_t length, int32_t id)
 }
 
 /*
- * The range of tokens among FIRST to LAST of one length that may be TEXT: of
- * equal length they are in order, so it is found by halving.
+ * The token among FIRST to LAST, all of one length, that TEXT begins with, or
+ * NULL; a binary search, as tokens of equal length are sorted.
  */
 static const struct nb_added_token *
 find_equal(const struct nb_added_token *const *sorted, size_t first, size_t last, const char *text)
@@ -96,7 +96,7 @@ find_equal(const struct nb_added_token *const *sorted, size_t first, size_t last
     return NULL;
 }
 
-/* Calls FOUND for every token that TEXT begins with, longest first, until that says true. */
+/* Calls FOUND for every token that TEXT begins with, longest first, until it returns true. */
 static const struct nb_added_token *
 each_at(const struct nb_added_tokens *t, const char *text, size_t room,
         bool (*found)(void *context, const struct nb_added_token *token), void *context)
@@ -160,7 +160,7 @@ by_length(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Cuts every stretch of text in IN at TOKEN. */
+/* Splits every plain text in IN at TOKEN. */
 static bool
 cut_at(const struct nb_added_token *token, const char *text, const struct nb_fragments *in, struct nb_fragments *out)
 {
@@ -224,7 +224,7 @@ struct place {
     bool special;
 };
 
-/* Is the character that ends before AT, or (FORWARD) begins there, part of a word? */
+/* Whether the character that ends before AT, or with FORWARD begins at AT, is part of a word. */
 static bool
 is_word(const struct place *p, size_t at, bool forward)
 {
@@ -261,7 +261,7 @@ nb_added_tokens_leftmost(const struct nb_added_tokens *t, const char *text, size
                          struct nb_fragments *out)
 {
     struct place p = { text, from, from, to, special };
-    size_t plain = from; /* where the text that is not yet told begins */
+    size_t plain = from; /* where the plain text that is not yet added begins */
     bool good = true;
 
     while (p.at < to && good) {

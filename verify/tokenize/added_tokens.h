@@ -1,7 +1,6 @@
 /*
- * Tokens that are found in the text before it is cut: control tokens, and words
- * that the model's makers added. What is left between them are stretches of
- * plain text.
+ * Finds added tokens in the text before it is tokenized: control tokens, and
+ * words that were added to the vocabulary. The text between them is plain text.
  */
 #ifndef NB_ADDED_TOKENS_H
 #define NB_ADDED_TOKENS_H
@@ -12,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A stretch of text, or (ID not negative) an added token in its place. */
+/* A piece of plain text or, if ID is not negative, an added token. */
 struct nb_fragment {
     size_t at, length;
     int32_t id;
@@ -23,21 +22,21 @@ struct nb_fragments {
     size_t count, room;
 };
 
-struct nb_added_tokens; /* sorted for the search */
+struct nb_added_tokens; /* sorted for searching */
 
-/* COUNT tokens, which must outlive the result; NULL when memory is out. */
+/* COUNT tokens, which must outlive the result; NULL if out of memory. */
 struct nb_added_tokens *nb_added_tokens_new(const struct nb_added_token *token, size_t count);
 void nb_added_tokens_free(struct nb_added_tokens *tokens);
 
 bool nb_fragments_add(struct nb_fragments *f, size_t at, size_t length, int32_t id);
 
 /*
- * llama.cpp's way: of the whole text, longer tokens take what they find before
- * shorter ones look. Special tokens only with SPECIAL. False when memory is out.
+ * llama.cpp's method: longer tokens are searched for in the whole text before
+ * shorter ones. Special tokens only with SPECIAL. False if out of memory.
  */
 bool nb_added_tokens_longest_first(const struct nb_added_tokens *tokens, const char *text, size_t length,
                                    bool special, struct nb_fragments *out);
-/* The tokenizers library's way: from left to right, at each place the longest, from FROM to TO of TEXT. */
+/* The tokenizers library's method: from left to right, the longest at each position, from FROM to TO of TEXT. */
 bool nb_added_tokens_leftmost(const struct nb_added_tokens *tokens, const char *text, size_t from, size_t to,
                               bool special, struct nb_fragments *out);
 

@@ -6,7 +6,7 @@ struct nb_merge_candidate {
     float rank;
     int32_t left, right; /* pieces */
     int32_t merged;
-    uint32_t length; /* of both together, when this was found: a longer piece has merged since */
+    uint32_t length; /* of both when the pair was added; if it differs now, a piece was merged since */
 };
 
 bool
@@ -73,7 +73,7 @@ pop(struct nb_merging *m)
     return top;
 }
 
-/* Offers the pair of LEFT and its right neighbour, if there are such. */
+/* Adds the pair of LEFT and its right neighbour to the heap, if it exists and can be merged. */
 static bool
 offer(struct nb_merging *m, int32_t left, nb_merge_rule *rule, const void *context)
 {

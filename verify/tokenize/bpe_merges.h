@@ -1,8 +1,8 @@
 /*
- * Merging neighbours, the heart of BPE and of SentencePiece's cutting: of all
- * pairs of neighbours that may be merged, the one of lowest rank is, and of
- * equals the leftmost; until no pair may be merged. A heap of pairs makes that n
- * log n in the length of the text.
+ * Merging of adjacent pieces, the core of BPE and of SentencePiece: repeatedly
+ * merges the pair with the lowest rank, the leftmost of equal ones, until no
+ * pair can be merged. With a heap of pairs this takes O(n log n) for a text of
+ * length n.
  */
 #ifndef NB_MERGE_H
 #define NB_MERGE_H
@@ -11,14 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A stretch of text on its way to become a token. */
+/* A piece of text that becomes a token. */
 struct nb_bpe_piece {
-    int32_t symbol; /* what stands there: a number of the caller's; -1 once it is merged into its left neighbour */
-    uint32_t at, length; /* in the text; the caller's */
-    int32_t left, right; /* neighbours, -1 at the ends */
+    int32_t symbol; /* a number that the caller defines; -1 after it was merged into its left neighbour */
+    uint32_t at, length; /* in the text; not used here */
+    int32_t left, right; /* neighbours; -1 at the ends */
 };
 
-/* What may be merged: the rank of LEFT with RIGHT, and what they become. False where they may not be. */
+/* Returns the rank of the pair LEFT, RIGHT and the merged symbol; false if they cannot be merged. */
 typedef bool nb_merge_rule(const void *context, const struct nb_bpe_piece *left, const struct nb_bpe_piece *right,
                            float *rank, int32_t *merged);
 
@@ -29,11 +29,11 @@ struct nb_merging {
     size_t candidates, heap_room;
 };
 
-/* Adds a piece behind the others; false when memory is out. */
+/* Appends a piece; false if out of memory. */
 bool nb_merging_add(struct nb_merging *m, int32_t symbol, uint32_t at, uint32_t length);
-/* Merges all pieces by RULE. Those that are left have a symbol that is not negative. False when memory is out. */
+/* Merges all pieces by RULE. The remaining ones have a non-negative symbol. False if out of memory. */
 bool nb_merging_run(struct nb_merging *m, nb_merge_rule *rule, const void *context);
-/* Empties M, which keeps its memory. */
+/* Removes all pieces and keeps the memory. */
 void nb_merging_clear(struct nb_merging *m);
 void nb_merging_free(struct nb_merging *m);
 

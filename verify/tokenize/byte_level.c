@@ -1,11 +1,11 @@
 #include "verify/tokenize/byte_level.h"
 
 /*
- * The bytes that do not stand for themselves, in order: 0 to 0x20, 0x7F to 0xA0 and 0xAD. Their
- * characters follow each other from U+0100.
+ * The bytes that do not represent themselves, in order: 0 to 0x20, 0x7F to 0xA0 and 0xAD. Their
+ * characters are consecutive from U+0100.
  */
-#define SECOND_RUN 0x21u /* how many come before 0x7F */
-#define LAST 0x43u       /* and before 0xAD */
+#define SECOND_RUN 0x21u /* number of these bytes before 0x7F */
+#define LAST 0x43u       /* number of these bytes before 0xAD */
 
 uint32_t
 nb_byte_level_character(unsigned char byte)
@@ -17,7 +17,7 @@ nb_byte_level_character(unsigned char byte)
     return byte == 0xAD ? 0x100u + LAST : byte;
 }
 
-/* The byte that CHARACTER stands for, or -1. */
+/* The byte for CHARACTER, or -1. */
 static int
 byte_of(uint32_t character)
 {

@@ -1,7 +1,7 @@
 /*
- * The byte-level alphabet of GPT-2: each of the 256 bytes has a printable
- * character of its own. Printable Latin-1 stands for itself; the other bytes, in
- * order, for U+0100 and on.
+ * The byte-level alphabet of GPT-2, which represents each of the 256 bytes by a
+ * printable character. Printable Latin-1 bytes represent themselves; the others
+ * are U+0100 and up, in order.
  */
 #ifndef NB_BYTE_LEVEL_H
 #define NB_BYTE_LEVEL_H
@@ -10,11 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The character that stands for BYTE, as a code point below U+0144. */
+/* The character for BYTE, as a code point below U+0144. */
 uint32_t nb_byte_level_character(unsigned char byte);
 /*
- * The bytes that TEXT, which is in that alphabet, stands for, into OUT (LENGTH bytes of room are
- * enough). False where a character is none of the alphabet's.
+ * Decodes TEXT from this alphabet to bytes in OUT, which needs at most LENGTH bytes. False if a
+ * character is not in the alphabet.
  */
 bool nb_byte_level_decode(const char *text, size_t length, char *out, size_t *out_length);
 

@@ -13,12 +13,12 @@ struct nb_splitter {
     size_t n_steps;
 };
 
-/* GPT-2's own words, which "bytes+words" stands for. */
+/* GPT-2's pattern for words, used for "bytes+words". */
 #define WORDS "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 /*
- * Unicode's White_Space, which \s is to the libraries whose patterns these are.
- * PCRE2's has U+180E besides.
+ * Unicode's White_Space, the meaning of \s in the libraries for which the
+ * patterns were written. PCRE2's \s also includes U+180E.
  */
 #define SPACE "\\x09-\\x0D\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
 
@@ -33,7 +33,7 @@ append(char *to, size_t *at, const char *text, size_t length)
     return true;
 }
 
-/* REGEX with \s and \S written out. */
+/* Replaces \s and \S in REGEX by explicit classes. */
 static bool
 spell_out_space(const char *regex, size_t length, char *out)
 {
@@ -78,7 +78,7 @@ add_step(struct nb_splitter *s, const char *regex, size_t length, struct nb_erro
         return why == PCRE2_ERROR_HEAP_FAILED
                    ? nb_fail_memory(err)
                    : nb_fail(err, NB_INPUT, "a pre-tokenizer's pattern is no regular expression, at character %zu", at);
-    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* where that cannot be, matching is slower */
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); /* without JIT, matching is slower */
     s->steps[s->n_steps++] = code;
     return NB_OK;
 }
@@ -92,7 +92,7 @@ add_line(struct nb_splitter *s, const char *line, size_t length, struct nb_error
         return add_step(s, "\\p{N}", 5, err);
     if (strncmp(line, "bytes+words\n", 12) == 0)
         return add_step(s, WORDS, sizeof WORDS - 1, err);
-    return NB_OK; /* "bytes" cuts nothing */
+    return NB_OK; /* "bytes" does not split */
 }
 
 enum nb_status
@@ -138,7 +138,7 @@ add_cut(struct nb_cuts *cuts, size_t end)
     return true;
 }
 
-/* Cuts one piece, TEXT from FROM to TO: at both ends of every match. Nothing beyond the piece is looked at. */
+/* Splits one piece, TEXT from FROM to TO, at both ends of every match, without looking outside the piece. */
 static enum nb_status
 split_piece(const pcre2_code *code, pcre2_match_data *match, const char *text, size_t from, size_t to,
             struct nb_cuts *out, struct nb_error *err)
@@ -157,7 +157,7 @@ split_piece(const pcre2_code *code, pcre2_match_data *match, const char *text, s
             return n == PCRE2_ERROR_NOMEMORY ? nb_fail_memory(err)
                                              : nb_fail(err, NB_INPUT, "the pre-tokenizer gives up on this text: it "
                                                        "has a stretch that is too long to match");
-        if (found[1] == found[0]) { /* the patterns match no empty text, but a stranger's might */
+        if (found[1] == found[0]) { /* the known patterns never match an empty text, but one of a hostile file might */
             at = found[1] + 1;
             while (at < to - from && (piece[at] & 0xC0) == 0x80)
                 at++;

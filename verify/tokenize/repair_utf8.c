@@ -7,11 +7,11 @@
 #include <utf8proc.h>
 
 #define REPLACEMENT 0xFFFDu
-#define STAND_IN 0xE000u /* in no class that pre-tokenizers ask for */
+#define STAND_IN 0xE000u /* in no character class that pre-tokenizers use */
 
 /*
- * The character at the front of TEXT; *LENGTH is how many bytes it takes. As
- * llama.cpp's decoder, this minds how many bytes follow, and not what they say.
+ * The first character of TEXT; *LENGTH is its number of bytes. Like llama.cpp's
+ * decoder, this checks the number of following bytes but not their values.
  */
 static uint32_t
 decode(const unsigned char *text, size_t room, size_t *length)

@@ -1,6 +1,6 @@
 /*
- * Text that may not be UTF-8, as llama.cpp's byte-level tokenizers take it: a byte
- * that begins no character becomes U+FFFD, and what is left is written anew.
+ * Repairs text that may not be valid UTF-8 like llama.cpp's byte-level
+ * tokenizers: an invalid byte becomes U+FFFD, everything else is re-encoded.
  */
 #ifndef NB_REPAIR_UTF8_H
 #define NB_REPAIR_UTF8_H
@@ -9,9 +9,10 @@
 #include <stddef.h>
 
 /*
- * CLEAN receives the text; SEEN the same for a matcher that takes nothing but
- * UTF-8: with a private character for each surrogate, so that every place in one is
- * the same in the other. Both from malloc, of *OUT bytes. False when memory is out.
+ * CLEAN receives the text. SEEN receives the same for a matcher that accepts only
+ * valid UTF-8: each surrogate is replaced by a private-use character of the same
+ * length, so that offsets agree. Both are from malloc and have *OUT bytes. False
+ * if out of memory.
  */
 bool nb_repair_utf8(const char *text, size_t length, char **clean, char **seen, size_t *out);
 

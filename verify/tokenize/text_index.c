@@ -23,11 +23,11 @@ nb_text_index_new(struct nb_text_index *index, size_t count)
     index->mask = slots - 1;
     index->used = 0;
     if (!nb_system_random(&index->seed, sizeof index->seed))
-        index->seed = (uint64_t)(uintptr_t)index->slots; /* better than none */
+        index->seed = (uint64_t)(uintptr_t)index->slots; /* weak, but better than a constant */
     return index->slots != NULL;
 }
 
-/* The slot that has TEXT, or the free one where it would go. */
+/* The slot that contains TEXT, or the free one for it. */
 static struct nb_text_slot *
 find_slot(const struct nb_text_index *index, const char *text, size_t length)
 {

@@ -1,4 +1,4 @@
-/* From the bytes of a token to its number: a hash table over texts that somebody else owns. */
+/* A hash table from the text of a token to its number. The caller owns the texts. */
 #ifndef NB_TEXT_INDEX_H
 #define NB_TEXT_INDEX_H
 
@@ -8,14 +8,14 @@
 
 struct nb_text_index {
     struct nb_text_slot *slots;
-    size_t mask; /* slots less one; a power of two less one */
+    size_t mask; /* number of slots - 1; the number is a power of two */
     size_t used;
-    uint64_t seed; /* drawn anew for each index: nobody can write a vocabulary whose texts all collide */
+    uint64_t seed; /* random for each index, so that a hostile vocabulary cannot make all texts collide */
 };
 
-/* An index that COUNT texts fit into without growing; false when memory is out. */
+/* Makes an index for COUNT texts, which does not grow; false if out of memory. */
 bool nb_text_index_new(struct nb_text_index *index, size_t count);
-/* The number that TEXT has; it gets NUMBER if it is new. -1 when memory is out. */
+/* Returns the number of TEXT; a new text gets NUMBER. -1 if out of memory. */
 int32_t nb_text_index_add(struct nb_text_index *index, const char *text, size_t length, int32_t number);
 /* The number of TEXT, or -1. */
 int32_t nb_text_index_find(const struct nb_text_index *index, const char *text, size_t length);

@@ -17,7 +17,7 @@
 #define META_SPACE "\xE2\x96\x81"
 #define META_SPACE_LENGTH 3u
 
-/* A merge by rank: two symbols and what they become. */
+/* A merge: two symbols, its rank and the merged symbol. */
 struct pair_slot {
     int32_t left, right; /* LEFT is -1 in a free slot */
     int32_t merged;
@@ -25,32 +25,32 @@ struct pair_slot {
 };
 
 /*
- * Symbols are what pieces of text are while they are merged: numbers below the
- * vocabulary's size are tokens, those above stand for texts that only merges name.
+ * A symbol identifies a piece of text during merging: numbers below the
+ * vocabulary size are tokens, higher ones are texts that occur only in merges.
  */
 struct nb_tokenizer {
     struct nb_vocabulary vocabulary;
     struct nb_arena arena;
-    struct nb_text_index symbols; /* by the bytes they stand for */
+    struct nb_text_index symbols; /* by their bytes */
     int32_t n_symbols;
-    const char **other_text; /* of symbols that are no tokens */
+    const char **other_text; /* texts of symbols that are not tokens */
     uint32_t *other_length;
     size_t other_room;
     struct pair_slot *pairs;
     size_t pair_mask;
-    int32_t byte_symbol[256]; /* -1 where there is none */
+    int32_t byte_symbol[256]; /* -1: none */
     struct nb_splitter *splitter;
     struct nb_added_tokens *added, *added_normalized;
 };
 
-/* What one call works with. */
+/* The state of one call. */
 struct run {
     const struct nb_tokenizer *t;
     struct nb_ids *ids;
     struct nb_error *err;
     struct nb_merging merging;
     struct nb_cuts cuts;
-    const char *text; /* that the merging's pieces are in */
+    const char *text; /* the text of the pieces being merged */
 };
 
 /* --- building ------------------------------------------------------------------------------------------ */
@@ -73,7 +73,7 @@ grow_others(struct nb_tokenizer *t)
     return true;
 }
 
-/* The symbol of TEXT, a new one if need be; -1 when memory is out. */
+/* The symbol of TEXT, added if it is new; -1 if out of memory. */
 static int32_t
 intern(struct nb_tokenizer *t, const char *text, size_t length)
 {
@@ -91,7 +91,7 @@ intern(struct nb_tokenizer *t, const char *text, size_t length)
     return t->n_symbols++;
 }
 
-/* Of tokens with the same text the last one counts, as in llama.cpp; so they are added from behind. */
+/* Tokens are added from the last to the first: of several with the same text, llama.cpp uses the last. */
 static enum nb_status
 index_tokens(struct nb_tokenizer *t, struct nb_error *err)
 {
@@ -110,7 +110,7 @@ index_tokens(struct nb_tokenizer *t, struct nb_error *err)
             if (bytes == NULL)
                 return nb_fail_memory(err);
             if (!nb_byte_level_decode(text, length, bytes, &length))
-                continue; /* an added token, which no merge makes */
+                continue; /* an added token, which is not produced by merges */
             text = bytes;
         }
         if (length > 0 && nb_text_index_add(&t->symbols, text, length, (int32_t)i) < 0)
@@ -151,7 +151,7 @@ find_pair(const struct nb_tokenizer *t, int32_t left, int32_t right)
     return &t->pairs[i];
 }
 
-/* One side of a merge in the bytes that it stands for, into OUT; false where that cannot be. */
+/* Decodes one side of a merge to bytes in OUT; false if it is not valid. */
 static bool
 merge_side(const struct nb_tokenizer *t, const char *text, size_t length, char *out, size_t *n)
 {
@@ -162,7 +162,7 @@ merge_side(const struct nb_tokenizer *t, const char *text, size_t length, char *
     return true;
 }
 
-/* ROOM is for both sides. */
+/* ROOM is a buffer for both sides. */
 static enum nb_status
 add_merge(struct nb_tokenizer *t, uint32_t rank, char *room, struct nb_error *err)
 {
@@ -173,7 +173,7 @@ add_merge(struct nb_tokenizer *t, uint32_t rank, char *room, struct nb_error *er
 
     if (!merge_side(t, m->left, m->left_length, room, &left) ||
         !merge_side(t, m->right, m->right_length, room + left, &right))
-        return NB_OK; /* no text is ever cut so */
+        return NB_OK; /* such a merge can never apply */
     a = intern(t, room, left);
     b = intern(t, room + left, right);
     merged = intern(t, room, left + right);
@@ -212,9 +212,9 @@ index_merges(struct nb_tokenizer *t, struct nb_error *err)
 }
 
 /*
- * llama.cpp cuts as tokenizer.json's pattern does, but for these: it has no
- * classes for the case of letters and takes "no lower-case ASCII letter" instead
- * (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_TEKKEN and _GPT4O).
+ * llama.cpp splits like tokenizer.json's patterns except for these two: it has no
+ * classes for upper and lower case and uses "not a lower-case ASCII letter"
+ * instead (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_TEKKEN and _GPT4O).
  */
 #define NOT_LOWER "(?:(?=\\p{L})[^a-z])"
 #define NOT_UPPER "(?:(?=\\p{L})[^A-Z])"
@@ -235,7 +235,7 @@ llama_cpp_steps(const char *pre)
 
 static char *normalize(const struct nb_vocabulary *v, const char *text, size_t length, size_t *out);
 
-/* Added tokens in two sorts: those looked for in the text as it is, and those in the normalized text. */
+/* Separates the added tokens that are searched for in the original text from those in the normalized text. */
 static enum nb_status
 sort_added(struct nb_tokenizer *t, struct nb_error *err)
 {
@@ -350,7 +350,7 @@ nb_ids_free(struct nb_ids *ids)
     *ids = (struct nb_ids){ 0 };
 }
 
-/* A symbol that is no token, byte by byte: llama.cpp finds the tokens of printable ASCII, and drops the rest. */
+/* A symbol that is not a token, byte by byte: llama.cpp finds the tokens of printable ASCII and drops the others. */
 static enum nb_status
 emit_bytes(struct run *r, const char *text, size_t length)
 {
@@ -392,7 +392,7 @@ rule_of_ranks(const void *context, const struct nb_bpe_piece *left, const struct
     const struct run *r = context;
     const struct pair_slot *slot = find_pair(r->t, left->symbol, right->symbol);
 
-    *rank = (float)slot->rank; /* exact: there are fewer merges than 2^24 */
+    *rank = (float)slot->rank; /* exact, since there are fewer than 2^24 merges */
     *merged = slot->merged;
     return slot->left >= 0;
 }
@@ -403,7 +403,7 @@ merge_and_emit(struct run *r, nb_merge_rule *rule)
     return nb_merging_run(&r->merging, rule, r) ? emit_merged(r) : nb_fail_memory(r->err);
 }
 
-/* A word of byte-level BPE. */
+/* Tokenizes a word with byte-level BPE. */
 static enum nb_status
 byte_word(struct run *r, const char *word, size_t length)
 {
@@ -418,7 +418,7 @@ byte_word(struct run *r, const char *word, size_t length)
     return merge_and_emit(r, rule_of_ranks);
 }
 
-/* SEEN is TEXT as the pre-tokenizer's patterns get to see it. */
+/* SEEN is TEXT in the form that the pre-tokenizer's patterns are matched against. */
 static enum nb_status
 byte_level(struct run *r, const char *text, const char *seen, size_t length)
 {
@@ -449,14 +449,14 @@ byte_level_llama_cpp(struct run *r, const char *text, size_t length)
     return status;
 }
 
-/* Bytes of the character that begins with BYTE, as far as that byte tells. */
+/* The length of the character that begins with BYTE, judged by this byte alone. */
 static size_t
 character_length(unsigned char byte)
 {
     return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
-/* The pieces of a character that is no token: byte tokens if the vocabulary has all of them, or the unknown one. */
+/* Adds a character that is not a token: as byte tokens if the vocabulary has all of them, else as the unknown token. */
 static bool
 add_unknown(struct run *r, const char *text, size_t at, size_t n, bool *after_unknown)
 {
@@ -473,7 +473,7 @@ add_unknown(struct run *r, const char *text, size_t at, size_t n, bool *after_un
     return nb_merging_add(&r->merging, (int32_t)v->unknown, (uint32_t)at, (uint32_t)n);
 }
 
-/* A stretch of text for character-level BPE, as the tokenizers library does it. */
+/* Tokenizes plain text with character-level BPE, like the tokenizers library. */
 static enum nb_status
 character_level(struct run *r, const char *text, size_t length)
 {
@@ -510,7 +510,7 @@ rule_of_scores(const void *context, const struct nb_bpe_piece *left, const struc
     return true;
 }
 
-/* A character that is no token gets a number that is none either: its bytes are told in the end. */
+/* The symbol of a character that is not a token; it is written as byte tokens at the end. */
 #define NO_TOKEN INT32_MAX
 
 static enum nb_status
@@ -538,7 +538,7 @@ emit_scored(struct run *r)
     return status;
 }
 
-/* A stretch of text for SentencePiece, as llama.cpp does it; PREFIX puts a space before it. */
+/* Tokenizes plain text with SentencePiece, like llama.cpp; PREFIX adds a space before it. */
 static enum nb_status
 by_scores(struct run *r, const char *text, size_t length, bool prefix)
 {
@@ -573,7 +573,7 @@ by_scores(struct run *r, const char *text, size_t length, bool prefix)
     return status;
 }
 
-/* --- the two libraries' ways through a text ------------------------------------------------------------------- */
+/* --- the rules of the two libraries ---------------------------------------------------------------------------- */
 
 static enum nb_status
 as_llama_cpp(struct run *r, const char *text, size_t length, bool special)
@@ -600,7 +600,7 @@ as_llama_cpp(struct run *r, const char *text, size_t length, bool special)
     return status;
 }
 
-/* TEXT in its normal form, from malloc, as long as *OUT says; NULL when memory is out. */
+/* TEXT in its Unicode normal form, from malloc; *OUT is its length. NULL if out of memory. */
 static char *
 normal_form(enum nb_normal_form form, const char *text, size_t length, size_t *out)
 {
@@ -626,7 +626,7 @@ normal_form(enum nb_normal_form form, const char *text, size_t length, size_t *o
     return copy;
 }
 
-/* TEXT as the normalizer makes it, from malloc; NULL when memory is out. */
+/* The normalized TEXT, from malloc; NULL if out of memory. */
 static char *
 normalize(const struct nb_vocabulary *v, const char *text, size_t length, size_t *out)
 {
@@ -657,7 +657,7 @@ normalize(const struct nb_vocabulary *v, const char *text, size_t length, size_t
     return result;
 }
 
-/* A stretch between the added tokens of the first sort: normalized, and cut at those of the second. */
+/* Normalizes a text between unnormalized added tokens, and splits it at the normalized ones. */
 static enum nb_status
 normalized_stretch(struct run *r, const char *text, size_t length, bool special)
 {

@@ -1,6 +1,6 @@
 /*
- * Attention with grouped queries: causal, over the tokens of a chunk, after a rotary embedding of
- * queries and keys.
+ * Causal grouped-query attention over the tokens of a chunk, with rotary embeddings of queries and
+ * keys.
  */
 #include "verify/run/block.h"
 #include "verify/run/vector_math.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 128u /* that are worked on at once */
+#define QUERIES 128u /* processed at once */
 
 struct attention {
     struct nb_norm norm;
@@ -19,11 +19,11 @@ struct attention {
     uint32_t heads, kv_heads, head_dim;
 };
 
-/* Rows are tokens, but for the scores. */
+/* Rows are tokens, except in the scores. */
 struct memory {
     float *q, *k, *v;
-    float *heads;  /* what the heads bring together */
-    float *scores; /* for each thread QUERIES x tokens of a chunk */
+    float *heads;  /* the concatenated outputs of the heads */
+    float *scores; /* per thread QUERIES x tokens of a chunk */
 };
 
 struct step {
@@ -103,8 +103,8 @@ rotate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 }
 
 /*
- * One head of one chunk of TOKENS tokens. Q and OUT have rows of heads x head dimension, K and V of
- * key-value heads x head dimension. SCORES has room for QUERIES x TOKENS.
+ * Computes one head of one chunk of TOKENS tokens. Rows of Q and OUT have heads x head dimension
+ * elements, those of K and V key-value heads x head dimension. SCORES has room for QUERIES x TOKENS.
  */
 static void
 attend(const struct attention *a, const float *q, const float *k, const float *v, size_t tokens, size_t head,
@@ -121,7 +121,7 @@ attend(const struct attention *a, const float *q, const float *k, const float *v
     v += kv_head * d;
     for (size_t first = 0; first < tokens; first += QUERIES) {
         const size_t rows = tokens - first < QUERIES ? tokens - first : QUERIES;
-        const size_t seen = first + rows; /* keys that any of these queries may see */
+        const size_t seen = first + rows; /* keys that any of these queries attends to */
 
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)seen, (int)d, scale, q + first * q_row,
                     (int)q_row, k, (int)kv_row, 0.0f, scores, (int)seen);

@@ -1,6 +1,6 @@
 /*
- * A mixture of experts: each token goes through the few experts that a router scores highest, and
- * what they make of it is added up by their shares, as Mixtral does it.
+ * A mixture of experts as in Mixtral: each token is processed by the few experts with the highest
+ * router scores, and their outputs are added, weighted by their shares.
  */
 #include "verify/run/block.h"
 #include "verify/run/vector_math.h"
@@ -10,19 +10,19 @@
 
 struct mixture {
     struct nb_norm norm;
-    struct nb_linear router;         /* a score for each expert */
+    struct nb_linear router;         /* gives a score for each expert */
     struct nb_linear gate, up, down; /* of all experts, stacked */
     uint32_t experts, used;
 };
 
-/* Rows are tokens: of the batch, or those that chose the expert that is run. */
+/* Rows are the tokens of the batch, or only those of the current expert. */
 struct memory {
-    float *scores;     /* for each expert: the router's, then the shares, 0 for those that were not chosen */
-    float *in, *out;   /* of one expert */
+    float *scores;     /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
+    float *in, *out;   /* input and output of the current expert */
     float *gate, *up;
-    uint32_t *tokens;  /* that chose it */
-    float *shares;     /* theirs of it */
-    uint32_t *kept;    /* for each expert, whether a token has chosen it so far */
+    uint32_t *tokens;  /* the tokens of the current expert */
+    float *shares;     /* and their shares */
+    uint32_t *kept;    /* per expert: whether it was already chosen for the token */
 };
 
 static enum nb_status
@@ -78,8 +78,8 @@ scratch(const struct nb_block *b, struct nb_scratch *s)
 /* --- choosing --------------------------------------------------------------------------------------------- */
 
 /*
- * Leaves the USED highest of the N shares (of equals the first), and makes them add up to 1. KEPT is
- * room for N marks.
+ * Keeps the USED highest of the N shares (the first of equal ones), normalizes their sum to 1, and
+ * sets the others to 0. KEPT is a buffer for N flags.
  */
 static void
 keep_highest(float *shares, size_t n, size_t used, uint32_t *kept)
@@ -100,7 +100,7 @@ keep_highest(float *shares, size_t n, size_t used, uint32_t *kept)
         shares[i] = kept[i] ? (float)((double)shares[i] / sum) : 0;
 }
 
-/* Softmax over all experts' scores, of which the highest are kept. */
+/* Softmax over the scores of all experts; then only the highest are kept. */
 static void
 choose(const struct mixture *x, const struct memory *m, size_t tokens)
 {
@@ -114,7 +114,7 @@ choose(const struct mixture *x, const struct memory *m, size_t tokens)
 
 /* --- one expert ------------------------------------------------------------------------------------------- */
 
-/* Brings the inputs of the tokens that chose EXPERT together; returns how many there are. */
+/* Gathers the inputs of the tokens that use EXPERT; returns their number. */
 static size_t
 gather(const struct mixture *x, const struct memory *m, const float *inputs, size_t tokens, uint32_t expert)
 {
@@ -133,7 +133,7 @@ gather(const struct mixture *x, const struct memory *m, const float *inputs, siz
     return n;
 }
 
-/* Adds their N outputs, by their shares, to their rows of TO. */
+/* Adds their N outputs, weighted by their shares, to their rows of TO. */
 static void
 scatter(const struct mixture *x, const struct memory *m, size_t n, float *to)
 {
