@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo test interop fuzz bench install clean packages
+.PHONY: all demo test interop coverage fuzz bench install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
@@ -27,6 +27,16 @@ test: all
 
 interop: all
 	sh tests/interop/run $(BUILD)/nibble
+
+# Which lines the tests run: a table by folder, and build-coverage/html/index.html. Needs gcc.
+coverage: packages
+	@sh .ci/install-packages 'command -v gcovr=gcovr'
+	cmake --preset coverage >/dev/null
+	cmake --build --preset coverage -j $(JOBS) >/dev/null
+	find build-coverage -name '*.gcda' -delete
+	ctest --preset coverage
+	@echo
+	@python3 tests/coverage build-coverage
 
 # Each fuzz target for so long; needs clang.
 SECONDS ?= 60

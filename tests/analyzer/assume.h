@@ -1,0 +1,10 @@
+/*
+ * For the analyzers only, which see one source at a time: a function that reports an error never
+ * returns NB_OK. Without this they follow each "out of memory" on as if it had gone well.
+ */
+#include "formats/base/findings.h"
+#include "formats/base/status.h"
+
+#define nb_fail(err, status, ...) ((void)nb_fail(err, status, __VA_ARGS__), (status))
+#define nb_fail_memory(err) ((void)nb_fail_memory(err), NB_SYSTEM)
+#define nb_found_end(...) ((void)nb_found_end(__VA_ARGS__), NB_INPUT)
