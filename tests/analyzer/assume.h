@@ -5,6 +5,6 @@
 #include "formats/base/findings.h"
 #include "formats/base/status.h"
 
-#define nb_fail(err, status, ...) ((void)nb_fail(err, status, __VA_ARGS__), (status))
-#define nb_fail_memory(err) ((void)nb_fail_memory(err), NB_SYSTEM)
+#define nb_fail(err, status, ...) ((void)nb_fail(err, status, __VA_ARGS__), (status) == NB_OK ? NB_SYSTEM : (status))
+#define nb_fail_memory(err) ((void)nb_fail_memory(err), NB_NO_MEMORY)
 #define nb_found_end(...) ((void)nb_found_end(__VA_ARGS__), NB_INPUT)
