@@ -171,8 +171,8 @@ run_chunks(struct run *r, const int32_t *tokens, uint32_t done, uint32_t chunks,
             saved = done;
         }
         if (status == NB_OK && stopped)
-            return nb_fail(err, NB_SYSTEM, o->state == NULL ? "interrupted"
-                                                            : "interrupted; the same command will go on from here");
+            return nb_fail(err, NB_INTERRUPTED, "interrupted%s",
+                           o->state == NULL ? "" : "; the same command will go on from here");
         if (status == NB_OK)
             status = run_batch(r, tokens + (size_t)(o->from_chunk + done) * o->chunk_tokens, n, err);
         done += n;

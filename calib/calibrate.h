@@ -32,7 +32,7 @@ struct nb_calibrate_options {
     /* Called from the calling thread after each batch; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
-    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_SYSTEM "interrupted"; may be NULL */
+    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
 };
 
 /* Chunks that COUNT tokens make under OPTIONS; 0 where they are too few. */

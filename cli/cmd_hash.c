@@ -186,7 +186,7 @@ generate(const struct arguments *a)
         status = (enum nb_status)cli_fail(&err);
     nb_stored_close(&s);
     free(jobs);
-    return (int)status;
+    return (int)nb_status_kind(status);
 }
 
 /* --- checking ----------------------------------------------------------------------------------------------- */

@@ -100,7 +100,7 @@ split(const struct arguments *a)
     else
         cli_fail(&err);
     nb_split_free(&plan);
-    return (int)status;
+    return (int)nb_status_kind(status);
 }
 
 int

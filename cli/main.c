@@ -48,7 +48,7 @@ run(const struct cli_command *command, int argc, char **argv)
         print_effort(cli_now() - started);
     }
     cli_line_free(&line);
-    return code;
+    return (int)nb_status_kind((enum nb_status)code);
 }
 
 int

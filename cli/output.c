@@ -18,7 +18,7 @@ cli_fail(const struct nb_error *err)
 {
     fflush(stdout);
     fprintf(stderr, "nibble: %s\n", err->message);
-    return (int)err->status;
+    return (int)nb_status_kind(err->status);
 }
 
 int

@@ -268,7 +268,7 @@ do_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     if (r->job->stop != NULL && *r->job->stop != 0)
-        return nb_fail(err, NB_SYSTEM, "interrupted");
+        return nb_fail(err, NB_INTERRUPTED, "interrupted");
     if (w->output == NULL)
         status = begin_work(r, w, err);
     if (status != NB_OK)

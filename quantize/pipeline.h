@@ -13,7 +13,7 @@ struct nb_pipeline_options {
     /* Called regularly from the calling thread, with bytes of the source; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
-    /* Not zero asks for a stop: NB_SYSTEM "interrupted". May be NULL. */
+    /* Not zero asks for a stop: NB_INTERRUPTED. May be NULL. */
     const volatile sig_atomic_t *stop;
 };
 

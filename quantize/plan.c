@@ -128,7 +128,7 @@ check_conversion(const struct nb_view *t, enum nb_type type, const struct nb_pla
                        "quantizing the original (--allow-requantize permits it)",
                        t->name, from->name);
     if (!nb_can_decode(t->type))
-        return nb_fail(err, NB_INPUT, "tensor '%s' is %s, which this version cannot decode", t->name, from->name);
+        return nb_fail(err, NB_UNSUPPORTED, "tensor '%s' is %s, which this version cannot decode", t->name, from->name);
     if (!nb_can_encode(type))
         return nb_fail(err, NB_USAGE, "tensor '%s' would become %s, which this version cannot write", t->name,
                        to->name);

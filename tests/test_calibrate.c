@@ -217,11 +217,11 @@ a_run_taken_up_again_gives_the_same_bytes(void **unused)
     strcpy(again, scratch_path("again"));
     assert_int_equal(run_until(1000, 1, whole, &err), NB_OK);
     assert_false(scratch_exists(scratch_path("state")));
-    assert_int_equal(run_until(8, 2, again, &err), NB_SYSTEM);
+    assert_int_equal(run_until(8, 2, again, &err), NB_INTERRUPTED);
     assert_non_null(strstr(err.message, "interrupted"));
     assert_true(scratch_exists(scratch_path("state")));
     assert_false(scratch_exists(again));
-    assert_int_equal(run_until(16, 3, again, &err), NB_SYSTEM);
+    assert_int_equal(run_until(16, 3, again, &err), NB_INTERRUPTED);
     assert_int_equal(run_until(1000, 2, again, &err), NB_OK);
     assert_false(scratch_exists(scratch_path("state")));
     assert_true(scratch_hash(whole) == scratch_hash(again));
@@ -237,7 +237,7 @@ a_state_of_another_run_is_refused(void **unused)
 
     (void)unused;
     strcpy(out, scratch_path("out"));
-    assert_int_equal(run_until(8, 1, out, &err), NB_SYSTEM);
+    assert_int_equal(run_until(8, 1, out, &err), NB_INTERRUPTED);
     bytes = scratch_read(scratch_path("state"), &size);
     bytes[8] ^= 1;
     scratch_write("state", bytes, size);

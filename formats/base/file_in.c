@@ -20,8 +20,7 @@ nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
     if (file->fd < 0) {
         int code = errno;
 
-        return nb_fail(err, code == EMFILE || code == ENFILE || code == ENOMEM ? NB_SYSTEM : NB_INPUT,
-                       "%s: cannot be opened: %s", name, strerror(code));
+        return nb_fail(err, nb_status_of_errno(code, NB_INPUT), "%s: cannot be opened: %s", name, strerror(code));
     }
     if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         nb_file_close(file);

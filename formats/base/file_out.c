@@ -20,13 +20,13 @@
 static enum nb_status
 fail_with(const struct nb_file_out *file, const char *what, int code, struct nb_error *err)
 {
-    return nb_fail(err, NB_SYSTEM, "%s: %s: %s", file->name, what, strerror(code));
+    return nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: %s: %s", file->name, what, strerror(code));
 }
 
 static enum nb_status
 exists_error(const char *name, struct nb_error *err)
 {
-    return nb_fail(err, NB_USAGE, "%s: exists already, and would be overwritten", name);
+    return nb_fail(err, NB_EXISTS, "%s: exists already, and would be overwritten", name);
 }
 
 /*
@@ -56,7 +56,8 @@ open_partial(struct nb_file_out *file, struct nb_error *err)
     for (int tries = 0; tries < 10; tries++) {
         file->fd = open(file->partial, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file->fd < 0)
-            return nb_fail(err, NB_SYSTEM, "%s: cannot be created: %s", file->partial, strerror(errno));
+            return nb_fail(err, nb_status_of_errno(errno, NB_SYSTEM), "%s: cannot be created: %s", file->partial,
+                           strerror(errno));
         if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && is_only_name(file->fd, file->partial))
             return NB_OK;
         close(file->fd);
@@ -100,7 +101,8 @@ nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool re
         (void)fchmod(file->fd, st.st_mode & 0777); /* a file that is replaced keeps its permissions */
     code = ftruncate(file->fd, 0) != 0 ? errno : nb_system_reserve(file->fd, size);
     if (code != 0) {
-        status = nb_fail(err, NB_SYSTEM, "%s: no room for %" PRIu64 " bytes: %s", name, size, strerror(code));
+        status = nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: no room for %" PRIu64 " bytes: %s", name, size,
+                         strerror(code));
         goto fail;
     }
     return NB_OK;

@@ -82,6 +82,13 @@ write_sentence(struct nb_error *spare, struct nb_place place, const char *text)
         nb_fail(spare, NB_INPUT, "%s", text);
 }
 
+/* What a reader returns that stops at a finding. */
+static enum nb_status
+status_of(enum nb_code code)
+{
+    return code == NB_BAD_GGUF_VERSION || code == NB_BAD_GGUF_ENDIAN ? NB_UNSUPPORTED : NB_INPUT;
+}
+
 static enum nb_status
 found(struct nb_findings *f, struct nb_error *err, enum nb_code code, struct nb_place place, const char *format,
       va_list args)
@@ -98,16 +105,20 @@ found(struct nb_findings *f, struct nb_error *err, enum nb_code code, struct nb_
         write_sentence(&sentence, place, text);
     }
     if (f == NULL)
-        return nb_fail(err, NB_INPUT, "%s: %s", place.file, sentence.message);
+        return nb_fail(err, status_of(code), "%s: %s", place.file, sentence.message);
     *(table[code].severity == NB_ERROR ? &f->errors : &f->warnings) += 1;
     if (f->of_code[code]++ < NB_LISTED_PER_CODE)
         return add(f, code, place, sentence.message, err);
     if (f->errors + f->warnings < NB_MAX_FINDINGS || code == NB_BAD_FILE_TOO_MANY)
         return NB_OK;
-    if (f->of_code[NB_BAD_FILE_TOO_MANY] == 0 &&
-        nb_found(f, err, NB_BAD_FILE_TOO_MANY, nb_in_file(place.file), "%s",
-                 "more findings than anybody would read; the rest of the file was not read") != NB_OK)
-        return NB_SYSTEM;
+    if (f->of_code[NB_BAD_FILE_TOO_MANY] == 0) {
+        const enum nb_status status =
+            nb_found(f, err, NB_BAD_FILE_TOO_MANY, nb_in_file(place.file), "%s",
+                     "more findings than anybody would read; the rest of the file was not read");
+
+        if (status != NB_OK)
+            return status;
+    }
     return nb_fail(err, NB_INPUT, "%s: has too many faults", place.file);
 }
 
@@ -143,11 +154,17 @@ nb_found_error(struct nb_findings *findings, struct nb_error *err, enum nb_code 
 {
     const size_t length = strlen(place.file);
     const char *text = error->message;
+    enum nb_status status;
 
     /* An error begins with the file name; a finding has it in its place. */
     if (strncmp(text, place.file, length) == 0 && strncmp(text + length, ": ", 2) == 0)
         text += length + 2;
-    return nb_found(findings, err, code, place, "%s", text);
+    status = nb_found(findings, err, code, place, "%s", text);
+    if (findings != NULL || status == NB_OK)
+        return status;
+    if (err != NULL)
+        err->status = error->status;
+    return error->status;
 }
 
 void

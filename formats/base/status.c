@@ -1,10 +1,59 @@
 #include "formats/base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+enum nb_status
+nb_status_kind(enum nb_status status)
+{
+    switch (status) {
+    case NB_EXISTS:
+        return NB_USAGE;
+    case NB_NOT_FOUND:
+    case NB_UNSUPPORTED:
+        return NB_INPUT;
+    case NB_NO_SPACE:
+    case NB_NO_MEMORY:
+    case NB_INTERRUPTED:
+        return NB_SYSTEM;
+    case NB_OK:
+    case NB_NO:
+    case NB_USAGE:
+    case NB_INPUT:
+    case NB_SYSTEM:
+    default:
+        return status;
+    }
+}
+
+bool
+nb_status_is(enum nb_status status, enum nb_status kind)
+{
+    return nb_status_kind(status) == kind;
+}
+
+enum nb_status
+nb_status_of_errno(int code, enum nb_status otherwise)
+{
+    switch (code) {
+    case ENOSPC:
+    case EDQUOT:
+        return NB_NO_SPACE;
+    case ENOMEM:
+        return NB_NO_MEMORY;
+    case EMFILE:
+    case ENFILE:
+        return NB_SYSTEM;
+    case ENOENT:
+    case ENOTDIR:
+        return nb_status_is(otherwise, NB_INPUT) ? NB_NOT_FOUND : otherwise;
+    default:
+        return otherwise;
+    }
+}
 
 /* Cuts a UTF-8 sequence that vsnprintf left unfinished at the end of the buffer. */
 static void
@@ -76,5 +125,5 @@ nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...)
 enum nb_status
 nb_fail_memory(struct nb_error *err)
 {
-    return nb_fail(err, NB_SYSTEM, "out of memory");
+    return nb_fail(err, NB_NO_MEMORY, "out of memory");
 }

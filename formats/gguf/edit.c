@@ -80,7 +80,7 @@ overwrite(const char *path, uint64_t offset, const unsigned char *bytes, uint64_
         return nb_fail(err, NB_SYSTEM, "%s: cannot be written: %s", path, strerror(errno));
     status = nb_out_write(&file, offset, bytes, size, err);
     if (status == NB_OK && (code = nb_system_sync(file.fd)) != 0)
-        status = nb_fail(err, NB_SYSTEM, "%s: writing failed: %s", path, strerror(code));
+        status = nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: writing failed: %s", path, strerror(code));
     close(file.fd);
     return status;
 }

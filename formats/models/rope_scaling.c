@@ -78,8 +78,9 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
         scaling_number(arch, "yarn_beta_slow", scaling, "beta_slow", false, meta);
         return NB_OK;
     }
-    return nb_fail(err, NB_INPUT, "config.json: rope_scaling of type '%s' is not supported for %s, or lacks its factors",
-                   type, c->family->classes[0]);
+    return nb_fail(err, NB_UNSUPPORTED,
+                   "config.json: rope_scaling of type '%s' is not supported for %s, or lacks its factors", type,
+                   c->family->classes[0]);
 }
 
 static double

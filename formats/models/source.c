@@ -23,8 +23,8 @@ nb_source_open(struct nb_source *source, const char *path, const struct nb_sourc
     if (nb_is_folder(path) || nb_ends_with(path, ".safetensors"))
         status = nb_source_open_checkpoint(source, source->path, options == NULL ? &none : options, err);
     else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
-        status = nb_fail(err, NB_INPUT, "%s: PyTorch files are not read: they can run code; convert to safetensors",
-                         path);
+        status = nb_fail(err, NB_UNSUPPORTED,
+                         "%s: PyTorch files are not read: they can run code; convert to safetensors", path);
     else
         status = nb_source_open_gguf(source, source->path, err);
     for (uint32_t i = 0; i < source->store.n_files; i++)

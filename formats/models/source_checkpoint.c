@@ -59,7 +59,7 @@ find_family(struct builder *b, const char *as_class)
         at += (size_t)snprintf(supported + at, sizeof supported - at, "%s%s", at > 0 ? ", " : "", (*f)->classes[0]);
     if (as_class != NULL)
         return nb_fail(b->err, NB_USAGE, "--model-class: '%s' is not supported (%s are)", class, supported);
-    return nb_fail(b->err, NB_INPUT, "%s/config.json: model class '%s' is not supported (%s are)", b->cp->folder,
+    return nb_fail(b->err, NB_UNSUPPORTED, "%s/config.json: model class '%s' is not supported (%s are)", b->cp->folder,
                    class, supported);
 }
 
@@ -75,8 +75,8 @@ read_config(struct builder *b, const struct nb_source_options *options)
     if (status != NB_OK)
         return status;
     if (json_is_object(json_object_get(b->cp->config, "quantization_config")))
-        return nb_fail(b->err, NB_INPUT, "%s: the checkpoint is quantized already (quantization_config); take the "
-                       "original one", name);
+        return nb_fail(b->err, NB_UNSUPPORTED,
+                       "%s: the checkpoint is quantized already (quantization_config); take the original one", name);
     status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
@@ -305,7 +305,7 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
     if (view.name == NULL)
         return nb_fail_memory(b->err);
     status = nb_view_build(&view, &origin, &b->source->arena, &why);
-    if (status == NB_INPUT)
+    if (nb_status_is(status, NB_INPUT))
         return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
     if (status != NB_OK)
         return nb_fail(b->err, status, "%s", why.message);

@@ -89,7 +89,8 @@ list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 
     *out = (struct names){ 0 };
     if (dir == NULL)
-        return nb_fail(err, NB_INPUT, "%s: cannot be opened: %s", cp->folder, strerror(errno));
+        return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be opened: %s", cp->folder,
+                       strerror(errno));
     out->items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items);
     if (out->items == NULL)
         status = nb_fail_memory(err);
@@ -311,7 +312,7 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
     if (status != NB_OK)
         return status;
     status = nb_safetensors_examine(file, &cp->arena, &st, cp->findings, err);
-    if (status == NB_INPUT && cp->findings != NULL) {
+    if (nb_status_is(status, NB_INPUT) && cp->findings != NULL) {
         nb_file_close(file);
         return NB_OK;
     }
@@ -426,7 +427,7 @@ open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_
                      single ? "has no config.json beside it, which says what model it is"
                             : "has no config.json, so it is not a checkpoint folder");
     status = nb_json_load(path, 0, &cp->config, &why);
-    if (status != NB_INPUT)
+    if (!nb_status_is(status, NB_INPUT))
         return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
     return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
 }

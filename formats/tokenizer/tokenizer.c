@@ -312,7 +312,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
     if (pre == NULL)
         pre = nb_pre_tokenizer_name(tj->pre_tokenizer, tj->ignore_merges);
     if (pre == NULL)
-        return nb_fail(err, NB_INPUT,
+        return nb_fail(err, NB_UNSUPPORTED,
                        "%s: its pre-tokenizer is none that llama.cpp is known to have (if you know which one it is: "
                        "--override-kv tokenizer.ggml.pre=str:NAME)",
                        tj->path);
@@ -339,7 +339,7 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
     enum nb_status status;
 
     if (strcmp(tj->model_type, "BPE") != 0)
-        return nb_fail(err, NB_INPUT, "%s: a tokenizer of type '%s'; BPE and SentencePiece can be converted",
+        return nb_fail(err, NB_UNSUPPORTED, "%s: a tokenizer of type '%s'; BPE and SentencePiece can be converted",
                        tj->path, tj->model_type);
     if (!tj->byte_fallback || decoder == NULL || strcmp(decoder, "Sequence") != 0)
         return byte_level_vocab(cp, tj, config, rows, pre, meta, err);

@@ -188,12 +188,13 @@ read_by_metadata(struct nb_vocabulary *v, const struct nb_vocabulary_origin *fro
     if (model == NULL)
         return nb_fail(err, NB_INPUT, "%s: has no tokenizer (tokenizer.ggml.model)", from->path);
     if (strcmp(model, "gpt2") != 0 && strcmp(model, "llama") != 0)
-        return nb_fail(err, NB_INPUT, "%s: a tokenizer of kind '%s'; 'gpt2' (BPE) and 'llama' (SentencePiece) can be used",
-                       from->path, model);
+        return nb_fail(err, NB_UNSUPPORTED,
+                       "%s: a tokenizer of kind '%s'; 'gpt2' (BPE) and 'llama' (SentencePiece) can be used", from->path,
+                       model);
     v->model = strcmp(model, "llama") == 0 ? NB_VOCABULARY_SCORES : NB_VOCABULARY_BYTE_BPE;
     v->pre = nb_meta_get_string(from->meta, "tokenizer.ggml.pre");
     if (v->model == NB_VOCABULARY_BYTE_BPE && (v->pre == NULL || nb_pre_tokenizer_steps(v->pre) == NULL))
-        return nb_fail(err, NB_INPUT, "%s: its pre-tokenizer '%s' is not supported", from->path,
+        return nb_fail(err, NB_UNSUPPORTED, "%s: its pre-tokenizer '%s' is not supported", from->path,
                        v->pre == NULL ? "" : v->pre);
     status = read_tokens(v, from, err);
     if (status == NB_OK && v->model == NB_VOCABULARY_BYTE_BPE)
@@ -376,13 +377,14 @@ read_by_json(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from, c
     v->ignore_merges = tj->ignore_merges;
     v->fuse_unknown = tj->fuse_unknown;
     if (strcmp(tj->model_type, "BPE") != 0)
-        return nb_fail(err, NB_INPUT, "%s: a tokenizer of type '%s'; BPE can be used", tj->path, tj->model_type);
+        return nb_fail(err, NB_UNSUPPORTED, "%s: a tokenizer of type '%s'; BPE can be used", tj->path, tj->model_type);
     if (!read_normalizer(v, tj->normalizer) ||
         (v->model == NB_VOCABULARY_CHARACTER_BPE && !cuts_nothing(tj->pre_tokenizer)) ||
         (v->model == NB_VOCABULARY_BYTE_BPE && (v->meta_space || v->space_prefix)))
-        return nb_fail(err, NB_INPUT, "%s: its normalizer or pre-tokenizer has a step that is not supported", tj->path);
+        return nb_fail(err, NB_UNSUPPORTED, "%s: its normalizer or pre-tokenizer has a step that is not supported",
+                       tj->path);
     if (v->model == NB_VOCABULARY_BYTE_BPE && (v->pre == NULL || nb_pre_tokenizer_steps(v->pre) == NULL))
-        return nb_fail(err, NB_INPUT, "%s: its pre-tokenizer '%s' is not supported", tj->path,
+        return nb_fail(err, NB_UNSUPPORTED, "%s: its pre-tokenizer '%s' is not supported", tj->path,
                        v->pre == NULL ? "" : v->pre);
     status = read_tokens(v, from, err);
     if (status == NB_OK)

@@ -10,7 +10,7 @@ nb_check_after(struct nb_checking *c, const char *path, uint64_t before, enum nb
 {
     const struct nb_error why = *c->err;
 
-    if (status != NB_INPUT)
+    if (!nb_status_is(status, NB_INPUT))
         return status;
     if (c->findings->errors > before)
         return NB_OK;

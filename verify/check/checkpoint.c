@@ -86,7 +86,7 @@ check_meaning(struct nb_checking *c, const char *folder, const struct nb_checkpo
         return CHECK_FOUND(c, NB_BAD_CP_FAMILY, nb_in_file(folder),
                            "what tensors a '%.80s' has is not known here, so they are not compared", class);
     status = nb_source_examine_checkpoint(&source, folder, c->findings, c->err);
-    if (status == NB_INPUT) {
+    if (nb_status_is(status, NB_INPUT)) {
         const struct nb_error why = *c->err;
 
         return c->findings->errors > before

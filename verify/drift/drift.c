@@ -156,7 +156,7 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
         const float *hidden;
 
         if (r->options->stop != NULL && *r->options->stop)
-            return nb_fail(err, NB_SYSTEM, "interrupted");
+            return nb_fail(err, NB_INTERRUPTED, "interrupted");
         status = nb_forward_run(r->forward, r->model[k], r->tokens + (size_t)first * r->options->chunk_tokens,
                                 r->options->bos, chunks, &hidden, err);
         if (status == NB_OK)

@@ -64,7 +64,7 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
         return NB_OK;
     *b = (struct nb_block){ .kind = nb_block_kind_by_name(row->kind), .layer = l->layer };
     if (b->kind == NULL)
-        return nb_fail(l->err, NB_INPUT, "%s: models of architecture '%s' cannot be run: their layer %" PRIu32
+        return nb_fail(l->err, NB_UNSUPPORTED, "%s: models of architecture '%s' cannot be run: their layer %" PRIu32
                        " has a block of kind '%s'", m->source->path, m->arch->name, l->layer, row->kind);
     m->n_blocks++;
     return b->kind->load(l, b);
@@ -116,7 +116,7 @@ nb_model_open_as(struct nb_model *m, const struct nb_source *source, const struc
 
     *m = (struct nb_model){ .source = source, .arch = arch };
     if (arch->n_blocks == 0)
-        return nb_fail(err, NB_INPUT, "%s: models of architecture '%s' cannot be run", source->path, arch->name);
+        return nb_fail(err, NB_UNSUPPORTED, "%s: models of architecture '%s' cannot be run", source->path, arch->name);
     status = read_hparams(m, err);
     l.sorted = nb_views_by_name(source->tensors, source->n_tensors);
     if (status == NB_OK && l.sorted == NULL)
@@ -137,7 +137,7 @@ nb_model_open(struct nb_model *m, const struct nb_source *source, struct nb_erro
 
     *m = (struct nb_model){ .source = source };
     if (arch == NULL)
-        return nb_fail(err, NB_INPUT, "%s: models of architecture '%s' cannot be run", source->path,
+        return nb_fail(err, NB_UNSUPPORTED, "%s: models of architecture '%s' cannot be run", source->path,
                        name == NULL ? "" : name);
     return nb_model_open_as(m, source, arch, err);
 }

@@ -55,7 +55,7 @@ set_frequencies(const struct nb_loader *l, struct nb_rope *r)
         for (uint32_t i = 0; i < r->dims / 2; i++)
             r->frequencies[i] /= factor;
     } else {
-        return nb_fail(l->err, NB_INPUT, "%s: rotary scaling of type '%s' is not supported", l->model->source->path,
+        return nb_fail(l->err, NB_UNSUPPORTED, "%s: rotary scaling of type '%s' is not supported", l->model->source->path,
                        type);
     }
     return NB_OK;
@@ -70,7 +70,7 @@ nb_load_rope(struct nb_loader *l, uint32_t head_dim, const struct nb_rope **out)
     if (status == NB_OK)
         status = nb_load_above_zero(l, NB_HP_ROPE_BASE, &new.base);
     if (status == NB_OK && (head_dim % 2 != 0 || new.dims % 2 != 0 || new.dims > head_dim))
-        status = nb_fail(l->err, NB_INPUT, "%s: heads of %" PRIu32 " elements, of which %" PRIu32
+        status = nb_fail(l->err, NB_UNSUPPORTED, "%s: heads of %" PRIu32 " elements, of which %" PRIu32
                          " turn, cannot be run", l->model->source->path, head_dim, new.dims);
     if (status != NB_OK)
         return status;

@@ -72,7 +72,7 @@ add_step(struct nb_splitter *s, const char *regex, size_t length, struct nb_erro
     pcre2_code *code;
 
     if (s->n_steps == MAX_STEPS || !spell_out_space(regex, length, pattern))
-        return nb_fail(err, NB_INPUT, "a pre-tokenizer has more steps, or longer ones, than are supported");
+        return nb_fail(err, NB_UNSUPPORTED, "a pre-tokenizer has more steps, or longer ones, than are supported");
     code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &why, &at, NULL);
     if (code == NULL)
         return why == PCRE2_ERROR_HEAP_FAILED

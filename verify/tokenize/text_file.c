@@ -29,7 +29,7 @@ read_all(gzFile file, const char *name, char **text, size_t *length, struct nb_e
         if (n > 0)
             *length += (size_t)n;
         if (*length > LIMIT)
-            return nb_fail(err, NB_INPUT, "%s: a text of more than 1 GiB", name);
+            return nb_fail(err, NB_UNSUPPORTED, "%s: a text of more than 1 GiB", name);
     } while (n > 0);
     (*text)[*length] = '\0';
     if (n < 0) {
@@ -51,7 +51,8 @@ nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error
 
     *text = NULL;
     if (fd < 0)
-        return nb_fail(err, errno == ENOENT ? NB_INPUT : NB_SYSTEM, "%s: %s", name, strerror(errno));
+        return nb_fail(err, errno == ENOENT ? NB_NOT_FOUND : nb_status_of_errno(errno, NB_SYSTEM),
+                       "%s: %s", name, strerror(errno));
     file = gzdopen(fd, "rb");
     if (file == NULL) {
         close(fd);

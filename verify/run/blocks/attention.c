@@ -46,7 +46,8 @@ load(struct nb_loader *l, struct nb_block *b)
     if (status == NB_OK)
         status = nb_load_count(l, NB_HP_VALUE_LENGTH, &value_length);
     if (status == NB_OK && value_length != a->head_dim)
-        status = nb_fail(l->err, NB_INPUT, "%s: keys of %" PRIu32 " elements and values of %" PRIu32 " cannot be run",
+        status = nb_fail(l->err, NB_UNSUPPORTED,
+                         "%s: keys of %" PRIu32 " elements and values of %" PRIu32 " cannot be run",
                          l->model->source->path, a->head_dim, value_length);
     if (status == NB_OK)
         status = nb_load_rope(l, a->head_dim, &a->rope);
