@@ -1,52 +1,21 @@
 #include "cli/calibration.h"
 
-#include "calib/calibrate.h"
-#include "calib/sums.h"
+#include "calib/coverage.h"
+#include "calib/texts.h"
 #include "cli/cli.h"
-#include "formats/base/status.h"
-#include "formats/base/text.h"
-#include "formats/models/source.h"
-#include "formats/tokenizer/vocabulary.h"
 #include "verify/run/model.h"
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-/* Adds the complete chunks of a text; tokens left over at its end are not used. */
-static enum nb_status
-add_text(const struct calibration *c, const struct nb_tokenizer *t, const char *name, struct nb_ids *ids,
-         struct nb_error *err)
-{
-    const size_t before = ids->count;
-    char *text;
-    size_t length, tokens;
-    enum nb_status status = nb_text_file_load(name, &text, &length, err);
-
-    if (status != NB_OK)
-        return status;
-    status = nb_utf8_valid(text, length) ? nb_tokenize(t, text, length, NB_ADD_SPECIAL | c->tokenize_flags, ids, err)
-                                         : nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", name);
-    free(text);
-    if (status != NB_OK)
-        return status;
-    tokens = ids->count - before;
-    ids->count -= tokens % c->options.chunk_tokens;
-    if (tokens < c->options.chunk_tokens)
-        return nb_fail(err, NB_INPUT, "%s: has %zu tokens, fewer than a chunk of %u", name, tokens,
-                       (unsigned)c->options.chunk_tokens);
-    cli_detail("%s: %zu tokens in chunks of %u", name, tokens, (unsigned)c->options.chunk_tokens);
-    return NB_OK;
-}
 
 static enum nb_status
 load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids *ids, struct nb_sums *sums,
            struct nb_error *err)
 {
-    struct nb_tokenizer *t;
-    const struct nb_vocabulary *v;
+    struct nb_text text[MAX_TEXTS] = { { 0 } };
+    size_t tokens[MAX_TEXTS];
+    struct nb_calibration_texts texts = { text, 0, c->tokenize_flags, tokens };
     enum nb_status status;
 
     if (c->texts == 0) {
@@ -55,17 +24,12 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
         if (c->text[0] == NULL)
             return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with -f");
     }
-    status = nb_tokenizer_open(&t, source, err);
-    if (status != NB_OK)
-        return status;
-    v = nb_tokenizer_vocabulary(t);
-    c->options.bos = v->add_bos ? v->bos : -1;
-    for (size_t i = 0; i < c->texts && status == NB_OK; i++) {
-        status = add_text(c, t, c->text[i], ids, err);
-        if (status == NB_OK)
-            status = nb_sums_add_dataset(sums, c->text[i], err);
-    }
-    nb_tokenizer_close(t);
+    texts.count = c->texts;
+    for (size_t i = 0; i < c->texts; i++)
+        text[i].name = c->text[i];
+    status = nb_calibrate_tokens(source, &texts, &c->options, ids, sums, err);
+    for (size_t i = 0; i < c->texts && status == NB_OK; i++)
+        cli_detail("%s: %zu tokens in chunks of %u", c->text[i], tokens[i], (unsigned)c->options.chunk_tokens);
     return status;
 }
 
@@ -102,44 +66,12 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
     return status;
 }
 
-static uint64_t
-zeros(const struct nb_sums_entry *e)
-{
-    uint64_t n = 0;
-
-    for (uint64_t i = 0; i < e->columns * e->experts; i++)
-        n += e->tokens[i / e->columns] > 0 && e->squares[i] == 0;
-    return n;
-}
-
-struct coverage
-calibration_coverage(const struct nb_sums *sums)
-{
-    struct coverage c = { .entries = sums->count };
-
-    for (size_t i = 0; i < sums->count; i++) {
-        const struct nb_sums_entry *e = &sums->entries[i];
-        size_t idle = 0;
-
-        for (uint64_t x = 0; x < e->experts; x++) {
-            c.tokens = e->tokens[x] > c.tokens ? e->tokens[x] : c.tokens;
-            idle += e->tokens[x] == 0;
-        }
-        c.empty += idle == e->experts;
-        c.experts += e->experts > 1 ? (size_t)e->experts : 0;
-        c.idle_experts += e->experts > 1 ? idle : 0;
-        c.columns += (size_t)(e->columns * (e->experts - idle));
-        c.zero_columns += (size_t)zeros(e);
-    }
-    return c;
-}
-
 void
 calibration_warn(const struct nb_sums *sums)
 {
     for (size_t i = 0; i < sums->count; i++) {
         const struct nb_sums_entry *e = &sums->entries[i];
-        const uint64_t zero = zeros(e);
+        const uint64_t zero = nb_coverage_zeros(e);
         size_t idle = 0;
 
         for (uint64_t x = 0; x < e->experts; x++)

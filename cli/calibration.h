@@ -23,14 +23,6 @@ struct calibration {
 enum nb_status calibration_run(struct calibration *c, const struct nb_source *source, struct nb_sums *sums,
                                struct nb_error *err) NB_MUST_CHECK;
 
-/* How much of the model the text reached. */
-struct coverage {
-    uint64_t tokens;             /* of the entry that received most */
-    size_t entries, empty;       /* EMPTY received no token at all */
-    size_t experts, idle_experts;
-    size_t columns, zero_columns; /* of entries and experts that received tokens */
-};
-struct coverage calibration_coverage(const struct nb_sums *sums);
 /* Prints a line to stderr for every entry of which a part was not reached. */
 void calibration_warn(const struct nb_sums *sums);
 

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "calib/coverage.h"
 #include "calib/sums.h"
 #include "cli/calibration.h"
 #include "formats/base/file_in.h"
@@ -24,7 +25,7 @@ struct calibrate_options {
 static int
 report(const struct calibrate_options *o, const struct nb_sums *sums, double seconds)
 {
-    const struct coverage c = calibration_coverage(sums);
+    const struct nb_coverage c = nb_coverage(sums);
 
     if (o->json)
         return cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", o->output,

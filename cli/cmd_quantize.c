@@ -17,7 +17,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 static const char *
 reason(const struct nb_choice *choice)
@@ -163,43 +162,12 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
         printf(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
 }
 
-static bool
-is_source_file(const struct nb_source *source, const char *name)
-{
-    struct stat out, in;
-
-    if (stat(name, &out) != 0)
-        return false;
-    for (uint32_t i = 0; i < source->store.n_files; i++)
-        if (fstat(source->store.files[i].fd, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return true;
-    return false;
-}
-
-/* The output must not be one of the files that are read. */
-static enum nb_status
-check_output(const struct nb_source *source, const struct nb_plan *plan, const char *output, struct nb_error *err)
-{
-    enum nb_status status = NB_OK;
-
-    for (uint32_t i = 0; i < plan->n_files && status == NB_OK; i++) {
-        char *name = nb_plan_file_name(plan, output, i);
-
-        if (name == NULL)
-            status = nb_fail_memory(err);
-        else if (is_source_file(source, name))
-            status = nb_fail(err, NB_USAGE, "%s: is the source; choose another name for the output", name);
-        free(name);
-    }
-    return status;
-}
-
 static int
 run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
     struct cli_progress progress;
     struct nb_error err;
-    enum nb_status status = check_output(source, plan, a->output, &err);
+    enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
     double started = cli_now();
 
     if (cli_is_verbose() && !a->dry_run)
@@ -253,15 +221,8 @@ load_imatrix(struct quantize_options *a, const struct nb_source *source, struct 
                                   : nb_imatrix_load(imatrix, a->plan.imatrix_path, err);
     if (status != NB_OK)
         return status;
-    if (a->n_include > 0)
-        nb_imatrix_filter(imatrix, a->include, a->n_include, true);
-    if (a->n_exclude > 0)
-        nb_imatrix_filter(imatrix, a->exclude, a->n_exclude, false);
     a->plan.imatrix = imatrix;
-    if (imatrix->count == 0)
-        return nb_fail(err, NB_USAGE, "%s: no entry is left after --%s-weights", a->plan.imatrix_path,
-                       a->n_include > 0 ? "include" : "exclude");
-    return nb_imatrix_check(imatrix, a->plan.imatrix_path, err);
+    return nb_imatrix_select(imatrix, a->plan.imatrix_path, a->include, a->n_include, a->exclude, a->n_exclude, err);
 }
 
 static int

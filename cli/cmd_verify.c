@@ -3,14 +3,12 @@
 #include "cli/verify_report.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
-#include "formats/base/text.h"
 #include "formats/models/source.h"
-#include "formats/tokenizer/vocabulary.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
+#include "verify/drift/drift_text.h"
 #include "verify/drift/weight_error.h"
 #include "verify/run/model.h"
-#include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <inttypes.h>
@@ -32,6 +30,7 @@ struct verify_run {
     const struct verify_options *options;
     struct nb_source *source;
     struct nb_model *model;
+    const struct nb_model **list; /* pointers to them */
     size_t models, sources_open, models_open;
     struct nb_ids ids;
     struct cli_progress progress;
@@ -45,13 +44,15 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
 
     r->source = calloc(r->models, sizeof *r->source);
     r->model = calloc(r->models, sizeof *r->model);
-    if (r->source == NULL || r->model == NULL)
+    r->list = calloc(r->models, sizeof *r->list);
+    if (r->source == NULL || r->model == NULL || r->list == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < r->models && status == NB_OK; i++) {
         status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : NULL, err);
         if (status != NB_OK)
             break;
         r->sources_open++;
+        r->list[i] = &r->model[i];
         status = nb_model_open(&r->model[i], &r->source[i], err);
         r->models_open += status == NB_OK;
     }
@@ -65,39 +66,16 @@ close_models(struct verify_run *r)
         nb_model_close(&r->model[i]);
     for (size_t i = 0; i < r->sources_open; i++)
         nb_source_close(&r->source[i]);
+    free(r->list);
     free(r->model);
     free(r->source);
     nb_ids_free(&r->ids);
 }
 
-/* Every model must have the base's tokens: otherwise their distributions cannot be compared. */
-static enum nb_status
-check_vocabularies(const struct verify_run *r, const struct nb_vocabulary *base, struct nb_error *err)
-{
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 1; i < r->models && status == NB_OK; i++) {
-        struct nb_vocabulary other;
-        uint32_t where;
-
-        status = nb_source_vocabulary(&r->source[i], &other, err);
-        if (status != NB_OK)
-            return status;
-        if (!nb_vocabulary_same(base, &other, &where))
-            status = nb_fail(err, NB_INPUT, "%s and %s have different vocabularies, from token %" PRIu32 " on",
-                             r->source[0].path, r->source[i].path, where);
-        nb_vocabulary_free(&other);
-    }
-    return status;
-}
-
 static enum nb_status
 load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err)
 {
-    struct nb_tokenizer *t = NULL;
-    const struct nb_vocabulary *v;
-    char *text = NULL;
-    size_t length;
+    struct nb_text text = { 0 };
     enum nb_status status;
 
     if (o->text == NULL) {
@@ -105,25 +83,10 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
         if (o->text == NULL)
             return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
     }
-    status = nb_text_file_load(o->text, &text, &length, err);
-    if (status == NB_OK && !nb_utf8_valid(text, length))
-        status = nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", o->text);
-    if (status == NB_OK)
-        status = nb_tokenizer_open(&t, &r->source[0], err);
-    if (status == NB_OK) {
-        v = nb_tokenizer_vocabulary(t);
-        o->drift.bos = v->add_bos ? v->bos : -1;
-        status = check_vocabularies(r, v, err);
-    }
-    if (status == NB_OK)
-        status = nb_tokenize(t, text, length, NB_ADD_SPECIAL, &r->ids, err);
-    if (status == NB_OK && nb_drift_chunks(r->ids.count, &o->drift) == 0)
-        status = nb_fail(err, NB_INPUT, "%s: has %zu tokens; at least two chunks of %" PRIu32 " are needed", o->text,
-                         r->ids.count, o->drift.chunk_tokens);
+    text.name = o->text;
+    status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, err);
     if (status == NB_OK)
         cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);
-    nb_tokenizer_close(t);
-    free(text);
     return status;
 }
 
@@ -144,9 +107,12 @@ on_progress(void *context, uint32_t chunks, uint32_t of)
 {
     struct verify_run *r = context;
     char text[160];
-    size_t at = (size_t)snprintf(text, sizeof text, "%u of %u chunks, PPL %.4f", (unsigned)chunks, (unsigned)of,
-                                 exp(running_mean(r, 0, chunks, false)));
+    size_t at;
 
+    if (chunks == 0)
+        return;
+    at = (size_t)snprintf(text, sizeof text, "%u of %u chunks, PPL %.4f", (unsigned)chunks, (unsigned)of,
+                          exp(running_mean(r, 0, chunks, false)));
     for (size_t i = 1; i < r->models && at < sizeof text; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s %.4f", i == 1 ? ", KLD" : "",
                                running_mean(r, i, chunks, true));
@@ -179,21 +145,15 @@ judge(const struct verify_options *o, const struct verify_report *report)
 static enum nb_status
 measure(struct verify_run *r, struct verify_options *o, struct verify_report *report, struct nb_error *err)
 {
-    const struct nb_model **models = calloc(r->models, sizeof *models);
-    enum nb_status status = NB_OK;
+    enum nb_status status;
 
-    if (models == NULL)
-        return nb_fail_memory(err);
-    for (size_t i = 0; i < r->models; i++)
-        models[i] = &r->model[i];
     r->drift = &report->drift;
     cli_progress_start(&r->progress);
     o->drift.progress = on_progress;
     o->drift.context = r;
     o->drift.stop = cli_catch_signals();
-    status = nb_drift_measure(models, r->models, r->ids.id, r->ids.count, &o->drift, &report->drift, err);
+    status = nb_drift_measure(r->list, r->models, r->ids.id, r->ids.count, &o->drift, &report->drift, err);
     cli_progress_end(&r->progress);
-    free(models);
     for (size_t i = 0; i < r->models && status == NB_OK; i++)
         status = nb_drift_stats(&report->drift, i, report->drift.scored, &report->stats[i], err);
     return status;

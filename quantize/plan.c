@@ -406,6 +406,32 @@ nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number)
     return plan->n_files == 1 ? strdup(name) : nb_split_name(name, stem, number, plan->n_files);
 }
 
+static bool
+is_source_file(const struct nb_source *source, const char *name)
+{
+    for (uint32_t i = 0; i < source->store.n_files; i++)
+        if (nb_file_is(&source->store.files[i], name))
+            return true;
+    return false;
+}
+
+enum nb_status
+nb_plan_check_output(const struct nb_plan *plan, const struct nb_source *source, const char *name, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint32_t i = 0; i < plan->n_files && status == NB_OK; i++) {
+        char *part = nb_plan_file_name(plan, name, i);
+
+        if (part == NULL)
+            status = nb_fail_memory(err);
+        else if (is_source_file(source, part))
+            status = nb_fail(err, NB_USAGE, "%s: is the source; choose another name for the output", part);
+        free(part);
+    }
+    return status;
+}
+
 void
 nb_plan_free(struct nb_plan *plan)
 {

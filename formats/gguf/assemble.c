@@ -2,20 +2,12 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/file_out.h"
-#include "formats/gguf/gguf.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* The header and the offsets of the tensors. */
-struct layout {
-    struct nb_gguf_info *infos; /* offsets from the start of the data */
-    unsigned char *header;
-    uint64_t header_size, size;
-};
-
 static enum nb_status
-place(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
+place(const struct nb_assembly *a, struct nb_layout *l, struct nb_error *err)
 {
     const uint32_t alignment = nb_gguf_alignment(a->meta);
     uint64_t at = 0, end;
@@ -36,18 +28,21 @@ place(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
     return NB_OK;
 }
 
-static void
-free_layout(struct layout *l)
+void
+nb_layout_free(struct nb_layout *l)
 {
     free(l->infos);
     free(l->header);
+    *l = (struct nb_layout){ 0 };
 }
 
-static enum nb_status
-lay_out(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
+enum nb_status
+nb_assembly_layout(const struct nb_assembly *a, struct nb_layout *l, struct nb_error *err)
 {
-    enum nb_status status = place(a, l, err);
+    enum nb_status status;
 
+    *l = (struct nb_layout){ 0 };
+    status = place(a, l, err);
     if (status == NB_OK)
         status = nb_gguf_header(a->meta, l->infos, a->count, &l->header, &l->header_size, err);
     l->size += l->header_size;
@@ -57,11 +52,11 @@ lay_out(const struct nb_assembly *a, struct layout *l, struct nb_error *err)
 enum nb_status
 nb_assembly_size(const struct nb_assembly *a, uint64_t *size, struct nb_error *err)
 {
-    struct layout l = { 0 };
-    enum nb_status status = lay_out(a, &l, err);
+    struct nb_layout l;
+    enum nb_status status = nb_assembly_layout(a, &l, err);
 
     *size = l.size;
-    free_layout(&l);
+    nb_layout_free(&l);
     return status;
 }
 
@@ -70,7 +65,7 @@ nb_assembly_size(const struct nb_assembly *a, uint64_t *size, struct nb_error *e
  * the padding between them; *NEXT receives the first tensor after them.
  */
 static uint64_t
-run_of(const struct nb_assembly *a, const struct layout *l, size_t first, size_t *next)
+run_of(const struct nb_assembly *a, const struct nb_layout *l, size_t first, size_t *next)
 {
     const struct nb_tensor *begin = a->tensors[first];
     size_t i = first;
@@ -83,7 +78,7 @@ run_of(const struct nb_assembly *a, const struct layout *l, size_t first, size_t
 }
 
 static enum nb_status
-copy_tensors(const struct nb_assembly *a, const struct layout *l, const struct nb_file_out *out, struct nb_error *err)
+copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struct nb_file_out *out, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -99,14 +94,14 @@ copy_tensors(const struct nb_assembly *a, const struct layout *l, const struct n
 enum nb_status
 nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct nb_error *err)
 {
-    struct layout l = { 0 };
+    struct nb_layout l;
     struct nb_file_out out;
-    enum nb_status status = lay_out(a, &l, err);
+    enum nb_status status = nb_assembly_layout(a, &l, err);
 
     if (status == NB_OK)
         status = nb_out_create(&out, name, l.size, replace, err);
     if (status != NB_OK) {
-        free_layout(&l);
+        nb_layout_free(&l);
         return status;
     }
     status = nb_out_write(&out, 0, l.header, l.header_size, err);
@@ -116,6 +111,6 @@ nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct 
         status = nb_out_commit(&out, replace, err);
     else
         nb_out_abort(&out);
-    free_layout(&l);
+    nb_layout_free(&l);
     return status;
 }

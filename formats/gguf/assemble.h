@@ -8,6 +8,7 @@
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
 #include "formats/elements/tensor.h"
+#include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
 
 #include <stdbool.h>
@@ -20,6 +21,18 @@ struct nb_assembly {
     const struct nb_file_in *files;
 };
 
+/* The header of the file and the offsets of its tensors. */
+struct nb_layout {
+    struct nb_gguf_info *infos; /* offsets from the start of the data */
+    unsigned char *header;
+    uint64_t header_size; /* in bytes; the data begins there */
+    uint64_t size;        /* of the file, in bytes */
+};
+
+/* NB_INPUT if the size overflows or the alignment is invalid. LAYOUT is to be freed, also after an error. */
+enum nb_status nb_assembly_layout(const struct nb_assembly *assembly, struct nb_layout *layout, struct nb_error *err)
+    NB_MUST_CHECK;
+void nb_layout_free(struct nb_layout *layout);
 /* The size of the file in bytes; NB_INPUT if it overflows or the alignment is invalid. */
 enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;
 /*

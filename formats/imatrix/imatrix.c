@@ -414,6 +414,20 @@ nb_imatrix_check(const struct nb_imatrix *m, const char *path, struct nb_error *
     return status;
 }
 
+enum nb_status
+nb_imatrix_select(struct nb_imatrix *m, const char *path, const char *const *include, size_t n_include,
+                  const char *const *exclude, size_t n_exclude, struct nb_error *err)
+{
+    if (n_include > 0)
+        nb_imatrix_filter(m, include, n_include, true);
+    if (n_exclude > 0)
+        nb_imatrix_filter(m, exclude, n_exclude, false);
+    if (m->count == 0)
+        return nb_fail(err, NB_USAGE, "%s: no entry is left after --%s-weights", path,
+                       n_include > 0 ? "include" : "exclude");
+    return nb_imatrix_check(m, path, err);
+}
+
 const struct nb_imatrix_entry *
 nb_imatrix_find(const struct nb_imatrix *m, const char *name)
 {

@@ -54,6 +54,13 @@ void nb_imatrix_free(struct nb_imatrix *imatrix);
  * those whose name contains none of them.
  */
 void nb_imatrix_filter(struct nb_imatrix *imatrix, const char *const *patterns, size_t n_patterns, bool keep);
+/*
+ * Keeps the entries whose name contains one of INCLUDE (all, if that is empty) and none of EXCLUDE, and
+ * checks them as nb_imatrix_check does. NB_USAGE if no entry is left. PATH is used in messages.
+ */
+enum nb_status nb_imatrix_select(struct nb_imatrix *imatrix, const char *path, const char *const *include,
+                                 size_t n_include, const char *const *exclude, size_t n_exclude, struct nb_error *err)
+    NB_MUST_CHECK;
 /* An error for NaN, infinity and negative values; a finding if IMATRIX is being examined. */
 enum nb_status nb_imatrix_check(const struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /* The entry of a tensor, or NULL. */

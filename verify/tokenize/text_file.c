@@ -1,5 +1,7 @@
 #include "verify/tokenize/text_file.h"
 
+#include "formats/base/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -65,4 +67,25 @@ nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error
         *text = NULL;
     }
     return status;
+}
+
+enum nb_status
+nb_text_open(const struct nb_text *text, const char **bytes, size_t *length, char **own, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *own = NULL;
+    *bytes = text->bytes;
+    *length = text->length;
+    if (text->bytes == NULL) {
+        status = nb_text_file_load(text->name, own, length, err);
+        if (status != NB_OK)
+            return status;
+        *bytes = *own;
+    }
+    if (nb_utf8_valid(*bytes, *length))
+        return NB_OK;
+    free(*own);
+    *own = NULL;
+    return nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", text->name);
 }

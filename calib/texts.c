@@ -1,0 +1,55 @@
+#include "calib/texts.h"
+
+#include "formats/tokenizer/vocabulary.h"
+
+#include <stdlib.h>
+
+/* Adds the complete chunks of a text; tokens left over at its end are not used. */
+static enum nb_status
+add_text(const struct nb_tokenizer *t, const struct nb_text *text, unsigned flags, uint32_t chunk_tokens,
+         struct nb_ids *ids, size_t *tokens, struct nb_error *err)
+{
+    const size_t before = ids->count;
+    const char *bytes;
+    char *own;
+    size_t length;
+    enum nb_status status = nb_text_open(text, &bytes, &length, &own, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_tokenize(t, bytes, length, NB_ADD_SPECIAL | flags, ids, err);
+    free(own);
+    if (status != NB_OK)
+        return status;
+    *tokens = ids->count - before;
+    ids->count -= *tokens % chunk_tokens;
+    if (*tokens < chunk_tokens)
+        return nb_fail(err, NB_INPUT, "%s: has %zu tokens, fewer than a chunk of %u", text->name, *tokens,
+                       (unsigned)chunk_tokens);
+    return NB_OK;
+}
+
+enum nb_status
+nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_texts *texts,
+                    struct nb_calibrate_options *o, struct nb_ids *ids, struct nb_sums *sums, struct nb_error *err)
+{
+    const struct nb_vocabulary *v;
+    struct nb_tokenizer *t;
+    enum nb_status status = nb_tokenizer_open(&t, source, err);
+
+    if (status != NB_OK)
+        return status;
+    v = nb_tokenizer_vocabulary(t);
+    o->bos = v->add_bos ? v->bos : -1;
+    for (size_t i = 0; i < texts->count && status == NB_OK; i++) {
+        size_t tokens;
+
+        status = add_text(t, &texts->text[i], texts->tokenize_flags, o->chunk_tokens, ids, &tokens, err);
+        if (status == NB_OK && texts->tokens != NULL)
+            texts->tokens[i] = tokens;
+        if (status == NB_OK)
+            status = nb_sums_add_dataset(sums, texts->text[i].name, err);
+    }
+    nb_tokenizer_close(t);
+    return status;
+}

@@ -1,0 +1,28 @@
+/* Texts as the tokens that importance is gathered from. */
+#ifndef NB_TEXTS_H
+#define NB_TEXTS_H
+
+#include "calib/calibrate.h"
+#include "calib/sums.h"
+#include "formats/base/status.h"
+#include "formats/models/source.h"
+#include "verify/tokenize/text_file.h"
+#include "verify/tokenize/tokenize.h"
+
+/* Texts, and what is learned of them. */
+struct nb_calibration_texts {
+    const struct nb_text *text;
+    size_t count;
+    unsigned tokenize_flags; /* beside NB_ADD_SPECIAL */
+    size_t *tokens;          /* receives those of each text; or NULL */
+};
+
+/*
+ * IDS receives the complete chunks of all texts, one after another, by the tokenizer of SOURCE; OPTIONS
+ * its BOS, and SUMS the names of the texts. Refused: a text of less than one chunk.
+ */
+enum nb_status nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_texts *texts,
+                                   struct nb_calibrate_options *options, struct nb_ids *ids, struct nb_sums *sums,
+                                   struct nb_error *err) NB_MUST_CHECK;
+
+#endif
