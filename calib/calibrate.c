@@ -20,7 +20,9 @@ struct run {
     const struct nb_calibrate_options *options;
     struct nb_sums *sums;
     struct nb_pool *pool;
+    struct nb_pool_watch watch;
     struct nb_forward *forward;
+    uint32_t done, chunks;
 
     /* Of the input that is being observed. */
     const float *input;
@@ -153,31 +155,41 @@ is_stopped(const struct run *r)
     return r->options->stop != NULL && *r->options->stop;
 }
 
-/* From chunk DONE on to the end, or to a stop. */
+static void
+look(void *context)
+{
+    const struct run *r = context;
+
+    if (r->options->progress != NULL)
+        r->options->progress(r->options->context, r->done, r->chunks);
+}
+
+/* From chunk r->done on to the end, or to a stop. */
 static enum nb_status
-run_chunks(struct run *r, const int32_t *tokens, uint32_t done, uint32_t chunks, uint32_t batch, uint64_t print,
-           struct nb_error *err)
+run_chunks(struct run *r, const int32_t *tokens, uint32_t batch, uint64_t print, struct nb_error *err)
 {
     const struct nb_calibrate_options *o = r->options;
-    uint32_t saved = done;
+    uint32_t saved = r->done;
     enum nb_status status = NB_OK;
 
-    while (done < chunks && status == NB_OK) {
-        const uint32_t n = chunks - done < batch ? chunks - done : batch;
+    look(r);
+    while (r->done < r->chunks && status == NB_OK) {
+        const uint32_t left = r->chunks - r->done, n = left < batch ? left : batch, unsaved = r->done - saved;
         const bool stopped = is_stopped(r);
 
-        if (o->state != NULL && done > saved && (stopped || (o->save_every > 0 && done - saved >= o->save_every))) {
-            status = nb_state_write(r->sums, o->state, print, done, err);
-            saved = done;
+        if (o->state != NULL && unsaved > 0 && (stopped || (o->save_every > 0 && unsaved >= o->save_every))) {
+            status = nb_state_write(r->sums, o->state, print, r->done, err);
+            saved = r->done;
         }
         if (status == NB_OK && stopped)
             return nb_fail(err, NB_INTERRUPTED, "interrupted%s",
                            o->state == NULL ? "" : "; the same command will go on from here");
         if (status == NB_OK)
-            status = run_batch(r, tokens + (size_t)(o->from_chunk + done) * o->chunk_tokens, n, err);
-        done += n;
-        if (status == NB_OK && o->progress != NULL)
-            o->progress(o->context, done, chunks);
+            status = run_batch(r, tokens + (size_t)(o->from_chunk + r->done) * o->chunk_tokens, n, err);
+        if (status != NB_OK)
+            return status;
+        r->done += n;
+        look(r);
     }
     return status;
 }
@@ -190,22 +202,27 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
     const uint32_t chunks = nb_calibrate_chunks(count, o);
     const uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens, batch = whole < 1 ? 1 : whole;
     const uint64_t print = fingerprint(&r, tokens, count);
-    uint32_t done = 0;
     enum nb_status status;
 
     if (chunks == 0)
         return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " behind %" PRIu32
                        " that are left out", count, o->chunk_tokens, o->from_chunk);
+    r.chunks = chunks;
     status = make_entries(&r, err);
     if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
+    if (status == NB_OK) {
+        /* A state is of whole batches, so with one they are not broken off. */
+        r.watch = (struct nb_pool_watch){ look, &r, o->state == NULL ? o->stop : NULL };
+        nb_pool_watch(r.pool, &r.watch);
+    }
     if (status == NB_OK)
         status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);
     if (status == NB_OK && o->state != NULL && nb_is_file(o->state))
-        status = nb_state_read(sums, o->state, print, &done, err);
+        status = nb_state_read(sums, o->state, print, &r.done, err);
     if (status == NB_OK) {
         nb_forward_observe(r.forward, observe, &r);
-        status = run_chunks(&r, tokens, done, chunks, batch, print, err);
+        status = run_chunks(&r, tokens, batch, print, err);
     }
     if (status == NB_OK) {
         sums->chunks += chunks;

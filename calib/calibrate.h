@@ -29,10 +29,11 @@ struct nb_calibrate_options {
      */
     const char *state;
     uint32_t save_every;    /* 0: only when stopped */
-    /* Called from the calling thread after each batch; may be NULL. */
+    /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
-    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
+    /* Not zero asks for a stop: NB_INTERRUPTED, with a state at the end of a batch. May be NULL. */
+    const volatile sig_atomic_t *stop;
 };
 
 /* Chunks that COUNT tokens make under OPTIONS; 0 where they are too few. */

@@ -267,8 +267,6 @@ do_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     struct tile tile;
     enum nb_status status = NB_OK;
 
-    if (r->job->stop != NULL && *r->job->stop != 0)
-        return nb_fail(err, NB_INTERRUPTED, "interrupted");
     if (w->output == NULL)
         status = begin_work(r, w, err);
     if (status != NB_OK)
@@ -315,7 +313,7 @@ nb_job_run(const struct nb_run_job *job, struct nb_pool *pool, struct nb_error *
 {
     const unsigned threads = nb_pool_threads(pool);
     struct run r = { .job = job, .panel = nb_view_panel_new(), .workers = calloc(threads, sizeof *r.workers) };
-    const struct nb_pool_watch watch = { look, &r };
+    const struct nb_pool_watch watch = { look, &r, job->stop };
     enum nb_status status;
 
     measure_buffers(&r);

@@ -14,6 +14,8 @@
 struct nb_pool {
     pthread_t *threads; /* all except the caller's */
     unsigned n_threads;
+    const struct nb_pool_watch *watch; /* of nb_pool_run; the caller's */
+    struct timespec looked;
 
     pthread_mutex_t lock; /* protects the members below, except NEXT */
     pthread_cond_t start, finished;
@@ -48,8 +50,32 @@ note_failure(struct nb_pool *pool, size_t task, enum nb_status status, const str
     atomic_store(&pool->failing, true);
 }
 
+/* Calls the watch of the calling thread, and ends the job if a stop was requested. */
 static void
-work(struct nb_pool *pool, unsigned worker)
+look(struct nb_pool *pool, const struct nb_pool_watch *watch)
+{
+    struct nb_error error;
+
+    watch->look(watch->context);
+    if (watch->stop != NULL && *watch->stop)
+        note_failure(pool, 0, nb_fail(&error, NB_INTERRUPTED, "interrupted"), &error);
+}
+
+static void
+look_if_due(struct nb_pool *pool)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if ((double)(now.tv_sec - pool->looked.tv_sec) * 1e9 + (double)(now.tv_nsec - pool->looked.tv_nsec) <
+        (double)WATCH_NANOSECONDS)
+        return;
+    pool->looked = now;
+    look(pool, pool->watch);
+}
+
+static void
+work(struct nb_pool *pool, unsigned worker, bool watching)
 {
     /* A task that was taken is run even after another failed: it may have a lower number and fail, too. */
     while (!atomic_load_explicit(&pool->failing, memory_order_relaxed)) {
@@ -62,6 +88,8 @@ work(struct nb_pool *pool, unsigned worker)
         status = pool->task(pool->context, task, worker, &error);
         if (status != NB_OK)
             note_failure(pool, task, status, &error);
+        if (watching)
+            look_if_due(pool);
     }
 }
 
@@ -81,7 +109,7 @@ thread_main(void *argument)
             break;
         seen = pool->job;
         pthread_mutex_unlock(&pool->lock);
-        work(pool, me.number);
+        work(pool, me.number, false);
         pthread_mutex_lock(&pool->lock);
         if (--pool->working == 0)
             pthread_cond_signal(&pool->finished);
@@ -171,7 +199,7 @@ wait_for_threads(struct nb_pool *pool, const struct nb_pool_watch *watch)
         }
         pthread_cond_timedwait(&pool->finished, &pool->lock, &until);
         pthread_mutex_unlock(&pool->lock);
-        watch->look(watch->context);
+        look(pool, watch);
         pthread_mutex_lock(&pool->lock);
     }
 }
@@ -194,8 +222,15 @@ enum nb_status
 nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, struct nb_error *err)
 {
     begin(pool, task, context, tasks);
-    work(pool, 0);
+    work(pool, 0, pool->watch != NULL);
     return end(pool, NULL, err);
+}
+
+void
+nb_pool_watch(struct nb_pool *pool, const struct nb_pool_watch *watch)
+{
+    pool->watch = watch;
+    clock_gettime(CLOCK_MONOTONIC, &pool->looked);
 }
 
 /* The thread that works in the caller's place while the caller watches. */
@@ -204,7 +239,7 @@ stand_in_main(void *argument)
 {
     struct nb_pool *pool = argument;
 
-    work(pool, 0);
+    work(pool, 0, false);
     pthread_mutex_lock(&pool->lock);
     if (--pool->working == 0)
         pthread_cond_signal(&pool->finished);
@@ -223,11 +258,12 @@ nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t t
     pthread_mutex_lock(&pool->lock);
     pool->working++; /* before it can be done */
     pthread_mutex_unlock(&pool->lock);
+    look(pool, watch); /* also if everything is done before the first wait ends */
     if (nb_system_start_thread(&stand_in, stand_in_main, pool) != 0) { /* then nobody watches */
         pthread_mutex_lock(&pool->lock);
         pool->working--;
         pthread_mutex_unlock(&pool->lock);
-        work(pool, 0);
+        work(pool, 0, false);
         return end(pool, NULL, err);
     }
     status = end(pool, watch, err);

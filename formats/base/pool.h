@@ -7,6 +7,7 @@
 
 #include "formats/base/status.h"
 
+#include <signal.h>
 #include <stddef.h>
 
 struct nb_pool;
@@ -24,12 +25,18 @@ unsigned nb_pool_threads(const struct nb_pool *pool);
 enum nb_status nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
                            struct nb_error *err) NB_MUST_CHECK;
 
-/* What the caller does ten times a second while others work. */
+/* What the calling thread does ten times a second while the pool works. */
 struct nb_pool_watch {
     void (*look)(void *context);
     void *context;
+    const volatile sig_atomic_t *stop; /* not zero after a look ends the job with NB_INTERRUPTED; may be NULL */
 };
-/* The same, but the calling thread watches, and another works in its place. */
+/*
+ * From now on WATCH, which must outlive the pool, holds for every nb_pool_run; NULL: none. The calling
+ * thread looks between the tasks that it does, so this is for short tasks.
+ */
+void nb_pool_watch(struct nb_pool *pool, const struct nb_pool_watch *watch);
+/* For tasks of any length: the calling thread only watches, and another works in its place. */
 enum nb_status nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
                                    const struct nb_pool_watch *watch, struct nb_error *err) NB_MUST_CHECK;
 void nb_pool_free(struct nb_pool *pool);

@@ -8,6 +8,7 @@
 #include "formats/base/findings.h"
 #include "formats/base/status.h"
 
+#include <signal.h>
 #include <stdint.h>
 
 enum nb_check_level {
@@ -19,9 +20,10 @@ enum nb_check_level {
 struct nb_check_options {
     enum nb_check_level level;
     unsigned threads; /* 0: one for each core */
-    /* Called now and then by one thread, with bytes of tensor data; may be NULL. */
+    /* Called ten times a second from the calling thread, with bytes of tensor data; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;
+    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
 };
 
 struct nb_check_result {

@@ -117,9 +117,16 @@ scan_task(void *context, size_t task, unsigned worker, struct nb_error *err)
         scan(s, j->buffers[worker], n, first);
     }
     atomic_fetch_add(&j->done, bytes_of(s->tensor, s->count));
-    if (worker == 0 && j->c->options->progress != NULL)
-        j->c->options->progress(j->c->options->context, atomic_load(&j->done), j->total);
     return NB_OK;
+}
+
+static void
+look(void *context)
+{
+    struct job *j = context;
+
+    if (j->c->options->progress != NULL)
+        j->c->options->progress(j->c->options->context, atomic_load(&j->done), j->total);
 }
 
 /* --- what was found of a tensor ---------------------------------------------------------------------- */
@@ -232,6 +239,7 @@ cut(struct job *j, const struct nb_tensor *tensors, size_t count)
 static enum nb_status
 run(struct job *j, struct nb_pool *pool)
 {
+    const struct nb_pool_watch watch = { look, j, j->c->options->stop };
     const unsigned threads = nb_pool_threads(pool);
     enum nb_status status = NB_OK;
 
@@ -240,7 +248,7 @@ run(struct job *j, struct nb_pool *pool)
         if (j->buffers == NULL || (j->buffers[i] = malloc(PIECE_BYTES)) == NULL)
             status = nb_fail_memory(j->c->err);
     if (status == NB_OK)
-        status = nb_pool_run(pool, scan_task, j, j->count, j->c->err);
+        status = nb_pool_run_watched(pool, scan_task, j, j->count, &watch, j->c->err);
     for (unsigned i = 0; i < threads && j->buffers != NULL; i++)
         free(j->buffers[i]);
     free(j->buffers);

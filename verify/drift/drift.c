@@ -27,7 +27,9 @@ struct run {
     struct nb_drift *drift;
     const int32_t *tokens;
     struct nb_pool *pool;
+    struct nb_pool_watch watch;
     struct nb_forward *forward;
+    uint32_t done;     /* chunks */
     float **states;    /* of each model: those of a batch that are scored */
     float *base_logits, *logits;
     struct base_row *base_rows;
@@ -225,6 +227,33 @@ check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
     return NB_OK;
 }
 
+static void
+look(void *context)
+{
+    struct run *r = context;
+
+    if (r->options->progress != NULL)
+        r->options->progress(r->options->context, r->done, r->drift->chunks);
+}
+
+static enum nb_status
+run_chunks(struct run *r, uint32_t batch, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    look(r);
+    while (r->done < r->drift->chunks && status == NB_OK) {
+        const uint32_t left = r->drift->chunks - r->done, n = left < batch ? left : batch;
+
+        status = run_batch(r, r->done, n, err);
+        if (status != NB_OK)
+            return status;
+        r->done += n;
+        look(r);
+    }
+    return status;
+}
+
 enum nb_status
 nb_drift_measure(const struct nb_model *const *model, size_t models, const int32_t *tokens, size_t count,
                  const struct nb_drift_options *o, struct nb_drift *drift, struct nb_error *err)
@@ -246,14 +275,13 @@ nb_drift_measure(const struct nb_model *const *model, size_t models, const int32
         status = allocate(&r, batch, err);
     if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
-    if (status == NB_OK)
+    if (status == NB_OK) {
+        r.watch = (struct nb_pool_watch){ look, &r, o->stop };
+        nb_pool_watch(r.pool, &r.watch);
         status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);
-    for (uint32_t done = 0, n; done < chunks && status == NB_OK; done += n) {
-        n = chunks - done < batch ? chunks - done : batch;
-        status = run_batch(&r, done, n, err);
-        if (status == NB_OK && o->progress != NULL)
-            o->progress(o->context, done + n, chunks);
     }
+    if (status == NB_OK)
+        status = run_chunks(&r, batch, err);
     release(&r);
     if (status != NB_OK)
         nb_drift_free(drift);

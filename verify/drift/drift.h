@@ -29,7 +29,7 @@ struct nb_drift_options {
     uint32_t max_chunks;   /* 0: all there are */
     unsigned threads;      /* 0: one for each core */
     int64_t bos;           /* replaces the first token of every chunk; -1: nothing does */
-    /* Called from the calling thread after each batch, with the chunks that are done; may be NULL. */
+    /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
     const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
