@@ -5,8 +5,8 @@
 #include "calib/sums.h"
 
 struct nb_coverage {
-    uint64_t tokens;              /* of the entry that received most */
-    size_t entries, empty;        /* EMPTY received no token at all */
+    uint64_t tokens;       /* of the entry that received most */
+    size_t entries, empty; /* EMPTY received no token at all */
     size_t experts, idle_experts;
     size_t columns, zero_columns; /* of entries and experts that received tokens */
 };

@@ -55,8 +55,8 @@ take_options(const struct nibble_calibrate_options *o, struct nb_public_run *r, 
         .stop = &r->stop,
     };
     if (out->chunk_tokens < MIN_CHUNK || out->chunk_tokens > MAX_CHUNK)
-        return nb_fail(err, NB_USAGE, "chunk_tokens is %u, but must be %u to %u", (unsigned)out->chunk_tokens, MIN_CHUNK,
-                       MAX_CHUNK);
+        return nb_fail(err, NB_USAGE, "chunk_tokens is %u, but must be %u to %u", (unsigned)out->chunk_tokens,
+                       MIN_CHUNK, MAX_CHUNK);
     return NB_OK;
 }
 

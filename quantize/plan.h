@@ -86,7 +86,7 @@ void nb_plan_free(struct nb_plan *plan);
  */
 char *nb_plan_file_name(const struct nb_plan *plan, const char *name, uint32_t number);
 
-/* Refuses the output NAME where it is, or one of its parts is, a file that SOURCE reads. */
+/* NB_USAGE if the output NAME, or one of its parts, is a file that SOURCE reads. */
 enum nb_status nb_plan_check_output(const struct nb_plan *plan, const struct nb_source *source, const char *name,
                                     struct nb_error *err) NB_MUST_CHECK;
 

@@ -228,7 +228,8 @@ load_imatrix(struct given *g, struct nb_imatrix *imatrix, struct nb_error *err)
     if (g->o.n_include_weights > 0 && g->o.n_exclude_weights > 0)
         return nb_fail(err, NB_USAGE, "include_weights and exclude_weights exclude each other");
     if (g->o.imatrix == NULL)
-        return chosen == 0 ? NB_OK : nb_fail(err, NB_USAGE, "include_weights and exclude_weights choose from an imatrix");
+        return chosen == 0 ? NB_OK
+                           : nb_fail(err, NB_USAGE, "include_weights and exclude_weights choose from an imatrix");
     status = nb_imatrix_load(imatrix, g->o.imatrix, err);
     if (status != NB_OK) {
         *imatrix = (struct nb_imatrix){ 0 };
@@ -317,9 +318,8 @@ static enum nibble_reason
 reason_of(enum nb_reason why)
 {
     static const enum nibble_reason reasons[] = {
-        [NB_WHY_KEPT] = NIBBLE_WHY_KEPT,       [NB_WHY_BASE] = NIBBLE_WHY_RECIPE,
-        [NB_WHY_RULE] = NIBBLE_WHY_RULE,       [NB_WHY_USER] = NIBBLE_WHY_USER,
-        [NB_WHY_FALLBACK] = NIBBLE_WHY_FALLBACK,
+        [NB_WHY_KEPT] = NIBBLE_WHY_KEPT, [NB_WHY_BASE] = NIBBLE_WHY_RECIPE,       [NB_WHY_RULE] = NIBBLE_WHY_RULE,
+        [NB_WHY_USER] = NIBBLE_WHY_USER, [NB_WHY_FALLBACK] = NIBBLE_WHY_FALLBACK,
     };
 
     return reasons[why];

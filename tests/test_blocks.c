@@ -449,7 +449,7 @@ refuses_as(struct nb_source *source, const struct nb_arch *arch, const char *say
 
     if (status == NB_OK)
         nb_model_close(&model);
-    if (status != NB_INPUT || strstr(err.message, says) == NULL)
+    if (!nb_status_is(status, NB_INPUT) || strstr(err.message, says) == NULL)
         fail_msg("expected '%s', not %d: %s", says, status, status == NB_OK ? "" : err.message);
 }
 

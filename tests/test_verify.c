@@ -18,6 +18,8 @@
 #include "verify/tokenize/tokenize.h"
 
 #include <jansson.h>
+#include <signal.h>
+#include <time.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
 #define TEXT SAMPLE_DATA "/tinystories-valid.txt"
@@ -510,6 +512,57 @@ the_first_of_several_errors_is_told(void **unused)
     nb_pool_free(pool);
 }
 
+struct watched {
+    unsigned looks, stop_at;
+    int tasks;
+    volatile sig_atomic_t stop;
+};
+
+static enum nb_status
+take_a_while(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    struct watched *w = context;
+
+    (void)task;
+    (void)worker;
+    (void)err;
+    nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+    __atomic_fetch_add(&w->tasks, 1, __ATOMIC_RELAXED);
+    return NB_OK;
+}
+
+static void
+look(void *context)
+{
+    struct watched *w = context;
+
+    if (++w->looks == w->stop_at)
+        w->stop = 1;
+}
+
+/* Forty tasks of 20 ms: progress is seen in between, and a stop does not wait for the last of them. */
+static void
+a_watch_sees_and_stops_the_pool(void **unused)
+{
+    struct watched w = { .stop_at = 0 };
+    const struct nb_pool_watch watch = { look, &w, &w.stop };
+    struct nb_error err;
+    struct nb_pool *pool;
+
+    (void)unused;
+    assert_int_equal(nb_pool_new(&pool, 2, &err), NB_OK);
+    nb_pool_watch(pool, &watch);
+    assert_int_equal(nb_pool_run(pool, take_a_while, &w, 40, &err), NB_OK);
+    assert_true(w.looks >= 2 && w.tasks == 40);
+    w = (struct watched){ .stop_at = 1 };
+    assert_int_equal(nb_pool_run(pool, take_a_while, &w, 400, &err), NB_INTERRUPTED);
+    assert_string_equal(err.message, "interrupted");
+    assert_true(w.looks == 1 && w.tasks < 100);
+    nb_pool_watch(pool, NULL);
+    assert_int_equal(nb_pool_run_watched(pool, take_a_while, &w, 4, &watch, &err), NB_INTERRUPTED); /* from before */
+    nb_pool_free(pool);
+}
+
 int
 main(void)
 {
@@ -525,6 +578,7 @@ main(void)
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
         cmocka_unit_test(limits_decide_the_exit_code),
         cmocka_unit_test(the_first_of_several_errors_is_told),
+        cmocka_unit_test(a_watch_sees_and_stops_the_pool),
     };
 
     return cmocka_run_group_tests(tests, load_text, drop_text);

@@ -50,7 +50,7 @@ note_failure(struct nb_pool *pool, size_t task, enum nb_status status, const str
     atomic_store(&pool->failing, true);
 }
 
-/* The caller looks, and sees whether that or anything else asked for a stop. */
+/* Calls the watch of the calling thread, and ends the job if a stop was requested. */
 static void
 look(struct nb_pool *pool, const struct nb_pool_watch *watch)
 {
@@ -258,7 +258,7 @@ nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t t
     pthread_mutex_lock(&pool->lock);
     pool->working++; /* before it can be done */
     pthread_mutex_unlock(&pool->lock);
-    look(pool, watch); /* also where all is done before the first wait is over */
+    look(pool, watch); /* also if everything is done before the first wait ends */
     if (nb_system_start_thread(&stand_in, stand_in_main, pool) != 0) { /* then nobody watches */
         pthread_mutex_lock(&pool->lock);
         pool->working--;

@@ -97,8 +97,7 @@ nb_public_give(void *theirs, const void *ours, size_t size, const char *name, st
 
     if (check_size(theirs, name, &room, err) != NB_OK)
         return NB_USAGE;
-    memcpy((char *)theirs + sizeof room, (const char *)ours + sizeof room,
-           (room < size ? room : size) - sizeof room);
+    memcpy((char *)theirs + sizeof room, (const char *)ours + sizeof room, (room < size ? room : size) - sizeof room);
     return NB_OK;
 }
 

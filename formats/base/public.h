@@ -20,8 +20,8 @@ enum nibble_code nb_public_end(enum nb_status status, const struct nb_error *why
  * short for becomes 0. NB_USAGE: its size was not set, or it sets something that this version does not
  * know. NAME is the struct's.
  */
-enum nb_status nb_public_take(void *ours, size_t size, const void *theirs, const char *name, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_public_take(void *ours, size_t size, const void *theirs, const char *name,
+                              struct nb_error *err) NB_MUST_CHECK;
 /* Copies OURS of SIZE bytes to the caller's struct THEIRS, as far as that reaches. NB_USAGE: its size was not set. */
 enum nb_status nb_public_give(void *theirs, const void *ours, size_t size, const char *name, struct nb_error *err);
 
@@ -39,8 +39,8 @@ struct nb_public_run {
     volatile sig_atomic_t stop; /* for the options of what runs */
 };
 
-enum nb_status nb_public_run(struct nb_public_run *out, const struct nibble_run *run, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_public_run(struct nb_public_run *out, const struct nibble_run *run,
+                             struct nb_error *err) NB_MUST_CHECK;
 /* For the progress of what runs, with a struct nb_public_run as CONTEXT. */
 void nb_public_progress(void *context, uint64_t done, uint64_t total);
 void nb_public_progress_chunks(void *context, uint32_t done, uint32_t total);

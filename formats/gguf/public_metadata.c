@@ -13,9 +13,10 @@
 #define MAX_KEY_BYTES 65535u
 
 _Static_assert((int)NIBBLE_U8 == NB_KV_U8 && (int)NIBBLE_I8 == NB_KV_I8 && (int)NIBBLE_U16 == NB_KV_U16 &&
-               (int)NIBBLE_I16 == NB_KV_I16 && (int)NIBBLE_U32 == NB_KV_U32 && (int)NIBBLE_I32 == NB_KV_I32 &&
-               (int)NIBBLE_F32 == NB_KV_F32 && (int)NIBBLE_BOOL == NB_KV_BOOL && (int)NIBBLE_STRING == NB_KV_STRING &&
-               (int)NIBBLE_U64 == NB_KV_U64 && (int)NIBBLE_I64 == NB_KV_I64 && (int)NIBBLE_F64 == NB_KV_F64,
+                   (int)NIBBLE_I16 == NB_KV_I16 && (int)NIBBLE_U32 == NB_KV_U32 && (int)NIBBLE_I32 == NB_KV_I32 &&
+                   (int)NIBBLE_F32 == NB_KV_F32 && (int)NIBBLE_BOOL == NB_KV_BOOL &&
+                   (int)NIBBLE_STRING == NB_KV_STRING && (int)NIBBLE_U64 == NB_KV_U64 && (int)NIBBLE_I64 == NB_KV_I64 &&
+                   (int)NIBBLE_F64 == NB_KV_F64,
                "both are GGUF's numbers");
 
 static struct nb_metadata *
@@ -306,8 +307,8 @@ nibble_metadata_set_integer(struct nibble_metadata *metadata, const char *key, e
 }
 
 enum nibble_code
-nibble_metadata_set_float(struct nibble_metadata *metadata, const char *key, enum nibble_value_type type,
-                          double number, struct nibble_error *error)
+nibble_metadata_set_float(struct nibble_metadata *metadata, const char *key, enum nibble_value_type type, double number,
+                          struct nibble_error *error)
 {
     const float single = (float)number;
     struct nb_error err;
@@ -370,7 +371,8 @@ check_value(const struct nibble_value *v, struct nb_kv *kv, struct nb_error *err
     const enum nb_kv_type type = (enum nb_kv_type)v->type;
     const uint64_t size = nb_kv_type_size(type);
 
-    *kv = (struct nb_kv){ v->key, v->is_array ? NB_KV_ARRAY : type, type, v->is_array ? v->count : 1, v->data, v->bytes };
+    *kv =
+        (struct nb_kv){ v->key, v->is_array ? NB_KV_ARRAY : type, type, v->is_array ? v->count : 1, v->data, v->bytes };
     if (type != NB_KV_STRING && size == 0)
         return nb_fail(err, NB_USAGE, "key '%.80s': there is no type %d of values", v->key, (int)type);
     if (v->is_array && v->count == 0)

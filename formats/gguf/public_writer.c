@@ -74,8 +74,10 @@ static enum nb_status
 check_name(const struct nibble_writer *w, const char *name, struct nb_error *err)
 {
     if (name == NULL || strlen(name) > NB_MAX_NAME || !nb_is_name(name, strlen(name)))
-        return nb_fail(err, NB_USAGE, "'%.80s' is no name of a tensor: it is empty, longer than %d bytes, not UTF-8 or "
-                       "has control characters", name == NULL ? "" : name, NB_MAX_NAME);
+        return nb_fail(err, NB_USAGE,
+                       "'%.80s' is no name of a tensor: it is empty, longer than %d bytes, not UTF-8 or "
+                       "has control characters",
+                       name == NULL ? "" : name, NB_MAX_NAME);
     for (size_t i = 0; i < w->count; i++)
         if (strcmp(w->tensors[i].name, name) == 0)
             return nb_fail(err, NB_USAGE, "there is a tensor '%s' already", name);
@@ -97,8 +99,9 @@ make_tensor(const struct nibble_tensor *from, struct nb_tensor *t, struct nb_err
             return nb_fail(err, NB_USAGE, "tensor '%s': dimension %" PRIu32 " is 0", from->name, i);
     }
     if (!nb_tensor_measure(t))
-        return nb_fail(err, NB_USAGE, "tensor '%s': its size overflows, or its rows of %" PRIu64
-                       " do not divide into blocks of %s", from->name, t->ne[0], nb_type_info(t->type)->name);
+        return nb_fail(err, NB_USAGE,
+                       "tensor '%s': its size overflows, or its rows of %" PRIu64 " do not divide into blocks of %s",
+                       from->name, t->ne[0], nb_type_info(t->type)->name);
     return NB_OK;
 }
 

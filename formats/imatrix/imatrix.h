@@ -55,8 +55,8 @@ void nb_imatrix_free(struct nb_imatrix *imatrix);
  */
 void nb_imatrix_filter(struct nb_imatrix *imatrix, const char *const *patterns, size_t n_patterns, bool keep);
 /*
- * What is wanted of a matrix that was loaded from PATH: the entries whose name contains one of INCLUDE, if
- * there are any, without those whose name contains one of EXCLUDE. NB_USAGE: none is left. Checks them, too.
+ * Keeps the entries whose name contains one of INCLUDE (all, if that is empty) and none of EXCLUDE, and
+ * checks them as nb_imatrix_check does. NB_USAGE if no entry is left. PATH is used in messages.
  */
 enum nb_status nb_imatrix_select(struct nb_imatrix *imatrix, const char *path, const char *const *include,
                                  size_t n_include, const char *const *exclude, size_t n_exclude, struct nb_error *err)

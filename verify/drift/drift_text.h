@@ -16,7 +16,7 @@
  * has too few tokens for OPTIONS.
  */
 enum nb_status nb_drift_tokens(const struct nb_model *const *model, size_t models, const struct nb_text *text,
-                               struct nb_drift_options *options, struct nb_ids *ids, struct nb_error *err)
-    NB_MUST_CHECK;
+                               struct nb_drift_options *options, struct nb_ids *ids,
+                               struct nb_error *err) NB_MUST_CHECK;
 
 #endif

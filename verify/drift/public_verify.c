@@ -13,7 +13,8 @@
 #define MAX_CHUNK (1u << 20)
 
 _Static_assert(NIBBLE_QUANTILES == NB_QUANTILES && (int)NIBBLE_QUANTILE_50 == NB_Q_50 &&
-               (int)NIBBLE_QUANTILE_MAX == NB_Q_MAX, "both have the same quantiles");
+                   (int)NIBBLE_QUANTILE_MAX == NB_Q_MAX,
+               "both have the same quantiles");
 
 struct nibble_verification {
     size_t models;
@@ -122,8 +123,8 @@ take_options(const struct nibble_verify_options *options, const struct nibble_ru
         .stop = &r->stop,
     };
     if (out->chunk_tokens < MIN_CHUNK || out->chunk_tokens > MAX_CHUNK)
-        return nb_fail(err, NB_USAGE, "chunk_tokens is %u, but must be %u to %u", (unsigned)out->chunk_tokens, MIN_CHUNK,
-                       MAX_CHUNK);
+        return nb_fail(err, NB_USAGE, "chunk_tokens is %u, but must be %u to %u", (unsigned)out->chunk_tokens,
+                       MIN_CHUNK, MAX_CHUNK);
     return NB_OK;
 }
 
