@@ -7,7 +7,7 @@
 #include "testing.h"
 
 #include <pthread.h>
-#include <sys/mount.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
@@ -524,13 +524,13 @@ a_full_disk_has_a_code(void **unused)
     (void)unused;
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (mount("tmpfs", disk, "tmpfs", 0, "size=1m") != 0) {
+    if (!scratch_small_disk(disk, "size=1m")) {
         nibble_source_close(source);
         print_message("a tmpfs cannot be mounted here: skipped\n");
         skip();
     }
     code = nibble_quantize(source, scratch_path("disk/out.gguf"), NULL, NULL, &error);
-    umount(disk);
+    scratch_small_disk_gone(disk);
     nibble_source_close(source);
     REFUSED(NIBBLE_NO_SPACE, code);
 }

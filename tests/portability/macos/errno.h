@@ -21,6 +21,7 @@ enum {
     ERANGE = 34,
     EAGAIN = 35,
     ENOTSUP = 45,
+    EDQUOT = 69,
     ENOSYS = 78,
     EOPNOTSUPP = 102
 };

@@ -36,6 +36,8 @@ int pthread_attr_getstacksize(const pthread_attr_t *a, size_t *size);
 int pthread_attr_setstacksize(pthread_attr_t *a, size_t size);
 int pthread_create(pthread_t *thread, const pthread_attr_t *a, void *(*start)(void *), void *argument);
 int pthread_join(pthread_t thread, void **result);
+pthread_t pthread_self(void);
+int pthread_equal(pthread_t a, pthread_t b);
 int pthread_once(pthread_once_t *once, void (*start)(void));
 int pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *a), pthread_mutex_destroy(pthread_mutex_t *m);
 int pthread_mutex_lock(pthread_mutex_t *m), pthread_mutex_unlock(pthread_mutex_t *m);
