@@ -38,8 +38,9 @@
  * Text. Strings are UTF-8 and end with a NUL. Paths are passed to the system unchanged. Types, recipes
  * and keys have the names that llama.cpp uses; the case of types and recipes does not matter.
  *
- * The library does not print, exit, install signal handlers, change the locale or keep state between
- * calls, except for the choice of kernels for this CPU.
+ * The library does not print, exit, install signal handlers or change the locale. Between calls it keeps
+ * only the choice of kernels for this CPU and tables for the IQ types. nibble_calibrate and nibble_verify
+ * set the number of OpenBLAS's own threads to 1 for the process.
  */
 #ifndef NIBBLE_H
 #define NIBBLE_H

@@ -103,6 +103,8 @@ structs_of_other_versions_are_understood(void **unused)
 static void
 codes_have_names(void **unused)
 {
+    char version[32];
+
     (void)unused;
     assert_string_equal(nibble_code_name(NIBBLE_OK), "ok");
     for (int i = 0; i <= NIBBLE_INTERRUPTED; i++)
@@ -110,6 +112,8 @@ codes_have_names(void **unused)
             assert_string_not_equal(nibble_code_name((enum nibble_code)i), nibble_code_name((enum nibble_code)k));
     assert_string_equal(nibble_code_name((enum nibble_code)(NIBBLE_INTERRUPTED + 1)), "unknown");
     assert_string_equal(nibble_code_name((enum nibble_code) - 1), "unknown");
+    snprintf(version, sizeof version, "%d.%d.%d", NIBBLE_VERSION_MAJOR, NIBBLE_VERSION_MINOR, NIBBLE_VERSION_PATCH);
+    assert_string_equal(version, NIBBLE_VERSION_STRING);
     assert_string_equal(nibble_version(), NIBBLE_VERSION_STRING);
 }
 
