@@ -359,7 +359,7 @@ start_edit(const char *value)
 static void
 a_killed_edit_is_undone(void **unused)
 {
-    unsigned state = 1, old = 0, new = 0, window;
+    unsigned state = 1, old = 0, fresh = 0, window;
     struct timespec start, end;
     uint64_t before, after;
     int status;
@@ -388,12 +388,12 @@ a_killed_edit_is_undone(void **unused)
         if (hash_of("e.gguf") == before)
             old++;
         else if (hash_of("e.gguf") == after)
-            new++;
+            fresh++;
         else
             fail_msg("round %u: neither the old nor the new file", i);
         assert_false(scratch_exists(scratch_path("e.gguf.undo")));
     }
-    print_message("%u old, %u new\n", old, new);
+    print_message("%u old, %u new\n", old, fresh);
 }
 
 /* Torn in the middle of writing: the old bytes are in the .undo, as gguf_edit.c documents it. */

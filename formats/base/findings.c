@@ -7,9 +7,9 @@
 #include <string.h>
 
 static const struct nb_code_info table[NB_CODES] = {
-#define NB_CODE(constant, name, severity, meaning) { name, NB_##severity, meaning },
-    NB_FINDING_CODES(NB_CODE)
-#undef NB_CODE
+#define NB_FINDING(constant, name, severity, meaning) { name, NB_##severity, meaning },
+#include "formats/base/findings.def"
+#undef NB_FINDING
 };
 
 const struct nb_code_info *

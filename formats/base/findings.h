@@ -7,7 +7,6 @@
 #define NB_FINDINGS_H
 
 #include "formats/base/arena.h"
-#include "formats/base/finding_codes.h"
 #include "formats/base/status.h"
 
 #include <stdint.h>
@@ -15,9 +14,9 @@
 enum nb_severity { NB_ERROR, NB_WARNING };
 
 enum nb_code {
-#define NB_CODE(constant, name, severity, meaning) NB_BAD_##constant,
-    NB_FINDING_CODES(NB_CODE)
-#undef NB_CODE
+#define NB_FINDING(constant, name, severity, meaning) NB_BAD_##constant,
+#include "formats/base/findings.def"
+#undef NB_FINDING
     NB_CODES
 };
 

@@ -94,7 +94,7 @@ NB_TIERED(nb_decode_f8_e5m2)(const void *from, size_t count, float *out)
         integer found = 0;                                            \
                                                                       \
         for (size_t i = 0; i < count; i++)                            \
-            found |= (integer)-((v[i] & (exponent)) == (exponent));   \
+            found |= (integer)(-((v[i] & (exponent)) == (exponent))); \
         return found != 0;                                            \
     }
 

@@ -14,12 +14,14 @@
 #define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
+struct entry {
+    const char *tensor, *shard;
+    bool found;
+};
+
 /* The weight_map of the index: the shard of each tensor, sorted by tensor name. */
 struct weight_map {
-    struct entry {
-        const char *tensor, *shard;
-        bool found;
-    } *entries;
+    struct entry *entries;
     size_t count, room;
 };
 
