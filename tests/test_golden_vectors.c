@@ -46,6 +46,7 @@ make_input(unsigned d, float *x)
             double y = 0;
 
             switch (d) {
+            /* clang-format off */
             case 0: case 12: y = 0.02 * v; break;
             case 1: y = 0.02 * v * v * v; break;
             case 2: y = 0.02 * v * (c % 97 == 0 ? 16 : 1); break;
@@ -60,6 +61,7 @@ make_input(unsigned d, float *x)
             case 11: y = c % 32 == row * 5 % 32 ? 0.5 * v : 0; break;
             case 13: y = 0.02 * v * (double)(1u << (2 * (c / 32 % 8))); break;
             default: break;
+            /* clang-format on */
             }
             x[row * COLUMNS + c] = d == 12 ? to_bfloat((float)y) : (float)y;
         }

@@ -93,6 +93,7 @@ struct model {
     struct part parts[16];
 };
 
+/* clang-format off */
 static const struct model models[] = {
     { "qwen3-0.6b.schema", "qwen3", false,
       { { "attn_q", 1024, 2048, 1, 0, 27 }, { "attn_k", 1024, 1024, 1, 0, 27 }, { "attn_v", 1024, 1024, 1, 0, 27 },
@@ -129,6 +130,7 @@ static const struct model models[] = {
         { "ffn_gate_shexp", 7168, 2048, 1, 3, 60 }, { "ffn_up_shexp", 7168, 2048, 1, 3, 60 },
         { "ffn_down_shexp", 2048, 7168, 1, 3, 60 } } },
 };
+/* clang-format on */
 
 static void
 choose_and_compare(const struct model *model, const struct nb_recipe *recipe, const struct shape *s)

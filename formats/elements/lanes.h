@@ -131,6 +131,7 @@ lf_to_int(lf v)
 
 /* Comparisons and selection. */
 
+/* clang-format off */
 #if NB_LANES == 16
 NB_INLINE lm lf_lt(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
 NB_INLINE lm lf_le(lf a, lf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ); }
@@ -220,6 +221,7 @@ NB_INLINE li li_max(li a, li b) { return (li)_mm256_max_epi32((__m256i)a, (__m25
 NB_INLINE li li_min(li a, li b) { return li_select(li_lt(b, a), b, a); }
 NB_INLINE li li_max(li a, li b) { return li_select(li_lt(a, b), b, a); }
 #endif
+/* clang-format on */
 
 /* Exactly a < b ? a : b and a > b ? a : b: the result is b if they are equal or one is NaN. */
 NB_INLINE lf

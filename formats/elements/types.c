@@ -13,9 +13,11 @@
 #define ONE_PLANE 1, { 0 }
 #define TWO_PLANES(a, b) 2, { a, b }
 #define THREE_PLANES(a, b, c) 3, { a, b, c }
+/* clang-format off */
 #define NO_SCALES 0, { 0, 0 }
 #define ONE_SCALE(at) 1, { at, 0 }
 #define TWO_SCALES(at, and_at) 2, { at, and_at }
+/* clang-format on */
 #define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, encoder, importance, ...)      \
     [NB_##identifier] = { name, dtype, NB_KIND_##kind, elements, bytes, NB_IMPORTANCE_##importance, __VA_ARGS__ },
 

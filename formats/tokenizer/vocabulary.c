@@ -134,6 +134,7 @@ set_defaults(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from)
 static bool
 is_control_by_name(const struct nb_token *t)
 {
+    /* clang-format off */
     static const char *const names[] = {
         "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
         "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
@@ -146,6 +147,7 @@ is_control_by_name(const struct nb_token *t)
         "<|middle|>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>",
         "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>",
     };
+    /* clang-format on */
 
     if (t->length == 0 || strchr("<[_\xE2", t->text[0]) == NULL)
         return false;

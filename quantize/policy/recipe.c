@@ -148,6 +148,7 @@ contains(const char *name, const char *part)
 static bool
 is_quantized(const struct nb_recipe_options *o, const struct nb_view *t)
 {
+    /* clang-format off */
     static const char *const kept[] = {
         "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
         "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight",
@@ -158,6 +159,7 @@ is_quantized(const struct nb_recipe_options *o, const struct nb_view *t)
         ".position_embd", "sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger",
         "a.rvq.codebook", "mm.a.code_embd",
     };
+    /* clang-format on */
     const size_t n = strlen(t->name);
 
     if (t->ne[1] * t->ne[2] * t->ne[3] == 1 || n < 6 || strcmp(t->name + n - 6, "weight") != 0)

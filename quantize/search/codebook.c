@@ -21,6 +21,7 @@ static uint16_t indices_iq2_xxs[TWO_BIT_POINTS], indices_iq2_xs[TWO_BIT_POINTS],
 static uint16_t codes_iq2_xxs[161136], codes_iq2_xs[230560], codes_iq2_s[100576], codes_iq1[362352],
     codes_iq3_xxs[62432], codes_iq3_s[59296];
 
+/* clang-format off */
 #define BOOK(dimensions, levels, bits, rings, name)                                                                   \
     { dimensions, levels, bits, (int)(sizeof nb_grid_##name / sizeof *nb_grid_##name), rings, nb_grid_##name,         \
       lists_##name, indices_##name, codes_##name, (uint32_t)(sizeof codes_##name / sizeof *codes_##name) }
@@ -33,6 +34,7 @@ static const struct nb_codebook books[NB_CODEBOOKS] = {
     [NB_CODEBOOK_IQ3_XXS] = BOOK(4, 8, 3, 2, iq3_xxs),
     [NB_CODEBOOK_IQ3_S] = BOOK(4, 8, 3, 3, iq3_s),
 };
+/* clang-format on */
 
 /* Squared distances between half codes. */
 struct halves {

@@ -34,6 +34,7 @@ struct grid_type {
     float d_factor;
 };
 
+/* clang-format off */
 static const struct grid_type iq2_xxs = { NB_CODEBOOK_IQ2_XXS, 32, 8, 3, 2, true, true, 1e-15f, 1, 0, 6, 0.1f,
                                           REFIT_ALWAYS, 1 };
 static const struct grid_type iq2_xs = { NB_CODEBOOK_IQ2_XS, 16, 8, 3, 2, true, false, 1e-15f, 1, 0, 9, 0.1f,
@@ -44,6 +45,7 @@ static const struct grid_type iq3_xxs = { NB_CODEBOOK_IQ3_XXS, 32, 4, 8, 3, true
                                           REFIT_REPLACED, 1.0125f };
 static const struct grid_type iq3_s = { NB_CODEBOOK_IQ3_S, 32, 4, 8, 3, false, false, 0, 2, 0, 9, 0.2f,
                                         REFIT_ALL_IF_REPLACED, 1.033f };
+/* clang-format on */
 
 #define CELLS(type) ((type)->group / (type)->cell)
 #define GROUPS(type) (NB_SUPER_BLOCK / (type)->group)
