@@ -19,8 +19,8 @@ print_json(void)
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
         json_t *classes = json_array();
 
-        for (const char *const *class = (*f)->classes; *class != NULL; class++)
-            json_array_append_new(classes, json_string(*class));
+        for (const char *const *name = (*f)->classes; *name != NULL; name++)
+            json_array_append_new(classes, json_string(*name));
         json_array_append_new(list, json_pack("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture",
                                               (*f)->arch->name, "converts", (int)((*f)->n_to_gguf > 0), "runs",
                                               (int)((*f)->arch->n_blocks > 0), "mlx", (int)((*f)->n_to_mlx > 0)));
@@ -33,8 +33,8 @@ print_table(void)
 {
     printf("%-24s %-14s %-9s %-5s %s\n", "model class", "architecture", "converts", "runs", "MLX");
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
-        for (const char *const *class = (*f)->classes; *class != NULL; class++)
-            printf("%-24s %-14s %-9s %-5s %s\n", *class, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
+        for (const char *const *name = (*f)->classes; *name != NULL; name++)
+            printf("%-24s %-14s %-9s %-5s %s\n", *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
                    yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->n_to_mlx > 0));
     return cli_finish();
 }

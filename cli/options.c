@@ -15,6 +15,7 @@ const char cli_common_group[] = "Common options";
 #define COMMON cli_common_group
 
 /* In the order of help, where the rows of a group stand together. */
+/* clang-format off */
 const struct cli_option cli_options[] = {
     /* --- what is read --- */
     { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE",
@@ -222,6 +223,7 @@ const struct cli_option cli_options[] = {
     { OPT_VERSION, 'V', "version", NULL, IN_ALL, ARG_NONE, .group = COMMON,
       .help = "show the version of nibble" },
 };
+/* clang-format on */
 const size_t cli_n_options = sizeof cli_options / sizeof cli_options[0];
 
 bool

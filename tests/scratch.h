@@ -61,7 +61,7 @@ struct gguf_maker {
     size_t count, size;
     unsigned char *data;
 };
-/* The zeroed elements of a new tensor, until the next one is made. ROWS is 0 for a vector; EXPERTS is 1 but for stacks. */
+/* The zeroed elements of a new tensor, until the next one is made. ROWS is 0 for a vector, EXPERTS 1 but for stacks. */
 float *make_tensor(struct gguf_maker *maker, const char *name, uint64_t columns, uint64_t rows, uint64_t experts);
 /* Writes the file NAME, and frees what MAKER holds. */
 void make_file(struct gguf_maker *maker, const struct nb_metadata *meta, const char *name);

@@ -94,8 +94,8 @@ families_map_to_tensors_that_their_architecture_has(void **unused)
 {
     (void)unused;
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
-        for (const char *const *class = (*f)->classes; *class != NULL; class++)
-            assert_ptr_equal(nb_family_by_class(*class), *f); /* no class is claimed twice */
+        for (const char *const *name = (*f)->classes; *name != NULL; name++)
+            assert_ptr_equal(nb_family_by_class(*name), *f); /* no class is claimed twice */
         check_family(*f);
     }
 }
@@ -601,6 +601,7 @@ write_model(const char *folder, enum form form)
 }
 
 /* The tables: what all have, and what is their own. */
+/* clang-format off */
 #define LAYER "model.layers.%l."
 #define BLOCK "blk.%l."
 #define NEIGHBOURS { NB_MAP_NEIGHBOURS, { "key_length" } }
@@ -666,6 +667,7 @@ static const struct nb_map_row stacked_transposed[] = {
     { LAYER "mlp.experts.w2.weight", BLOCK "ffn_down_exps.weight", { TURNED } },
     { LAYER "mlp.experts.w3.weight", BLOCK "ffn_up_exps.weight", { TURNED } },
 };
+/* clang-format on */
 
 static const struct nb_config_row mixture_config[] = {
     { NB_HP_LAYERS, "num_hidden_layers", NULL },

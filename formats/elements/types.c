@@ -10,10 +10,10 @@
 #error "The files are little-endian, and so must the machine be: their numbers are used as they lie."
 #endif
 
+/* clang-format off */
 #define ONE_PLANE 1, { 0 }
 #define TWO_PLANES(a, b) 2, { a, b }
 #define THREE_PLANES(a, b, c) 3, { a, b, c }
-/* clang-format off */
 #define NO_SCALES 0, { 0, 0 }
 #define ONE_SCALE(at) 1, { at, 0 }
 #define TWO_SCALES(at, and_at) 2, { at, and_at }

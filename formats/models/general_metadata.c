@@ -31,10 +31,12 @@ static const struct {
 };
 
 /* Each field is taken from the first place that has it. */
+/* clang-format off */
 enum field {
     NAME, AUTHOR, VERSION, ORGANIZATION, FINETUNE, BASENAME, DESCRIPTION, SIZE_LABEL,
     LICENSE, LICENSE_NAME, LICENSE_LINK, SOURCE_URL, SOURCE_DOI, SOURCE_UUID, SOURCE_REPO_URL, FIELDS,
 };
+/* clang-format on */
 
 /* In the order of writing, with the model card's entries; the first one present is used. */
 static const struct {
