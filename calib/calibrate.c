@@ -113,8 +113,13 @@ static uint64_t
 fingerprint(const struct run *r, const int32_t *tokens, size_t count)
 {
     const struct nb_calibrate_options *o = r->options;
-    const uint64_t numbers[] = { o->chunk_tokens, o->from_chunk, o->max_chunks, (uint64_t)o->bos, o->process_output,
-                                 r->model->source->file_bytes, nb_model_layers(r->model),
+    const uint64_t numbers[] = { o->chunk_tokens,
+                                 o->from_chunk,
+                                 o->max_chunks,
+                                 (uint64_t)o->bos,
+                                 o->process_output,
+                                 r->model->source->file_bytes,
+                                 nb_model_layers(r->model),
                                  nb_model_embedding(r->model) };
     uint64_t hash = XXH3_64bits_withSeed(numbers, sizeof numbers, XXH3_64bits(tokens, count * sizeof *tokens));
 
@@ -205,8 +210,9 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
     enum nb_status status;
 
     if (chunks == 0)
-        return nb_fail(err, NB_INPUT, "the text has %zu tokens, too few for a chunk of %" PRIu32 " after %" PRIu32
-                       " skipped chunks", count, o->chunk_tokens, o->from_chunk);
+        return nb_fail(err, NB_INPUT,
+                       "the text has %zu tokens, too few for a chunk of %" PRIu32 " after %" PRIu32 " skipped chunks",
+                       count, o->chunk_tokens, o->from_chunk);
     r.chunks = chunks;
     status = make_entries(&r, err);
     if (status == NB_OK)

@@ -16,19 +16,19 @@
 #include <stdint.h>
 
 struct nb_calibrate_options {
-    uint32_t chunk_tokens;  /* usually 512 */
-    uint32_t from_chunk;    /* number of chunks to skip at the start */
-    uint32_t max_chunks;    /* 0: all */
-    unsigned threads;       /* 0: one per core */
-    int64_t bos;            /* replaces the first token of every chunk; -1: not replaced */
-    bool process_output;    /* also for the output matrix (the embedding if the two are tied) */
+    uint32_t chunk_tokens; /* usually 512 */
+    uint32_t from_chunk;   /* number of chunks to skip at the start */
+    uint32_t max_chunks;   /* 0: all */
+    unsigned threads;      /* 0: one per core */
+    int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
+    bool process_output;   /* also for the output matrix (the embedding if the two are tied) */
     /*
      * A file that stores the exact sums, so that a stopped run can be resumed with
      * the same result; NULL: none. It is written after every SAVE_EVERY chunks and
      * on STOP, read at the start if it exists, and removed at the end.
      */
     const char *state;
-    uint32_t save_every;    /* 0: only on STOP */
+    uint32_t save_every; /* 0: only on STOP */
     /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of);
     void *context;
@@ -41,7 +41,7 @@ uint32_t nb_calibrate_chunks(size_t count, const struct nb_calibrate_options *op
 
 /* Runs COUNT tokens through MODEL and adds to SUMS, which is empty or from runs of the same model. */
 enum nb_status nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count,
-                            const struct nb_calibrate_options *options, struct nb_sums *sums, struct nb_error *err)
-    NB_MUST_CHECK;
+                            const struct nb_calibrate_options *options, struct nb_sums *sums,
+                            struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -13,20 +13,20 @@
 #include <stdint.h>
 
 struct nb_sums_entry {
-    const char *name;  /* name of the tensor */
+    const char *name; /* name of the tensor */
     uint64_t columns, experts;
-    double *squares;   /* EXPERTS x COLUMNS */
-    uint64_t *tokens;  /* per expert */
+    double *squares;  /* EXPERTS x COLUMNS */
+    uint64_t *tokens; /* per expert */
 };
 
 struct nb_sums {
     struct nb_arena arena;
     struct nb_sums_entry *entries; /* sorted by name after nb_sums_sort */
     size_t count, room;
-    const char **datasets;         /* names of the texts */
+    const char **datasets; /* names of the texts */
     size_t n_datasets, datasets_room;
     uint64_t chunks;
-    uint32_t chunk_size;           /* tokens of a chunk */
+    uint32_t chunk_size; /* tokens of a chunk */
 };
 
 enum nb_sums_format { NB_SUMS_GGUF, NB_SUMS_DAT };

@@ -9,19 +9,19 @@
 #include <string.h>
 
 #define USUAL_CONTEXT 4096u
-#define BATCH 512u   /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
-#define CELLS 256u   /* a cache holds a multiple of so many tokens */
+#define BATCH 512u      /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
+#define CELLS 256u      /* a cache holds a multiple of so many tokens */
 #define MAX_SIDE 65536u /* more is no model, and could overflow */
 #define MAX_VALUES 1e18
 
 /* What the hyperparameters say of the cache. */
 struct attention {
     const struct nb_hparams *hp;
-    enum nb_hparam heads;           /* whose keys and values a layer keeps */
+    enum nb_hparam heads; /* whose keys and values a layer keeps */
     uint64_t layers, trained;
-    uint64_t own;                   /* layers before this one have keys and values of their own */
-    uint64_t full_interval;         /* one of so many layers has attention; 0: all */
-    uint64_t full, swa;             /* a key and a value of one head: of a full layer, of a sliding one */
+    uint64_t own;           /* layers before this one have keys and values of their own */
+    uint64_t full_interval; /* one of so many layers has attention; 0: all */
+    uint64_t full, swa;     /* a key and a value of one head: of a full layer, of a sliding one */
     uint64_t window, period;
     bool first_is_full, has_pattern; /* HAS_PATTERN: which layers slide stands in the file, not PERIOD */
 };
@@ -59,7 +59,8 @@ read_sides(struct attention *a)
 {
     const bool compressed = nb_hp_has(a->hp, NB_HP_KV_LORA_RANK);
     const double heads = nb_hp_at(a->hp, NB_HP_HEADS, 0);
-    const uint64_t usual = heads > 0 && !is_by_layer(a, NB_HP_HEADS) ? (uint64_t)(nb_hp(a->hp, NB_HP_EMBEDDING) / heads) : 0;
+    const uint64_t usual = heads > 0 && !is_by_layer(a, NB_HP_HEADS) ? (uint64_t)(nb_hp(a->hp, NB_HP_EMBEDDING) / heads)
+                                                                     : 0;
     const uint64_t key = number(a, NB_HP_KEY_LENGTH, usual), value = number(a, NB_HP_VALUE_LENGTH, key);
     const uint64_t key_swa = number(a, NB_HP_KEY_LENGTH_SWA, key), value_swa = number(a, NB_HP_VALUE_LENGTH_SWA, value);
 
@@ -109,7 +110,8 @@ static uint64_t
 heads_of_layer(const struct attention *a, uint64_t layer)
 {
     const double heads = nb_hp_at(a->hp, a->heads, layer);
-    const bool recurrent = is_by_layer(a, NB_HP_RECURRENT_LAYERS) && nb_hp_at(a->hp, NB_HP_RECURRENT_LAYERS, layer) != 0;
+    const bool recurrent = is_by_layer(a, NB_HP_RECURRENT_LAYERS) &&
+                           nb_hp_at(a->hp, NB_HP_RECURRENT_LAYERS, layer) != 0;
 
     if (layer >= a->own || recurrent || (a->full_interval > 0 && (layer + 1) % a->full_interval != 0))
         return 0;

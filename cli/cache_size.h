@@ -12,7 +12,7 @@ struct cache_size {
     bool known;       /* the keys that tell the size are there, and the cache is of a kind that is computed here */
     uint64_t context; /* tokens */
     uint64_t bytes;
-    uint64_t window;  /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
+    uint64_t window; /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
     uint64_t layers, sliding;
     bool has_state; /* some layers keep a state of fixed size besides, which BYTES does not count */
 };

@@ -31,10 +31,10 @@ report(const struct calibrate_options *o, const struct nb_sums *sums, double sec
         return cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", o->output,
                                         "chunks", (json_int_t)sums->chunks, "chunk_tokens",
                                         (json_int_t)sums->chunk_size, "tokens", (json_int_t)c.tokens, "entries",
-                                        (json_int_t)c.entries, "entries_without_tokens", (json_int_t)c.empty,
-                                        "experts", (json_int_t)c.experts, "experts_without_tokens",
-                                        (json_int_t)c.idle_experts, "columns", (json_int_t)c.columns, "zero_columns",
-                                        (json_int_t)c.zero_columns, "seconds", seconds));
+                                        (json_int_t)c.entries, "entries_without_tokens", (json_int_t)c.empty, "experts",
+                                        (json_int_t)c.experts, "experts_without_tokens", (json_int_t)c.idle_experts,
+                                        "columns", (json_int_t)c.columns, "zero_columns", (json_int_t)c.zero_columns,
+                                        "seconds", seconds));
     printf("%s: %zu entries, %" PRIu64 " chunks, %" PRIu64 " tokens, in %.1f s\n", o->output, c.entries, sums->chunks,
            c.tokens, seconds);
     printf("  covered: %zu of %zu entries, ", c.entries - c.empty, c.entries);

@@ -111,8 +111,8 @@ print(const struct arguments *a, const struct metadata_diff *diff, bool in_place
     const char *output = a->output != NULL ? a->output : a->input;
 
     if (a->json)
-        return cli_print_json(json_pack("{s:s, s:b, s:b, s:o}", "output", output, "written",
-                                        !a->dry_run, "in_place", in_place, "metadata", diff_json(diff)));
+        return cli_print_json(json_pack("{s:s, s:b, s:b, s:o}", "output", output, "written", !a->dry_run, "in_place",
+                                        in_place, "metadata", diff_json(diff)));
     metadata_diff_print(diff);
     if (diff->count == 0)
         printf("%s: nothing changes\n", output);

@@ -112,7 +112,8 @@ list_jobs(const struct arguments *a, const struct nb_stored_tensors *s, struct n
             break;
         for (unsigned k = 0; k < NB_HASHES; k++)
             if (a->kinds[k] && (model || k != NB_HASH_UUID))
-                jobs[n++] = (struct nb_hash_job){ .kind = (enum nb_hash_kind)k, .which = i,
+                jobs[n++] = (struct nb_hash_job){ .kind = (enum nb_hash_kind)k,
+                                                  .which = i,
                                                   .scope = a->of_file ? NB_HASH_FILE
                                                            : model    ? NB_HASH_MODEL
                                                                       : NB_HASH_TENSOR };
@@ -285,7 +286,9 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
             jobs[n++] = (struct nb_hash_job){
                 .kind = e->kind,
                 .which = tensor,
-                .scope = e->of_file ? NB_HASH_FILE : e->tensor == NULL ? NB_HASH_MODEL : NB_HASH_TENSOR,
+                .scope = e->of_file          ? NB_HASH_FILE
+                         : e->tensor == NULL ? NB_HASH_MODEL
+                                             : NB_HASH_TENSOR,
             };
     }
     status = nb_hash_run(&s, jobs, n, a->threads, err);

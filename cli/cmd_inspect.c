@@ -202,10 +202,10 @@ tensors_json(const struct nb_source *source)
 
         for (uint32_t d = 0; d < t->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name",
-                                              t->source_name, "type", nb_type_info(t->type)->name, "shape", shape,
-                                              "bytes", (json_int_t)t->bytes, "file", (json_int_t)t->pieces->stored->file, "offset",
-                                              (json_int_t)nb_view_offset(t)));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name", t->source_name,
+                            "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "file",
+                            (json_int_t)t->pieces->stored->file, "offset", (json_int_t)nb_view_offset(t)));
     }
     return list;
 }
@@ -245,13 +245,13 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
     for (unsigned r = 0; r < ROLES; r++)
         if (sum->of_role[r].tensors > 0)
             json_object_set_new(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
-    return cli_print_json(json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
-        source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
-        "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-        total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
-        "memory", memory_json(source, sum, o), "metadata", meta, "tensors", tensors_json(source), "notes",
-        cli_notes_json(source)));
+    return cli_print_json(json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path",
+                                    source->path, "format", source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint",
+                                    "file_bytes", (json_int_t)source->file_bytes, "tensor_bytes",
+                                    (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
+                                    total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types",
+                                    types, "roles", roles, "memory", memory_json(source, sum, o), "metadata", meta,
+                                    "tensors", tensors_json(source), "notes", cli_notes_json(source)));
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

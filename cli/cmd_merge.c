@@ -22,8 +22,8 @@ check_named(const struct nb_source *source, char **named, size_t count, struct n
             return nb_fail(err, NB_USAGE, "%s: is not a part of the set of %s", named[i], named[0]);
     }
     if (count > 1 && count != source->store.n_files)
-        return nb_fail(err, NB_USAGE, "%s: has %" PRIu32 " parts, but %zu files were named", named[0], source->store.n_files,
-                       count);
+        return nb_fail(err, NB_USAGE, "%s: has %" PRIu32 " parts, but %zu files were named", named[0],
+                       source->store.n_files, count);
     return NB_OK;
 }
 
@@ -51,8 +51,8 @@ merge(const struct cli_line *line, const char *output)
     if (status != NB_OK)
         return cli_fail(&err);
     if (cli_has(line, OPT_JSON))
-        return cli_print_json(json_pack("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors",
-                                        (json_int_t)tensors));
+        return cli_print_json(
+            json_pack("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
     printf("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
     return cli_finish();
 }

@@ -39,8 +39,8 @@ reason(const struct nb_choice *choice)
 static bool
 is_same_fallback(const struct nb_plan_tensor *a, const struct nb_plan_tensor *b)
 {
-    return b->choice.why == NB_WHY_FALLBACK && a->choice.meant == b->choice.meant &&
-           a->choice.type == b->choice.type && a->source->ne[0] == b->source->ne[0];
+    return b->choice.why == NB_WHY_FALLBACK && a->choice.meant == b->choice.meant && a->choice.type == b->choice.type &&
+           a->source->ne[0] == b->source->ne[0];
 }
 
 /* A line for each replacement of a type by another, with the names of all its tensors. */
@@ -112,14 +112,13 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
 
         for (uint32_t d = 0; d < t->source->n_dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->source->ne[d]));
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name",
-                                                 t->source->name, "source_name", t->source->source_name, "shape", shape,
-                                                 "source_type", nb_type_info(t->source->type)->name, "type",
-                                                 nb_type_info(t->choice.type)->name, "meant",
-                                                 nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
-                                                 "importance", (int)(t->importance != NULL), "source_bytes",
-                                                 (json_int_t)t->source->bytes, "bytes",
-                                                 (json_int_t)t->bytes));
+        json_array_append_new(tensors,
+                              json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name", t->source->name,
+                                        "source_name", t->source->source_name, "shape", shape, "source_type",
+                                        nb_type_info(t->source->type)->name, "type", nb_type_info(t->choice.type)->name,
+                                        "meant", nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
+                                        "importance", (int)(t->importance != NULL), "source_bytes",
+                                        (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
     }
     return json_pack("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
                      a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",

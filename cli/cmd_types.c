@@ -21,10 +21,10 @@ print_json(void)
     const struct nb_recipe *r = nb_recipes(&n);
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s}", "name", r[i].name, "file_type",
-                                              (int)r[i].file_type, "base",
-                                              r[i].base == NB_TYPE_NONE ? "" : nb_type_info(r[i].base)->name,
-                                              "description", r[i].description));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:i, s:s, s:s}", "name", r[i].name, "file_type", (int)r[i].file_type,
+                                        "base", r[i].base == NB_TYPE_NONE ? "" : nb_type_info(r[i].base)->name,
+                                        "description", r[i].description));
     for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
         const struct nb_type_info *info = nb_type_info((enum nb_type)t);
 

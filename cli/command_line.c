@@ -124,7 +124,9 @@ list_words(const char *words)
         const char *rest = words + n + strspn(words + n, " ");
 
         at += (size_t)snprintf(text + at, sizeof text - at, "%.*s%s", (int)n, words,
-                               *rest == '\0' ? "" : strchr(rest, ' ') == NULL ? " or " : ", ");
+                               *rest == '\0'               ? ""
+                               : strchr(rest, ' ') == NULL ? " or "
+                                                           : ", ");
         words = rest;
     }
     return text;
@@ -224,14 +226,19 @@ static int
 read_argument(const struct cli_command *command, const char *what, struct cli_given *g)
 {
     switch (g->option->argument) {
-    case ARG_NUMBER: return read_number(command, what, g);
-    case ARG_REAL: return read_real(command, what, g);
-    case ARG_WORD: return read_word(command, what, g);
-    case ARG_RECIPE: return read_recipe(command, what, g);
+    case ARG_NUMBER:
+        return read_number(command, what, g);
+    case ARG_REAL:
+        return read_real(command, what, g);
+    case ARG_WORD:
+        return read_word(command, what, g);
+    case ARG_RECIPE:
+        return read_recipe(command, what, g);
     case ARG_TYPE:
         return g->option->words != NULL ? read_listed_type(command, what, g)
                                         : cli_read_type(command, what, g->text, &g->value.type);
-    default: return NB_OK;
+    default:
+        return NB_OK;
     }
 }
 

@@ -13,8 +13,8 @@
 /* One option as it was given. */
 struct cli_given {
     const struct cli_option *option;
-    char *text; /* its argument; NULL for a flag */
-    union {     /* the argument's value */
+    char *text;          /* its argument; NULL for a flag */
+    union {              /* the argument's value */
         uint32_t number; /* ARG_NUMBER */
         unsigned word;   /* ARG_WORD: which of the words */
         double real;     /* ARG_REAL */

@@ -20,7 +20,8 @@ cli_data_file(const char *name)
     slash = nb_system_program(program, sizeof program) ? strrchr(program, '/') : NULL;
     for (size_t i = 0; slash != NULL && i < sizeof beside / sizeof beside[0]; i++) {
         if (snprintf(path, sizeof path, "%.*s/%s/%s", (int)(slash - program), program, beside[i], name) <
-                (int)sizeof path && nb_is_file(path))
+                (int)sizeof path &&
+            nb_is_file(path))
             return path;
     }
     snprintf(path, sizeof path, "%s/%s", NB_DATA_DIR, name);

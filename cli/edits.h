@@ -11,7 +11,7 @@ enum edit_kind { EDIT_SET, EDIT_SET_FILE, EDIT_RENAME, EDIT_REMOVE, EDIT_SPECIAL
  * Makes one change to META. TEXT is as on the command line: "KEY=TYPE:VALUE", "KEY=TYPE:FILE",
  * "OLD=NEW", "KEY", "NAME=TOKEN". NB_USAGE says what is wrong with it.
  */
-enum nb_status edit_apply(struct nb_metadata *meta, enum edit_kind kind, const char *text, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status edit_apply(struct nb_metadata *meta, enum edit_kind kind, const char *text,
+                          struct nb_error *err) NB_MUST_CHECK;
 
 #endif

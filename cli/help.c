@@ -79,9 +79,8 @@ option_column(const struct cli_command *command)
     int column = 0;
 
     for (size_t i = 0; i < cli_n_options; i++) {
-        const int needed = cli_has_option(command, &cli_options[i])
-                               ? 4 + (int)strlen(form(text, sizeof text, &cli_options[i]))
-                               : 0;
+        const int needed =
+            cli_has_option(command, &cli_options[i]) ? 4 + (int)strlen(form(text, sizeof text, &cli_options[i])) : 0;
 
         if (needed > column && needed <= OPTION_COLUMN)
             column = needed;

@@ -24,9 +24,8 @@ tokens_of(const struct nb_imatrix_entry *e)
 static void
 print_entry(const struct nb_imatrix_entry *e, const struct nb_importance_stats *s)
 {
-    printf("%-32s %8" PRIu64 " %12.4g %11.4g %11.4g %11.4g %7.2f %% %8.4f %7.4f %6.2f %%", e->name, s->columns,
-           s->sum, s->mean, s->deviation, s->max, 100 * s->active, s->entropy, s->normalized_entropy,
-           100 * s->outliers);
+    printf("%-32s %8" PRIu64 " %12.4g %11.4g %11.4g %11.4g %7.2f %% %8.4f %7.4f %6.2f %%", e->name, s->columns, s->sum,
+           s->mean, s->deviation, s->max, 100 * s->active, s->entropy, s->normalized_entropy, 100 * s->outliers);
     if (isfinite(s->similarity))
         printf(" %8.4f\n", s->similarity);
     else

@@ -172,9 +172,9 @@ print_json(const struct nb_view *t, const struct statistics *s)
     return cli_print_json(json_pack(
         "{s:s, s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f, s:I, s:I, s:o}, s:o}", "name", t->name,
         "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "offset",
-        (json_int_t)nb_view_offset(t), "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max, "zeros",
-        (json_int_t)s->zeros, "not_finite", (json_int_t)s->not_finite, "histogram", "from", s->low, "to", s->high,
-        "below", (json_int_t)s->below, "above", (json_int_t)s->above, "counts", bins, "largest", worst));
+        (json_int_t)nb_view_offset(t), "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max,
+        "zeros", (json_int_t)s->zeros, "not_finite", (json_int_t)s->not_finite, "histogram", "from", s->low, "to",
+        s->high, "below", (json_int_t)s->below, "above", (json_int_t)s->above, "counts", bins, "largest", worst));
 }
 
 int

@@ -45,7 +45,10 @@ number_json(enum nb_kv_type type, const unsigned char *data)
     case NB_KV_F64:
         memcpy(&d, data, sizeof d);
         return isfinite(d) ? json_real(d) : json_null();
-    case NB_KV_I8: case NB_KV_I16: case NB_KV_I32: case NB_KV_I64:
+    case NB_KV_I8:
+    case NB_KV_I16:
+    case NB_KV_I32:
+    case NB_KV_I64:
         if (size < 8 && (raw >> (8 * size - 1)) != 0)
             raw |= ~(uint64_t)0 << (8 * size);
         return json_integer((json_int_t)raw);
@@ -222,9 +225,9 @@ parse_bool(const char *text, unsigned char *to)
 static enum nb_status
 parse_number(const char *text, enum nb_kv_type type, unsigned char *to, struct nb_error *err)
 {
-    const bool good = is_integer_type(type)  ? parse_integer(text, type, to)
-                      : type == NB_KV_BOOL ? parse_bool(text, to)
-                                           : parse_float(text, type, to);
+    const bool good = is_integer_type(type) ? parse_integer(text, type, to)
+                      : type == NB_KV_BOOL  ? parse_bool(text, to)
+                                            : parse_float(text, type, to);
 
     return good ? NB_OK : nb_fail(err, NB_USAGE, "'%.60s' is not a valid %s", text, nb_kv_type_name(type));
 }

@@ -25,8 +25,8 @@ print_effort(double seconds)
 
     getrusage(RUSAGE_SELF, &usage);
     cli_detail("%.2f s, %.2f s of CPU time, peak memory %s, %s kernels", seconds,
-               (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec +
-                   (double)usage.ru_stime.tv_sec + 1e-6 * (double)usage.ru_stime.tv_usec,
+               (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec + (double)usage.ru_stime.tv_sec +
+                   1e-6 * (double)usage.ru_stime.tv_usec,
                cli_bytes(peak, (double)nb_system_peak_memory()), nb_tier());
 }
 

@@ -47,8 +47,8 @@ metadata_diff(struct metadata_diff *diff, const struct nb_metadata *a, const str
         const int order = i == a->count ? 1 : k == b->count ? -1 : strcmp(x[i]->key, y[k]->key);
 
         if (order != 0 || !same_value(x[i], y[k]))
-            diff->changes[diff->count++] =
-                (struct metadata_change){ order <= 0 ? x[i] : NULL, order >= 0 ? y[k] : NULL };
+            diff->changes[diff->count++] = (struct metadata_change){ order <= 0 ? x[i] : NULL,
+                                                                     order >= 0 ? y[k] : NULL };
         i += order <= 0;
         k += order >= 0;
     }

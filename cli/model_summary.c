@@ -8,8 +8,8 @@
 const char *
 role_name(enum tensor_role role)
 {
-    static const char *const names[ROLES] = { "embedding", "output", "attention", "feed-forward", "experts", "norms",
-                                              "other" };
+    static const char *const names[ROLES] = { "embedding", "output", "attention", "feed-forward",
+                                              "experts",   "norms",  "other" };
 
     return names[role];
 }

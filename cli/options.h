@@ -37,7 +37,7 @@ enum cli_command_id {
 #define COMMAND_ID(name) CMD_##name,
     CLI_COMMANDS(COMMAND_ID)
 #undef COMMAND_ID
-    CLI_N_COMMANDS
+        CLI_N_COMMANDS
 };
 
 #define COMMAND_FUNCTION(name) int cmd_##name(const struct cli_line *line);
@@ -172,9 +172,9 @@ struct cli_command {
     const char *description; /* paragraphs, separated by "\n\n" */
     enum cli_argument operand;
     uint32_t min_operands, max_operands;
-    const char *missing;     /* the sentence for too few of them */
+    const char *missing;                 /* the sentence for too few of them */
     const char *succeeded, *answered_no; /* what exit codes 0 and 1 mean; NULL: 0 is success, there is no 1 */
-    const char *examples;    /* command lines, separated by "\n" */
+    const char *examples;                /* command lines, separated by "\n" */
 };
 extern const struct cli_command cli_commands[CLI_N_COMMANDS];
 

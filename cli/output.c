@@ -157,7 +157,10 @@ scaled(char *text, double value, const char *unit)
         value /= 1000;
         i++;
     }
-    snprintf(text, CLI_TEXT, i == 0 || value >= 99.95 ? "%.0f %s%s" : value >= 9.995 ? "%.1f %s%s" : "%.2f %s%s",
+    snprintf(text, CLI_TEXT,
+             i == 0 || value >= 99.95 ? "%.0f %s%s"
+             : value >= 9.995         ? "%.1f %s%s"
+                                      : "%.2f %s%s",
              value, prefixes[i], unit);
     return text;
 }

@@ -158,13 +158,20 @@ static int
 read_one(struct quantize_options *a, const struct cli_given *g)
 {
     switch (g->option->id) {
-    case OPT_INCLUDE_WEIGHTS: return add_pattern("--include-weights", g->text, a->include, &a->n_include);
-    case OPT_EXCLUDE_WEIGHTS: return add_pattern("--exclude-weights", g->text, a->exclude, &a->n_exclude);
-    case OPT_TENSOR_TYPE: return parse_tensor_type(a, "--tensor-type", g->text);
-    case OPT_TENSOR_TYPE_FILE: return parse_tensor_type_file(a, g->text);
-    case OPT_PRUNE_LAYERS: return parse_prune(a, g->text);
-    case OPT_OVERRIDE_KV: return parse_override_kv(a, g->text);
-    default: return NB_OK;
+    case OPT_INCLUDE_WEIGHTS:
+        return add_pattern("--include-weights", g->text, a->include, &a->n_include);
+    case OPT_EXCLUDE_WEIGHTS:
+        return add_pattern("--exclude-weights", g->text, a->exclude, &a->n_exclude);
+    case OPT_TENSOR_TYPE:
+        return parse_tensor_type(a, "--tensor-type", g->text);
+    case OPT_TENSOR_TYPE_FILE:
+        return parse_tensor_type_file(a, g->text);
+    case OPT_PRUNE_LAYERS:
+        return parse_prune(a, g->text);
+    case OPT_OVERRIDE_KV:
+        return parse_override_kv(a, g->text);
+    default:
+        return NB_OK;
     }
 }
 

@@ -23,7 +23,7 @@ struct quantize_options {
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
     struct nb_source_options as; /* what a checkpoint is taken for */
-    const char *calibrate; /* a text to make the importance matrix from */
+    const char *calibrate;       /* a text to make the importance matrix from */
     bool dry_run, json;
 };
 

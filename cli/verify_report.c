@@ -41,8 +41,8 @@ print_row(const struct verify_report *r, size_t i, int width)
     if (i == 0)
         puts("  base");
     else
-        printf("  %+8.2f %%  %9.6f +- %-9.6f %9.5f  %6.2f %%\n", 100 * (s->ratio.value - 1), s->kld.value,
-               s->kld.error, s->kld_quantile[NB_Q_99], 100 * s->same_top.value);
+        printf("  %+8.2f %%  %9.6f +- %-9.6f %9.5f  %6.2f %%\n", 100 * (s->ratio.value - 1), s->kld.value, s->kld.error,
+               s->kld_quantile[NB_Q_99], 100 * s->same_top.value);
 }
 
 /* The tensors whose weights are furthest from the base's, worst first. */
@@ -122,12 +122,11 @@ tensors_json(const struct verify_report *r, size_t model)
     for (size_t i = 0; i < r->source[0].n_tensors; i++) {
         const struct nb_weight_error *e = &r->errors[model][i];
 
-        json_array_append_new(list, e->other == NULL
-                                        ? json_pack("{s:s}", "name", e->base->name)
-                                        : json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name, "type",
-                                                    nb_type_info(e->other->type)->name, "relative_rms",
-                                                    e->relative_rms, "worst_block", e->worst_block, "worst_at",
-                                                    (json_int_t)e->worst_at));
+        json_array_append_new(list, e->other == NULL ? json_pack("{s:s}", "name", e->base->name)
+                                                     : json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name,
+                                                                 "type", nb_type_info(e->other->type)->name,
+                                                                 "relative_rms", e->relative_rms, "worst_block",
+                                                                 e->worst_block, "worst_at", (json_int_t)e->worst_at));
     }
     return list;
 }
@@ -173,9 +172,9 @@ report_json(const struct verify_report *r)
 
     for (size_t i = 1; i < r->models; i++)
         json_array_append_new(models, model_json(r, i));
-    return json_pack("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text",
-                     r->text, "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens,
-                     "tokens_scored", (json_int_t)r->drift.scored, "seconds", r->seconds);
+    return json_pack("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text", r->text,
+                     "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored",
+                     (json_int_t)r->drift.scored, "seconds", r->seconds);
 }
 
 int

@@ -11,18 +11,18 @@
 struct verify_report {
     const struct nb_source *source; /* of each model; the first is the base */
     size_t models;
-    struct nb_drift_stats *stats;   /* of each */
+    struct nb_drift_stats *stats; /* of each */
     struct nb_drift drift;
     struct nb_weight_error **errors; /* of each model but the base; NULL: not measured */
     bool list_tensors;               /* in the table too */
-    const char *text;               /* the name of the file */
+    const char *text;                /* the name of the file */
     double seconds;
 };
 
 int verify_report_table(const struct verify_report *report);
 int verify_report_json(const struct verify_report *report);
 /* Writes the page NAME, whole or not at all. */
-enum nb_status verify_report_html(const struct verify_report *report, const char *name, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status verify_report_html(const struct verify_report *report, const char *name,
+                                  struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -33,7 +33,7 @@ struct nb_run_job {
     const struct nb_file_out *files;
     uint32_t n_files;
     uint64_t first_tile, end_tile; /* the range to process; all: 0 to nb_job_tiles() */
-    bool allow_nonfinite; /* NaN and infinity are written instead of being an error */
+    bool allow_nonfinite;          /* NaN and infinity are written instead of being an error */
     /* Called regularly from the calling thread, with the bytes of the sources processed so far; may be NULL. */
     void (*progress)(void *context, uint64_t done);
     void *context;

@@ -55,7 +55,10 @@ make_outputs(const struct nb_plan *plan)
         const struct nb_plan_tensor *t = &plan->tensors[i];
 
         outputs[i] = (struct nb_output){
-            .view = t->source, .encoding = nb_encoding_of(t->choice.type), .via = t->via, .importance = t->importance,
+            .view = t->source,
+            .encoding = nb_encoding_of(t->choice.type),
+            .via = t->via,
+            .importance = t->importance,
         };
         outputs[i].plane[0].file = t->file;
         outputs[i].plane[0].offset = t->offset;

@@ -7,7 +7,7 @@
 #include <signal.h>
 
 struct nb_pipeline_options {
-    unsigned threads; /* 0: one per core */
+    unsigned threads;     /* 0: one per core */
     bool replace;         /* overwrite an existing file */
     bool allow_nonfinite; /* NaN and infinity are written instead of being an error */
     /* Called regularly from the calling thread, with bytes of the source; may be NULL. */
@@ -23,7 +23,7 @@ struct nb_pipeline_options {
  * or infinity in the source, and a value that becomes one in the target type.
  * The bytes do not depend on the number of threads.
  */
-enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name,
-                               const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name, const struct nb_pipeline_options *options,
+                               struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -99,9 +99,8 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
         nb_meta_remove(meta, "general.file_type");
         nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
     }
-    nb_meta_set_u32(meta, "general.file_type", o->recipe.recipe->file_type == NB_FT_COPY
-                                                   ? copied_file_type(source)
-                                                   : o->recipe.recipe->file_type);
+    nb_meta_set_u32(meta, "general.file_type",
+                    o->recipe.recipe->file_type == NB_FT_COPY ? copied_file_type(source) : o->recipe.recipe->file_type);
     /* The output is one file with the default alignment, also if the input was not. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");

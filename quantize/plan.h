@@ -35,8 +35,8 @@ struct nb_plan_options {
     const char *imatrix_path;         /* only the file name is written to the metadata */
     const uint64_t *prune;            /* layers to remove, without duplicates */
     size_t n_prune;
-    bool only_look;                   /* the plan will not be executed: missing importance is not an error */
-    bool keep_split;                  /* write the same parts, with the same tensors, as a split source */
+    bool only_look;  /* the plan will not be executed: missing importance is not an error */
+    bool keep_split; /* write the same parts, with the same tensors, as a split source */
 };
 
 struct nb_plan_tensor {
@@ -47,7 +47,7 @@ struct nb_plan_tensor {
     uint64_t offset, bytes; /* in that file */
     /* ne[0] error weights for each matrix of ne[0] x ne[1] elements (an expert), or NULL. */
     const float *importance;
-    bool lacks_importance;  /* the type uses importance, but the given matrix has no entry */
+    bool lacks_importance; /* the type uses importance, but the given matrix has no entry */
 };
 
 /* One file to be written. */
@@ -60,14 +60,14 @@ struct nb_plan {
     struct nb_metadata meta;
     struct nb_plan_tensor *tensors; /* by file, in file order */
     size_t n_tensors;
-    struct nb_view *sources;      /* the array into which the tensors' sources point */
-    struct nb_plan_file *files;     /* one; with keep_split as many as the source has */
+    struct nb_view *sources;    /* the array into which the tensors' sources point */
+    struct nb_plan_file *files; /* one; with keep_split as many as the source has */
     uint32_t n_files;
-    uint64_t total_bytes;           /* of all files */
-    uint64_t source_bytes;          /* of all tensors */
+    uint64_t total_bytes;  /* of all files */
+    uint64_t source_bytes; /* of all tensors */
     uint64_t parameters;
     size_t n_fallbacks;
-    bool needs_importance;          /* with only_look: execution would fail for lack of importance */
+    bool needs_importance; /* with only_look: execution would fail for lack of importance */
     struct nb_arena arena;
 };
 
@@ -76,8 +76,8 @@ struct nb_plan {
  * that is impossible or not allowed; a type that needs importance when there is
  * none; importance whose size differs from the tensor's.
  */
-enum nb_status nb_plan_make(struct nb_plan *plan, const struct nb_source *source,
-                            const struct nb_plan_options *options, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_plan_make(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *options,
+                            struct nb_error *err) NB_MUST_CHECK;
 void nb_plan_free(struct nb_plan *plan);
 
 /*

@@ -15,8 +15,16 @@ put(const void *bytes, size_t size)
     length += size;
 }
 
-void u32(uint32_t v) { put(&v, 4); }
-void u64(uint64_t v) { put(&v, 8); }
+void
+u32(uint32_t v)
+{
+    put(&v, 4);
+}
+void
+u64(uint64_t v)
+{
+    put(&v, 8);
+}
 
 void
 str(const char *s)

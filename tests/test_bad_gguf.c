@@ -135,7 +135,8 @@ tensor_infos_that_lie_are_refused(void **unused)
         const char *expected;
     } cases[] = {
         { "no name", "", 1, 4, 0, 0, 0, "is empty or not UTF-8" },
-        { "a name of 64 bytes", "0123456789012345678901234567890123456789012345678901234567890123", 1, 4, 0, 0, 0, "more than there can be" },
+        { "a name of 64 bytes", "0123456789012345678901234567890123456789012345678901234567890123", 1, 4, 0, 0, 0,
+          "more than there can be" },
         { "no dimensions", "t", 0, 0, 0, 0, 0, "0 dimensions" },
         { "five dimensions", "t", 5, 1, 1, 0, 0, "5 dimensions" },
         { "2^31 dimensions", "t", 0x80000000u, 1, 1, 0, 0, "dimensions" },
@@ -239,7 +240,9 @@ nan_in_floats_and_in_scales_is_refused(void **unused)
     static const struct {
         const char *recipe, *expected;
     } cases[] = {
-        { "f32", "element 6143" }, { "f16", "element 6143" }, { "bf16", "element 6143" },
+        { "f32", "element 6143" },
+        { "f16", "element 6143" },
+        { "bf16", "element 6143" },
         { "q8_0", "element 6112" }, /* the block, by its first element */
     };
 

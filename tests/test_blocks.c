@@ -130,7 +130,10 @@ struct size {
 
 /* The sample's layers are all of the first; what is beyond it in the others is made up. */
 static const struct size sizes[LAYERS] = { { 4, 768 }, { 6, 768 }, { 4, 512 }, { 4, 1024 } };
-#define LARGEST { 6, 1024 }
+#define LARGEST \
+    {           \
+        6, 1024 \
+    }
 
 /* The rows and columns of the tensor NAME in a layer of SIZE. False for those that are the same in all. */
 static bool
@@ -439,7 +442,8 @@ layers_of_other_sizes_are_calibrated(void **unused)
 
     (void)unused;
     make_resized("uneven.gguf", sizes);
-    RUN(&run, "calibrate", "uneven.gguf", "-f", SAMPLE_DATA "/tinystories-valid.txt", "--chunks", "2", "-o", "u.imatrix");
+    RUN(&run, "calibrate", "uneven.gguf", "-f", SAMPLE_DATA "/tinystories-valid.txt", "--chunks", "2", "-o",
+        "u.imatrix");
     assert_int_equal(run.code, 0);
     RUN(&run, "inspect", "u.imatrix");
     assert_non_null(strstr(run.out, "28 entries"));

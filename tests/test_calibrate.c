@@ -63,11 +63,11 @@ worst_in_files(const char *a, const char *b)
     return worst;
 }
 
-#define CALIBRATE(output, ...) \
-    do { \
+#define CALIBRATE(output, ...)                                                              \
+    do {                                                                                    \
         RUN(&run, "calibrate", SAMPLE, "-f", TEXT, "-c", "128", "-o", output, __VA_ARGS__); \
-        if (run.code != 0) \
-            fail_msg("%s: %s", output, run.err); \
+        if (run.code != 0)                                                                  \
+            fail_msg("%s: %s", output, run.err);                                            \
     } while (0)
 
 /* Of the F32 file, and with keys and values kept as F32, which llama-imatrix rounds to F16 by default. */
@@ -176,8 +176,13 @@ static enum nb_status
 run_until(uint32_t chunks, unsigned threads, const char *output, struct nb_error *err)
 {
     struct stopper stopper = { chunks };
-    struct nb_calibrate_options o = { .chunk_tokens = 512, .max_chunks = 20, .threads = threads, .bos = 2046,
-                                      .state = scratch_path("state"), .progress = stop_at, .context = &stopper,
+    struct nb_calibrate_options o = { .chunk_tokens = 512,
+                                      .max_chunks = 20,
+                                      .threads = threads,
+                                      .bos = 2046,
+                                      .state = scratch_path("state"),
+                                      .progress = stop_at,
+                                      .context = &stopper,
                                       .stop = &stop };
     struct nb_source source;
     struct nb_model model;

@@ -359,19 +359,19 @@ values_that_are_no_numbers(void **unused)
         unsigned char infinite;
         const char *expected;
     } cases[] = {
-        { NB_Q4_0, { 1 }, 0x7C, "data.scale" }, { NB_Q4_1, { 1, 3 }, 0x7C, "data.scale" },
-        { NB_Q5_0, { 1 }, 0x7C, "data.scale" }, { NB_Q5_1, { 1, 3 }, 0xFC, "data.scale" },
-        { NB_Q8_0, { 1 }, 0x7E, "data.scale" }, { NB_Q2_K, { 81, 83 }, 0x7C, "data.scale" },
-        { NB_Q3_K, { 109 }, 0x7C, "data.scale" }, { NB_Q4_K, { 1, 3 }, 0x7C, "data.scale" },
+        { NB_Q4_0, { 1 }, 0x7C, "data.scale" },    { NB_Q4_1, { 1, 3 }, 0x7C, "data.scale" },
+        { NB_Q5_0, { 1 }, 0x7C, "data.scale" },    { NB_Q5_1, { 1, 3 }, 0xFC, "data.scale" },
+        { NB_Q8_0, { 1 }, 0x7E, "data.scale" },    { NB_Q2_K, { 81, 83 }, 0x7C, "data.scale" },
+        { NB_Q3_K, { 109 }, 0x7C, "data.scale" },  { NB_Q4_K, { 1, 3 }, 0x7C, "data.scale" },
         { NB_Q5_K, { 1, 3 }, 0x7C, "data.scale" }, { NB_Q6_K, { 209 }, 0xFC, "data.scale" },
-        { NB_IQ1_S, { 1 }, 0x7C, "data.scale" }, { NB_IQ2_XXS, { 1 }, 0x7C, "data.scale" },
-        { NB_IQ2_XS, { 1 }, 0x7C, "data.scale" }, { NB_IQ2_S, { 1 }, 0x7C, "data.scale" },
+        { NB_IQ1_S, { 1 }, 0x7C, "data.scale" },   { NB_IQ2_XXS, { 1 }, 0x7C, "data.scale" },
+        { NB_IQ2_XS, { 1 }, 0x7C, "data.scale" },  { NB_IQ2_S, { 1 }, 0x7C, "data.scale" },
         { NB_IQ3_XXS, { 1 }, 0x7C, "data.scale" }, { NB_IQ3_S, { 1 }, 0x7C, "data.scale" },
-        { NB_IQ4_NL, { 1 }, 0x7C, "data.scale" }, { NB_IQ4_XS, { 1 }, 0x7C, "data.scale" },
-        { NB_TQ1_0, { 53 }, 0x7C, "data.scale" }, { NB_TQ2_0, { 65 }, 0x7C, "data.scale" },
-        { NB_Q1_0, { 1 }, 0x7C, "data.scale" }, { NB_Q2_0, { 1 }, 0x7C, "data.scale" },
-        { NB_Q8_K, { 3 }, 0xFF, "data.scale" }, { NB_MXFP4, { 0 }, 0xFF, "data.scale" },
-        { NB_NVFP4, { 0 }, 0x7F, "data.code" }, { NB_NVFP4, { 3 }, 0x80, "data.code" },
+        { NB_IQ4_NL, { 1 }, 0x7C, "data.scale" },  { NB_IQ4_XS, { 1 }, 0x7C, "data.scale" },
+        { NB_TQ1_0, { 53 }, 0x7C, "data.scale" },  { NB_TQ2_0, { 65 }, 0x7C, "data.scale" },
+        { NB_Q1_0, { 1 }, 0x7C, "data.scale" },    { NB_Q2_0, { 1 }, 0x7C, "data.scale" },
+        { NB_Q8_K, { 3 }, 0xFF, "data.scale" },    { NB_MXFP4, { 0 }, 0xFF, "data.scale" },
+        { NB_NVFP4, { 0 }, 0x7F, "data.code" },    { NB_NVFP4, { 3 }, 0x80, "data.code" },
         { NB_TQ2_0, { 17 }, 0x30, "data.code" },
     };
 
@@ -401,8 +401,8 @@ floats_that_are_no_numbers(void **unused)
         unsigned size;
         unsigned char high, low; /* bytes of a NaN or infinity, the rest is 0 */
     } cases[] = {
-        { NB_F32, 4, 0x7F, 0xC0 }, { NB_F32, 4, 0xFF, 0x80 }, { NB_F16, 2, 0x7C, 0 }, { NB_F16, 2, 0xFE, 1 },
-        { NB_BF16, 2, 0x7F, 0x80 }, { NB_F64, 8, 0x7F, 0xF0 },
+        { NB_F32, 4, 0x7F, 0xC0 }, { NB_F32, 4, 0xFF, 0x80 },  { NB_F16, 2, 0x7C, 0 },
+        { NB_F16, 2, 0xFE, 1 },    { NB_BF16, 2, 0x7F, 0x80 }, { NB_F64, 8, 0x7F, 0xF0 },
     };
 
     (void)unused;
@@ -763,7 +763,8 @@ safetensors_that_lie(void **unused)
         { "a name twice", "{\"a\":" ENTRY("U8", "[2]", 0, 2) ",\"a\":" ENTRY("U8", "[2]", 2, 4) "}", 4,
           "safetensors.duplicate" },
         { "a number as entry", "{\"a\":1}", 0, "safetensors.entry" },
-        { "an entry without shape", "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,4],\"x\":1}}", 4, "safetensors.entry" },
+        { "an entry without shape", "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,4],\"x\":1}}", 4,
+          "safetensors.entry" },
         { "no dtype that there is", "{\"a\":" ENTRY("Q4", "[4]", 0, 4) "}", 4, "safetensors.dtype" },
         { "a shape of text", "{\"a\":" ENTRY("U8", "\"4\"", 0, 4) "}", 4, "safetensors.shape" },
         { "a shape below zero", "{\"a\":" ENTRY("U8", "[-4]", 0, 4) "}", 4, "safetensors.shape" },

@@ -239,8 +239,8 @@ bash_completes(void **unused)
 {
     (void)unused;
     scratch_write_text("bashrc", "source " NIBBLE_DOCS "/bash-completion/completions/nibble\n" SHOW_ARGUMENTS);
-    complete_on_a_terminal((const char *const[]){ "bash", "--noprofile", "--rcfile", scratch_path("bashrc"), "-i",
-                                                  NULL });
+    complete_on_a_terminal(
+        (const char *const[]){ "bash", "--noprofile", "--rcfile", scratch_path("bashrc"), "-i", NULL });
 }
 
 static void
@@ -320,12 +320,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_option_is_in_its_manual_page),
-        cmocka_unit_test(manual_pages_are_well_formed),
-        cmocka_unit_test_teardown(bash_completes, stop),
-        cmocka_unit_test(bash_offers_all_that_fits),
-        cmocka_unit_test_teardown(zsh_completes, stop),
-        cmocka_unit_test(fish_completes),
+        cmocka_unit_test(every_option_is_in_its_manual_page), cmocka_unit_test(manual_pages_are_well_formed),
+        cmocka_unit_test_teardown(bash_completes, stop),      cmocka_unit_test(bash_offers_all_that_fits),
+        cmocka_unit_test_teardown(zsh_completes, stop),       cmocka_unit_test(fish_completes),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

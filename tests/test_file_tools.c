@@ -30,10 +30,10 @@ must_run(const char *what, int code)
         fail_msg("%s: exit code %d: %s%s", what, run.code, run.out, run.err);
 }
 
-#define MUST(code, ...)                \
-    do {                               \
-        RUN(&run, __VA_ARGS__);        \
-        must_run(#__VA_ARGS__, code);  \
+#define MUST(code, ...)               \
+    do {                              \
+        RUN(&run, __VA_ARGS__);       \
+        must_run(#__VA_ARGS__, code); \
     } while (0)
 
 static void
@@ -169,7 +169,7 @@ half_a_set_is_not_left_behind(void **unused)
 /* What the library reads of KEY in NAME. */
 static void
 expect_key(const char *name, const char *key, enum nb_kv_type type, enum nb_kv_type element, uint64_t count,
-             const void *data, uint64_t size)
+           const void *data, uint64_t size)
 {
     struct nb_gguf gguf;
     struct nb_file_in in;
@@ -227,7 +227,7 @@ values_of_every_type_are_set(void **unused)
     expect_key("e.gguf", "x.flags", NB_KV_ARRAY, NB_KV_BOOL, 2, "\1\0", 2);
     expect_key("e.gguf", "x.empty", NB_KV_ARRAY, NB_KV_U32, 0, "", 0);
     expect_key("e.gguf", "x.words", NB_KV_ARRAY, NB_KV_STRING, 3,
-                 "\1\0\0\0\0\0\0\0a\2\0\0\0\0\0\0\0\xC3\xA9\0\0\0\0\0\0\0\0", 27);
+               "\1\0\0\0\0\0\0\0a\2\0\0\0\0\0\0\0\xC3\xA9\0\0\0\0\0\0\0\0", 27);
     MUST(0, "check", "e.gguf");
     MUST(0, "diff", "--no-metadata", "model.gguf", "e.gguf");
 }
@@ -446,8 +446,9 @@ a_link_to_a_model_stays_a_link(void **unused)
     unlink(scratch_path("link.gguf"));
     assert_int_equal(symlink("blobs/b", scratch_path("link.gguf")), 0);
     MUST(0, "edit", "--set", "llama.context_length=128", "link.gguf"); /* in place */
-    MUST(0, "edit", "--set", "general.description=str:"
-                             "A text that is longer than the padding behind the metadata, so a new file is made.",
+    MUST(0, "edit", "--set",
+         "general.description=str:"
+         "A text that is longer than the padding behind the metadata, so a new file is made.",
          "link.gguf");
     assert_int_equal(lstat(scratch_path("link.gguf"), &info), 0);
     assert_true(S_ISLNK(info.st_mode));
@@ -651,10 +652,18 @@ the_cache_holds_what_llama_cpp_keeps(void **unused)
         { "gemma2", NULL, { { NULL, 0 } }, 6 * 10240 + 6 * 4608, 6 },
         { "cohere2moe", NULL, { { "attention.sliding_window", 1024 } }, 3 * 10240 + 9 * 1536, 9 },
         { "gpt-oss", NULL, { { "attention.sliding_window", 100000 } }, 12 * 10240, 6 },
-        { "gemma4", "sssssfsssssf", { { "attention.sliding_window", 1024 }, { "attention.shared_kv_layers", 4 } },
-          10240 + 7 * 1536, 7 },
-        { "gemma4", "sssssfsssssf", { { "attention.sliding_window", 1024 }, { "attention.key_length_swa", 64 },
-          { "attention.value_length_swa", 64 } }, 2 * 10240 + 10 * 1536 / 2, 10 },
+        { "gemma4",
+          "sssssfsssssf",
+          { { "attention.sliding_window", 1024 }, { "attention.shared_kv_layers", 4 } },
+          10240 + 7 * 1536,
+          7 },
+        { "gemma4",
+          "sssssfsssssf",
+          { { "attention.sliding_window", 1024 },
+            { "attention.key_length_swa", 64 },
+            { "attention.value_length_swa", 64 } },
+          2 * 10240 + 10 * 1536 / 2,
+          10 },
         { "deepseek2", NULL, { { "attention.kv_lora_rank", 96 }, { "attention.key_length_mla", 192 } }, 12 * 5120, 0 },
         { "qwen3next", NULL, { { "full_attention_interval", 4 } }, 3 * 10240, 0 },
         { "glm4moe", NULL, { { "nextn_predict_layers", 1 } }, 11 * 10240, 0 },

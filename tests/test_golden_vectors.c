@@ -32,8 +32,8 @@ to_bfloat(float f)
 }
 
 static const char *const inputs[] = {
-    "normal", "heavy", "outlier_columns", "positive", "negative", "sparse", "constant_rows",
-    "tiny", "subnormal", "large", "ties", "one_hot", "bf16", "mixed_scale",
+    "normal", "heavy",     "outlier_columns", "positive", "negative", "sparse", "constant_rows",
+    "tiny",   "subnormal", "large",           "ties",     "one_hot",  "bf16",   "mixed_scale",
 };
 
 static void
@@ -61,7 +61,7 @@ make_input(unsigned d, float *x)
             case 11: y = c % 32 == row * 5 % 32 ? 0.5 * v : 0; break;
             case 13: y = 0.02 * v * (double)(1u << (2 * (c / 32 % 8))); break;
             default: break;
-            /* clang-format on */
+                /* clang-format on */
             }
             x[row * COLUMNS + c] = d == 12 ? to_bfloat((float)y) : (float)y;
         }
@@ -126,7 +126,8 @@ check_table(void)
         if (*line == '#')
             continue;
         assert_int_equal(sscanf(line, "%31s %31s %31s %llx %llx %llx %llu", type_name, input, kind, &input_hash,
-                                &blocks_hash, &floats_hash, &bytes), 7);
+                                &blocks_hash, &floats_hash, &bytes),
+                         7);
         type = nb_type_by_name(type_name);
         if (!nb_can_encode(type))
             fail_msg("%s: no codec", type_name);
@@ -139,8 +140,7 @@ check_table(void)
         assert_true(nb_type_bytes(type, COUNT, &size));
         assert_int_equal(size, bytes);
         if (hash(blocks, (size_t)size) != blocks_hash)
-            fail_msg("%s: %s, %s, importance %s: other blocks than the reference's", nb_tier(), type_name, input,
-                     kind);
+            fail_msg("%s: %s, %s, importance %s: other blocks than the reference's", nb_tier(), type_name, input, kind);
         nb_decode(type, blocks, COUNT, back);
         if (hash_floats(back) != floats_hash)
             fail_msg("%s: %s, %s, importance %s: decodes to other floats", nb_tier(), type_name, input, kind);
@@ -235,8 +235,8 @@ halves_round_trip_and_round_to_even(void **unused)
 {
     static uint16_t all[65536], back[65536];
     static float x[65536];
-    const float cases[] = { 65504.0f, 65519.996f, 65520.0f, 0x1p-24f, 0x1p-25f, 0x1.8p-25f, -0.0f, 1.0f + 0x1p-11f,
-                            1.0f + 0x3p-11f, 1e30f, 0x1.ffcp-15f, 0x1.fffp-15f };
+    const float cases[] = { 65504.0f, 65519.996f,      65520.0f,        0x1p-24f, 0x1p-25f,     0x1.8p-25f,
+                            -0.0f,    1.0f + 0x1p-11f, 1.0f + 0x3p-11f, 1e30f,    0x1.ffcp-15f, 0x1.fffp-15f };
     const uint16_t expected[] = { 0x7BFF, 0x7BFF, 0x7C00, 1, 0, 1, 0x8000, 0x3C00, 0x3C02, 0x7C00, 0x03FF + 1, 0x0400 };
     uint16_t out[sizeof cases / sizeof cases[0]];
 

@@ -44,8 +44,11 @@ tensor(const char *name, enum nb_type type, uint64_t columns, uint64_t rows, uin
     shapes[n_infos][0] = columns;
     shapes[n_infos][1] = rows;
     shapes[n_infos][2] = experts;
-    infos[n_infos] = (struct nb_gguf_info){ names[n_infos], type, experts > 0 ? 3 : rows > 0 ? 2 : 1, shapes[n_infos],
-                                            n_data };
+    infos[n_infos] = (struct nb_gguf_info){ names[n_infos], type,
+                                            experts > 0 ? 3
+                                            : rows > 0  ? 2
+                                                        : 1,
+                                            shapes[n_infos], n_data };
     n_infos++;
     assert_true(nb_type_bytes(type, columns * (rows == 0 ? 1 : rows) * (experts == 0 ? 1 : experts), &bytes));
     n_data += (size_t)(bytes + 31) / 32 * 32;
@@ -224,8 +227,12 @@ dat_files_that_lie_are_refused(void **unused)
         int32_t at, value;
         const char *sentence;
     } lies[] = {
-        { 0, 0, "0 is no length" },      { 0, -5, "-5 is no length" },    { 0, 1 << 30, "would have 1073741824 entries" },
-        { 0, 29, "is no importance matrix, or is cut short" },   { 4, -1, "-1 is no length" },    { 4, 300, "a name of 300 bytes" },
+        { 0, 0, "0 is no length" },
+        { 0, -5, "-5 is no length" },
+        { 0, 1 << 30, "would have 1073741824 entries" },
+        { 0, 29, "is no importance matrix, or is cut short" },
+        { 4, -1, "-1 is no length" },
+        { 4, 300, "a name of 300 bytes" },
         { 8, -1, "a name is no text" },
     };
     size_t size;
@@ -260,7 +267,8 @@ what_importance_is_missing_is_said(void **unused)
     (void)unused;
     RUN(&run, "quantize", SAMPLE, "-t", "IQ2_XS", "-o", "out.gguf");
     assert_int_equal(run.code, 2);
-    assert_non_null(strstr(run.err, "'blk.0.attn_k.weight' (and 23 more) would become iq2_xs, which needs an importance"));
+    assert_non_null(
+        strstr(run.err, "'blk.0.attn_k.weight' (and 23 more) would become iq2_xs, which needs an importance"));
     RUN(&run, "quantize", SAMPLE, "-t", "IQ2_XS", "-o", "out.gguf", "--dry-run");
     assert_int_equal(run.code, 0);
     assert_non_null(strstr(run.err, "this is refused without --dry-run"));
@@ -274,8 +282,8 @@ what_importance_is_missing_is_said(void **unused)
     assert_int_equal(run.code, 2);
     RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--include-weights", "attn");
     assert_int_equal(run.code, 2);
-    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--imatrix", GOLDEN, "--include-weights", "a",
-        "--exclude-weights", "b");
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--imatrix", GOLDEN, "--include-weights", "a", "--exclude-weights",
+        "b");
     assert_int_equal(run.code, 2);
     RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--prune-layers", "4");
     assert_int_equal(run.code, 2);
@@ -357,10 +365,11 @@ write_experts_model(void)
     static const struct {
         const char *key;
         uint32_t value;
-    } keys[] = { { "llama.block_count", 2 }, { "llama.context_length", 512 }, { "llama.embedding_length", 256 },
-                 { "llama.feed_forward_length", 256 }, { "llama.attention.head_count", 4 },
-                 { "llama.attention.head_count_kv", 4 }, { "llama.expert_count", EXPERTS },
-                 { "llama.expert_used_count", 2 }, { "llama.vocab_size", 64 }, { "general.file_type", 1 } };
+    } keys[] = { { "llama.block_count", 2 },          { "llama.context_length", 512 },
+                 { "llama.embedding_length", 256 },   { "llama.feed_forward_length", 256 },
+                 { "llama.attention.head_count", 4 }, { "llama.attention.head_count_kv", 4 },
+                 { "llama.expert_count", EXPERTS },   { "llama.expert_used_count", 2 },
+                 { "llama.vocab_size", 64 },          { "general.file_type", 1 } };
     struct nb_metadata second = { 0 };
     const uint16_t parts = 2, one = 1, zero = 0;
     size_t first_part = 0;

@@ -35,8 +35,11 @@ encode_bytes_and_scales(const float *x, size_t rows, size_t columns, const float
     }
 }
 
-static const struct nb_encoding two_planes = { .name = "bytes and scales", .type = NB_TYPE_NONE, .block = BLOCK,
-                                               .n_planes = 2, .plane_bytes = { BLOCK, sizeof(float) },
+static const struct nb_encoding two_planes = { .name = "bytes and scales",
+                                               .type = NB_TYPE_NONE,
+                                               .block = BLOCK,
+                                               .n_planes = 2,
+                                               .plane_bytes = { BLOCK, sizeof(float) },
                                                .encode = encode_bytes_and_scales };
 
 struct fixture {
@@ -60,8 +63,9 @@ set_up(struct fixture *f)
     assert_true(whole != NULL && f->weights != NULL && f->codes != NULL && f->scales != NULL);
     for (size_t i = 0; i < n; i++)
         f->weights[i] = (float)splitmix_gaussian(&state);
-    f->stored = (struct nb_tensor){ .name = "w", .type = NB_F32, .n_dims = 2, .ne = { WIDTH, ROWS, 1, 1 },
-                                    .bytes_in_memory = f->weights };
+    f->stored = (struct nb_tensor){
+        .name = "w", .type = NB_F32, .n_dims = 2, .ne = { WIDTH, ROWS, 1, 1 }, .bytes_in_memory = f->weights
+    };
     assert_true(nb_tensor_measure(&f->stored));
     f->store = (struct nb_store){ &f->stored, 1, NULL, 0 };
     nb_view_whole(&f->view, &f->store, &f->stored, &f->piece);
@@ -89,8 +93,9 @@ tear_down(struct fixture *f)
 static void
 run_tiles(const struct fixture *f, struct nb_file_out *files, uint64_t first, uint64_t end, unsigned threads)
 {
-    const struct nb_run_job job = { .outputs = f->outputs, .n_outputs = 2, .files = files, .n_files = 2,
-                                    .first_tile = first, .end_tile = end };
+    const struct nb_run_job job = {
+        .outputs = f->outputs, .n_outputs = 2, .files = files, .n_files = 2, .first_tile = first, .end_tile = end
+    };
     struct nb_pool *pool;
     struct nb_error err;
 

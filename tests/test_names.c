@@ -44,8 +44,8 @@ sizes_have_two_digits(void **unused)
     static const struct {
         uint64_t parameters;
         const char *label;
-    } cases[] = { { 260032, "260K" }, { 999, "1.0K" }, { 94, "0.09K" }, { 1500000, "1.5M" }, { 8030261248, "8.0B" },
-                  { 70553706496, "71B" }, { 671026419200, "671B" }, { 1040000000000, "1.0T" } };
+    } cases[] = { { 260032, "260K" },     { 999, "1.0K" },        { 94, "0.09K" },          { 1500000, "1.5M" },
+                  { 8030261248, "8.0B" }, { 70553706496, "71B" }, { 671026419200, "671B" }, { 1040000000000, "1.0T" } };
     char label[NB_NAME_PART];
 
     (void)unused;
@@ -117,9 +117,10 @@ the_model_card_and_generation_config_are_read(void **unused)
 
     (void)unused;
     tiny_checkpoint("model");
-    scratch_write_text("model/README.md",
-                       "---\nlicense: [mit, apache-2.0]\nlanguage:\n- en\n- no\ntags:\n\t- one\nbase_model: meta/Base-1B-v2\n"
-                       "datasets:\n- https://huggingface.co/owner/Some-Set\nmodel_creator: \"A: B\"\nversion: 1.5\n---\n# Text\n");
+    scratch_write_text(
+        "model/README.md",
+        "---\nlicense: [mit, apache-2.0]\nlanguage:\n- en\n- no\ntags:\n\t- one\nbase_model: meta/Base-1B-v2\n"
+        "datasets:\n- https://huggingface.co/owner/Some-Set\nmodel_creator: \"A: B\"\nversion: 1.5\n---\n# Text\n");
     scratch_write_text("model/generation_config.json", "{\"temperature\":0.6,\"top_k\":20,\"repetition_penalty\":1.1}");
     if (nb_source_open(&source, scratch_path("model"), NULL, &err) != NB_OK)
         fail_msg("%s", err.message);
@@ -143,8 +144,15 @@ the_model_card_and_generation_config_are_read(void **unused)
 static void
 strange_model_cards_are_passed_over(void **unused)
 {
-    static const char *const cards[] = { "", "---", "---\n", "---\n---\n", "---\n[1, 2]\n---\n", "---\na: [\n---\n",
-                                         "---\na: *b\n---\n", "# no front matter\n", "---\n\x01\xff\n---\n",
+    static const char *const cards[] = { "",
+                                         "---",
+                                         "---\n",
+                                         "---\n---\n",
+                                         "---\n[1, 2]\n---\n",
+                                         "---\na: [\n---\n",
+                                         "---\na: *b\n---\n",
+                                         "# no front matter\n",
+                                         "---\n\x01\xff\n---\n",
                                          "---\nlicense: {a: b}\n---\n",
                                          "---\na: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
                                          "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"

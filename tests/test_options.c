@@ -247,9 +247,15 @@ distances_are_those_of_slips(void **unused)
         const char *a, *b;
         unsigned distance;
     } cases[] = {
-        { "imatrix", "imatrix", 0 }, { "imatrx", "imatrix", 1 },   { "imatirx", "imatrix", 1 },
-        { "kitten", "sitting", 3 },  { "Q4_K_M", "q4km", 0 },      { "ca", "abc", 3 },
-        { "", "abc", 3 },            { "quantise", "quantize", 1 }, { "no-bos", "nobos", 0 },
+        { "imatrix", "imatrix", 0 },
+        { "imatrx", "imatrix", 1 },
+        { "imatirx", "imatrix", 1 },
+        { "kitten", "sitting", 3 },
+        { "Q4_K_M", "q4km", 0 },
+        { "ca", "abc", 3 },
+        { "", "abc", 3 },
+        { "quantise", "quantize", 1 },
+        { "no-bos", "nobos", 0 },
     };
     char longest[100];
 

@@ -25,7 +25,12 @@ add(const char *name, uint64_t columns, uint64_t rows, uint64_t experts)
     assert_true(n_tensors < MAX_TENSORS);
     snprintf(names[n_tensors], sizeof names[0], "%s", name);
     *t = (struct nb_view){
-        .name = names[n_tensors], .type = NB_F16, .plain_type = NB_F16, .n_dims = experts > 1 ? 3 : rows > 1 ? 2 : 1,
+        .name = names[n_tensors],
+        .type = NB_F16,
+        .plain_type = NB_F16,
+        .n_dims = experts > 1 ? 3
+                  : rows > 1  ? 2
+                              : 1,
         .ne = { columns, rows, experts, 1 },
     };
     sorted[n_tensors++] = t;
@@ -43,9 +48,9 @@ make_dense(const struct shape *s, unsigned head_dim)
         const char *part;
         int columns, rows; /* 'e'mbedding, 'f'eed-forward, 'q', 'k', '1' */
     } parts[] = {
-        { "attn_norm", 'e', '1' }, { "ffn_norm", 'e', '1' }, { "attn_q", 'e', 'q' }, { "attn_k", 'e', 'k' },
-        { "attn_v", 'e', 'k' }, { "attn_output", 'q', 'e' }, { "ffn_gate", 'e', 'f' }, { "ffn_up", 'e', 'f' },
-        { "ffn_down", 'f', 'e' },
+        { "attn_norm", 'e', '1' }, { "ffn_norm", 'e', '1' }, { "attn_q", 'e', 'q' },
+        { "attn_k", 'e', 'k' },    { "attn_v", 'e', 'k' },   { "attn_output", 'q', 'e' },
+        { "ffn_gate", 'e', 'f' },  { "ffn_up", 'e', 'f' },   { "ffn_down", 'f', 'e' },
     };
 
     n_tensors = 0;
@@ -135,7 +140,9 @@ static const struct model models[] = {
 static void
 choose_and_compare(const struct model *model, const struct nb_recipe *recipe, const struct shape *s)
 {
-    struct nb_recipe_options options = { .recipe = recipe, .output_type = NB_TYPE_NONE, .embedding_type = NB_TYPE_NONE };
+    struct nb_recipe_options options = { .recipe = recipe,
+                                         .output_type = NB_TYPE_NONE,
+                                         .embedding_type = NB_TYPE_NONE };
     const struct nb_model_facts facts = { model->arch, s->layers, s->heads, s->kv_heads, s->experts };
     struct nb_error err;
 

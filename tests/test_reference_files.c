@@ -118,8 +118,9 @@ every_tier_writes_the_reference_files(void **unused)
 static void
 threads_do_not_change_a_byte(void **unused)
 {
-    static const char *const recipes[] = { "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q5_1", "Q2_K", "Q3_K_M", "Q4_K_M",
-                                           "Q5_K_S", "Q6_K", "IQ1_M", "IQ2_XS", "IQ3_XXS", "IQ3_S", "IQ4_XS", "TQ1_0" };
+    static const char *const recipes[] = { "F32",    "F16",     "BF16",   "Q8_0",   "Q4_0", "Q5_1",
+                                           "Q2_K",   "Q3_K_M",  "Q4_K_M", "Q5_K_S", "Q6_K", "IQ1_M",
+                                           "IQ2_XS", "IQ3_XXS", "IQ3_S",  "IQ4_XS", "TQ1_0" };
 
     (void)unused;
     for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {

@@ -11,13 +11,16 @@
 #include "scratch.h"
 #include "testing.h"
 
-#define SPLIT(regex) "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
-                     "\"},\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}"
+#define SPLIT(regex)                                                                                \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
+    "\"},\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}"
 #define BYTES "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":false}"
-#define LLAMA3 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
-               "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
-              "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define LLAMA3                                                                                                       \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
+    "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define QWEN2                                                                                                   \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
+    "[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
 
 static void
 pre_tokenizers_are_known_by_what_they_do(void **unused)
@@ -32,15 +35,20 @@ pre_tokenizers_are_known_by_what_they_do(void **unused)
         { "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "gpt-2", false }, /* use_regex is true by default */
         { "{\"type\":\"ByteLevel\",\"use_regex\":false}", NULL, false },
         { "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
-          "{\"type\":\"ByteLevel\",\"use_regex\":true}]}", "smollm", false },
+          "{\"type\":\"ByteLevel\",\"use_regex\":true}]}",
+          "smollm", false },
         { "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":false},"
-          "{\"type\":\"ByteLevel\",\"use_regex\":true}]}", NULL, false },
+          "{\"type\":\"ByteLevel\",\"use_regex\":true}]}",
+          NULL, false },
         { "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" QWEN2
-          "\"},\"behavior\":\"Removed\",\"invert\":true}," BYTES "]}", "qwen2", false }, /* the same the other way */
+          "\"},\"behavior\":\"Removed\",\"invert\":true}," BYTES "]}",
+          "qwen2", false }, /* the same the other way */
         { "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" QWEN2
-          "\"},\"behavior\":\"Removed\",\"invert\":false}," BYTES "]}", NULL, false }, /* removes the words */
+          "\"},\"behavior\":\"Removed\",\"invert\":false}," BYTES "]}",
+          NULL, false }, /* removes the words */
         { "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"String\":\" \"},"
-          "\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}", NULL, false },
+          "\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}",
+          NULL, false },
         { SPLIT("\\\\s+"), NULL, false },
         { "{\"type\":\"Whitespace\"}", NULL, false },
         { "{\"type\":\"Sequence\",\"pretokenizers\":[]}", NULL, false },
@@ -129,15 +137,16 @@ byte_level_vocabularies_keep_ids_types_and_merges(void **unused)
 {
     (void)unused;
     tiny_checkpoint("model");
-    scratch_write_text("model/tokenizer.json",
-                       "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":2,\"b\":3,\"ab\":4,\"\\u0120\":5,\"\\u00e9\\n\":6},"
-                       "\"merges\":[[\"a\",\"b\"],[\" a\",\"b \"]]},"
-                       "\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},"
-                       "{\"id\":1,\"content\":\"</s>\",\"special\":true},{\"id\":7,\"content\":\"<|im|>\",\"special\":false},"
-                       "{\"id\":8,\"content\":\"tool\\u2581x\",\"special\":false}],"
-                       "\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},"
-                       "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
-                       "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"pair\":[]}}");
+    scratch_write_text(
+        "model/tokenizer.json",
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":2,\"b\":3,\"ab\":4,\"\\u0120\":5,\"\\u00e9\\n\":6},"
+        "\"merges\":[[\"a\",\"b\"],[\" a\",\"b \"]]},"
+        "\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true},"
+        "{\"id\":1,\"content\":\"</s>\",\"special\":true},{\"id\":7,\"content\":\"<|im|>\",\"special\":false},"
+        "{\"id\":8,\"content\":\"tool\\u2581x\",\"special\":false}],"
+        "\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"},"
+        "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},"
+        "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"</s>\"}}],\"pair\":[]}}");
     scratch_write_text("model/tokenizer_config.json",
                        "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"pad_token\":\"<|im|>\","
                        "\"model_max_length\":1000000000000000019884624838656,\"chat_template\":[{\"name\":\"default\","
@@ -185,10 +194,11 @@ bpe_with_byte_fallback_becomes_a_sentencepiece_vocabulary(void **unused)
 {
     (void)unused;
     tiny_checkpoint("model");
-    scratch_write_text("model/tokenizer.json",
-                       "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"<unk>\":0,\"<s>\":1,\"<0x0A>\":2,"
-                       "\"\\u2581a\":3,\"<0xZZ>\":4},\"merges\":[]},\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\"},"
-                       "{\"id\":5,\"content\":\"<new>\"}],\"decoder\":{\"type\":\"Sequence\"},\"pre_tokenizer\":null}");
+    scratch_write_text(
+        "model/tokenizer.json",
+        "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{\"<unk>\":0,\"<s>\":1,\"<0x0A>\":2,"
+        "\"\\u2581a\":3,\"<0xZZ>\":4},\"merges\":[]},\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\"},"
+        "{\"id\":5,\"content\":\"<new>\"}],\"decoder\":{\"type\":\"Sequence\"},\"pre_tokenizer\":null}");
     scratch_write_text("model/tokenizer_config.json", "{\"unk_token\":\"<unk>\",\"bos_token\":\"<s>\"}");
     open_model();
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "llama");
@@ -245,7 +255,8 @@ llama3_without_bos_says_so(void **unused)
 
     (void)unused;
     tiny_checkpoint("model");
-    snprintf(json, sizeof json, "{\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{\"a\":2},"
+    snprintf(json, sizeof json,
+             "{\"model\":{\"type\":\"BPE\",\"ignore_merges\":true,\"vocab\":{\"a\":2},"
              "\"merges\":[\"a a\"]},\"added_tokens\":[],\"pre_tokenizer\":%s,\"decoder\":{\"type\":\"ByteLevel\"}}",
              SPLIT(LLAMA3));
     scratch_write_text("model/tokenizer.json", json);

@@ -29,9 +29,11 @@ stories_checkpoint(const char *folder)
     };
     char header[16384], path[SCRATCH_PATH];
     size_t at = 64 * 4 + 512 * 64 * 4;
-    size_t n = (size_t)sprintf(header, "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[64],\"data_offsets\":[0,256]},"
+    size_t n = (size_t)sprintf(header,
+                               "{\"model.norm.weight\":{\"dtype\":\"F32\",\"shape\":[64],\"data_offsets\":[0,256]},"
                                "\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[512,64],\"data_offsets\":"
-                               "[256,%zu]}", at);
+                               "[256,%zu]}",
+                               at);
 
     for (unsigned layer = 0; layer < 5; layer++) {
         for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -39,8 +41,10 @@ stories_checkpoint(const char *folder)
             char shape[32];
 
             sprintf(shape, parts[i].columns == 0 ? "%u" : "%u,%u", parts[i].rows, parts[i].columns);
-            n += (size_t)sprintf(header + n, ",\"model.layers.%u.%s\":{\"dtype\":\"F32\",\"shape\":[%s],"
-                                 "\"data_offsets\":[%zu,%zu]}", layer, parts[i].name, shape, at, at + size);
+            n += (size_t)sprintf(header + n,
+                                 ",\"model.layers.%u.%s\":{\"dtype\":\"F32\",\"shape\":[%s],"
+                                 "\"data_offsets\":[%zu,%zu]}",
+                                 layer, parts[i].name, shape, at, at + size);
             at += size;
         }
     }
@@ -200,7 +204,8 @@ a_long_word_ends(void **unused)
 static void
 nothing_of_a_text_is_lost(void **unused)
 {
-    static const char text[] = "Once upon a time,\nthere was a caf\xC3\xA9 in \xE4\xB8\xAD\xE6\x96\x87. \xF0\x9F\x98\x80";
+    static const char text[] =
+        "Once upon a time,\nthere was a caf\xC3\xA9 in \xE4\xB8\xAD\xE6\x96\x87. \xF0\x9F\x98\x80";
 
     (void)unused;
     for (size_t i = 0; i < sizeof recorded / sizeof recorded[0]; i++) {
@@ -261,7 +266,8 @@ tokenizers_without_what_they_need_are_refused(void **unused)
         const char *from, *to, *says;
     } cases[] = {
         { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Precompiled\"}", "not supported" },
-        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}", "not supported" },
+        { "\"normalizer\":null", "\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}",
+          "not supported" },
         { "\"a b\"", "\"ab\"", "not a pair" },
     };
     static struct run run;

@@ -106,8 +106,8 @@ logits_are_those_of_transformers(void **unused)
         assert_int_equal(nb_forward_logits(forward, &o.model, hidden, 512, logits, &err), NB_OK);
         for (size_t row = 0; row < 8; row++)
             for (size_t i = 0; i < vocab; i++)
-                worst = fmax(worst, fabs((double)logits[(63 + 64 * row) * vocab + i] -
-                                         (double)expected[row * vocab + i]));
+                worst = fmax(worst,
+                             fabs((double)logits[(63 + 64 * row) * vocab + i] - (double)expected[row * vocab + i]));
         if (!(worst < 1e-3))
             fail_msg("%s: a logit is %g from transformers'", *tiers, worst);
         nb_forward_free(forward);
@@ -429,8 +429,7 @@ models_that_cannot_be_run_are_refused(void **unused)
     REFUSES("", 0, "verify", "-f", "ab.txt", "-c", "8", "tiny"); /* what is spoilt below */
     RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "tiny.gguf");
     assert_int_equal(run.code, 0);
-    REFUSES("different vocabularies, from token 0", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny",
-            SAMPLE);
+    REFUSES("different vocabularies, from token 0", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny", SAMPLE);
     RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf");
     spoil("bad.gguf", "blk.0.attn_k.weight", "blk.0.attn_x.weight");
     REFUSES("tensor 'blk.0.attn_k.weight' is missing", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
@@ -468,9 +467,9 @@ limits_decide_the_exit_code(void **unused)
     o = json_loads(run.out, 0, NULL);
     m = json_array_get(json_object_get(o, "models"), 0);
     for (size_t i = 0; i < 14; i++) {
-        static const char *const keys[] = { "path", "bytes", "bpw", "perplexity", "perplexity_stderr", "kld_mean",
-                                            "kld_stderr", "kld_p50", "kld_p99", "kld_p999", "kld_max", "same_top",
-                                            "rms_dp", "tensors" };
+        static const char *const keys[] = { "path",     "bytes",      "bpw",     "perplexity", "perplexity_stderr",
+                                            "kld_mean", "kld_stderr", "kld_p50", "kld_p99",    "kld_p999",
+                                            "kld_max",  "same_top",   "rms_dp",  "tensors" };
 
         if (json_object_get(m, keys[i]) == NULL)
             fail_msg("no %s", keys[i]);

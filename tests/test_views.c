@@ -107,11 +107,20 @@ expressions_give_what_they_say(void **unused)
         const char *text;
         double value;
     } cases[] = {
-        { "heads * key_length", 128 },      { "embedding // heads", 12 },  { "embedding / heads", 12.5 },
-        { "2 + 3 * 4", 14 },                { "(2 + 3) * 4", 20 },         { "10 - 4 - 3", 3 },
-        { "layer >= 2 && layer < 4", 1 },   { "experts > 0", 0 },          { "!experts", 1 },
-        { "experts || layer == 3", 1 },     { "-2 + 5", 3 },               { "17 % 5", 2 },
-        { "feed_forward", 30 },             { "kv_heads * 0 + 1e-6", 1e-6 },
+        { "heads * key_length", 128 },
+        { "embedding // heads", 12 },
+        { "embedding / heads", 12.5 },
+        { "2 + 3 * 4", 14 },
+        { "(2 + 3) * 4", 20 },
+        { "10 - 4 - 3", 3 },
+        { "layer >= 2 && layer < 4", 1 },
+        { "experts > 0", 0 },
+        { "!experts", 1 },
+        { "experts || layer == 3", 1 },
+        { "-2 + 5", 3 },
+        { "17 % 5", 2 },
+        { "feed_forward", 30 },
+        { "kv_heads * 0 + 1e-6", 1e-6 },
     };
     static const char *const malformed[] = { "", "heads *", "no_such", "(1", "1)", "1 2", "heads $ 2", "%" };
     const double by_layer[] = { 10, 20, 25, 30 };
@@ -147,8 +156,9 @@ expressions_give_what_they_say(void **unused)
 static void
 make_stored(struct nb_tensor *t, const char *name, enum nb_type type, uint64_t rows, uint64_t width, void *memory)
 {
-    *t = (struct nb_tensor){ .name = name, .type = type, .n_dims = 2, .ne = { width, rows, 1, 1 },
-                             .bytes_in_memory = memory };
+    *t = (struct nb_tensor){
+        .name = name, .type = type, .n_dims = 2, .ne = { width, rows, 1, 1 }, .bytes_in_memory = memory
+    };
     for (uint64_t i = 0; i < rows * width; i++) {
         const float f = (float)i / 8;
         const uint16_t h = nb_f32_to_f16(f);
@@ -201,8 +211,12 @@ build(struct nb_view *v, const struct nb_store *store, const struct nb_map_op *o
 
     for (unsigned i = 0; i < NB_MAP_OPS; i++)
         row.op[i] = op[i];
-    *v = (struct nb_view){ .name = "view", .source_name = "stored", .type = store->tensors[0].type, .n_dims = 2,
-                           .ne = { columns, rows, 1, 1 }, .store = store };
+    *v = (struct nb_view){ .name = "view",
+                           .source_name = "stored",
+                           .type = store->tensors[0].type,
+                           .n_dims = 2,
+                           .ne = { columns, rows, 1, 1 },
+                           .store = store };
     if (nb_view_build(v, &origin, arena, &err) != NB_OK)
         fail_msg("%s", err.message);
 }
@@ -289,8 +303,7 @@ stacked_columns_and_computed_elements_are_what_they_should_be(void **unused)
     build(&v, &store, swapped, WIDTH, ROWS, &arena); /* columns 5 x 2 x 4 to 2 x 5 x 4 */
     for (size_t r = 0; r < ROWS; r++)
         for (size_t c = 0; c < WIDTH; c++)
-            want[r * WIDTH + c] =
-                (r < ROWS / 2 ? a : b)[r % (ROWS / 2) * WIDTH + c / 4 % 5 * 8 + c / 20 * 4 + c % 4];
+            want[r * WIDTH + c] = (r < ROWS / 2 ? a : b)[r % (ROWS / 2) * WIDTH + c / 4 % 5 * 8 + c / 20 * 4 + c % 4];
     expect_elements(&v, want);
 
     store.count = 1;
@@ -334,8 +347,12 @@ operations_that_do_not_fit_are_refused(void **unused)
         const struct nb_view_origin origin = { &row, &hp, 0, list, 1 };
         struct nb_arena arena = { 0 };
         struct nb_error err;
-        struct nb_view v = { .name = "view", .source_name = "stored", .type = NB_F32, .n_dims = 2,
-                             .ne = { cases[i].columns, cases[i].rows, 1, 1 }, .store = &store };
+        struct nb_view v = { .name = "view",
+                             .source_name = "stored",
+                             .type = NB_F32,
+                             .n_dims = 2,
+                             .ne = { cases[i].columns, cases[i].rows, 1, 1 },
+                             .store = &store };
 
         memcpy(row.op, cases[i].op, sizeof row.op);
         if (nb_view_build(&v, &origin, &arena, &err) != NB_INPUT || strstr(err.message, "'stored'") == NULL)
@@ -370,8 +387,14 @@ numbers_of_another_toolkit_come_through_the_same_function(void **unused)
         { .name = "scales", .type = NB_F32, .n_dims = 1, .ne = { 3, 1, 1, 1 }, .bytes_in_memory = scales },
     };
     struct nb_piece piece = { .stored = stored, .pitch = 4, .rows = 3, .columns = 4 };
-    struct nb_view v = { .name = "view", .type = NB_F32, .n_dims = 2, .ne = { 4, 3, 1, 1 }, .pieces = &piece,
-                         .n_pieces = 1, .foreign = &scaled_bytes, .companions = { &stored[1] } };
+    struct nb_view v = { .name = "view",
+                         .type = NB_F32,
+                         .n_dims = 2,
+                         .ne = { 4, 3, 1, 1 },
+                         .pieces = &piece,
+                         .n_pieces = 1,
+                         .foreign = &scaled_bytes,
+                         .companions = { &stored[1] } };
 
     (void)unused;
     for (unsigned i = 0; i < COUNT(codes); i++) {
@@ -688,8 +711,12 @@ static const char *const classes[] = { "ThrowAwayForCausalLM", NULL };
 static struct nb_family
 family_of(const struct nb_map_row *rows, size_t n)
 {
-    return (struct nb_family){ .classes = classes, .arch = &nb_arch_llama, .config = mixture_config,
-                               .n_config = COUNT(mixture_config), .to_gguf = rows, .n_to_gguf = n };
+    return (struct nb_family){ .classes = classes,
+                               .arch = &nb_arch_llama,
+                               .config = mixture_config,
+                               .n_config = COUNT(mixture_config),
+                               .to_gguf = rows,
+                               .n_to_gguf = n };
 }
 
 /* The source FOLDER as FAMILY, or as config.json says. */

@@ -249,7 +249,9 @@ starve(const char *imatrix)
     char number[16];
 
     /* of its entries, those of a layer that the tiny model has not */
-#define STARVED(output) "quantize", "model", "-t", "q4_0", "-j", "1", "--imatrix", imatrix, "--include-weights", "blk.3.",                         "--tensor-type", "attn_v=q8_0", "-o", output
+#define STARVED(output)                                                                                \
+    "quantize", "model", "-t", "q4_0", "-j", "1", "--imatrix", imatrix, "--include-weights", "blk.3.", \
+        "--tensor-type", "attn_v=q8_0", "-o", output
     unlink(scratch_path("whole.gguf"));
     RUN(&run, STARVED("whole.gguf"));
     assert_int_equal(run.code, 0);

@@ -64,10 +64,18 @@ action(FILE *f, enum cli_argument kind, const char *words)
     unsigned at = 0;
 
     switch (kind) {
-    case ARG_FILE: fputs("_nibble_files '*'", f); break;
-    case ARG_GGUF: fputs("_nibble_files '*.gguf'", f); break;
-    case ARG_MODEL: fputs("_nibble_models", f); break;
-    case ARG_WORD: fprintf(f, "_nibble_words '%s'", words != NULL ? words : ""); break;
+    case ARG_FILE:
+        fputs("_nibble_files '*'", f);
+        break;
+    case ARG_GGUF:
+        fputs("_nibble_files '*.gguf'", f);
+        break;
+    case ARG_MODEL:
+        fputs("_nibble_models", f);
+        break;
+    case ARG_WORD:
+        fprintf(f, "_nibble_words '%s'", words != NULL ? words : "");
+        break;
     case ARG_RECIPE:
         fputs("_nibble_words '", f);
         for (; (name = docs_recipe(&at, &description)) != NULL; separator = " ")
@@ -86,7 +94,8 @@ action(FILE *f, enum cli_argument kind, const char *words)
             fprintf(f, "%s%s", at == 0 ? "" : " ", cli_commands[at].name);
         fputc('\'', f);
         break;
-    default: fputc(':', f);
+    default:
+        fputc(':', f);
     }
 }
 

@@ -1,18 +1,17 @@
 #include "cli/docs/docs.h"
 
-static const char functions[] =
-    "# Completion of nibble for fish. Made from the table of nibble's options.\n"
-    "\n"
-    "function __nibble_using -d 'Whether this is a command line of nibble COMMAND'\n"
-    "    set -l words (commandline -opc)\n"
-    "    test (count $words) -ge 2; and test $words[2] = $argv[1]\n"
-    "end\n"
-    "\n"
-    "function __nibble_type_rules -d 'REGEX=TYPE for the REGEX= that has been typed'\n"
-    "    set -l rule (string match -r '.*=' -- (commandline -ct))\n"
-    "    test -n \"$rule\"; and printf '%s\\n' $rule(__nibble_types)\n"
-    "end\n"
-    "\n";
+static const char functions[] = "# Completion of nibble for fish. Made from the table of nibble's options.\n"
+                                "\n"
+                                "function __nibble_using -d 'Whether this is a command line of nibble COMMAND'\n"
+                                "    set -l words (commandline -opc)\n"
+                                "    test (count $words) -ge 2; and test $words[2] = $argv[1]\n"
+                                "end\n"
+                                "\n"
+                                "function __nibble_type_rules -d 'REGEX=TYPE for the REGEX= that has been typed'\n"
+                                "    set -l rule (string match -r '.*=' -- (commandline -ct))\n"
+                                "    test -n \"$rule\"; and printf '%s\\n' $rule(__nibble_types)\n"
+                                "end\n"
+                                "\n";
 
 /* TEXT inside single quotes. */
 static void
@@ -47,23 +46,35 @@ action(FILE *f, enum cli_argument kind, const char *words, bool operand)
     const char *exclusive = operand ? "" : " -x";
 
     switch (kind) {
-    case ARG_NONE: break;
-    case ARG_FILE: fputs(operand ? " -F" : " -r -F", f); break;
+    case ARG_NONE:
+        break;
+    case ARG_FILE:
+        fputs(operand ? " -F" : " -r -F", f);
+        break;
     case ARG_GGUF:
     case ARG_MODEL: /* GGUF files first, then all others */
         fprintf(f, "%s -k -a '(__fish_complete_suffix .gguf)'", exclusive);
         break;
-    case ARG_WORD: fprintf(f, "%s -a '%s'", exclusive, words); break;
-    case ARG_RECIPE: fprintf(f, "%s -a '(__nibble_recipes)'", exclusive); break;
-    case ARG_TYPE: fprintf(f, "%s -a '%s'", exclusive, words != NULL ? words : "(__nibble_types)"); break;
-    case ARG_TYPE_RULE: fprintf(f, "%s -a '(__nibble_type_rules)'", exclusive); break;
+    case ARG_WORD:
+        fprintf(f, "%s -a '%s'", exclusive, words);
+        break;
+    case ARG_RECIPE:
+        fprintf(f, "%s -a '(__nibble_recipes)'", exclusive);
+        break;
+    case ARG_TYPE:
+        fprintf(f, "%s -a '%s'", exclusive, words != NULL ? words : "(__nibble_types)");
+        break;
+    case ARG_TYPE_RULE:
+        fprintf(f, "%s -a '(__nibble_type_rules)'", exclusive);
+        break;
     case ARG_COMMAND:
         fprintf(f, "%s -a '", exclusive);
         for (size_t i = 0; i < CLI_N_COMMANDS; i++)
             fprintf(f, "%s%s", i == 0 ? "" : " ", cli_commands[i].name);
         fputc('\'', f);
         break;
-    default: fputs(exclusive, f);
+    default:
+        fputs(exclusive, f);
     }
 }
 

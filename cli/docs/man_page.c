@@ -14,16 +14,29 @@ escape(FILE *f, const char *text, int n)
 {
     for (int i = 0; i < n; i++) {
         switch (text[i]) {
-        case '-': fputs("\\-", f); break;
-        case '\\': fputs("\\e", f); break;
-        case '\'': fputs("\\(aq", f); break;
-        case '`': fputs("\\(ga", f); break;
-        case '^': fputs("\\(ha", f); break;
-        case '~': fputs("\\(ti", f); break;
+        case '-':
+            fputs("\\-", f);
+            break;
+        case '\\':
+            fputs("\\e", f);
+            break;
+        case '\'':
+            fputs("\\(aq", f);
+            break;
+        case '`':
+            fputs("\\(ga", f);
+            break;
+        case '^':
+            fputs("\\(ha", f);
+            break;
+        case '~':
+            fputs("\\(ti", f);
+            break;
         case '.':
             fputs(i == 0 ? "\\&." : ".", f); /* would be a macro at the beginning of a line */
             break;
-        default: fputc(text[i], f);
+        default:
+            fputc(text[i], f);
         }
     }
 }

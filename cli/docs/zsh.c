@@ -52,20 +52,35 @@ static void
 action(FILE *f, enum cli_argument kind, const char *words)
 {
     switch (kind) {
-    case ARG_FILE: fputs("_files", f); break;
-    case ARG_GGUF: fputs("_nibble_gguf", f); break;
-    case ARG_MODEL: fputs("_nibble_models", f); break;
-    case ARG_RECIPE: fputs("_nibble_recipes", f); break;
-    case ARG_COMMAND: fputs("_nibble_commands", f); break;
-    case ARG_TYPE_RULE: fputs("_nibble_type_rules", f); break;
-    case ARG_WORD: fprintf(f, "(%s)", words); break;
+    case ARG_FILE:
+        fputs("_files", f);
+        break;
+    case ARG_GGUF:
+        fputs("_nibble_gguf", f);
+        break;
+    case ARG_MODEL:
+        fputs("_nibble_models", f);
+        break;
+    case ARG_RECIPE:
+        fputs("_nibble_recipes", f);
+        break;
+    case ARG_COMMAND:
+        fputs("_nibble_commands", f);
+        break;
+    case ARG_TYPE_RULE:
+        fputs("_nibble_type_rules", f);
+        break;
+    case ARG_WORD:
+        fprintf(f, "(%s)", words);
+        break;
     case ARG_TYPE:
         if (words == NULL)
             fputs("_nibble_types", f);
         else
             fprintf(f, "(%s)", words);
         break;
-    default: fputc(' ', f);
+    default:
+        fputc(' ', f);
     }
 }
 

@@ -31,8 +31,7 @@ nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
 }
 
 enum nb_status
-nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint64_t size,
-             struct nb_error *err)
+nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint64_t size, struct nb_error *err)
 {
     char *to = buffer;
     uint64_t done = 0;
@@ -47,8 +46,8 @@ nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint6
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return nb_fail(err, NB_SYSTEM, "%s: reading at byte %" PRIu64 " failed: %s", file->name,
-                           offset + done, strerror(errno));
+            return nb_fail(err, NB_SYSTEM, "%s: reading at byte %" PRIu64 " failed: %s", file->name, offset + done,
+                           strerror(errno));
         if (got == 0)
             return nb_fail(err, NB_INPUT,
                            "%s: ends at byte %" PRIu64 ", but %" PRIu64 " bytes were expected at byte %" PRIu64,
@@ -75,8 +74,8 @@ nb_file_load(const char *name, uint64_t limit, char **text, size_t *length, stru
     if (status != NB_OK)
         return status;
     if (file.size > limit) {
-        status = nb_fail(err, NB_INPUT, "%s: %" PRIu64 " bytes, more than the %" PRIu64 " such a file may have",
-                         name, file.size, limit);
+        status = nb_fail(err, NB_INPUT, "%s: %" PRIu64 " bytes, more than the %" PRIu64 " such a file may have", name,
+                         file.size, limit);
     } else if ((*text = nb_malloc(file.size + 1)) == NULL) {
         status = nb_fail_memory(err);
     } else {

@@ -18,11 +18,10 @@ struct nb_file_in {
 };
 
 /* NAME is used in messages and must outlive FILE. */
-enum nb_status nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err) NB_MUST_CHECK;
 /* Reads exactly SIZE bytes at OFFSET; if the file is too short, the error says by how much. */
-enum nb_status nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer,
-                            uint64_t size, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint64_t size,
+                            struct nb_error *err) NB_MUST_CHECK;
 void nb_file_close(struct nb_file_in *file);
 
 /*

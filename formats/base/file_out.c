@@ -67,8 +67,7 @@ open_partial(struct nb_file_out *file, struct nb_error *err)
 }
 
 enum nb_status
-nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace,
-              struct nb_error *err)
+nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, struct nb_error *err)
 {
     size_t length = strlen(name);
     enum nb_status status;
@@ -112,8 +111,7 @@ fail:
 }
 
 enum nb_status
-nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size,
-             struct nb_error *err)
+nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size, struct nb_error *err)
 {
     const char *from = bytes;
     uint64_t done = 0;

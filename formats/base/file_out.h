@@ -26,8 +26,8 @@ struct nb_file_out {
 enum nb_status nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace,
                              struct nb_error *err) NB_MUST_CHECK;
 /* Writes SIZE bytes at OFFSET. May be called from many threads for separate ranges. */
-enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes,
-                            uint64_t size, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size,
+                            struct nb_error *err) NB_MUST_CHECK;
 /*
  * Copies SIZE bytes from offset FROM of IN to OFFSET, in the kernel if possible: a file system with
  * shared extents then copies no data.

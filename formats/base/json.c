@@ -26,8 +26,8 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
     if (*object == NULL && (why.line < 1 || json_error_code(&why) == json_error_out_of_memory))
         return nb_fail_memory(err); /* a syntax error would have a line number */
     if (*object == NULL)
-        return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %d, column %d: %s", name, why.line,
-                       why.column, why.text);
+        return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %d, column %d: %s", name, why.line, why.column,
+                       why.text);
     if (!json_is_object(*object)) {
         json_decref(*object);
         *object = NULL;

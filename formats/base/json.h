@@ -26,8 +26,7 @@
  * tokenizer_config.json.
  */
 #define NB_JSON_BIG_INTEGERS 1
-enum nb_status nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err) NB_MUST_CHECK;
 
 struct nb_json_span {
     const char *at;

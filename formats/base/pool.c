@@ -248,8 +248,8 @@ stand_in_main(void *argument)
 }
 
 enum nb_status
-nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t tasks,
-                    const struct nb_pool_watch *watch, struct nb_error *err)
+nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, const struct nb_pool_watch *watch,
+                    struct nb_error *err)
 {
     pthread_t stand_in;
     enum nb_status status;

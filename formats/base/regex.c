@@ -29,7 +29,8 @@ static int
 search(const pcre2_code *code, const char *text)
 {
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    int found = match == NULL ? PCRE2_ERROR_NOMEMORY : pcre2_match(code, (PCRE2_SPTR)text, strlen(text), 0, 0, match, NULL);
+    int found = match == NULL ? PCRE2_ERROR_NOMEMORY
+                              : pcre2_match(code, (PCRE2_SPTR)text, strlen(text), 0, 0, match, NULL);
 
     pcre2_match_data_free(match);
     return found >= 0 ? 1 : found == PCRE2_ERROR_NOMEMORY ? -1 : 0;

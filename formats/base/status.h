@@ -61,8 +61,7 @@ struct nb_error {
  * is no UTF-8 in the finished sentence become '?': names in it may come from a
  * hostile file and end up on somebody's terminal.
  */
-enum nb_status nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...)
-    NB_PRINTF(3, 4);
+enum nb_status nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...) NB_PRINTF(3, 4);
 
 /* NB_NO_MEMORY with "out of memory". */
 enum nb_status nb_fail_memory(struct nb_error *err);

@@ -10,17 +10,35 @@
 #define NB_SUPER_BLOCK 256 /* weights of a super-block: K-quants, most IQ types, ternary types */
 #define IQ1_DELTA 0.125f   /* the shift of IQ1's levels */
 
-struct block_q4_0 { uint16_t d; uint8_t qs[16]; };
+struct block_q4_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
 
-struct block_q4_1 { uint16_t d, m; uint8_t qs[16]; };
+struct block_q4_1 {
+    uint16_t d, m;
+    uint8_t qs[16];
+};
 
-struct block_q5_0 { uint16_t d; uint8_t qh[4], qs[16]; };
+struct block_q5_0 {
+    uint16_t d;
+    uint8_t qh[4], qs[16];
+};
 
-struct block_q5_1 { uint16_t d, m; uint8_t qh[4], qs[16]; };
+struct block_q5_1 {
+    uint16_t d, m;
+    uint8_t qh[4], qs[16];
+};
 
-struct block_q8_0 { uint16_t d; int8_t qs[32]; };
+struct block_q8_0 {
+    uint16_t d;
+    int8_t qs[32];
+};
 
-struct block_q8_1 { uint16_t d, s; int8_t qs[32]; };
+struct block_q8_1 {
+    uint16_t d, s;
+    int8_t qs[32];
+};
 
 struct block_tq1_0 {
     uint8_t qs[48]; /* five weights per byte: the base-3 fraction 0.t0 t1 t2 t3 t4, times 256 */
@@ -33,14 +51,20 @@ struct block_tq2_0 {
     uint16_t d;
 };
 
-struct block_q1_0 { uint16_t d; uint8_t qs[16]; };
+struct block_q1_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
 
-struct block_q2_0 { uint16_t d; uint8_t qs[16]; };
+struct block_q2_0 {
+    uint16_t d;
+    uint8_t qs[16];
+};
 
 struct block_q2_K {
     uint8_t scales[16]; /* low four bits: scale, high four bits: minimum */
     uint8_t qs[64];
-    uint16_t d, dmin;   /* half floats: scale of the scales, scale of the minimums */
+    uint16_t d, dmin; /* half floats: scale of the scales, scale of the minimums */
 };
 
 struct block_q4_K {
@@ -69,18 +93,27 @@ struct block_q6_K {
     uint16_t d;
 };
 
-struct block_iq4_nl { uint16_t d; uint8_t qs[16]; };
+struct block_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+};
 
 struct block_iq4_xs {
     uint16_t d;
-    uint16_t scales_h;  /* the high two bits of eight 6-bit scales */
+    uint16_t scales_h; /* the high two bits of eight 6-bit scales */
     uint8_t scales_l[4];
     uint8_t qs[128];
 };
 
-struct block_mxfp4 { uint8_t e; uint8_t qs[16]; };
+struct block_mxfp4 {
+    uint8_t e;
+    uint8_t qs[16];
+};
 
-struct block_nvfp4 { uint8_t d[4]; uint8_t qs[32]; };
+struct block_nvfp4 {
+    uint8_t d[4];
+    uint8_t qs[32];
+};
 
 struct block_q8_K {
     float d;
@@ -90,8 +123,8 @@ struct block_q8_K {
 
 struct block_iq1_s {
     uint16_t d;
-    uint8_t qs[32];  /* the low 8 bits of four indices for each group of 32 */
-    uint16_t qh[8];  /* the high 3 bits of each of the four, 3 bits of scale, sign of the shift */
+    uint8_t qs[32]; /* the low 8 bits of four indices for each group of 32 */
+    uint16_t qh[8]; /* the high 3 bits of each of the four, 3 bits of scale, sign of the shift */
 };
 
 struct block_iq1_m {

@@ -144,8 +144,8 @@ NB_TIERED(nb_decode_iq1_m)(const void *blocks, size_t count, float *out)
 
     for (size_t i = 0; i < count / NB_SUPER_BLOCK; i++, b++) {
         const uint16_t *s = b->scales;
-        const float d = nb_f16_to_f32(
-            (uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12));
+        const float d =
+            nb_f16_to_f32((uint16_t)(s[0] >> 12 | (s[1] >> 12) << 4 | (s[2] >> 12) << 8 | (s[3] >> 12) << 12));
 
         for (int j = 0; j < 32; j++, out += 8) {
             const uint32_t bits = (uint32_t)b->qh[j / 2] >> j % 2 * 4, index = b->qs[j] | (bits & 7) << 8;

@@ -7,13 +7,13 @@
 
 #include <stdint.h>
 
-#define DECODE_INTEGERS(name, integer)                                    \
-    void NB_TIERED(name)(const void *from, size_t count, float *out)      \
-    {                                                                     \
-        const integer *v = from;                                          \
-                                                                          \
-        for (size_t i = 0; i < count; i++)                                \
-            out[i] = (float)v[i];                                         \
+#define DECODE_INTEGERS(name, integer)                               \
+    void NB_TIERED(name)(const void *from, size_t count, float *out) \
+    {                                                                \
+        const integer *v = from;                                     \
+                                                                     \
+        for (size_t i = 0; i < count; i++)                           \
+            out[i] = (float)v[i];                                    \
     }
 
 DECODE_INTEGERS(nb_decode_i8, int8_t)

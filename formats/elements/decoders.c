@@ -2,7 +2,8 @@
 
 #define DECODER(name) NB_TIERED(nb_decode_##name)
 #define NO_DECODER 0
-#define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, ...) [NB_##identifier] = decoder,
+#define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, ...) \
+    [NB_##identifier] = decoder,
 
 const struct nb_decoders NB_TIERED(nb_decoders) = {
     .decode = {

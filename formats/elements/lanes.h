@@ -42,7 +42,7 @@ typedef uint32_t lu __attribute__((vector_size(4 * NB_LANES)));
 #if NB_LANES == 16
 typedef __mmask16 lm; /* a boolean in each lane */
 #else
-typedef li lm;        /* a boolean in each lane: all bits set or none */
+typedef li lm; /* a boolean in each lane: all bits set or none */
 #endif
 
 NB_INLINE lf

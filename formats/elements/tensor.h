@@ -17,8 +17,8 @@ struct nb_tensor {
     uint32_t n_dims;
     uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the row length; 1 after n_dims */
     uint64_t elements, bytes;
-    uint32_t file;   /* index into the files of its store */
-    uint64_t offset; /* of its first byte in that file */
+    uint32_t file;               /* index into the files of its store */
+    uint64_t offset;             /* of its first byte in that file */
     const void *bytes_in_memory; /* the data of a computed tensor; NULL for one in a file */
 };
 

@@ -18,7 +18,7 @@
 #define ONE_SCALE(at) 1, { at, 0 }
 #define TWO_SCALES(at, and_at) 2, { at, and_at }
 /* clang-format on */
-#define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, encoder, importance, ...)      \
+#define NB_ELEMENT_TYPE(identifier, number, name, dtype, kind, elements, bytes, decoder, encoder, importance, ...) \
     [NB_##identifier] = { name, dtype, NB_KIND_##kind, elements, bytes, NB_IMPORTANCE_##importance, __VA_ARGS__ },
 
 static const struct nb_type_info table[NB_TYPES] = {

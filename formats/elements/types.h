@@ -42,8 +42,8 @@ struct nb_type_info {
     uint16_t block;       /* elements per block; 1 for floats and integers */
     uint16_t block_bytes; /* bytes per block, in all planes together */
     enum nb_importance importance;
-    uint8_t n_scales, scale_at[2]; /* offsets of the half-float scales in a block */
-    uint8_t n_planes; /* number of separate arrays in which a tensor is stored; 0 means 1 */
+    uint8_t n_scales, scale_at[2];       /* offsets of the half-float scales in a block */
+    uint8_t n_planes;                    /* number of separate arrays in which a tensor is stored; 0 means 1 */
     uint16_t plane_bytes[NB_MAX_PLANES]; /* bytes per block in each plane; with one plane BLOCK_BYTES */
 };
 

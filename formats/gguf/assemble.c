@@ -78,7 +78,8 @@ run_of(const struct nb_assembly *a, const struct nb_layout *l, size_t first, siz
 }
 
 static enum nb_status
-copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struct nb_file_out *out, struct nb_error *err)
+copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struct nb_file_out *out,
+             struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 

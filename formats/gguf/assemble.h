@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 struct nb_assembly {
-    const struct nb_metadata *meta;   /* its general.alignment applies to the tensors */
+    const struct nb_metadata *meta;         /* its general.alignment applies to the tensors */
     const struct nb_tensor *const *tensors; /* in the order of the new file; "file" is an index into FILES */
     size_t count;
     const struct nb_file_in *files;
@@ -29,8 +29,8 @@ struct nb_layout {
 };
 
 /* NB_INPUT if the size overflows or the alignment is invalid. LAYOUT is to be freed, also after an error. */
-enum nb_status nb_assembly_layout(const struct nb_assembly *assembly, struct nb_layout *layout, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_assembly_layout(const struct nb_assembly *assembly, struct nb_layout *layout,
+                                  struct nb_error *err) NB_MUST_CHECK;
 void nb_layout_free(struct nb_layout *layout);
 /* The size of the file in bytes; NB_INPUT if it overflows or the alignment is invalid. */
 enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;
@@ -38,7 +38,7 @@ enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *si
  * Writes the file NAME atomically. Without REPLACE, an existing NAME is an error. With REPLACE, NAME
  * may be one of the files that are read, which stays intact until the new one is complete.
  */
-enum nb_status nb_assemble(const struct nb_assembly *assembly, const char *name, bool replace, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_assemble(const struct nb_assembly *assembly, const char *name, bool replace,
+                           struct nb_error *err) NB_MUST_CHECK;
 
 #endif

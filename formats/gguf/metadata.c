@@ -9,9 +9,9 @@ static const struct {
     const char *name;
     unsigned char size;
 } types[NB_KV_TYPES] = {
-    [NB_KV_U8] = { "u8", 1 },      [NB_KV_I8] = { "i8", 1 },     [NB_KV_U16] = { "u16", 2 },
-    [NB_KV_I16] = { "i16", 2 },    [NB_KV_U32] = { "u32", 4 },   [NB_KV_I32] = { "i32", 4 },
-    [NB_KV_F32] = { "f32", 4 },    [NB_KV_BOOL] = { "bool", 1 }, [NB_KV_STRING] = { "str", 0 },
+    [NB_KV_U8] = { "u8", 1 },       [NB_KV_I8] = { "i8", 1 },     [NB_KV_U16] = { "u16", 2 },
+    [NB_KV_I16] = { "i16", 2 },     [NB_KV_U32] = { "u32", 4 },   [NB_KV_I32] = { "i32", 4 },
+    [NB_KV_F32] = { "f32", 4 },     [NB_KV_BOOL] = { "bool", 1 }, [NB_KV_STRING] = { "str", 0 },
     [NB_KV_ARRAY] = { "array", 0 }, [NB_KV_U64] = { "u64", 8 },   [NB_KV_I64] = { "i64", 8 },
     [NB_KV_F64] = { "f64", 8 },
 };
@@ -53,10 +53,16 @@ nb_meta_get_u64(const struct nb_metadata *meta, const char *key, uint64_t *out)
     if (kv == NULL)
         return false;
     switch (kv->type) {
-    case NB_KV_U8: case NB_KV_U16: case NB_KV_U32: case NB_KV_U64:
+    case NB_KV_U8:
+    case NB_KV_U16:
+    case NB_KV_U32:
+    case NB_KV_U64:
         is_signed = false;
         break;
-    case NB_KV_I8: case NB_KV_I16: case NB_KV_I32: case NB_KV_I64:
+    case NB_KV_I8:
+    case NB_KV_I16:
+    case NB_KV_I32:
+    case NB_KV_I64:
         is_signed = true;
         break;
     default:
@@ -158,8 +164,8 @@ store(struct nb_metadata *meta, struct nb_kv *at, const char *key, const struct 
 }
 
 void
-nb_meta_set(struct nb_metadata *meta, const char *key, enum nb_kv_type type, enum nb_kv_type element,
-            uint64_t count, const void *data, uint64_t size)
+nb_meta_set(struct nb_metadata *meta, const char *key, enum nb_kv_type type, enum nb_kv_type element, uint64_t count,
+            const void *data, uint64_t size)
 {
     struct nb_kv value = { .type = type, .element = element, .count = count, .data = data, .size = size };
 

@@ -104,7 +104,7 @@ take_array_head(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t *elem
     if (*element >= NB_KV_TYPES)
         return FOUND_END(r, NB_BAD_GGUF_ARRAY_TYPE, key_here(r, kv),
                          "an array of type %" PRIu64 ", which cannot be read", *element);
-    least = *element == NB_KV_STRING ? 8 : *element == NB_KV_ARRAY ? 12 : nb_kv_type_size((enum nb_kv_type)*element);
+    least = *element == NB_KV_STRING ? 8 : *element == NB_KV_ARRAY ? 12 : nb_kv_type_size((enum nb_kv_type) * element);
     if (*count > nb_gguf_left(r) / least)
         return FOUND_END(r, NB_BAD_GGUF_ARRAY_LENGTH, key_here(r, kv),
                          "%" PRIu64 " elements, more than the file can hold", *count);

@@ -60,8 +60,8 @@ nb_gguf_take_number(struct nb_gguf_reader *r, unsigned bytes, uint64_t *out)
 }
 
 enum nb_status
-nb_gguf_take_string(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code, const char *what,
-                    char **out, uint64_t *length)
+nb_gguf_take_string(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code, const char *what, char **out,
+                    uint64_t *length)
 {
     enum nb_status status = nb_gguf_take_number(r, 8, length);
     char *s;

@@ -17,8 +17,8 @@ struct nb_gguf_reader {
     struct nb_gguf *out;
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
-    uint64_t at;            /* file offset of the next byte to return */
-    uint64_t start;         /* file offset of the buffer */
+    uint64_t at;    /* file offset of the next byte to return */
+    uint64_t start; /* file offset of the buffer */
     size_t filled;
     unsigned char *buffer;
 };

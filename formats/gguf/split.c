@@ -56,8 +56,8 @@ add_part(struct nb_split *s, size_t first)
 static bool
 is_full(const struct nb_split_options *o, const struct nb_split_part *part, uint64_t bytes, uint64_t more)
 {
-    return part->count > 0 && ((o->max_tensors > 0 && part->count >= o->max_tensors) ||
-                               (o->max_bytes > 0 && bytes + more > o->max_bytes));
+    return part->count > 0 &&
+           ((o->max_tensors > 0 && part->count >= o->max_tensors) || (o->max_bytes > 0 && bytes + more > o->max_bytes));
 }
 
 static enum nb_status
@@ -120,8 +120,7 @@ make_part(const struct nb_split *s, const struct nb_gguf_set *set, uint32_t numb
 }
 
 enum nb_status
-nb_split_plan(struct nb_split *s, const struct nb_gguf_set *set, const struct nb_split_options *o,
-              struct nb_error *err)
+nb_split_plan(struct nb_split *s, const struct nb_gguf_set *set, const struct nb_split_options *o, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 

@@ -5,11 +5,11 @@
 #ifndef NB_GGUF_SPLIT_H
 #define NB_GGUF_SPLIT_H
 
+#include "formats/base/file_in.h"
 #include "formats/base/status.h"
 #include "formats/elements/tensor.h"
 #include "formats/gguf/metadata.h"
 #include "formats/gguf/split_name.h"
-#include "formats/base/file_in.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,7 +55,7 @@ enum nb_status nb_split_write(const struct nb_split *split, const struct nb_gguf
  * Writes all of SET to one file NAME, without the split keys. NAME must not be a file of SET, even
  * with REPLACE.
  */
-enum nb_status nb_split_merge(const struct nb_gguf_set *set, const char *name, bool replace, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_split_merge(const struct nb_gguf_set *set, const char *name, bool replace,
+                              struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -83,8 +83,8 @@ put_header(struct writer *w, const struct nb_metadata *meta, const struct nb_ggu
 }
 
 enum nb_status
-nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count,
-               unsigned char **header, uint64_t *size, struct nb_error *err)
+nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count, unsigned char **header,
+               uint64_t *size, struct nb_error *err)
 {
     struct writer w = { 0 };
 

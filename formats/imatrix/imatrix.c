@@ -67,8 +67,8 @@ divide_row(const struct nb_imatrix *m, const struct nb_file_in *file, const char
            float count, struct nb_error *err)
 {
     if (!isfinite(count) || fabsf(count) > 1e15f)
-        return FOUND(m, err, NB_BAD_IMATRIX_COUNT, nb_in_file(file->name),
-                     "'%s' has a token count that is no number", name);
+        return FOUND(m, err, NB_BAD_IMATRIX_COUNT, nb_in_file(file->name), "'%s' has a token count that is no number",
+                     name);
     count = roundf(count);
     for (uint64_t i = 0; i < columns; i++)
         row[i] = count > 0 ? row[i] / count : 1;
@@ -217,8 +217,10 @@ static enum nb_status
 take(struct dat *d, void *to, uint64_t size, struct nb_error *err)
 {
     if (size > d->file->size - d->at)
-        return BROKEN(d, err, "is no importance matrix, or is cut short: %" PRIu64
-                      " bytes are expected at byte %" PRIu64 " of %" PRIu64, size, d->at, d->file->size);
+        return BROKEN(d, err,
+                      "is no importance matrix, or is cut short: %" PRIu64 " bytes are expected at byte %" PRIu64
+                      " of %" PRIu64,
+                      size, d->at, d->file->size);
     d->at += size;
     return nb_file_read(d->file, d->at - size, to, size, err);
 }
@@ -258,8 +260,7 @@ take_entry(struct nb_imatrix *m, struct dat *d, struct nb_error *err)
     if (status != NB_OK)
         return status;
     if ((uint64_t)count > (d->file->size - d->at) / sizeof(float))
-        return BROKEN(d, err, "is no importance matrix, or is cut short: '%s' has %" PRId32 " values", name,
-                      count);
+        return BROKEN(d, err, "is no importance matrix, or is cut short: '%s' has %" PRId32 " values", name, count);
     e = add_entry(m, name, strlen(name), (uint64_t)count, 1);
     if (e == NULL)
         return nb_fail_memory(err);

@@ -28,10 +28,10 @@ struct nb_imatrix_entry {
 struct nb_imatrix {
     struct nb_imatrix_entry *entries; /* by name */
     size_t count;
-    const char *dataset; /* the first data set of the file, or NULL */
+    const char *dataset;          /* the first data set of the file, or NULL */
     const struct nb_kv *datasets; /* all of them, an array of strings; NULL if absent */
-    uint32_t chunks;     /* number of text chunks; 0 if unknown */
-    uint32_t chunk_size; /* tokens per chunk; 0 if unknown */
+    uint32_t chunks;              /* number of text chunks; 0 if unknown */
+    uint32_t chunk_size;          /* tokens per chunk; 0 if unknown */
     struct nb_arena arena;
     struct nb_findings *findings; /* NULL: the first finding is an error */
 };
@@ -59,8 +59,8 @@ void nb_imatrix_filter(struct nb_imatrix *imatrix, const char *const *patterns, 
  * checks them as nb_imatrix_check does. NB_USAGE if no entry is left. PATH is used in messages.
  */
 enum nb_status nb_imatrix_select(struct nb_imatrix *imatrix, const char *path, const char *const *include,
-                                 size_t n_include, const char *const *exclude, size_t n_exclude, struct nb_error *err)
-    NB_MUST_CHECK;
+                                 size_t n_include, const char *const *exclude, size_t n_exclude,
+                                 struct nb_error *err) NB_MUST_CHECK;
 /* An error for NaN, infinity and negative values; a finding if IMATRIX is being examined. */
 enum nb_status nb_imatrix_check(const struct nb_imatrix *imatrix, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /* The entry of a tensor, or NULL. */

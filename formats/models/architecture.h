@@ -23,7 +23,7 @@ struct nb_arch_tensor {
     const char *name;            /* "%l" is the layer number */
     const char *ne[NB_MAX_DIMS]; /* expressions, GGUF order: ne[0] is the row length; NULL after the last */
     enum nb_presence presence;
-    const char *when;            /* condition; if false, the model has no such tensor. NULL: always */
+    const char *when; /* condition; if false, the model has no such tensor. NULL: always */
 };
 
 /* A part of a layer; its kind is a row of verify/run/blocks/blocks.def. */
@@ -48,7 +48,7 @@ struct nb_window_rule {
 };
 
 struct nb_arch {
-    const char *name; /* general.architecture */
+    const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
     const struct nb_arch_tensor *tensors; /* none: its tensors are not known to nibble */
@@ -81,8 +81,8 @@ const struct nb_arch_tensor *nb_arch_row(const struct nb_arch *arch, const char 
  * The dimensions of ROW in layer LAYER; N_DIMS receives their number, further entries of NE are 1.
  * False if an expression does not give a whole number.
  */
-bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer, uint64_t ne[NB_MAX_DIMS],
-                   uint32_t *n_dims);
+bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
+                   uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
 /* Whether each layer has its own tensor of ROW. */
 bool nb_arch_is_layered(const struct nb_arch_tensor *row);
 

@@ -13,10 +13,12 @@ struct parser {
 };
 
 /* By rising precedence; an operator stands before its own prefixes (">=" before ">"). */
-static const struct operator {
+static const struct operator
+{
     const char *text;
     int level;
-} operators[] = {
+}
+operators[] = {
     { "||", 0 }, { "&&", 1 }, { "==", 2 }, { "!=", 2 }, { "<=", 2 }, { ">=", 2 }, { "<", 2 },
     { ">", 2 },  { "+", 3 },  { "-", 3 },  { "//", 4 }, { "*", 4 },  { "/", 4 },  { "%", 4 },
 };
@@ -94,9 +96,9 @@ apply(const char *operator, double a, double b)
     case '!':
         return a != b;
     case '<':
-        return operator[1] == '=' ? a <= b : a < b;
+        return operator[1] == '=' ? a <= b : a<b;
     case '>':
-        return operator[1] == '=' ? a >= b : a > b;
+        return operator[1] == '=' ? a >= b : a> b;
     case '+':
         return a + b;
     case '-':
@@ -134,7 +136,7 @@ parse(struct parser *p, int level)
     double value = level == TIGHTEST ? parse_operand(p) : parse(p, level + 1);
     const char *operator;
 
-    while (!p->malformed && (operator = take_operator(p, level)) != NULL)
+    while (!p->malformed && (operator= take_operator(p, level)) != NULL)
         value = apply(operator, value, level == TIGHTEST ? parse_operand(p) : parse(p, level + 1));
     return value;
 }

@@ -101,7 +101,8 @@ check_number(const struct place *p, double number)
         return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, which is not a size that a model can have", p->file,
                        p->length, p->name, number);
     if (p->row->type == NB_HP_TYPE_U32 && number > p->row->high)
-        return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, more than any model has", p->file, p->length, p->name, number);
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, more than any model has", p->file, p->length, p->name,
+                       number);
     if (p->row->type == NB_HP_TYPE_F32 && !(number > 0 && number <= (double)FLT_MAX))
         return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, but must be above zero and fit a 32-bit float", p->file,
                        p->length, p->name, number);
@@ -160,8 +161,7 @@ take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hpar
 }
 
 static enum nb_status
-read_row(const struct nb_config_row *row, json_t *config, const char *file, struct nb_hparams *hp,
-         struct nb_error *err)
+read_row(const struct nb_config_row *row, json_t *config, const char *file, struct nb_hparams *hp, struct nb_error *err)
 {
     struct place p = { .file = file, .row = nb_hparam_info(row->hparam), .err = err };
     size_t length;

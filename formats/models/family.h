@@ -49,18 +49,18 @@ struct nb_key_row {
 enum nb_map_op_kind {
     NB_MAP_NOTHING,
     /* Operations that change the shape: */
-    NB_MAP_CUT,        /* keeps rows: first, count */
-    NB_MAP_CUT_GROUPS, /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_CUT,         /* keeps rows: first, count */
+    NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
-    NB_MAP_EVERY,      /* keeps every n-th row: first, n */
+    NB_MAP_EVERY,       /* keeps every n-th row: first, n */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
-    NB_MAP_NEIGHBOURS, /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
-    NB_MAP_SWAP,       /* reorders rows a x b x c to b x a x c: a, b, c */
+    NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
+    NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
     NB_MAP_SWAP_COLUMNS, /* reorders columns a x b x c to b x a x c: a, b, c */
-    NB_MAP_TRANSPOSE,  /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
-    NB_MAP_ADD,        /* adds to each element: number */
-    NB_MAP_SCALE,      /* multiplies each element: factor */
-    NB_MAP_NEGATE_EXP, /* -exp of each element */
+    NB_MAP_TRANSPOSE,    /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
+    NB_MAP_ADD,          /* adds to each element: number */
+    NB_MAP_SCALE,        /* multiplies each element: factor */
+    NB_MAP_NEGATE_EXP,   /* -exp of each element */
 };
 
 struct nb_map_op {

@@ -200,7 +200,7 @@ static void
 relatives(struct nb_metadata *meta, json_t *card, const char *const *entries, const char *what, uint64_t parameters)
 {
     static const char *const names[] = { "name", "author", "version", "organization", "description",
-                                         "url", "doi", "uuid", "repo_url" };
+                                         "url",  "doi",    "uuid",    "repo_url" };
     json_t *list = NULL, *entry, *single;
     char key[64];
     size_t i;

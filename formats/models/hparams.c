@@ -7,7 +7,7 @@
 #include <strings.h>
 
 static const struct nb_hparam_info rows[NB_HPARAMS] = {
-#define NB_HPARAM(identifier, key, type, form, low, high, label)                                                        \
+#define NB_HPARAM(identifier, key, type, form, low, high, label) \
     [NB_HP_##identifier] = { #identifier, key, NB_HP_TYPE_##type, NB_HP_FORM_##form, low, high, label },
 #include "formats/models/hparams.def"
 #undef NB_HPARAM

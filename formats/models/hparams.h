@@ -42,11 +42,11 @@ void nb_hparam_key(enum nb_hparam hparam, const char *arch, char key[128]);
 
 struct nb_hparam_value {
     bool present;
-    bool given;           /* read from the file, not a default */
-    double number;        /* the largest entry of an array; a flag is 0 or 1 */
-    const double *each;   /* an array, usually by layer; NULL: one value for all layers */
-    size_t count;         /* length of EACH */
-    const char *text;     /* the value of a TEXT */
+    bool given;         /* read from the file, not a default */
+    double number;      /* the largest entry of an array; a flag is 0 or 1 */
+    const double *each; /* an array, usually by layer; NULL: one value for all layers */
+    size_t count;       /* length of EACH */
+    const char *text;   /* the value of a TEXT */
 };
 
 struct nb_hparams {

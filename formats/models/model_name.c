@@ -101,8 +101,8 @@ label_basename(struct part *parts, size_t n)
     bool at_start = true;
 
     for (size_t i = 0; i < n; i++) {
-        if (at_start && ((parts[i].labels == 0 && isalpha((unsigned char)*parts[i].text)) ||
-                         (parts[i].labels & VERSION))) {
+        if (at_start &&
+            ((parts[i].labels == 0 && isalpha((unsigned char)*parts[i].text)) || (parts[i].labels & VERSION))) {
             parts[i].labels |= BASENAME;
         } else {
             at_start = false;

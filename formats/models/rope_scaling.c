@@ -62,8 +62,7 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
     char key[128];
 
     /* llama3 has no keys: its factors are in rope_freqs.weight. */
-    if (type == NULL || strcmp(type, "default") == 0 ||
-        (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
+    if (type == NULL || strcmp(type, "default") == 0 || (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
         return NB_OK;
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
     nb_meta_set_string(meta, key, type);

@@ -42,8 +42,8 @@ struct nb_family;
 
 /* Overrides for what a checkpoint's files say; NULL: no override. */
 struct nb_source_options {
-    const char *pre_tokenizer; /* tokenizer.ggml.pre */
-    const char *model_class;   /* the class name in config.json */
+    const char *pre_tokenizer;      /* tokenizer.ggml.pre */
+    const char *model_class;        /* the class name in config.json */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 

@@ -30,7 +30,7 @@ struct builder {
     const struct nb_family *family;
     struct nb_hparams *hp;
     uint64_t layers;
-    size_t room; /* for tensors of the source */
+    size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
     struct nb_findings *findings; /* NULL: the first finding is an error */
@@ -166,8 +166,7 @@ find_vocabulary(struct builder *b)
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
-    b->tied_under_output =
-        embedding == NULL && json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
+    b->tied_under_output = embedding == NULL && json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
     if (embedding == NULL && tied != NULL)
         embedding = stored_for(b, tied->name);
     if (embedding == NULL)
@@ -286,7 +285,8 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
     const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count };
-    struct nb_view view = { .type = slot->stored[0]->type, .source_name = slot->stored[0]->name,
+    struct nb_view view = { .type = slot->stored[0]->type,
+                            .source_name = slot->stored[0]->name,
                             .store = &b->source->store };
     char name[NB_MAX_NAME + 1];
     struct nb_error why;
@@ -439,8 +439,9 @@ add_made(struct builder *b)
             status = grow_tensors(b);
         if (status != NB_OK || values == NULL)
             continue;
-        *t = (struct nb_tensor){ .name = row->to, .type = NB_F32, .n_dims = 1, .ne = { count, 1, 1, 1 },
-                                 .bytes_in_memory = values };
+        *t = (struct nb_tensor){
+            .name = row->to, .type = NB_F32, .n_dims = 1, .ne = { count, 1, 1, 1 }, .bytes_in_memory = values
+        };
         if (!nb_tensor_measure(t))
             return nb_fail_memory(b->err);
         nb_view_whole(&b->source->tensors[b->source->n_tensors], &b->source->store, t, piece);
@@ -607,8 +608,7 @@ nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct 
 
     *source = (struct nb_source){ 0 };
     source->path = nb_arena_strdup(&source->arena, path);
-    status = source->path == NULL ? nb_fail_memory(err)
-                                  : open_checkpoint(source, path, &options, findings, err);
+    status = source->path == NULL ? nb_fail_memory(err) : open_checkpoint(source, path, &options, findings, err);
     if (status != NB_OK)
         nb_source_close(source);
     return status;

@@ -114,8 +114,10 @@ open_rest(struct nb_source *source, uint64_t count, struct nb_error *err)
     if (!nb_meta_get_u64(&source->meta, "split.no", &no) || no != 0)
         return nb_fail(err, NB_INPUT, "%s: is not the first part of its split set; name that one", source->path);
     if (!nb_split_prefix(source->path, 0, (uint32_t)count, &prefix))
-        return nb_fail(err, NB_INPUT, "%s: is the first of %" PRIu64 " parts, but its name does not end with "
-                       "'-00001-of-%05" PRIu64 ".gguf'", source->path, count, count);
+        return nb_fail(err, NB_INPUT,
+                       "%s: is the first of %" PRIu64 " parts, but its name does not end with "
+                       "'-00001-of-%05" PRIu64 ".gguf'",
+                       source->path, count, count);
     for (uint32_t i = 1; i < count && status == NB_OK; i++)
         status = open_part(source, prefix, i, (uint32_t)count, err);
     if (status != NB_OK)

@@ -29,8 +29,8 @@ struct nb_stored_tensors {
 
 enum nb_status nb_stored_open(struct nb_stored_tensors *stored, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /* Opens any file PATH as a file without tensors. */
-enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char *path, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char *path,
+                                    struct nb_error *err) NB_MUST_CHECK;
 void nb_stored_close(struct nb_stored_tensors *stored);
 
 /* A tensor of safetensors file number FILE; more than four dimensions: the slowest ones are merged. */

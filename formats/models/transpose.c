@@ -9,18 +9,18 @@
 
 #define SIDE 8u
 
-#define SQUARE(name, element)                                                                     \
-    static void name(const element *from, uint64_t width, element *to, uint64_t pitch)            \
-    {                                                                                             \
-        element square[SIDE][SIDE], column[SIDE];                                                 \
-                                                                                                  \
-        for (size_t i = 0; i < SIDE; i++)                                                         \
-            memcpy(square[i], from + i * width, sizeof square[i]);                                \
-        for (size_t c = 0; c < SIDE; c++) {                                                       \
-            for (size_t i = 0; i < SIDE; i++)                                                     \
-                column[i] = square[i][c];                                                         \
-            memcpy(to + c * pitch, column, sizeof column);                                        \
-        }                                                                                         \
+#define SQUARE(name, element)                                                          \
+    static void name(const element *from, uint64_t width, element *to, uint64_t pitch) \
+    {                                                                                  \
+        element square[SIDE][SIDE], column[SIDE];                                      \
+                                                                                       \
+        for (size_t i = 0; i < SIDE; i++)                                              \
+            memcpy(square[i], from + i * width, sizeof square[i]);                     \
+        for (size_t c = 0; c < SIDE; c++) {                                            \
+            for (size_t i = 0; i < SIDE; i++)                                          \
+                column[i] = square[i][c];                                              \
+            memcpy(to + c * pitch, column, sizeof column);                             \
+        }                                                                              \
     }
 
 SQUARE(square_1, uint8_t)
@@ -67,19 +67,19 @@ square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
         memcpy(to + c * pitch, &column[c], sizeof column[c]);
 }
 
-#define TRANSPOSE(name, element, square)                                                                              \
-    static void name(const element *from, uint64_t width, uint64_t rows, uint64_t n, element *to, uint64_t pitch)     \
-    {                                                                                                                 \
-        for (uint64_t c = 0; c < n; c += SIDE) {                                                                      \
-            const uint64_t k = n - c < SIDE ? n - c : SIDE;                                                           \
-            uint64_t i = 0;                                                                                           \
-                                                                                                                      \
-            for (; k == SIDE && i + SIDE <= rows; i += SIDE)                                                          \
-                square(from + i * width + c, width, to + c * pitch + i, pitch);                                       \
-            for (; i < rows; i++)                                                                                     \
-                for (uint64_t x = c; x < c + k; x++)                                                                  \
-                    to[x * pitch + i] = from[i * width + x];                                                          \
-        }                                                                                                             \
+#define TRANSPOSE(name, element, square)                                                                          \
+    static void name(const element *from, uint64_t width, uint64_t rows, uint64_t n, element *to, uint64_t pitch) \
+    {                                                                                                             \
+        for (uint64_t c = 0; c < n; c += SIDE) {                                                                  \
+            const uint64_t k = n - c < SIDE ? n - c : SIDE;                                                       \
+            uint64_t i = 0;                                                                                       \
+                                                                                                                  \
+            for (; k == SIDE && i + SIDE <= rows; i += SIDE)                                                      \
+                square(from + i * width + c, width, to + c * pitch + i, pitch);                                   \
+            for (; i < rows; i++)                                                                                 \
+                for (uint64_t x = c; x < c + k; x++)                                                              \
+                    to[x * pitch + i] = from[i * width + x];                                                      \
+        }                                                                                                         \
     }
 
 TRANSPOSE(transpose_1, uint8_t, square_1)

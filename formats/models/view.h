@@ -80,11 +80,11 @@ struct nb_view {
      * except for reshaped tensors and for vectors whose elements are reordered.
      */
     uint64_t rows, columns;
-    bool transposed;           /* the columns of a piece are rows of the view */
-    bool contiguous;           /* the elements of each piece are contiguous; set by nb_view_measure */
+    bool transposed; /* the columns of a piece are rows of the view */
+    bool contiguous; /* the elements of each piece are contiguous; set by nb_view_measure */
     struct nb_order row_order, column_order;
     struct nb_element_op ops[NB_VIEW_OPS];
-    const struct nb_foreign *foreign; /* NULL: elements of TYPE */
+    const struct nb_foreign *foreign;                       /* NULL: elements of TYPE */
     const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* further tensors that FOREIGN uses */
 };
 

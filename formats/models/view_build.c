@@ -145,14 +145,12 @@ order_rows(struct builder *b, const struct nb_map_op *op)
     case NB_MAP_NEIGHBOURS: /* heads of 2 x half rows become half x 2 */
         if (x[0] == 0 || x[0] % 2 != 0 || rows_of_view(v) % x[0] != 0)
             return refuse(b, "has not the rows of whole heads");
-        v->row_order = (struct nb_order){
-            .n = 3, .digit = { rows_of_view(v) / x[0], x[0] / 2, 2 }, .stride = { x[0], 1, x[0] / 2 }
-        };
+        v->row_order = (struct nb_order){ .n = 3,
+                                          .digit = { rows_of_view(v) / x[0], x[0] / 2, 2 },
+                                          .stride = { x[0], 1, x[0] / 2 } };
         return NB_OK;
     case NB_MAP_EVERY:
-        v->row_order = (struct nb_order){
-            .n = 1, .start = x[0], .digit = { rows_of_view(v) }, .stride = { x[1] }
-        };
+        v->row_order = (struct nb_order){ .n = 1, .start = x[0], .digit = { rows_of_view(v) }, .stride = { x[1] } };
         return NB_OK;
     case NB_MAP_SWAP:
     default:

@@ -22,8 +22,8 @@ struct nb_view_panel {
     pthread_cond_t changed;
     unsigned char *bytes; /* the columns of BAND, transposed: each has as many elements as the piece has rows */
     size_t size;
-    struct band band;     /* the contents of BYTES */
-    unsigned users;       /* threads that fill BYTES or copy from it */
+    struct band band; /* the contents of BYTES */
+    unsigned users;   /* threads that fill BYTES or copy from it */
     uint64_t rows_taken, rows_read;
     enum nb_status status; /* of filling BYTES */
     struct nb_error error;

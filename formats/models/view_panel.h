@@ -22,7 +22,7 @@ void nb_view_panel_free(struct nb_view_panel *panel);
  * if the threads read a view in ascending order. Views that are not transposed do not need it.
  */
 enum nb_status nb_view_fetch_shared(const struct nb_view *view, uint64_t first, uint64_t count,
-                                    struct nb_view_reader *reader, struct nb_view_panel *panel, struct nb_error *err)
-    NB_MUST_CHECK;
+                                    struct nb_view_reader *reader, struct nb_view_panel *panel,
+                                    struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -2,8 +2,8 @@
  * Reading of views. The files are always read in long runs: the wanted segments are sorted by file
  * offset, and segments that are close together are read at once and then separated in memory.
  */
-#include "formats/elements/decode.h"
 #include "formats/base/checked.h"
+#include "formats/elements/decode.h"
 #include "formats/elements/halves.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
@@ -362,8 +362,8 @@ read_contiguous(const struct nb_view *v, uint64_t first, uint64_t count, unsigne
 
 /* Splits the elements into at most three rectangles: the rest of a row, whole rows, the beginning of a row. */
 static enum nb_status
-read_in_rectangles(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to,
-                   struct nb_view_reader *r, struct nb_error *err)
+read_in_rectangles(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to, struct nb_view_reader *r,
+                   struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -391,7 +391,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
     if (v->foreign != NULL)
         return v->foreign->read(v, first, count, (float *)(void *)r->raw, r, err);
     return v->contiguous ? read_contiguous(v, first, count, r->raw, err)
-                       : read_in_rectangles(v, first, count, r->raw, r, err);
+                         : read_in_rectangles(v, first, count, r->raw, r, err);
 }
 
 uint64_t

@@ -96,8 +96,9 @@ read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint
         t->type = NB_TYPE_NONE;
         return begin == 0 && end == 0
                    ? FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "data_offsets is not a pair of counts")
-                   : FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "bytes %" PRIu64 " to %" PRIu64
-                           " lie outside the data, which has %" PRIu64, begin, end, data);
+                   : FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name),
+                           "bytes %" PRIu64 " to %" PRIu64 " lie outside the data, which has %" PRIu64, begin, end,
+                           data);
     }
     t->offset = base + begin;
     t->bytes = end - begin;
@@ -208,9 +209,7 @@ check_layout(const struct reader *r, uint64_t base)
     enum nb_status status;
 
     if (r->out->count == 0)
-        return r->file->size == base
-                   ? NB_OK
-                   : FOUND(r, NB_BAD_ST_HOLE, file, "data, but no tensor that it belongs to");
+        return r->file->size == base ? NB_OK : FOUND(r, NB_BAD_ST_HOLE, file, "data, but no tensor that it belongs to");
     status = check_names(r);
     qsort(t, r->out->count, sizeof *t, by_offset);
     for (size_t i = 0; i < r->out->count && status == NB_OK; i++) {
@@ -292,8 +291,8 @@ nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, st
         length |= (uint64_t)prefix[i] << (8 * i);
     if (length > NB_SAFETENSORS_MAX_HEADER)
         return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
-                         "not a safetensors file, or its header of %" PRIu64
-                         " bytes is over the format's limit of %u", length, NB_SAFETENSORS_MAX_HEADER);
+                         "not a safetensors file, or its header of %" PRIu64 " bytes is over the format's limit of %u",
+                         length, NB_SAFETENSORS_MAX_HEADER);
     if (length > file->size - sizeof prefix)
         return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
                          "cut short: its header has %" PRIu64 " bytes, the file only %" PRIu64, length, file->size);

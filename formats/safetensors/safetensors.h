@@ -33,14 +33,13 @@ struct nb_safetensors {
  * names, a byte range that does not match dtype and shape, and ranges that
  * overlap, leave a hole or do not end with the file.
  */
-enum nb_status nb_safetensors_read(const struct nb_file_in *file, struct nb_arena *arena,
-                                   struct nb_safetensors *out, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_safetensors_read(const struct nb_file_in *file, struct nb_arena *arena, struct nb_safetensors *out,
+                                   struct nb_error *err) NB_MUST_CHECK;
 /*
  * The same, but faults are recorded in FINDINGS and reading continues where possible. Tensors whose
  * data must not be read have NB_TYPE_NONE.
  */
-enum nb_status nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena,
-                                      struct nb_safetensors *out, struct nb_findings *findings,
-                                      struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, struct nb_safetensors *out,
+                                      struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

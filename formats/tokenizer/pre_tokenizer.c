@@ -13,8 +13,7 @@
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
 #define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define WORDS_AND_DIGITS(digits) \
-    CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define WORDS_AND_DIGITS(digits) CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 
 /*
  * Steps, one per line: "split:REGEX", "digits" (splits off each digit), "bytes"
@@ -28,17 +27,21 @@ static const struct {
 } known[] = {
     { "llama-bpe", "smaug-bpe", "split:" WORDS_AND_DIGITS("\\p{N}{1,3}") "\nbytes\n" },
     { "qwen2", NULL, "split:" WORDS_AND_DIGITS("\\p{N}") "\nbytes\n" },
-    { "qwen35", NULL, "split:" CONTRACTIONS "|" LEAD
-                "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES "\nbytes\n" },
+    { "qwen35", NULL,
+      "split:" CONTRACTIONS "|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES
+      "\nbytes\n" },
     { "gpt-2", NULL, "bytes+words\n" },
-    { "gpt-4o", NULL, "split:" LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
-                "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
-    { "tekken", NULL, "split:" LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER
-                "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
+    { "gpt-4o", NULL,
+      "split:" LEAD UPPER "*" LOWER "+" CONTRACTIONS "?|" LEAD UPPER "+" LOWER "*" CONTRACTIONS
+      "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES "\nbytes\n" },
+    { "tekken", NULL,
+      "split:" LEAD UPPER "*" LOWER "+|" LEAD UPPER "+" LOWER "*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+      "\nbytes\n" },
     { "smollm", NULL, "digits\nbytes+words\n" },
-    { "deepseek-v3", NULL, "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
-                     "split:[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
-                     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES "\nbytes\n" },
+    { "deepseek-v3", NULL,
+      "split:\\p{N}{1,3}\nsplit:[一-龥぀-ゟ゠-ヿ]+\n"
+      "split:[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|"
+      "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES "\nbytes\n" },
 };
 
 struct steps {

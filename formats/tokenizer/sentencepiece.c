@@ -21,9 +21,9 @@ struct buffer {
 
 struct field {
     uint64_t number;
-    unsigned wire;        /* 0 varint, 1 eight bytes, 2 bytes, 5 four bytes */
-    uint64_t value;       /* varint or fixed field */
-    struct buffer bytes;  /* bytes field */
+    unsigned wire;       /* 0 varint, 1 eight bytes, 2 bytes, 5 four bytes */
+    uint64_t value;      /* varint or fixed field */
+    struct buffer bytes; /* bytes field */
 };
 
 static bool

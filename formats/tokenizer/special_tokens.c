@@ -303,8 +303,7 @@ chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta
     }
     status = nb_checkpoint_json(cp, "chat_template.json", &file, err);
     if (status == NB_OK && json_is_string(json_object_get(file, "chat_template")))
-        nb_meta_set_string(meta, "tokenizer.chat_template",
-                           json_string_value(json_object_get(file, "chat_template")));
+        nb_meta_set_string(meta, "tokenizer.chat_template", json_string_value(json_object_get(file, "chat_template")));
     json_decref(file);
     return status == NB_OK ? nb_meta_status(meta, err) : status;
 }

@@ -29,8 +29,7 @@ looks_special(const char *text)
     for (size_t i = 0; i < sizeof brackets / sizeof brackets[0]; i++) {
         const size_t a = strlen(brackets[i].from), b = strlen(brackets[i].to);
 
-        if (n >= a && n >= b && memcmp(text, brackets[i].from, a) == 0 &&
-            memcmp(text + n - b, brackets[i].to, b) == 0)
+        if (n >= a && n >= b && memcmp(text, brackets[i].from, a) == 0 && memcmp(text + n - b, brackets[i].to, b) == 0)
             return true;
     }
     return false;
@@ -150,13 +149,12 @@ static enum nb_token_type
 added_type(json_t *token, const char *text)
 {
     return json_is_true(json_object_get(token, "special")) || looks_special(text) ? NB_TOKEN_CONTROL
-                                                                                   : NB_TOKEN_USER_DEFINED;
+                                                                                  : NB_TOKEN_USER_DEFINED;
 }
 
 /* tokenizer_config.json's added_tokens_decoder, {"id": {"content": ...}}; REPLACE: also for ids that have a token. */
 static enum nb_status
-add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vocab, bool replace,
-                   struct nb_error *err)
+add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vocab, bool replace, struct nb_error *err)
 {
     json_t *token;
     const char *key;
@@ -178,8 +176,8 @@ add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vo
 }
 
 static enum nb_status
-sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, uint64_t rows,
-                    struct nb_metadata *meta, struct nb_error *err)
+sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, uint64_t rows, struct nb_metadata *meta,
+                    struct nb_error *err)
 {
     struct nb_vocab vocab;
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, PAD_SCORE, err);
@@ -331,8 +329,8 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
 }
 
 static enum nb_status
-json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows,
-           const char *pre, struct nb_metadata *meta, struct nb_error *err)
+json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows, const char *pre,
+           struct nb_metadata *meta, struct nb_error *err)
 {
     const char *decoder = json_string_value(json_object_get(tj->decoder, "type"));
     json_t *map;

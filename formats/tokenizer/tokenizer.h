@@ -19,8 +19,8 @@ struct nb_vocab {
  * the vocabulary is padded to it. PRE, if not NULL, is written as
  * tokenizer.ggml.pre instead of the detected name.
  */
-enum nb_status nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
-                                     struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, struct nb_metadata *meta,
+                                     struct nb_error *err) NB_MUST_CHECK;
 
 /* The rest is private to the files of the conversion. */
 

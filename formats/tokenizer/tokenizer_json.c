@@ -43,8 +43,7 @@ read_model(struct nb_tokenizer_json *tj, struct nb_json_span model, struct nb_er
 }
 
 enum nb_status
-nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj,
-                       struct nb_error *err)
+nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb_error *err)
 {
     struct nb_json_span root, key, value, model = { 0 };
     struct nb_json_cursor members;

@@ -173,8 +173,8 @@ added_by_type(struct nb_vocabulary *v, struct nb_error *err)
             if ((!special && t->type != NB_TOKEN_USER_DEFINED) || t->length == 0)
                 continue;
             if (pass == 1)
-                v->added[v->n_added++] = (struct nb_added_token){ .id = i, .text = t->text, .length = t->length,
-                                                                  .special = special };
+                v->added[v->n_added++] =
+                    (struct nb_added_token){ .id = i, .text = t->text, .length = t->length, .special = special };
             n++;
         }
     }
@@ -230,8 +230,9 @@ read_normalizer(struct nb_vocabulary *v, json_t *step)
     static const struct {
         const char *type;
         enum nb_normal_form form;
-    } forms[] = { { "NFC", NB_NORMAL_NFC }, { "NFD", NB_NORMAL_NFD }, { "NFKC", NB_NORMAL_NFKC },
-                  { "NFKD", NB_NORMAL_NFKD } };
+    } forms[] = {
+        { "NFC", NB_NORMAL_NFC }, { "NFD", NB_NORMAL_NFD }, { "NFKC", NB_NORMAL_NFKC }, { "NFKD", NB_NORMAL_NFKD }
+    };
     json_t *inner;
     size_t i;
 

@@ -42,10 +42,10 @@ struct nb_added_token {
     uint32_t id;
     const char *text;
     uint32_t length;
-    bool special;                   /* only found if the caller enables special tokens */
-    bool normalized;                /* searched for in the normalized text */
-    bool strip_left, strip_right;   /* includes adjacent white space */
-    bool single_word;               /* not found inside a word */
+    bool special;                 /* only found if the caller enables special tokens */
+    bool normalized;              /* searched for in the normalized text */
+    bool strip_left, strip_right; /* includes adjacent white space */
+    bool single_word;             /* not found inside a word */
 };
 
 struct nb_merge {
@@ -69,10 +69,10 @@ struct nb_vocabulary {
     uint32_t n_added;
     const char *pre; /* tokenizer.ggml.pre, for byte-level BPE */
     enum nb_normal_form normal_form;
-    bool meta_space;       /* spaces become U+2581 */
-    bool space_prefix;     /* a space is added before the text */
-    bool ignore_merges;    /* a word that is itself a token is not merged */
-    bool fuse_unknown;     /* consecutive unknown characters give one unknown token */
+    bool meta_space;    /* spaces become U+2581 */
+    bool space_prefix;  /* a space is added before the text */
+    bool ignore_merges; /* a word that is itself a token is not merged */
+    bool fuse_unknown;  /* consecutive unknown characters give one unknown token */
     bool add_bos, add_eos;
     int64_t bos, eos, unknown; /* ids; -1 if there is none */
 };

@@ -2,7 +2,6 @@
 
 #include "formats/models/hparams.h"
 
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,8 +184,8 @@ category_of(const char *name)
     } parts[] = {
         /* fused matrices that contain V are treated as V */
         { "attn_qkv.weight", ATTN_V }, { "attn_kv_b.weight", ATTN_V }, { "attn_v.weight", ATTN_V },
-        { "attn_k.weight", ATTN_K }, { "attn_q.weight", ATTN_Q }, { "attn_output.weight", ATTN_OUTPUT },
-        { "ffn_up", FFN_UP }, { "ffn_gate", FFN_GATE }, { "ffn_down", FFN_DOWN },
+        { "attn_k.weight", ATTN_K },   { "attn_q.weight", ATTN_Q },    { "attn_output.weight", ATTN_OUTPUT },
+        { "ffn_up", FFN_UP },          { "ffn_gate", FFN_GATE },       { "ffn_down", FFN_DOWN },
     };
 
     if (strcmp(name, "output.weight") == 0)
@@ -220,8 +219,8 @@ more_bits(int64_t i, int64_t n)
 static bool
 is_very_low(enum nb_file_type ft)
 {
-    return ft == NB_FT_IQ1_S || ft == NB_FT_IQ1_M || ft == NB_FT_IQ2_XXS || ft == NB_FT_IQ2_XS ||
-           ft == NB_FT_IQ2_S || ft == NB_FT_IQ2_M;
+    return ft == NB_FT_IQ1_S || ft == NB_FT_IQ1_M || ft == NB_FT_IQ2_XXS || ft == NB_FT_IQ2_XS || ft == NB_FT_IQ2_S ||
+           ft == NB_FT_IQ2_M;
 }
 
 static enum nb_type
@@ -240,11 +239,18 @@ static enum nb_type
 embedding_rule(const struct rules *r, enum nb_type type)
 {
     switch (r->ft) {
-    case NB_FT_IQ1_S: case NB_FT_IQ1_M: case NB_FT_IQ2_XXS: case NB_FT_IQ2_XS:
+    case NB_FT_IQ1_S:
+    case NB_FT_IQ1_M:
+    case NB_FT_IQ2_XXS:
+    case NB_FT_IQ2_XS:
         return NB_Q2_K;
-    case NB_FT_IQ2_S: case NB_FT_IQ2_M: case NB_FT_IQ3_XXS:
+    case NB_FT_IQ2_S:
+    case NB_FT_IQ2_M:
+    case NB_FT_IQ3_XXS:
         return NB_IQ3_S;
-    case NB_FT_TQ1_0: case NB_FT_TQ2_0: case NB_FT_Q2_0:
+    case NB_FT_TQ1_0:
+    case NB_FT_TQ2_0:
+    case NB_FT_Q2_0:
         return NB_Q4_K;
     default:
         return type;
@@ -287,7 +293,8 @@ v_by_recipe(const struct rules *r, enum nb_type type)
         return grouped ? NB_Q4_K : type;
     case NB_FT_IQ3_XXS:
         return grouped ? NB_Q4_K : r->importance ? NB_IQ3_XXS : NB_IQ3_S;
-    case NB_FT_IQ3_XS: case NB_FT_IQ3_S:
+    case NB_FT_IQ3_XS:
+    case NB_FT_IQ3_S:
         return grouped ? NB_Q4_K : type;
     case NB_FT_IQ3_M:
         return NB_Q4_K;
@@ -295,9 +302,11 @@ v_by_recipe(const struct rules *r, enum nb_type type)
         return r->i_v < 2 ? NB_Q5_K : NB_Q4_K;
     case NB_FT_Q3_K_L:
         return NB_Q5_K;
-    case NB_FT_IQ4_NL: case NB_FT_IQ4_XS:
+    case NB_FT_IQ4_NL:
+    case NB_FT_IQ4_XS:
         return grouped ? NB_Q5_K : type;
-    case NB_FT_Q4_K_M: case NB_FT_Q5_K_M:
+    case NB_FT_Q4_K_M:
+    case NB_FT_Q5_K_M:
         return more_bits(r->i_v, r->n_v) ? NB_Q6_K : type;
     case NB_FT_Q4_K_S:
         return r->i_v < 4 ? NB_Q5_K : type;
@@ -350,7 +359,8 @@ down_rule(struct rules *r, const struct nb_view *t, enum nb_type type)
         if (r->falcon)
             return i < n / 16 ? NB_Q6_K : more ? NB_Q5_K : NB_Q4_K;
         return more ? NB_Q6_K : type;
-    case NB_FT_IQ4_NL: case NB_FT_IQ4_XS:
+    case NB_FT_IQ4_NL:
+    case NB_FT_IQ4_XS:
         return early && !r->importance ? NB_Q5_K : type;
     case NB_FT_Q5_K_M:
         return more ? NB_Q6_K : type;
@@ -372,8 +382,16 @@ attn_output_rule(const struct rules *r, enum nb_type type)
         return r->ft == NB_FT_Q3_K_L ? NB_Q4_K : type;
     if (r->experts == 8) {
         switch (r->ft) {
-        case NB_FT_Q2_K: case NB_FT_IQ3_XS: case NB_FT_IQ3_XXS: case NB_FT_Q3_K_S: case NB_FT_Q3_K_M:
-        case NB_FT_IQ4_NL: case NB_FT_Q4_K_S: case NB_FT_Q4_K_M: case NB_FT_IQ3_S: case NB_FT_IQ3_M:
+        case NB_FT_Q2_K:
+        case NB_FT_IQ3_XS:
+        case NB_FT_IQ3_XXS:
+        case NB_FT_Q3_K_S:
+        case NB_FT_Q3_K_M:
+        case NB_FT_IQ4_NL:
+        case NB_FT_Q4_K_S:
+        case NB_FT_Q4_K_M:
+        case NB_FT_IQ3_S:
+        case NB_FT_IQ3_M:
         case NB_FT_IQ4_XS:
             return NB_Q5_K;
         default:
@@ -385,7 +403,8 @@ attn_output_rule(const struct rules *r, enum nb_type type)
         return NB_Q3_K;
     case NB_FT_IQ3_XXS:
         return NB_IQ3_S;
-    case NB_FT_Q3_K_M: case NB_FT_IQ3_M:
+    case NB_FT_Q3_K_M:
+    case NB_FT_IQ3_M:
         return NB_Q4_K;
     case NB_FT_Q3_K_L:
         return NB_Q5_K;
@@ -438,7 +457,9 @@ by_rules(struct rules *r, const struct nb_view *t, enum category category, enum 
         return gate_up_rule(r, t, r->i_gate++, type);
     case FFN_UP:
         return gate_up_rule(r, t, r->i_up++, type);
-    case OUTPUT: case EMBEDDING: case OTHER:
+    case OUTPUT:
+    case EMBEDDING:
+    case OTHER:
     default:
         return type;
     }
@@ -457,11 +478,21 @@ fallback_for(const struct nb_view *t, enum nb_type type)
     enum nb_type smaller;
 
     switch (type) {
-    case NB_IQ1_S: case NB_IQ1_M: case NB_IQ2_XXS: case NB_IQ2_XS: case NB_IQ2_S: case NB_IQ3_XXS:
-    case NB_IQ3_S: case NB_IQ4_XS:
+    case NB_IQ1_S:
+    case NB_IQ1_M:
+    case NB_IQ2_XXS:
+    case NB_IQ2_XS:
+    case NB_IQ2_S:
+    case NB_IQ3_XXS:
+    case NB_IQ3_S:
+    case NB_IQ4_XS:
         smaller = NB_IQ4_NL;
         break;
-    case NB_Q2_0: case NB_Q2_K: case NB_Q3_K: case NB_TQ1_0: case NB_TQ2_0:
+    case NB_Q2_0:
+    case NB_Q2_K:
+    case NB_Q3_K:
+    case NB_TQ1_0:
+    case NB_TQ2_0:
         smaller = NB_Q4_0;
         break;
     case NB_Q4_K:
@@ -483,12 +514,11 @@ fallback_for(const struct nb_view *t, enum nb_type type)
 }
 
 static enum nb_status
-cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, const char *hint,
-            struct nb_error *err)
+cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, const char *hint, struct nb_error *err)
 {
-    return nb_fail(err, status, "tensor '%s' cannot become %s: its rows of %" PRIu64
-                   " elements do not divide into blocks of %u%s", t->name, nb_type_info(type)->name, t->ne[0],
-                   nb_type_info(type)->block, hint);
+    return nb_fail(err, status,
+                   "tensor '%s' cannot become %s: its rows of %" PRIu64 " elements do not divide into blocks of %u%s",
+                   t->name, nb_type_info(type)->name, t->ne[0], nb_type_info(type)->block, hint);
 }
 
 /* The user's type for T, or NB_TYPE_NONE; records which overrides matched. */
@@ -568,8 +598,7 @@ is_70b(const struct nb_model_facts *f)
 
 enum nb_status
 nb_recipe_choose(const struct nb_recipe_options *o, const struct nb_model_facts *facts,
-                 const struct nb_view *const *tensors, size_t count, struct nb_choice *choices,
-                 struct nb_error *err)
+                 const struct nb_view *const *tensors, size_t count, struct nb_choice *choices, struct nb_error *err)
 {
     struct rules r = {
         .o = o,

@@ -74,10 +74,10 @@ struct nb_type_override {
 
 struct nb_recipe_options {
     const struct nb_recipe *recipe;
-    bool pure;            /* ignore the rules: the base type for all tensors */
-    bool leave_output;    /* keep the type of output.weight */
-    bool no_fallback;     /* an error if a row does not divide into blocks */
-    bool has_importance;  /* some rules depend on it; set by nb_plan_make */
+    bool pure;                                /* ignore the rules: the base type for all tensors */
+    bool leave_output;                        /* keep the type of output.weight */
+    bool no_fallback;                         /* an error if a row does not divide into blocks */
+    bool has_importance;                      /* some rules depend on it; set by nb_plan_make */
     enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: chosen by the rules */
     const struct nb_type_override *overrides; /* the first match is used */
     size_t n_overrides;

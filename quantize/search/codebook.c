@@ -10,7 +10,7 @@
 #define TWO_BIT_POINTS 6561   /* 3^8 */
 #define THREE_BIT_POINTS 4096 /* 8^4 */
 #define MAX_SIZE 2048
-#define MAX_HALVES 256  /* codes of half a point */
+#define MAX_HALVES 256 /* codes of half a point */
 #define MAX_DISTANCE 196
 
 /* The sizes of the candidate lists follow from the entries; tests/test_golden_vectors.c checks them. */
@@ -135,8 +135,11 @@ prepare(const struct nb_codebook *book)
     assert(at == book->n_codes);
 }
 
-#define PREPARE(name, id) \
-    static void name(void) { prepare(&books[id]); }
+#define PREPARE(name, id)    \
+    static void name(void)   \
+    {                        \
+        prepare(&books[id]); \
+    }
 
 PREPARE(prepare_iq2_xxs, NB_CODEBOOK_IQ2_XXS)
 PREPARE(prepare_iq2_xs, NB_CODEBOOK_IQ2_XS)

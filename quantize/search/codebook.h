@@ -34,7 +34,7 @@ enum nb_codebook_id {
 struct nb_codebook {
     int dimensions, levels, bits;
     int size;
-    int rings; /* candidates are the entries at the RINGS smallest distances */
+    int rings;               /* candidates are the entries at the RINGS smallest distances */
     const uint16_t *entries; /* codes */
     uint32_t *lists;         /* for every point */
     uint16_t *indices;       /* for every point that is an entry: its index */

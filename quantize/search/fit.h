@@ -45,13 +45,13 @@ struct nb_affine_search {
 /* The state of an affine fit of a group of weights. */
 struct nb_affine_group {
     const lf *x, *w;
-    lf level[32];            /* levels of the trial */
-    lf lowest, highest;      /* extremes of x */
-    lf sum_w, sum_x;         /* sums of w and of w * x */
-    lf scale;                /* the trial's scale for rounding */
+    lf level[32];             /* levels of the trial */
+    lf lowest, highest;       /* extremes of x */
+    lf sum_w, sum_x;          /* sums of w and of w * x */
+    lf scale;                 /* the trial's scale for rounding */
     lf sum_l, sum_l2, sum_xl; /* the trial's weighted sums */
-    lf new_scale, new_min;   /* computed from these sums */
-    lf min, range, error;    /* of the best trial so far */
+    lf new_scale, new_min;    /* computed from these sums */
+    lf min, range, error;     /* of the best trial so far */
     struct nb_fit fit;
 };
 
@@ -411,8 +411,7 @@ nb_fit_linear_descent(const lf *x, int n, float top, li *level)
                 continue;
             rest_xl += wx * fresh;
             rest_l2 += w[i] * fresh * fresh;
-            better = lm_and(better, lm_and(lf_lt(zero, rest_l2),
-                                           lf_lt(xl * xl * rest_l2, rest_xl * rest_xl * l2)));
+            better = lm_and(better, lm_and(lf_lt(zero, rest_l2), lf_lt(xl * xl * rest_l2, rest_xl * rest_xl * l2)));
             l[i] = lf_select(better, fresh, l[i]);
             xl = lf_select(better, rest_xl, xl);
             l2 = lf_select(better, rest_l2, l2);
@@ -495,8 +494,7 @@ nb_fit_positive(const lf *x, const lf *w, int n, float top, li *level)
             lf rest_xl = xl - w[i] * x[i] * l[i], rest_l2 = l2 - w[i] * l[i] * l[i];
             const li fresh = li_min(lf_nearest(x[i] * rest_l2 / rest_xl), lf_to_int(tops));
             const lf fresh_level = lf_from_int(fresh);
-            lm better = lm_and(lm_and(lf_lt(zero, rest_xl), lf_lt(zero, rest_l2)),
-                               lm_not(lf_eq(fresh_level, l[i])));
+            lm better = lm_and(lm_and(lf_lt(zero, rest_xl), lf_lt(zero, rest_l2)), lm_not(lf_eq(fresh_level, l[i])));
 
             if (!lm_any(better))
                 continue;

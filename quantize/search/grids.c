@@ -14,7 +14,7 @@
 #include "quantize/search/strip.h"
 
 #define MAX_GROUP 32
-#define MAX_CELLS 8  /* points per group */
+#define MAX_CELLS 8 /* points per group */
 #define MAX_GROUPS 16
 
 /* Which cells are rounded again with the scale that was found. */
@@ -23,12 +23,12 @@ enum refit { REFIT_ALWAYS, REFIT_REPLACED, REFIT_ALL_IF_REPLACED };
 struct grid_type {
     enum nb_codebook_id codebook;
     int group, cell, levels, bits;
-    bool even_signs;        /* each eight weights have an even number of negative signs: the eighth is not stored */
-    bool fitted_start;      /* trial scales are around a fit, not around the largest magnitude */
-    float flat;             /* groups whose largest magnitude is below this are zero */
-    float sigma2_factor;    /* with importance: factor of the mean square in the weights */
-    float plain_sigma2;     /* without importance a weight is this * sigma2 + x^2 */
-    int trials;             /* trial scales are -trials to trials steps from the first one */
+    bool even_signs;     /* each eight weights have an even number of negative signs: the eighth is not stored */
+    bool fitted_start;   /* trial scales are around a fit, not around the largest magnitude */
+    float flat;          /* groups whose largest magnitude is below this are zero */
+    float sigma2_factor; /* with importance: factor of the mean square in the weights */
+    float plain_sigma2;  /* without importance a weight is this * sigma2 + x^2 */
+    int trials;          /* trial scales are -trials to trials steps from the first one */
     float step;
     enum refit refit;
     float d_factor;
@@ -52,12 +52,12 @@ static const struct grid_type iq3_s = { NB_CODEBOOK_IQ3_S, 32, 4, 8, 3, false, f
 
 /* One group per lane, in the form that the search needs. */
 struct group {
-    lf x[MAX_GROUP];  /* magnitudes; negative if the sign was flipped to make the number of signs even */
+    lf x[MAX_GROUP]; /* magnitudes; negative if the sign was flipped to make the number of signs even */
     lf w[MAX_GROUP], wx[MAX_GROUP];
     /* The same magnitudes, and the square roots of the weights, by block. */
     float plain_x[NB_LANES][MAX_GROUP], root_w[NB_LANES][MAX_GROUP];
-    lu signs;         /* a bit for each negative sign */
-    lm flat, small;   /* small: trials keep all products below 2^22 */
+    lu signs;       /* a bit for each negative sign */
+    lm flat, small; /* small: trials keep all products below 2^22 */
 };
 
 /* The points of a group after a trial. */

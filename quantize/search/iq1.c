@@ -189,7 +189,7 @@ sample(lf merit, lf qx, lf q2)
 
 /* The parts from which the sums of a pair of cuts of IQ1_S are computed. */
 struct whole_sums {
-    lf x[33], w[33];                /* prefix sums of wx and of w */
+    lf x[33], w[33];                 /* prefix sums of wx and of w */
     lf last_x[2][33], last_w[2][33]; /* the part after the second cut, by shift */
 };
 
@@ -250,8 +250,8 @@ cut_iq1_s(const struct group *g)
 
 /* The sums of one half of a group of 16 for the two shifts, each made of parts that depend on one cut. */
 struct half_sums {
-    lf x[17];                        /* prefix sums of wx */
-    lf total_x[2];                   /* the total times the highest value */
+    lf x[17];      /* prefix sums of wx */
+    lf total_x[2]; /* the total times the highest value */
     lf first_w[2][17], second_w[2][17];
 };
 
@@ -354,8 +354,8 @@ replace_points(const struct nb_codebook *book, const struct group *g, int k, flo
         if (list == 0)
             continue;
         replaced = true;
-        code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, values,
-                                  book->codes + NB_LIST_AT(list), NB_LIST_LENGTH(list), false);
+        code[c] = nb_nearest_of_8(g->plain_x[k] + 8 * c, g->plain_w[k] + 8 * c, values, book->codes + NB_LIST_AT(list),
+                                  NB_LIST_LENGTH(list), false);
     }
     return replaced;
 }

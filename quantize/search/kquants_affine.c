@@ -10,9 +10,9 @@
 #include "quantize/search/strip.h"
 
 struct affine_type {
-    int size;         /* weights per group */
-    float top;        /* the largest level */
-    float scale_top;  /* the largest quantized scale */
+    int size;        /* weights per group */
+    float top;       /* the largest level */
+    float scale_top; /* the largest quantized scale */
     float mean_square_factor;
     /* Limits for the byte that a negative scale becomes: for rounded scales, and for fitted ones. */
     float rounded_limit, fitted_limit;
@@ -21,12 +21,15 @@ struct affine_type {
 
 #define GROUPS(type) (NB_SUPER_BLOCK / (type)->size)
 
-static const struct affine_type q2_K = { 16, 3, 15, 1, 255, 255, { 3, -0.5f, 0.1f, 15, true },
-                                         { 3, -0.9f, 0.05f, 36, false } };
-static const struct affine_type q4_K = { 32, 15, 63, 2, 63, 255, { 15, -1.0f, 0.1f, 20, false },
-                                         { 15, -0.9f, 0.05f, 36, false } };
-static const struct affine_type q5_K = { 32, 31, 63, 2, 63, 63, { 31, -0.5f, 0.1f, 15, false },
-                                         { 31, -0.9f, 0.05f, 36, false } };
+static const struct affine_type q2_K = {
+    16, 3, 15, 1, 255, 255, { 3, -0.5f, 0.1f, 15, true }, { 3, -0.9f, 0.05f, 36, false }
+};
+static const struct affine_type q4_K = {
+    32, 15, 63, 2, 63, 255, { 15, -1.0f, 0.1f, 20, false }, { 15, -0.9f, 0.05f, 36, false }
+};
+static const struct affine_type q5_K = {
+    32, 31, 63, 2, 63, 63, { 31, -0.5f, 0.1f, 15, false }, { 31, -0.9f, 0.05f, 36, false }
+};
 
 /* A strip of super-blocks, quantized but not yet packed. */
 struct affine_blocks {
@@ -155,8 +158,8 @@ final_levels(const struct affine_type *type, const lf *x, const struct nb_fit *f
         li searched[32];
 
         for (int i = 0; i < n; i++)
-            out->level[j * n + i] = (lu)lf_to_int(
-                nb_level((x[j * n + i] + min) / divisor, lf_set1(0), lf_set1(type->top), false));
+            out->level[j * n + i] =
+                (lu)lf_to_int(nb_level((x[j * n + i] + min) / divisor, lf_set1(0), lf_set1(type->top), false));
         if (!lm_any(none))
             continue;
         nb_affine_fit_levels(&fit[j], x + j * n, n, type->top, searched);

@@ -18,7 +18,7 @@ struct nb_strip {
     const float *importance[NB_LANES]; /* only if has_importance */
     uint8_t *out[NB_LANES];            /* destination of each block */
     bool has_importance;
-    lf row_mean_square;                /* of each block's row; only if requested and with importance */
+    lf row_mean_square; /* of each block's row; only if requested and with importance */
 };
 
 /*
@@ -48,8 +48,8 @@ struct nb_cutter {
     const float *x, *importance;
     size_t rows, columns;
     uint8_t *out;
-    size_t count;           /* number of blocks */
-    size_t at, row, column; /* the next block */
+    size_t count;            /* number of blocks */
+    size_t at, row, column;  /* the next block */
     float of_rows[NB_LANES]; /* mean squares of rows */
     uint8_t dropped[NB_LARGEST_BLOCK_BYTES];
 };
@@ -96,8 +96,9 @@ NB_INLINE void
 nb_encode_strips(const float *x, size_t rows, size_t columns, const float *importance, const size_t block,
                  const size_t block_bytes, void *out, const bool row_mean_square, nb_encode_strip_fn *encode)
 {
-    struct nb_cutter cutter = { .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out,
-                                .count = rows * columns / block };
+    struct nb_cutter cutter = {
+        .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out, .count = rows * columns / block
+    };
     struct nb_strip strip;
 
     while (nb_next_strip(&cutter, block, block_bytes, row_mean_square, &strip))
@@ -109,8 +110,9 @@ NB_INLINE void
 nb_encode_strip_pairs(const float *x, size_t rows, size_t columns, const float *importance, const size_t block,
                       const size_t block_bytes, void *out, const bool row_mean_square, nb_encode_strip_fn *encode)
 {
-    struct nb_cutter cutter = { .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out,
-                                .count = rows * columns / block };
+    struct nb_cutter cutter = {
+        .x = x, .importance = importance, .rows = rows, .columns = columns, .out = out, .count = rows * columns / block
+    };
     struct nb_strip pair[2];
 
     while (nb_next_strip(&cutter, block, block_bytes, row_mean_square, &pair[0])) {
@@ -190,10 +192,10 @@ nb_pack_two_bits(const lu *level, lu *words)
 }
 
 /* Defines the kernel NAME from ENCODE, which takes one strip (HOW is strips) or two (HOW is strip_pairs). */
-#define NB_ENCODER(name, block, block_bytes, row_mean_square, how, encode)                                     \
-    void NB_TIERED(name)(const float *x, size_t rows, size_t columns, const float *importance, void *blocks)   \
-    {                                                                                                          \
-        nb_encode_##how(x, rows, columns, importance, block, block_bytes, blocks, row_mean_square, encode);    \
+#define NB_ENCODER(name, block, block_bytes, row_mean_square, how, encode)                                   \
+    void NB_TIERED(name)(const float *x, size_t rows, size_t columns, const float *importance, void *blocks) \
+    {                                                                                                        \
+        nb_encode_##how(x, rows, columns, importance, block, block_bytes, blocks, row_mean_square, encode);  \
     }
 
 #endif

@@ -146,7 +146,8 @@ measure(int json, enum nb_type type, size_t w, const char *separator)
         if (json)
             printf("%s{\"type\":\"%s\",\"input\":\"%s\",\"work\":\"%s\",\"tier\":\"%s\","
                    "\"mweights_per_s\":%.2f,\"ratio\":%.2f}",
-                   separator, nb_type_info(type)->name, input_names[works[w].input], works[w].name, *tier, s, s / scalar);
+                   separator, nb_type_info(type)->name, input_names[works[w].input], works[w].name, *tier, s,
+                   s / scalar);
         else if (*tier == nb_tiers()[0])
             printf(" %8.1f", s);
         else

@@ -137,8 +137,8 @@ write_shard(const char *folder, unsigned shard, unsigned shards)
 
         if (t->shard != shard)
             continue;
-        length += (size_t)sprintf(header + length, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[%" PRIu64, at > 0 ? "," : "",
-                                  t->name, t->rows);
+        length += (size_t)sprintf(header + length, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[%" PRIu64,
+                                  at > 0 ? "," : "", t->name, t->rows);
         if (t->columns != 0)
             length += (size_t)sprintf(header + length, ",%" PRIu64, t->columns);
         length += (size_t)sprintf(header + length, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bytes);
@@ -224,7 +224,8 @@ main(int argc, char **argv)
     copy(argv[1], argv[4], "tokenizer.json");
     copy(argv[1], argv[4], "tokenizer_config.json");
     config = create(argv[1], "config.json");
-    fprintf(config, "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":%u,\"intermediate_size\":%u,"
+    fprintf(config,
+            "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":%u,\"intermediate_size\":%u,"
             "\"num_hidden_layers\":%u,\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"vocab_size\":%u,"
             "\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":false}\n",
             HIDDEN, FEED_FORWARD, layers, HIDDEN / 64, KV / 64, VOCAB);

@@ -135,8 +135,11 @@ cut_pieces(struct way *way, const struct nb_tensor *stored, uint64_t rows, unsig
 {
     way->view.n_pieces = STACKED;
     for (unsigned i = 0; i < STACKED; i++)
-        way->pieces[i] = (struct nb_piece){ .stored = stored, .start = i * step % STACKED * (rows / STACKED) * WIDTH,
-                                            .pitch = WIDTH, .rows = rows / STACKED, .columns = WIDTH };
+        way->pieces[i] = (struct nb_piece){ .stored = stored,
+                                            .start = i * step % STACKED * (rows / STACKED) * WIDTH,
+                                            .pitch = WIDTH,
+                                            .rows = rows / STACKED,
+                                            .columns = WIDTH };
 }
 
 static void
@@ -165,7 +168,8 @@ make_ways(struct way *ways, const struct nb_store *store, const struct nb_tensor
     set_sides(&ways[3].view, WIDTH, rows / 2, 1);
     cut_pieces(&ways[4], stored, rows, 1);
     set_sides(&ways[4].view, rows / STACKED, WIDTH, STACKED);
-    ways[5].pieces[0] = (struct nb_piece){ .stored = stored, .pitch = WIDE, .rows = rows * WIDTH / WIDE, .columns = WIDE };
+    ways[5].pieces[0] =
+        (struct nb_piece){ .stored = stored, .pitch = WIDE, .rows = rows * WIDTH / WIDE, .columns = WIDE };
     set_sides(&ways[5].view, rows * WIDTH / WIDE, WIDE, 1);
     for (unsigned i = 0; i < WAYS; i++)
         if (!nb_view_measure(&ways[i].view))

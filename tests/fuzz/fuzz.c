@@ -178,8 +178,15 @@ static void
 remove_folder(void)
 {
     static const char *const files[] = {
-        "config.json", "tokenizer.json", "model.safetensors", "tokenizer_config.json", "generation_config.json",
-        "README.md", "tokenizer.model", "model.safetensors.index.json", "model-00001-of-00002.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "README.md",
+        "tokenizer.model",
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     };
 

@@ -12,7 +12,9 @@ static inline void
 use_tokenizer_of(const char *path)
 {
     static const char *const texts[] = {
-        "ab <s> It's 123  \n\n x", "\xff\xe4\xb8 \xed\xa0\x80 ab\xf4\x90\x80\x80", "\xe4\xb8\xad caf\xc3\xa9 aaaaabbbab",
+        "ab <s> It's 123  \n\n x",
+        "\xff\xe4\xb8 \xed\xa0\x80 ab\xf4\x90\x80\x80",
+        "\xe4\xb8\xad caf\xc3\xa9 aaaaabbbab",
     };
     struct nb_tokenizer *tokenizer;
     struct nb_source source;

@@ -57,8 +57,8 @@ is_imatrix(const struct nb_file_in *file)
         return false;
     has = nb_meta_find(&gguf.meta, "imatrix.chunk_count") != NULL ||
           nb_meta_find(&gguf.meta, "imatrix.datasets") != NULL ||
-          (gguf.count > 0 && (nb_ends_with(gguf.tensors[0].name, ".in_sum2") ||
-                              nb_ends_with(gguf.tensors[0].name, ".counts")));
+          (gguf.count > 0 &&
+           (nb_ends_with(gguf.tensors[0].name, ".in_sum2") || nb_ends_with(gguf.tensors[0].name, ".counts")));
     nb_gguf_free(&gguf);
     return has;
 }

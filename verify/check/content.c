@@ -167,8 +167,9 @@ report(struct job *j, const struct stretch *s)
     if (status == NB_OK && s->bad_codes > 0)
         status = CHECK_FOUND(j->c, NB_BAD_DATA_CODE,
                              nb_at_tensor(file, t->name, t->offset + bytes_of(t, s->first_bad_code)),
-                             "%" PRIu64 " of %" PRIu64 " blocks have a code that %s does not have, the first is block %"
-                             PRIu64, s->bad_codes, blocks, info->name, s->first_bad_code / info->block);
+                             "%" PRIu64 " of %" PRIu64
+                             " blocks have a code that %s does not have, the first is block %" PRIu64,
+                             s->bad_codes, blocks, info->name, s->first_bad_code / info->block);
     if (status != NB_OK || !s->constant || t->elements < 2)
         return status;
     if (s->value >= 0 && s->value <= 0)

@@ -18,7 +18,7 @@ struct set {
     struct nb_gguf *ggufs;
     char **paths;
     uint32_t parts;
-    bool whole; /* all parts could be read */
+    bool whole;                /* all parts could be read */
     struct nb_tensor *tensors; /* of all parts */
     size_t count;
 };
@@ -230,7 +230,8 @@ read_set(struct set *s, const struct nb_file_in *file, const struct nb_gguf *ggu
     if (status == NB_OK && sane && !named)
         status = CHECK_FOUND(s->c, NB_BAD_SPLIT_NAME, nb_in_file(s->named),
                              "is part %" PRIu64 " of %" PRIu64 ", but its name does not end with '-%05" PRIu64
-                             "-of-%05" PRIu64 ".gguf'", number + 1, count, number + 1, count);
+                             "-of-%05" PRIu64 ".gguf'",
+                             number + 1, count, number + 1, count);
     for (uint32_t i = 0; i < s->parts && status == NB_OK && named; i++)
         if (i != number)
             status = read_part(s, i, prefix);

@@ -14,7 +14,7 @@ static const struct {
     const char *name;
     size_t size;
 } kinds[NB_HASHES] = {
-    [NB_HASH_XXH64] = { "xxh64", 8 },   [NB_HASH_XXH3] = { "xxh3", 8 },  [NB_HASH_SHA1] = { "sha1", 20 },
+    [NB_HASH_XXH64] = { "xxh64", 8 },    [NB_HASH_XXH3] = { "xxh3", 8 },  [NB_HASH_SHA1] = { "sha1", 20 },
     [NB_HASH_SHA256] = { "sha256", 32 }, [NB_HASH_UUID] = { "uuid", 16 },
 };
 
@@ -172,7 +172,7 @@ hash_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     (void)worker;
     status = !start(&h, job->kind, &w->digests) || buffer == NULL ? nb_fail_memory(err)
-                                                     : feed_scope(&h, w->stored, job, buffer, err);
+                                                                  : feed_scope(&h, w->stored, job, buffer, err);
     if (status == NB_OK && !finish(&h, job->digest))
         status = nb_fail(err, NB_SYSTEM, "hashing failed");
     drop(&h);

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 enum nb_hash_kind {
-    NB_HASH_XXH64,  /* seed 0, big-endian */
-    NB_HASH_XXH3,   /* 64 bits, seed 0, big-endian */
+    NB_HASH_XXH64, /* seed 0, big-endian */
+    NB_HASH_XXH3,  /* 64 bits, seed 0, big-endian */
     NB_HASH_SHA1,
     NB_HASH_SHA256,
-    NB_HASH_UUID,   /* version 5 (RFC 9562) in llama.cpp's namespace ef001206-dadc-5f6d-a15f-3359e577d4e5 */
+    NB_HASH_UUID, /* version 5 (RFC 9562) in llama.cpp's namespace ef001206-dadc-5f6d-a15f-3359e577d4e5 */
     NB_HASHES,
 };
 

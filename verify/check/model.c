@@ -103,9 +103,9 @@ check_general_keys(const struct model *m)
         const char *key;
         enum nb_kv_type type;
     } general[] = {
-        { "general.name", NB_KV_STRING },          { "general.type", NB_KV_STRING },
-        { "general.file_type", NB_KV_U32 },        { "general.quantization_version", NB_KV_U32 },
-        { "general.description", NB_KV_STRING },   { "general.license", NB_KV_STRING },
+        { "general.name", NB_KV_STRING },        { "general.type", NB_KV_STRING },
+        { "general.file_type", NB_KV_U32 },      { "general.quantization_version", NB_KV_U32 },
+        { "general.description", NB_KV_STRING }, { "general.license", NB_KV_STRING },
     };
     enum nb_status status = NB_OK;
 
@@ -127,8 +127,8 @@ check_quantization_version(const struct model *m)
 
     for (size_t i = 0; i < m->count; i++)
         quantized = quantized || nb_type_info(m->sorted[i]->type)->kind == NB_KIND_BLOCK;
-    if (!quantized || (nb_meta_get_u64(m->meta, "general.quantization_version", &version) &&
-                       version == NB_QUANTIZATION_VERSION))
+    if (!quantized ||
+        (nb_meta_get_u64(m->meta, "general.quantization_version", &version) && version == NB_QUANTIZATION_VERSION))
         return NB_OK;
     return CHECK_FOUND(m->c, NB_BAD_MODEL_QUANTIZATION, nb_in_file(m->file),
                        "has quantized tensors, but general.quantization_version is not %u", NB_QUANTIZATION_VERSION);
@@ -281,7 +281,8 @@ check_tensors(struct model *m)
 
     if (status != NB_OK) /* missing and impossible keys are reported already, but not how they fit together */
         return m->c->findings->of_code[NB_BAD_MODEL_KEY_MISSING] + m->c->findings->of_code[NB_BAD_MODEL_KEY_VALUE] +
-                           m->c->findings->of_code[NB_BAD_MODEL_KEY_TYPE] > 0
+                           m->c->findings->of_code[NB_BAD_MODEL_KEY_TYPE] >
+                       0
                    ? NB_OK
                    : nb_found_error(m->c->findings, m->c->err, NB_BAD_MODEL_KEY_VALUE, nb_in_file(m->file), &why);
     for (size_t i = 0; i < m->known->n_tensors && status == NB_OK; i++)
@@ -336,7 +337,8 @@ nb_check_model(struct nb_checking *c, const char *file, const struct nb_metadata
 
     m.arch = nb_meta_get_string(meta, "general.architecture");
     if (m.arch == NULL || *m.arch == '\0')
-        return CHECK_FOUND(c, NB_BAD_MODEL_ARCHITECTURE, nb_in_file(file), "does not say what model it is "
+        return CHECK_FOUND(c, NB_BAD_MODEL_ARCHITECTURE, nb_in_file(file),
+                           "does not say what model it is "
                            "(general.architecture)");
     m.sorted = nb_tensors_by_name(tensors, count);
     if (m.sorted == NULL)

@@ -28,8 +28,8 @@ enum nb_status nb_check_imatrix(struct nb_checking *c, const char *path) NB_MUST
  * Handles the status of a reader. NB_INPUT with new findings: these give the reason. NB_INPUT without:
  * the file was truncated while it was read, which is recorded. BEFORE is the earlier number of findings.
  */
-enum nb_status nb_check_after(struct nb_checking *c, const char *path, uint64_t before, enum nb_status status)
-    NB_MUST_CHECK;
+enum nb_status nb_check_after(struct nb_checking *c, const char *path, uint64_t before,
+                              enum nb_status status) NB_MUST_CHECK;
 
 /* Checks for NaN, infinity, invalid codes and constant tensors. TENSORS of NB_TYPE_NONE are skipped. */
 enum nb_status nb_check_content(struct nb_checking *c, const struct nb_file_in *files, const struct nb_tensor *tensors,
@@ -40,7 +40,7 @@ enum nb_status nb_check_model(struct nb_checking *c, const char *file, const str
 /* tokenizer.ggml.* */
 enum nb_status nb_check_tokens(struct nb_checking *c, const char *file, const struct nb_metadata *meta) NB_MUST_CHECK;
 /* tokenizer.chat_template and its variants. */
-enum nb_status nb_check_templates(struct nb_checking *c, const char *file, const struct nb_metadata *meta)
-    NB_MUST_CHECK;
+enum nb_status nb_check_templates(struct nb_checking *c, const char *file,
+                                  const struct nb_metadata *meta) NB_MUST_CHECK;
 
 #endif

@@ -95,8 +95,8 @@ check_length(const struct tokens *t, const struct nb_kv *array)
 {
     if (array == NULL || array->count == t->count)
         return NB_OK;
-    return CHECK_FOUND(t->c, NB_BAD_TOKENS_LENGTH, at(t, array->key),
-                       "has %" PRIu64 " elements for %" PRIu32 " tokens", array->count, t->count);
+    return CHECK_FOUND(t->c, NB_BAD_TOKENS_LENGTH, at(t, array->key), "has %" PRIu64 " elements for %" PRIu32 " tokens",
+                       array->count, t->count);
 }
 
 static enum nb_status
@@ -258,8 +258,8 @@ check_special(const struct tokens *t)
         }
         memcpy(&id, kv->data, sizeof id);
         if (id >= t->count)
-            status = CHECK_FOUND(t->c, NB_BAD_TOKENS_SPECIAL, at(t, kv->key), "is %" PRIu32 ", but there are %" PRIu32
-                                 " tokens", id, t->count);
+            status = CHECK_FOUND(t->c, NB_BAD_TOKENS_SPECIAL, at(t, kv->key),
+                                 "is %" PRIu32 ", but there are %" PRIu32 " tokens", id, t->count);
     }
     return status;
 }
@@ -269,8 +269,8 @@ check_special(const struct tokens *t)
 static enum nb_status
 check_kind(const struct tokens *t, const char *kind)
 {
-    static const char *const known[] = { "llama", "gpt2", "bert", "t5", "rwkv", "plamo2", "gemma4", "hybriddna",
-                                         "whitespace", "none", "no_vocab" };
+    static const char *const known[] = { "llama",  "gpt2",      "bert",       "t5",   "rwkv",    "plamo2",
+                                         "gemma4", "hybriddna", "whitespace", "none", "no_vocab" };
 
     for (size_t i = 0; kind != NULL && i < sizeof known / sizeof known[0]; i++)
         if (strcmp(kind, known[i]) == 0)

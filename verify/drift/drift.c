@@ -29,15 +29,15 @@ struct run {
     struct nb_pool *pool;
     struct nb_pool_watch watch;
     struct nb_forward *forward;
-    uint32_t done;     /* chunks */
-    float **states;    /* per model: the scored states of a batch */
+    uint32_t done;  /* chunks */
+    float **states; /* per model: the scored states of a batch */
     float *base_logits, *logits;
     struct base_row *base_rows;
-    size_t max_rows;   /* rows of logits */
+    size_t max_rows; /* rows of logits */
 
     /* The block of rows that is being scored. */
-    size_t which;      /* model */
-    size_t first;      /* scored token */
+    size_t which; /* model */
+    size_t first; /* scored token */
 };
 
 static uint32_t
@@ -185,8 +185,8 @@ allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
     r->logits = r->models > 1 ? nb_malloc((uint64_t)r->max_rows * vocab * sizeof(float)) : NULL;
     r->base_rows = calloc(r->max_rows, sizeof *r->base_rows);
     r->drift->score = calloc(r->models, sizeof *r->drift->score);
-    if (r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) ||
-        r->base_rows == NULL || r->drift->score == NULL)
+    if (r->states == NULL || r->base_logits == NULL || (r->models > 1 && r->logits == NULL) || r->base_rows == NULL ||
+        r->drift->score == NULL)
         return nb_fail_memory(err);
     for (size_t k = 0; k < r->models; k++) {
         r->states[k] = nb_malloc((uint64_t)rows * nb_model_embedding(r->model[k]) * sizeof(float));

@@ -19,9 +19,9 @@
 
 /* The scores of one model for one token. */
 struct nb_score {
-    float nll;      /* -ln of the true token's probability; all logarithms are natural */
-    float kld;      /* KL divergence from the base's distribution, in nats; 0 for the base itself */
-    bool same_top;  /* its most likely token is the base's */
+    float nll;     /* -ln of the true token's probability; all logarithms are natural */
+    float kld;     /* KL divergence from the base's distribution, in nats; 0 for the base itself */
+    bool same_top; /* its most likely token is the base's */
 };
 
 struct nb_drift_options {
@@ -50,8 +50,8 @@ uint32_t nb_drift_chunks(size_t count, const struct nb_drift_options *options);
  * must have the same vocabulary size. DRIFT is filled chunk by chunk, up to the
  * chunks that were last reported to PROGRESS.
  */
-enum nb_status nb_drift_measure(const struct nb_model *const *model, size_t models, const int32_t *tokens,
-                                size_t count, const struct nb_drift_options *options, struct nb_drift *drift,
+enum nb_status nb_drift_measure(const struct nb_model *const *model, size_t models, const int32_t *tokens, size_t count,
+                                const struct nb_drift_options *options, struct nb_drift *drift,
                                 struct nb_error *err) NB_MUST_CHECK;
 void nb_drift_free(struct nb_drift *drift);
 

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-const double nb_quantile_shares[NB_QUANTILES] = { 0,   0.001, 0.01, 0.05, 0.10,  0.25, 0.50,
-                                                  0.75, 0.90, 0.95, 0.99, 0.999, 1 };
+const double nb_quantile_shares[NB_QUANTILES] = { 0,    0.001, 0.01, 0.05, 0.10,  0.25, 0.50,
+                                                  0.75, 0.90,  0.95, 0.99, 0.999, 1 };
 
 /* The mean of N values, computed from their sum and the sum of their squares. */
 static struct nb_estimate

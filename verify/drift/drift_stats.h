@@ -13,7 +13,18 @@ struct nb_estimate {
 #define NB_QUANTILES 13
 extern const double nb_quantile_shares[NB_QUANTILES];
 enum nb_quantile {
-    NB_Q_MIN, NB_Q_001, NB_Q_01, NB_Q_05, NB_Q_10, NB_Q_25, NB_Q_50, NB_Q_75, NB_Q_90, NB_Q_95, NB_Q_99, NB_Q_999,
+    NB_Q_MIN,
+    NB_Q_001,
+    NB_Q_01,
+    NB_Q_05,
+    NB_Q_10,
+    NB_Q_25,
+    NB_Q_50,
+    NB_Q_75,
+    NB_Q_90,
+    NB_Q_95,
+    NB_Q_99,
+    NB_Q_999,
     NB_Q_MAX,
 };
 
@@ -27,7 +38,7 @@ struct nb_drift_stats {
     double kld_quantile[NB_QUANTILES]; /* with linear interpolation */
     struct nb_estimate dp, rms_dp;     /* change of the true token's probability, 0 to 1; its root mean square */
     double dp_quantile[NB_QUANTILES];
-    struct nb_estimate same_top;       /* share of tokens with the same most likely next token as the base */
+    struct nb_estimate same_top; /* share of tokens with the same most likely next token as the base */
 };
 
 /* Statistics of model MODEL over the first SCORED tokens (at least two). NB_SYSTEM if out of memory. */

@@ -82,7 +82,8 @@ compare_bytes(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *e
 
         if (status != NB_OK)
             return status;
-        e->same_bytes = memcmp(tiles->reader.raw, tiles->other_reader.raw, (size_t)(n / info->block * info->block_bytes)) == 0;
+        e->same_bytes = memcmp(tiles->reader.raw, tiles->other_reader.raw,
+                               (size_t)(n / info->block * info->block_bytes)) == 0;
     }
     return NB_OK;
 }
@@ -134,9 +135,7 @@ compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     if (e->other == NULL)
         return NB_OK;
     tiles = (struct tiles){ .a = malloc(TILE * sizeof(float)), .b = malloc(TILE * sizeof(float)) };
-    status = tiles.a == NULL || tiles.b == NULL
-                 ? nb_fail_memory(err)
-                 : compare(e, &tiles, err);
+    status = tiles.a == NULL || tiles.b == NULL ? nb_fail_memory(err) : compare(e, &tiles, err);
     free(tiles.a);
     free(tiles.b);
     nb_view_reader_free(&tiles.reader);

@@ -12,12 +12,12 @@
 
 struct nb_weight_error {
     const struct nb_view *base, *other; /* OTHER is NULL if the model lacks the tensor or its shape differs */
-    double relative_rms;   /* root of the sum of squared differences over the sum of the base's squares */
-    double worst_block;    /* the largest relative_rms of a block of 256 weights in file order; 0 for zeros */
-    uint64_t worst_at;     /* the first weight of that block */
-    double cosine;         /* cosine similarity; 1 if both are zero, 0 if one is */
-    bool compared;         /* the values above are set; false for types that cannot be decoded */
-    bool same_bytes;       /* same type and same bytes */
+    double relative_rms;                /* root of the sum of squared differences over the sum of the base's squares */
+    double worst_block; /* the largest relative_rms of a block of 256 weights in file order; 0 for zeros */
+    uint64_t worst_at;  /* the first weight of that block */
+    double cosine;      /* cosine similarity; 1 if both are zero, 0 if one is */
+    bool compared;      /* the values above are set; false for types that cannot be decoded */
+    bool same_bytes;    /* same type and same bytes */
 };
 
 /*

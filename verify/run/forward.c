@@ -12,7 +12,7 @@ extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 struct nb_forward {
     struct nb_run run;
-    size_t blocks; /* offset of the blocks' part of the scratch memory */
+    size_t blocks;                       /* offset of the blocks' part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
 
     /* The current run. */
@@ -31,8 +31,10 @@ nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunk
     if (openblas_set_num_threads != NULL)
         openblas_set_num_threads(1);
     f->run.pool = pool;
-    f->run.scratch = (struct nb_scratch){ .tokens = (size_t)chunks * chunk_tokens, .chunks = chunks,
-                                          .chunk_tokens = chunk_tokens, .threads = nb_pool_threads(pool) };
+    f->run.scratch = (struct nb_scratch){ .tokens = (size_t)chunks * chunk_tokens,
+                                          .chunks = chunks,
+                                          .chunk_tokens = chunk_tokens,
+                                          .threads = nb_pool_threads(pool) };
     *forward = f;
     return NB_OK;
 }

@@ -22,8 +22,8 @@ struct nb_forward;
 /*
  * For batches of up to CHUNKS chunks of CHUNK_TOKENS tokens. POOL must outlive the result.
  */
-enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks,
-                              uint32_t chunk_tokens, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
+                              struct nb_error *err) NB_MUST_CHECK;
 void nb_forward_free(struct nb_forward *forward);
 /* OBSERVE may be NULL. */
 void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *context);

@@ -117,8 +117,10 @@ find(const struct nb_loader *l, const char *pattern, const struct nb_arch_tensor
 static enum nb_status
 refuse_absent(const struct nb_loader *l, const char *pattern)
 {
-    return nb_fail(l->err, NB_INPUT, "%s: models of architecture '%s' have no tensor '%s' in layer %" PRIu32
-                   ", which is needed to run them", l->model->source->path, l->model->arch->name, pattern, l->layer);
+    return nb_fail(l->err, NB_INPUT,
+                   "%s: models of architecture '%s' have no tensor '%s' in layer %" PRIu32
+                   ", which is needed to run them",
+                   l->model->source->path, l->model->arch->name, pattern, l->layer);
 }
 
 enum nb_status
@@ -155,8 +157,9 @@ nb_load_table(const struct nb_loader *l, const char *pattern, struct nb_linear *
         t = embedding->weight;
     if (t == NULL)
         return refuse_absent(l, pattern);
-    *out = (struct nb_linear){ .name = t->name, .role = row->name, .columns = t->ne[0], .rows = t->ne[1],
-                               .experts = t->ne[2], .weight = t };
+    *out = (struct nb_linear){
+        .name = t->name, .role = row->name, .columns = t->ne[0], .rows = t->ne[1], .experts = t->ne[2], .weight = t
+    };
     return NB_OK;
 }
 

@@ -12,9 +12,9 @@
 struct nb_loader {
     struct nb_model *model;
     const struct nb_view **sorted; /* the source's views, by name */
-    uint32_t layer;                  /* the layer that is being loaded */
-    const struct nb_linear **end;    /* end of the list of matrices */
-    struct nb_rope **ropes_end;      /* end of the list of rotary embeddings */
+    uint32_t layer;                /* the layer that is being loaded */
+    const struct nb_linear **end;  /* end of the list of matrices */
+    struct nb_rope **ropes_end;    /* end of the list of rotary embeddings */
     struct nb_error *err;
 };
 

@@ -64,8 +64,10 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
         return NB_OK;
     *b = (struct nb_block){ .kind = nb_block_kind_by_name(row->kind), .layer = l->layer };
     if (b->kind == NULL)
-        return nb_fail(l->err, NB_UNSUPPORTED, "%s: models of architecture '%s' cannot be run: their layer %" PRIu32
-                       " has a block of kind '%s'", m->source->path, m->arch->name, l->layer, row->kind);
+        return nb_fail(l->err, NB_UNSUPPORTED,
+                       "%s: models of architecture '%s' cannot be run: their layer %" PRIu32
+                       " has a block of kind '%s'",
+                       m->source->path, m->arch->name, l->layer, row->kind);
     m->n_blocks++;
     return b->kind->load(l, b);
 }

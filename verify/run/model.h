@@ -22,7 +22,7 @@ struct nb_linear {
     const char *role; /* name in the architecture, with "%l" for the layer */
     uint64_t columns, rows, experts;
     const struct nb_view *weight;
-    const float *bias; /* EXPERTS x ROWS; NULL: none */
+    const float *bias;            /* EXPERTS x ROWS; NULL: none */
     const struct nb_linear *next; /* in the model's list of matrices */
 };
 
@@ -44,7 +44,7 @@ struct nb_model {
     struct nb_arena arena;
     const struct nb_source *source;
     const struct nb_arch *arch;
-    struct nb_hparams hp; /* VOCAB is the number of tokens in the source's vocabulary */
+    struct nb_hparams hp;    /* VOCAB is the number of tokens in the source's vocabulary */
     struct nb_block *blocks; /* of all layers, in execution order */
     size_t n_blocks;
     const struct nb_linear *token_embedding, *output;
@@ -58,8 +58,8 @@ struct nb_model {
 };
 
 /* SOURCE must stay open while the model is used. */
-enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *source, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *source,
+                             struct nb_error *err) NB_MUST_CHECK;
 /* The same with the architecture ARCH instead of the source's. */
 enum nb_status nb_model_open_as(struct nb_model *model, const struct nb_source *source, const struct nb_arch *arch,
                                 struct nb_error *err) NB_MUST_CHECK;
@@ -75,9 +75,8 @@ size_t nb_model_longest_row(const struct nb_model *model);
  * Reads ROWS rows of WEIGHT from row FIRST on as floats, with the buffers of READER. NaN and infinity
  * are an error. Nothing else in this wing reads tensor data.
  */
-enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view *weight, uint64_t first,
-                             uint64_t rows, struct nb_view_reader *reader, float *out, struct nb_error *err)
-    NB_MUST_CHECK;
+enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view *weight, uint64_t first, uint64_t rows,
+                             struct nb_view_reader *reader, float *out, struct nb_error *err) NB_MUST_CHECK;
 
 /*
  * Called before each matrix product with its input: TOKENS rows with one float per column of the

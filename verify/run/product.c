@@ -118,7 +118,7 @@ nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb
     struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
 
     for (size_t k = 0; k < count; k++)
-        j.first_task[k + 1] =
-            j.first_task[k] + ((size_t)product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
+        j.first_task[k + 1] = j.first_task[k] +
+                              ((size_t)product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
     return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
 }

@@ -14,7 +14,7 @@ struct nb_panels {
     struct nb_pool *pool;
     struct nb_view_reader *readers; /* one per thread */
     float **floats;
-    size_t size;         /* floats per thread */
+    size_t size; /* floats per thread */
 };
 
 /* Prepares the panels for the matrices of MODEL. Memory of a previous model is reused if it is large enough. */

@@ -22,8 +22,7 @@ stretch_by_yarn(struct nb_rope *r, const struct nb_hparams *hp, double factor)
 {
     const double dims = r->dims, original = nb_hp_or(hp, NB_HP_ROPE_CONTEXT, nb_hp(hp, NB_HP_CONTEXT));
     const double low = fmax(0, floor(yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_FAST, 32), r->base)));
-    const double high =
-        fmin(dims - 1, ceil(yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_SLOW, 1), r->base)));
+    const double high = fmin(dims - 1, ceil(yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_SLOW, 1), r->base)));
 
     for (uint32_t i = 0; i < r->dims / 2; i++) {
         const double ramp = 1 - fmin(1, fmax(0, (i - low) / fmax(0.001, high - low)));
@@ -55,8 +54,8 @@ set_frequencies(const struct nb_loader *l, struct nb_rope *r)
         for (uint32_t i = 0; i < r->dims / 2; i++)
             r->frequencies[i] /= factor;
     } else {
-        return nb_fail(l->err, NB_UNSUPPORTED, "%s: rotary scaling of type '%s' is not supported", l->model->source->path,
-                       type);
+        return nb_fail(l->err, NB_UNSUPPORTED, "%s: rotary scaling of type '%s' is not supported",
+                       l->model->source->path, type);
     }
     return NB_OK;
 }
@@ -70,8 +69,9 @@ nb_load_rope(struct nb_loader *l, uint32_t head_dim, const struct nb_rope **out)
     if (status == NB_OK)
         status = nb_load_above_zero(l, NB_HP_ROPE_BASE, &new.base);
     if (status == NB_OK && (head_dim % 2 != 0 || new.dims % 2 != 0 || new.dims > head_dim))
-        status = nb_fail(l->err, NB_UNSUPPORTED, "%s: heads of %" PRIu32 " elements, of which %" PRIu32
-                         " turn, cannot be run", l->model->source->path, head_dim, new.dims);
+        status = nb_fail(l->err, NB_UNSUPPORTED,
+                         "%s: heads of %" PRIu32 " elements, of which %" PRIu32 " turn, cannot be run",
+                         l->model->source->path, head_dim, new.dims);
     if (status != NB_OK)
         return status;
     for (const struct nb_rope *old = l->model->ropes; old != NULL; old = old->next) {

@@ -14,8 +14,8 @@
 struct nb_loader;
 
 struct nb_rope {
-    uint32_t dims;       /* rotated dimensions of each head; even */
-    bool halves;         /* true: pairs are k and k + dims / 2; false: 2k and 2k + 1 */
+    uint32_t dims; /* rotated dimensions of each head; even */
+    bool halves;   /* true: pairs are k and k + dims / 2; false: 2k and 2k + 1 */
     double base;
     double *frequencies; /* radians per position, for each of dims / 2 pairs */
     double magnitude;    /* factor of the rotated elements */

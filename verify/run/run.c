@@ -52,15 +52,19 @@ norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     (void)worker;
     for (; i < end; i++) {
-        const double mean = nb_vector_math()->rms_norm(r->x + i * columns, s->norm->weight, columns,
-                                                       s->norm->epsilon, r->normed + i * columns);
+        const double mean = nb_vector_math()->rms_norm(r->x + i * columns, s->norm->weight, columns, s->norm->epsilon,
+                                                       r->normed + i * columns);
 
         if (!isfinite(mean))
             return r->layer < nb_model_layers(r->model)
-                       ? nb_fail(err, NB_INPUT, "%s: the input of block %" PRIu32 " is NaN or infinite at token %zu "
-                                 "of a chunk", r->model->source->path, r->layer, i % r->scratch.chunk_tokens)
-                       : nb_fail(err, NB_INPUT, "%s: the output of the last block is NaN or infinite at token %zu "
-                                 "of a chunk", r->model->source->path, i % r->scratch.chunk_tokens);
+                       ? nb_fail(err, NB_INPUT,
+                                 "%s: the input of block %" PRIu32 " is NaN or infinite at token %zu "
+                                 "of a chunk",
+                                 r->model->source->path, r->layer, i % r->scratch.chunk_tokens)
+                       : nb_fail(err, NB_INPUT,
+                                 "%s: the output of the last block is NaN or infinite at token %zu "
+                                 "of a chunk",
+                                 r->model->source->path, i % r->scratch.chunk_tokens);
     }
     return NB_OK;
 }

@@ -22,9 +22,9 @@
 struct nb_scratch {
     /* Sizes of the largest batch, for arrays with one row per token, chunk or thread. */
     size_t tokens, chunks, chunk_tokens, threads;
-    void *memory;       /* NULL: only the size is computed */
-    size_t used, size;  /* bytes */
-    bool too_large;     /* the size exceeds the address space */
+    void *memory;      /* NULL: only the size is computed */
+    size_t used, size; /* bytes */
+    bool too_large;    /* the size exceeds the address space */
 };
 
 /*
@@ -38,11 +38,11 @@ struct nb_run {
     struct nb_pool *pool;
     struct nb_panels panels;
     struct nb_scratch scratch;
-    float *x;         /* the residual stream: tokens x embedding */
-    float *normed;    /* the normalized residual stream: tokens x embedding */
-    float *rotations; /* tables of the model's rotary embeddings, for the positions of a chunk */
-    size_t n;         /* tokens of this batch: whole chunks */
-    uint32_t layer;   /* the current layer */
+    float *x;            /* the residual stream: tokens x embedding */
+    float *normed;       /* the normalized residual stream: tokens x embedding */
+    float *rotations;    /* tables of the model's rotary embeddings, for the positions of a chunk */
+    size_t n;            /* tokens of this batch: whole chunks */
+    uint32_t layer;      /* the current layer */
     nb_observe *observe; /* may be NULL */
     void *observer;
 };

@@ -34,8 +34,8 @@ bool nb_fragments_add(struct nb_fragments *f, size_t at, size_t length, int32_t 
  * llama.cpp's method: longer tokens are searched for in the whole text before
  * shorter ones. Special tokens only with SPECIAL. False if out of memory.
  */
-bool nb_added_tokens_longest_first(const struct nb_added_tokens *tokens, const char *text, size_t length,
-                                   bool special, struct nb_fragments *out);
+bool nb_added_tokens_longest_first(const struct nb_added_tokens *tokens, const char *text, size_t length, bool special,
+                                   struct nb_fragments *out);
 /* The tokenizers library's method: from left to right, the longest at each position, from FROM to TO of TEXT. */
 bool nb_added_tokens_leftmost(const struct nb_added_tokens *tokens, const char *text, size_t from, size_t to,
                               bool special, struct nb_fragments *out);

@@ -13,7 +13,7 @@
 
 /* A piece of text that becomes a token. */
 struct nb_bpe_piece {
-    int32_t symbol; /* a number that the caller defines; -1 after it was merged into its left neighbour */
+    int32_t symbol;      /* a number that the caller defines; -1 after it was merged into its left neighbour */
     uint32_t at, length; /* in the text; not used here */
     int32_t left, right; /* neighbours; -1 at the ends */
 };

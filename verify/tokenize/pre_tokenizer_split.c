@@ -155,7 +155,8 @@ split_piece(const pcre2_code *code, pcre2_match_data *match, const char *text, s
             break;
         if (n < 0)
             return n == PCRE2_ERROR_NOMEMORY ? nb_fail_memory(err)
-                                             : nb_fail(err, NB_INPUT, "the pre-tokenizer gives up on this text: it "
+                                             : nb_fail(err, NB_INPUT,
+                                                       "the pre-tokenizer gives up on this text: it "
                                                        "has a stretch that is too long to match");
         if (found[1] == found[0]) { /* the known patterns never match an empty text, but one of a hostile file might */
             at = found[1] + 1;

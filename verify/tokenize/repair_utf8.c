@@ -18,7 +18,12 @@ decode(const unsigned char *text, size_t room, size_t *length)
 {
     static const unsigned char masks[] = { 0x7F, 0x1F, 0x0F, 0x07 };
     const unsigned char first = *text;
-    const size_t more = first < 0x80 ? 0 : first < 0xC0 ? 4 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : first < 0xF8 ? 3 : 4;
+    const size_t more = first < 0x80   ? 0
+                        : first < 0xC0 ? 4
+                        : first < 0xE0 ? 1
+                        : first < 0xF0 ? 2
+                        : first < 0xF8 ? 3
+                                       : 4;
     uint32_t c;
 
     *length = 1;

@@ -53,8 +53,8 @@ nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error
 
     *text = NULL;
     if (fd < 0)
-        return nb_fail(err, errno == ENOENT ? NB_NOT_FOUND : nb_status_of_errno(errno, NB_SYSTEM),
-                       "%s: %s", name, strerror(errno));
+        return nb_fail(err, errno == ENOENT ? NB_NOT_FOUND : nb_status_of_errno(errno, NB_SYSTEM), "%s: %s", name,
+                       strerror(errno));
     file = gzdopen(fd, "rb");
     if (file == NULL) {
         close(fd);

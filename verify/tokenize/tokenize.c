@@ -291,8 +291,8 @@ nb_tokenizer_open(struct nb_tokenizer **tokenizer, const struct nb_source *sourc
     if (status == NB_OK)
         status = sort_added(t, err);
     if (status == NB_OK && v->model == NB_VOCABULARY_BYTE_BPE)
-        status = nb_splitter_new(&t->splitter, v->by_checkpoint ? nb_pre_tokenizer_steps(v->pre)
-                                                                : llama_cpp_steps(v->pre), err);
+        status = nb_splitter_new(&t->splitter,
+                                 v->by_checkpoint ? nb_pre_tokenizer_steps(v->pre) : llama_cpp_steps(v->pre), err);
     if (status != NB_OK)
         nb_tokenizer_close(t);
     else

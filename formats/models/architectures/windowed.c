@@ -4,7 +4,7 @@
  */
 #include "formats/models/architecture.h"
 
-#define WINDOWED(identifier, arch, every, is_first_full, usual)                                                          \
+#define WINDOWED(identifier, arch, every, is_first_full, usual) \
     const struct nb_arch nb_arch_##identifier = { .name = arch, .window = { every, is_first_full, usual } };
 
 WINDOWED(afmoe, "afmoe", 4, false, 0)

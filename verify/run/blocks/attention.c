@@ -132,8 +132,8 @@ attend(const struct attention *a, const float *q, const float *k, const float *v
             math->softmax(row, own);
             memset(row + own, 0, (seen - own) * sizeof *row);
         }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)seen, 1.0f, scores, (int)seen,
-                    v, (int)kv_row, 0.0f, out + first * q_row, (int)q_row);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)seen, 1.0f, scores, (int)seen, v,
+                    (int)kv_row, 0.0f, out + first * q_row, (int)q_row);
     }
 }
 

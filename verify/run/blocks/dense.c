@@ -61,8 +61,7 @@ activate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     (void)worker;
     (void)err;
-    nb_vector_math()->swiglu(s->memory.gate + first * columns, s->memory.up + first * columns,
-                             (end - first) * columns);
+    nb_vector_math()->swiglu(s->memory.gate + first * columns, s->memory.up + first * columns, (end - first) * columns);
     return NB_OK;
 }
 

@@ -17,12 +17,12 @@ struct mixture {
 
 /* Rows are the tokens of the batch, or only those of the current expert. */
 struct memory {
-    float *scores;     /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
-    float *in, *out;   /* input and output of the current expert */
+    float *scores;   /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
+    float *in, *out; /* input and output of the current expert */
     float *gate, *up;
-    uint32_t *tokens;  /* the tokens of the current expert */
-    float *shares;     /* and their shares */
-    uint32_t *kept;    /* per expert: whether it was already chosen for the token */
+    uint32_t *tokens; /* the tokens of the current expert */
+    float *shares;    /* and their shares */
+    uint32_t *kept;   /* per expert: whether it was already chosen for the token */
 };
 
 static enum nb_status
@@ -36,8 +36,8 @@ load(struct nb_loader *l, struct nb_block *b)
     if (status != NB_OK)
         return status;
     if (!(used >= 1 && used <= x->experts))
-        return nb_fail(l->err, NB_INPUT, "%s: %.0f of %" PRIu32 " experts cannot be used", l->model->source->path,
-                       used, x->experts);
+        return nb_fail(l->err, NB_INPUT, "%s: %.0f of %" PRIu32 " experts cannot be used", l->model->source->path, used,
+                       x->experts);
     x->used = (uint32_t)used;
     status = nb_load_count(l, NB_HP_FEED_FORWARD, &size);
     if (status == NB_OK)
