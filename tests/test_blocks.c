@@ -177,7 +177,7 @@ read_all(const struct nb_view *t, float *to)
 static void
 resize_tensor(struct gguf_maker *g, const struct nb_view *t, const struct size *size, const struct size *room)
 {
-    float *old = malloc(t->elements * sizeof *old), *new;
+    float *old = malloc((size_t)t->elements * sizeof *old), *new;
     uint64_t rows = t->ne[1], columns = t->ne[0], live_rows = rows, live_columns = columns;
 
     assert_non_null(old);

@@ -157,9 +157,14 @@ nb_load_table(const struct nb_loader *l, const char *pattern, struct nb_linear *
         t = embedding->weight;
     if (t == NULL)
         return refuse_absent(l, pattern);
-    *out = (struct nb_linear){
-        .name = t->name, .role = row->name, .columns = t->ne[0], .rows = t->ne[1], .experts = t->ne[2], .weight = t
-    };
+    if (t->ne[0] > SIZE_MAX || t->ne[1] > SIZE_MAX || t->ne[2] > SIZE_MAX)
+        return nb_fail_memory(l->err);
+    *out = (struct nb_linear){ .name = t->name,
+                               .role = row->name,
+                               .columns = (size_t)t->ne[0],
+                               .rows = (size_t)t->ne[1],
+                               .experts = (size_t)t->ne[2],
+                               .weight = t };
     return NB_OK;
 }
 

@@ -20,7 +20,7 @@
 struct nb_linear {
     const char *name; /* name of the tensor */
     const char *role; /* name in the architecture, with "%l" for the layer */
-    uint64_t columns, rows, experts;
+    size_t columns, rows, experts;
     const struct nb_view *weight;
     const float *bias;            /* EXPERTS x ROWS; NULL: none */
     const struct nb_linear *next; /* in the model's list of matrices */

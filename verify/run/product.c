@@ -93,7 +93,7 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
         k++;
     p += k;
     m = p->matrix;
-    all = (size_t)m->rows;
+    all = m->rows;
     before = p->expert * all; /* rows of other experts */
     first = (task - j->first_task[k]) * j->rows_in_panel;
     rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
@@ -114,11 +114,10 @@ enum nb_status
 nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product, size_t count,
             struct nb_error *err)
 {
-    const size_t columns = (size_t)product[0].matrix->columns;
+    const size_t columns = product[0].matrix->columns;
     struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
 
     for (size_t k = 0; k < count; k++)
-        j.first_task[k + 1] = j.first_task[k] +
-                              ((size_t)product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
+        j.first_task[k + 1] = j.first_task[k] + (product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
     return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
 }
