@@ -23,7 +23,7 @@ demo: all
 	$(BUILD)/nibble inspect $(BUILD)/tinystories-3M-Q4_K_M.gguf
 
 test: all
-	ctest --test-dir $(BUILD) --output-on-failure
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
 
 interop: all
 	sh tests/interop/run $(BUILD)/nibble
@@ -34,7 +34,7 @@ coverage: packages
 	cmake --preset coverage >/dev/null
 	cmake --build --preset coverage -j $(JOBS) >/dev/null
 	find build-coverage -name '*.gcda' -delete
-	ctest --preset coverage
+	ctest --preset coverage -j $(JOBS)
 	@echo
 	@python3 tests/coverage build-coverage
 
