@@ -224,12 +224,12 @@ write_elements(const struct run *r, const struct tile *tile, uint64_t at, uint64
 
 /* With several planes each chunk is written separately, as its planes follow one another in memory. */
 static enum nb_status
-do_tile(const struct run *r, struct worker *w, const struct tile *tile, struct nb_error *err)
+convert_fetched(const struct run *r, struct worker *w, const struct tile *tile, struct nb_error *err)
 {
     const struct nb_output *o = tile->output;
     const bool by_chunk = o->encoding.n_planes > 1;
     const uint64_t step = chunk_elements(o);
-    enum nb_status status = nb_view_fetch_shared(o->view, tile->first, tile->count, &w->reader, r->panel, err);
+    enum nb_status status = NB_OK;
 
     for (struct chunk c = { .at = 0 }; c.at < tile->count && status == NB_OK; c.at += step) {
         unsigned char *done = w->done + (by_chunk ? 0 : encoded_bytes(&o->encoding, c.at));
@@ -241,7 +241,20 @@ do_tile(const struct run *r, struct worker *w, const struct tile *tile, struct n
     }
     if (status != NB_OK || by_chunk)
         return status;
-    return write_elements(r, tile, 0, tile->count, is_only_copied(o) ? w->reader.raw : w->done, err);
+    return write_elements(r, tile, 0, tile->count, is_only_copied(o) ? w->reader.elements : w->done, err);
+}
+
+static enum nb_status
+do_tile(const struct run *r, struct worker *w, const struct tile *tile, struct nb_error *err)
+{
+    enum nb_status status = nb_view_fetch_shared(tile->output->view, tile->first, tile->count, &w->reader, r->panel,
+                                                 err);
+
+    if (status == NB_OK) {
+        status = convert_fetched(r, w, tile, err);
+        nb_view_release(&w->reader, r->panel);
+    }
+    return status;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------ */

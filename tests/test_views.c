@@ -193,6 +193,7 @@ expect_elements(const struct nb_view *v, const float *want)
             if (got[i] != want[first + i])
                 fail_msg("%s: element %u is %g, should be %g", v->name, (unsigned)(first + i), (double)got[i],
                          (double)want[first + i]);
+        nb_view_release(&reader, panel);
     }
     nb_view_reader_free(&reader);
     nb_view_panel_free(panel);

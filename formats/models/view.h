@@ -111,7 +111,8 @@ const struct nb_view *nb_views_find(const struct nb_view *const *sorted, size_t 
 
 /* Buffers of one reading thread: initialized with { 0 }, they grow to the largest read. */
 struct nb_view_reader {
-    unsigned char *raw; /* the elements that nb_view_fetch read */
+    const unsigned char *elements; /* that were fetched, in the view's type: in RAW, or in a panel (view_panel.h) */
+    unsigned char *raw;
     size_t raw_size;
     unsigned char *span; /* a long read that contains the wanted segments */
     size_t span_size;

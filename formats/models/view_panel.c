@@ -10,6 +10,7 @@
 
 #define READ_BYTES (1u << 20) /* about what one thread reads at once: it stays in a second-level cache */
 #define ROWS_TOGETHER 32u     /* rows are read in multiples of this: transposed, a cache line of F16 */
+#define MAX_GAP 8192u         /* reading so many bytes that are not wanted costs less than another system call */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
 struct band {
@@ -121,6 +122,15 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
+/* Whether one read takes many rows of the band, with what is between them. */
+static bool
+reads_across_gaps(const struct nb_view_panel *p, const struct nb_view *v)
+{
+    const struct band *b = &p->band;
+
+    return (b->piece->pitch - b->count) * nb_type_info(v->type)->block_bytes <= MAX_GAP;
+}
+
 /* Reads ROWS rows of the band from row FIRST of the piece on. The lock is not held. */
 static enum nb_status
 read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first, uint64_t rows,
@@ -128,15 +138,16 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
     const struct band *b = &p->band;
-    const bool contiguous = b->count == b->piece->pitch; /* the rows are contiguous */
-    enum nb_status status = nb_reader_reserve_span(r, rows * b->count * each, err);
+    const bool at_once = reads_across_gaps(p, v);
+    const uint64_t pitch = at_once ? b->piece->pitch : b->count;
+    enum nb_status status = nb_reader_reserve_span(r, rows * pitch * each, err);
 
-    if (status == NB_OK && contiguous)
-        status = nb_piece_read(v, b->piece, first, 0, rows * b->count, r->span, err);
-    for (uint64_t i = 0; i < rows && status == NB_OK && !contiguous; i++)
-        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * b->count * each, err);
+    if (status == NB_OK && at_once)
+        status = nb_piece_read(v, b->piece, first, b->first, (rows - 1) * pitch + b->count, r->span, err);
+    for (uint64_t i = 0; i < rows && status == NB_OK && !at_once; i++)
+        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, err);
     if (status == NB_OK)
-        nb_transpose(&(struct nb_matrix){ r->span, each, b->count, rows }, 0, b->count, p->bytes + first * each,
+        nb_transpose(&(struct nb_matrix){ r->span, each, pitch, rows }, 0, b->count, p->bytes + first * each,
                      b->piece->rows);
     return status;
 }
@@ -146,7 +157,8 @@ static enum nb_status
 read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_view_reader *r, struct nb_error *err)
 {
     const uint64_t rows = p->band.piece->rows;
-    const uint64_t fit = READ_BYTES / (p->band.count * nb_type_info(v->type)->block_bytes);
+    const uint64_t width = reads_across_gaps(p, v) ? p->band.piece->pitch : p->band.count;
+    const uint64_t fit = READ_BYTES / (width * nb_type_info(v->type)->block_bytes);
     const uint64_t step = fit < ROWS_TOGETHER ? ROWS_TOGETHER : fit / ROWS_TOGETHER * ROWS_TOGETHER;
 
     while (p->rows_taken < rows && p->status == NB_OK) {
@@ -261,18 +273,16 @@ fetch_rows(const struct nb_view *v, uint64_t row, uint64_t rows, uint64_t first,
     return status;
 }
 
-enum nb_status
-nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, struct nb_view_reader *r,
-                     struct nb_view_panel *p, struct nb_error *err)
+/* Elements that lie apart in a panel, or in several. */
+static enum nb_status
+copy_from_panels(const struct nb_view *v, uint64_t first, uint64_t count, struct nb_view_reader *r,
+                 struct nb_view_panel *p, struct nb_error *err)
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
-    enum nb_status status;
-    unsigned char *to;
+    enum nb_status status = nb_reader_reserve(r, count * each, err);
+    unsigned char *to = r->raw;
 
-    if (!v->transposed || v->foreign != NULL || columns_in_panel(v, v->pieces) == 0)
-        return nb_view_fetch(v, first, count, r, err);
-    status = nb_reader_reserve(r, count * each, err);
-    to = r->raw;
+    r->elements = r->raw;
     while (count > 0 && status == NB_OK) {
         const uint64_t column = first % v->columns, left = v->columns - column;
         const uint64_t rows = column == 0 && count >= v->columns ? count / v->columns : 1;
@@ -284,4 +294,51 @@ nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, st
         count -= rows * n;
     }
     return status;
+}
+
+/* Whether COUNT elements from FIRST on follow one another in a panel with BAND, and where: the element *AT of it. */
+static bool
+is_in_panel_as_wanted(const struct nb_view *v, const struct band *band, uint64_t first, uint64_t count, uint64_t *at)
+{
+    const uint64_t row = first / v->columns, end = (first + count - 1) / v->columns;
+    const struct source_column c = column_of_row(v, row);
+
+    for (uint64_t i = row; i <= end; i++) {
+        const struct source_column next = column_of_row(v, i);
+
+        if (next.piece != band->piece || next.column != c.column + (i - row) || next.column < band->first ||
+            next.column - band->first >= band->count)
+            return false;
+    }
+    *at = (c.column - band->first) * band->piece->rows + first % v->columns;
+    return true;
+}
+
+enum nb_status
+nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, struct nb_view_reader *r,
+                     struct nb_view_panel *p, struct nb_error *err)
+{
+    const size_t each = nb_type_info(v->type)->block_bytes;
+    struct source_column c;
+    enum nb_status status;
+    struct band band;
+    uint64_t at;
+
+    if (!v->transposed || v->foreign != NULL || count == 0 || columns_in_panel(v, v->pieces) == 0)
+        return nb_view_fetch(v, first, count, r, err);
+    c = column_of_row(v, first / v->columns);
+    band = band_of(v, c.piece, c.column);
+    if (!is_in_panel_as_wanted(v, &band, first, count, &at))
+        return copy_from_panels(v, first, count, r, p, err);
+    status = acquire(p, v, &band, r, err);
+    r->elements = status == NB_OK ? p->bytes + at * each : r->raw;
+    return status;
+}
+
+void
+nb_view_release(struct nb_view_reader *r, struct nb_view_panel *p)
+{
+    if (r->elements != r->raw)
+        release(p);
+    r->elements = r->raw;
 }

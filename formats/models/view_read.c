@@ -386,6 +386,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
 {
     enum nb_status status = reserve(&r->raw, &r->raw_size, bytes_of(v->type, count), err);
 
+    r->elements = r->raw;
     if (status != NB_OK || count == 0)
         return status;
     if (v->foreign != NULL)
@@ -426,7 +427,7 @@ compute(const struct nb_element_op *op, float x)
 void
 nb_view_decode(const struct nb_view *v, const struct nb_view_reader *r, uint64_t at, uint64_t count, float *out)
 {
-    nb_decode(v->type, r->raw + bytes_of(v->type, at), (size_t)count, out);
+    nb_decode(v->type, r->elements + bytes_of(v->type, at), (size_t)count, out);
     for (const struct nb_element_op *op = v->ops; op < v->ops + NB_VIEW_OPS && op->kind != NB_OP_NONE; op++) {
         for (uint64_t i = 0; i < count; i++)
             out[i] = compute(op, out[i]);
@@ -438,7 +439,7 @@ nb_view_decode(const struct nb_view *v, const struct nb_view_reader *r, uint64_t
 uint64_t
 nb_view_find_nonfinite(const struct nb_view *v, const struct nb_view_reader *r, uint64_t at, uint64_t count)
 {
-    return nb_find_nonfinite(v->type, r->raw + bytes_of(v->type, at), (size_t)count);
+    return nb_find_nonfinite(v->type, r->elements + bytes_of(v->type, at), (size_t)count);
 }
 
 enum nb_status

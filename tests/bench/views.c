@@ -1,6 +1,6 @@
 /*
  * views FILE MEGABYTES [THREADS]: how fast weights come through the seam. Writes a made-up BF16 tensor
- * of so many megabytes to FILE and reads it as floats, tile by tile: as it is, as a stack of 64
+ * of so many megabytes to FILE and reads it as floats, tile by tile: as it is, as a stack of 128
  * matrices, with rows of heads put in another order, with every second row, and transposed. All
  * are read by turns, five times; the best counts. Prints how fast that is beside the first, and the peak memory.
  */
@@ -18,7 +18,7 @@
 
 #define WIDTH 4096u
 #define WIDE 32768u /* of the one large matrix that is transposed */
-#define STACKED 64u
+#define STACKED 128u
 #define TILE 65536u
 #define CHUNK 8192u
 #define ROUNDS 5
@@ -57,6 +57,7 @@ read_tile(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     for (uint64_t at = 0; at < n && status == NB_OK; at += CHUNK)
         nb_view_decode(j->view, &j->readers[worker], at, n - at < CHUNK ? n - at : CHUNK, j->floats[worker]);
+    nb_view_release(&j->readers[worker], j->panel);
     return status;
 }
 
@@ -154,8 +155,8 @@ set_sides(struct nb_view *v, uint64_t a, uint64_t b, uint64_t c)
 static void
 make_ways(struct way *ways, const struct nb_store *store, const struct nb_tensor *stored, uint64_t rows)
 {
-    static const char *const what[WAYS] = { "as it is",         "a stack of 64 matrices", "rows of heads reordered",
-                                            "every second row", "64 matrices transposed", "one matrix transposed" };
+    static const char *const what[WAYS] = { "as it is",         "a stack of 128 matrices", "rows of heads reordered",
+                                            "every second row", "128 matrices transposed", "one matrix transposed" };
 
     for (unsigned i = 0; i < WAYS; i++) {
         ways[i] = (struct way){ .what = what[i], .seconds = INFINITY, .cpu = INFINITY };

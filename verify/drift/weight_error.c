@@ -82,7 +82,7 @@ compare_bytes(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *e
 
         if (status != NB_OK)
             return status;
-        e->same_bytes = memcmp(tiles->reader.raw, tiles->other_reader.raw,
+        e->same_bytes = memcmp(tiles->reader.elements, tiles->other_reader.elements,
                                (size_t)(n / info->block * info->block_bytes)) == 0;
     }
     return NB_OK;
