@@ -6,6 +6,7 @@
 #include "formats/elements/tier.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -57,6 +58,7 @@ main(int argc, char **argv)
     const struct cli_command *command;
     struct nb_error err;
 
+    setenv("OPENBLAS_NUM_THREADS", "1", 0); /* if it is loaded, it starts no threads of its own */
     if (argc < 2)
         return cli_usage("", "name a command");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

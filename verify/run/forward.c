@@ -1,14 +1,12 @@
 #include "verify/run/forward.h"
 
+#include "verify/run/blas.h"
 #include "verify/run/block.h"
 #include "verify/run/product.h"
 #include "verify/run/rope.h"
 #include "verify/run/run.h"
 
 #include <stdlib.h>
-
-/* OpenBLAS's own threads would compete with ours; other libraries lack this function. */
-extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 struct nb_forward {
     struct nb_run run;
@@ -24,12 +22,14 @@ enum nb_status
 nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
                struct nb_error *err)
 {
-    struct nb_forward *f = calloc(1, sizeof *f);
+    enum nb_status status = nb_blas_load(err);
+    struct nb_forward *f;
 
+    if (status != NB_OK)
+        return status;
+    f = calloc(1, sizeof *f);
     if (f == NULL)
         return nb_fail_memory(err);
-    if (openblas_set_num_threads != NULL)
-        openblas_set_num_threads(1);
     f->run.pool = pool;
     f->run.scratch = (struct nb_scratch){ .tokens = (size_t)chunks * chunk_tokens,
                                           .chunks = chunks,

@@ -1,8 +1,8 @@
 #include "verify/run/product.h"
 
 #include "formats/base/checked.h"
+#include "verify/run/blas.h"
 
-#include <cblas.h>
 #include <stdlib.h>
 
 /*
@@ -105,8 +105,18 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
         for (size_t i = 0; i < j->n; i++)
             for (size_t r = 0; r < rows; r++)
                 out[i * all + r] = (p->add ? out[i * all + r] : 0) + m->bias[before + first + r];
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)j->n, (int)rows, (int)j->columns, 1.0f, j->in,
-                (int)j->columns, panel, (int)j->columns, p->add || m->bias != NULL ? 1.0f : 0.0f, out, (int)all);
+    nb_sgemm(&(struct nb_sgemm){ .transpose = true,
+                                 .m = j->n,
+                                 .n = (size_t)rows,
+                                 .k = j->columns,
+                                 .alpha = 1,
+                                 .beta = p->add || m->bias != NULL ? 1 : 0,
+                                 .a = j->in,
+                                 .b = panel,
+                                 .c = out,
+                                 .a_row = j->columns,
+                                 .b_row = j->columns,
+                                 .c_row = all });
     return NB_OK;
 }
 

@@ -2,10 +2,10 @@
  * Causal grouped-query attention over the tokens of a chunk, with rotary embeddings of queries and
  * keys.
  */
+#include "verify/run/blas.h"
 #include "verify/run/block.h"
 #include "verify/run/vector_math.h"
 
-#include <cblas.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -123,8 +123,17 @@ attend(const struct attention *a, const float *q, const float *k, const float *v
         const size_t rows = tokens - first < QUERIES ? tokens - first : QUERIES;
         const size_t seen = first + rows; /* keys that any of these queries attends to */
 
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)seen, (int)d, scale, q + first * q_row,
-                    (int)q_row, k, (int)kv_row, 0.0f, scores, (int)seen);
+        nb_sgemm(&(struct nb_sgemm){ .transpose = true,
+                                     .m = rows,
+                                     .n = seen,
+                                     .k = d,
+                                     .alpha = scale,
+                                     .a = q + first * q_row,
+                                     .b = k,
+                                     .c = scores,
+                                     .a_row = q_row,
+                                     .b_row = kv_row,
+                                     .c_row = seen });
         for (size_t i = 0; i < rows; i++) {
             float *row = scores + i * seen;
             const size_t own = first + i + 1;
@@ -132,8 +141,16 @@ attend(const struct attention *a, const float *q, const float *k, const float *v
             math->softmax(row, own);
             memset(row + own, 0, (seen - own) * sizeof *row);
         }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)seen, 1.0f, scores, (int)seen, v,
-                    (int)kv_row, 0.0f, out + first * q_row, (int)q_row);
+        nb_sgemm(&(struct nb_sgemm){ .m = rows,
+                                     .n = d,
+                                     .k = seen,
+                                     .alpha = 1,
+                                     .a = scores,
+                                     .b = v,
+                                     .c = out + first * q_row,
+                                     .a_row = seen,
+                                     .b_row = kv_row,
+                                     .c_row = q_row });
     }
 }
 
