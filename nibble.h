@@ -507,11 +507,12 @@ struct nibble_calibrate_options {
     bool replace;          /* replace an existing output file */
     /*
      * A file for the state of a run that was stopped; NULL: none. It is written after every SAVE_EVERY
-     * chunks and at a stop, which then waits for the end of a batch of chunks. The same call continues
+     * chunks, every ten seconds and at a stop, always after a whole batch of chunks; a batch that lasts
+     * longer than half a second after a stop is broken off and its work lost. The same call continues
      * from it, and gives the same result as a run without a stop.
      */
     const char *state;
-    uint32_t save_every; /* 0: only at a stop */
+    uint32_t save_every; /* 0: only by time */
 };
 
 /* How much of the model the text reached. An entry is the matrix entry of one weight tensor. */

@@ -10,10 +10,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #define COLUMNS_IN_TASK 64u
+#define SAVE_SECONDS 10  /* a state is written so often */
+#define STOP_SECONDS 0.5 /* a batch that lasts longer after a stop is broken off, and what it did is lost */
 
 struct run {
     const struct nb_model *model;
@@ -22,7 +25,10 @@ struct run {
     struct nb_pool *pool;
     struct nb_pool_watch watch;
     struct nb_forward *forward;
-    uint32_t done, chunks;
+    uint32_t done, chunks, batch; /* chunks */
+    uint32_t saved, running;      /* chunks in the state, and in the batch that is being run */
+    double saved_at, stop_seen;   /* seconds; 0: not yet */
+    volatile sig_atomic_t break_off;
 
     /* The input that is being observed. */
     const float *input;
@@ -154,46 +160,88 @@ run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error
     return status;
 }
 
+static double
+now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static bool
 is_stopped(const struct run *r)
 {
     return r->options->stop != NULL && *r->options->stop;
 }
 
+/* Progress; and a batch that does not end soon after a stop was asked for is broken off. */
 static void
 look(void *context)
 {
-    const struct run *r = context;
-
+    struct run *r = context;
     if (r->options->progress != NULL)
-        r->options->progress(r->options->context, r->done, r->chunks);
+        r->options->progress(r->options->context, r->done, r->chunks,
+                             (r->done + r->running * nb_forward_share(r->forward)) / r->chunks);
+    if (!is_stopped(r))
+        return;
+    if (r->stop_seen <= 0)
+        r->stop_seen = now();
+    if (r->options->state == NULL || now() - r->stop_seen >= STOP_SECONDS)
+        r->break_off = 1;
+}
+
+static enum nb_status
+interrupted(const struct run *r, struct nb_error *err)
+{
+    if (r->options->state == NULL || r->saved == 0)
+        return nb_fail(err, NB_INTERRUPTED, "interrupted");
+    return nb_fail(err, NB_INTERRUPTED,
+                   "interrupted; the same command will go on after %" PRIu32 " of %" PRIu32 " chunks", r->saved,
+                   r->chunks);
+}
+
+/* Writes the state if it is time for it, or if the run ends here. */
+static enum nb_status
+save(struct run *r, uint64_t print, struct nb_error *err)
+{
+    const struct nb_calibrate_options *o = r->options;
+    const uint32_t unsaved = r->done - r->saved;
+    enum nb_status status;
+
+    if (o->state == NULL || unsaved == 0 ||
+        !(is_stopped(r) || (o->save_every > 0 && unsaved >= o->save_every) || now() - r->saved_at >= SAVE_SECONDS))
+        return NB_OK;
+    status = nb_state_write(r->sums, o->state, print, r->done, err);
+    r->saved = r->done;
+    r->saved_at = now();
+    return status;
 }
 
 /* From chunk r->done on to the end, or to a stop. */
 static enum nb_status
-run_chunks(struct run *r, const int32_t *tokens, uint32_t batch, uint64_t print, struct nb_error *err)
+run_chunks(struct run *r, const int32_t *tokens, uint64_t print, struct nb_error *err)
 {
     const struct nb_calibrate_options *o = r->options;
-    uint32_t saved = r->done;
     enum nb_status status = NB_OK;
 
+    r->saved = r->done;
+    r->saved_at = now();
     look(r);
     while (r->done < r->chunks && status == NB_OK) {
-        const uint32_t left = r->chunks - r->done, n = left < batch ? left : batch, unsaved = r->done - saved;
-        const bool stopped = is_stopped(r);
+        const uint32_t left = r->chunks - r->done, n = left < r->batch ? left : r->batch;
 
-        if (o->state != NULL && unsaved > 0 && (stopped || (o->save_every > 0 && unsaved >= o->save_every))) {
-            status = nb_state_write(r->sums, o->state, print, r->done, err);
-            saved = r->done;
-        }
-        if (status == NB_OK && stopped)
-            return nb_fail(err, NB_INTERRUPTED, "interrupted%s",
-                           o->state == NULL ? "" : "; the same command will go on from here");
+        status = save(r, print, err);
+        if (status == NB_OK && is_stopped(r))
+            return interrupted(r, err);
+        r->running = n;
         if (status == NB_OK)
             status = run_batch(r, tokens + (size_t)(o->from_chunk + r->done) * o->chunk_tokens, n, err);
-        if (status != NB_OK)
-            return status;
-        r->done += n;
+        if (status == NB_INTERRUPTED)
+            return interrupted(r, err);
+        if (status == NB_OK)
+            r->done += n;
+        r->running = 0;
         look(r);
     }
     return status;
@@ -205,7 +253,7 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
 {
     struct run r = { .model = model, .options = o, .sums = sums };
     const uint32_t chunks = nb_calibrate_chunks(count, o);
-    const uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens, batch = whole < 1 ? 1 : whole;
+    const uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens;
     const uint64_t print = fingerprint(&r, tokens, count);
     enum nb_status status;
 
@@ -214,21 +262,21 @@ nb_calibrate(const struct nb_model *model, const int32_t *tokens, size_t count, 
                        "the text has %zu tokens, too few for a chunk of %" PRIu32 " after %" PRIu32 " skipped chunks",
                        count, o->chunk_tokens, o->from_chunk);
     r.chunks = chunks;
+    r.batch = whole < 1 ? 1 : whole;
     status = make_entries(&r, err);
     if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
     if (status == NB_OK) {
-        /* A state is of whole batches, so with one they are not broken off. */
-        r.watch = (struct nb_pool_watch){ look, &r, o->state == NULL ? o->stop : NULL };
+        r.watch = (struct nb_pool_watch){ look, &r, &r.break_off };
         nb_pool_watch(r.pool, &r.watch);
     }
     if (status == NB_OK)
-        status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);
+        status = nb_forward_new(&r.forward, r.pool, r.batch, o->chunk_tokens, err);
     if (status == NB_OK && o->state != NULL && nb_is_file(o->state))
         status = nb_state_read(sums, o->state, print, &r.done, err);
     if (status == NB_OK) {
         nb_forward_observe(r.forward, observe, &r);
-        status = run_chunks(&r, tokens, batch, print, err);
+        status = run_chunks(&r, tokens, print, err);
     }
     if (status == NB_OK) {
         sums->chunks += chunks;

@@ -24,15 +24,16 @@ struct nb_calibrate_options {
     bool process_output;   /* also for the output matrix (the embedding if the two are tied) */
     /*
      * A file that stores the exact sums, so that a stopped run can be resumed with
-     * the same result; NULL: none. It is written after every SAVE_EVERY chunks and
-     * on STOP, read at the start if it exists, and removed at the end.
+     * the same result; NULL: none. It is written after every SAVE_EVERY chunks,
+     * every ten seconds and on STOP, always after a whole batch; read at the start if
+     * it exists, and removed at the end.
      */
     const char *state;
-    uint32_t save_every; /* 0: only on STOP */
-    /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
-    void (*progress)(void *context, uint32_t chunks, uint32_t of);
+    uint32_t save_every; /* 0: only by time */
+    /* Called ten times a second from the calling thread, with the chunks and the share (0 to 1) that are done. */
+    void (*progress)(void *context, uint32_t chunks, uint32_t of, double share); /* may be NULL */
     void *context;
-    /* Not zero asks for a stop: NB_INTERRUPTED, with a state at the end of a batch. May be NULL. */
+    /* Not zero asks for a stop, within half a second: NB_INTERRUPTED. May be NULL. */
     const volatile sig_atomic_t *stop;
 };
 

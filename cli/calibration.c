@@ -34,12 +34,12 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
 }
 
 static void
-on_progress(void *context, uint32_t chunks, uint32_t of)
+on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 {
     char text[64];
 
     snprintf(text, sizeof text, "%u of %u chunks", (unsigned)chunks, (unsigned)of);
-    cli_progress_steps(context, chunks, of, text);
+    cli_progress_share(context, share, text);
 }
 
 enum nb_status
@@ -52,15 +52,17 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
 
     if (status != NB_OK)
         return status;
+    cli_progress_start(&progress);
+    cli_progress_say(&progress, "tokenizing");
     status = load_texts(c, source, &ids, sums, err);
     if (status == NB_OK) {
-        cli_progress_start(&progress);
+        cli_progress_start(&progress); /* the time left is of what follows */
         c->options.progress = on_progress;
         c->options.context = &progress;
         c->options.stop = cli_catch_signals();
         status = nb_calibrate(&model, ids.id, ids.count, &c->options, sums, err);
-        cli_progress_end(&progress);
     }
+    cli_progress_end(&progress);
     nb_ids_free(&ids);
     nb_model_close(&model);
     return status;

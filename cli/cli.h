@@ -40,8 +40,16 @@ int cli_print_json(json_t *object);
 enum nb_status cli_check_output(const char *name, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
 bool cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out);
-/* After this call SIGINT, SIGHUP and SIGTERM set the flag that is returned, instead of ending the process. */
+/*
+ * After this call the first SIGINT, SIGHUP or SIGTERM sets the flag that is returned, instead of ending
+ * the process; a second one ends it.
+ */
 const volatile sig_atomic_t *cli_catch_signals(void);
+/*
+ * If a signal was caught, ends the process by it: what started nibble sees how it ended, and a loop in
+ * a shell ends, too. For a command that was interrupted and has cleaned up.
+ */
+void cli_end_by_signal(void);
 /* Flushes stdout; an error of that, such as a full disk, is printed. Returns the exit code. */
 int cli_finish(void);
 
@@ -53,16 +61,18 @@ const char *cli_count(char *text, double count);
 /* "256 x 2048": rows last, as GGUF has them */
 const char *cli_shape(char *text, const struct nb_view *tensor);
 
-/* A bar on stderr, if that is a terminal and -q was not given. */
+/* Unless -q was given: a bar on stderr, if that is a terminal, or else a line every minute. */
 struct cli_progress {
-    bool on;
+    bool on, terminal;
     double started, drawn;
 };
 void cli_progress_start(struct cli_progress *progress);
+/* What is being done before there is anything to measure: "loading the model". */
+void cli_progress_say(struct cli_progress *progress, const char *what);
 /* For nb_pipeline_options.progress, with a struct cli_progress as CONTEXT. */
 void cli_progress_update(void *context, uint64_t done, uint64_t total);
-/* The same for work that goes in steps; TEXT, which may be "", is shown after the bar. */
-void cli_progress_steps(struct cli_progress *progress, uint64_t done, uint64_t total, const char *text);
+/* The same with the SHARE that is done, from 0 to 1; TEXT, which may be "", is shown after the bar. */
+void cli_progress_share(struct cli_progress *progress, double share, const char *text);
 void cli_progress_end(struct cli_progress *progress);
 /* Seconds of a clock that is never set back. */
 double cli_now(void);

@@ -84,6 +84,8 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
             return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
     }
     text.name = o->text;
+    cli_progress_start(&r->progress);
+    cli_progress_say(&r->progress, "tokenizing");
     status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, err);
     if (status == NB_OK)
         cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);
@@ -103,20 +105,18 @@ running_mean(const struct verify_run *r, size_t model, uint32_t chunks, bool kld
 }
 
 static void
-on_progress(void *context, uint32_t chunks, uint32_t of)
+on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 {
     struct verify_run *r = context;
     char text[160];
-    size_t at;
+    size_t at = (size_t)snprintf(text, sizeof text, "%u of %u chunks", (unsigned)chunks, (unsigned)of);
 
-    if (chunks == 0)
-        return;
-    at = (size_t)snprintf(text, sizeof text, "%u of %u chunks, PPL %.4f", (unsigned)chunks, (unsigned)of,
-                          exp(running_mean(r, 0, chunks, false)));
-    for (size_t i = 1; i < r->models && at < sizeof text; i++)
+    if (chunks > 0)
+        at += (size_t)snprintf(text + at, sizeof text - at, ", PPL %.4f", exp(running_mean(r, 0, chunks, false)));
+    for (size_t i = 1; chunks > 0 && i < r->models && at < sizeof text; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s %.4f", i == 1 ? ", KLD" : "",
                                running_mean(r, i, chunks, true));
-    cli_progress_steps(&r->progress, chunks, of, text);
+    cli_progress_share(&r->progress, share, text);
 }
 
 /* The exit code: NB_NO if a model is beyond a limit. */
@@ -159,9 +159,16 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     return status;
 }
 
-static enum nb_status
-compare_weights(const struct verify_run *r, struct verify_report *report, struct nb_error *err)
+static void
+keep_looking(void *context)
 {
+    (void)context; /* the pool itself looks at the signal */
+}
+
+static enum nb_status
+compare_weights(struct verify_run *r, struct verify_report *report, struct nb_error *err)
+{
+    const struct nb_pool_watch watch = { keep_looking, NULL, cli_catch_signals() };
     struct nb_pool *pool;
     enum nb_status status;
 
@@ -171,12 +178,15 @@ compare_weights(const struct verify_run *r, struct verify_report *report, struct
     status = nb_pool_new(&pool, r->options->drift.threads, err);
     if (status != NB_OK)
         return status;
+    nb_pool_watch(pool, &watch);
+    cli_progress_say(&r->progress, "comparing the weights");
     for (size_t i = 1; i < r->models && status == NB_OK; i++) {
         report->errors[i] = calloc(r->source[0].n_tensors, sizeof *report->errors[i]);
         status = report->errors[i] == NULL
                      ? nb_fail_memory(err)
                      : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
     }
+    cli_progress_end(&r->progress);
     nb_pool_free(pool);
     return status;
 }
@@ -209,6 +219,7 @@ verify(struct verify_options *o, char **paths, size_t models)
         status = cli_check_output(o->html, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
+    cli_progress_end(&r.progress);
     if (status == NB_OK)
         status = measure(&r, o, &report, &err);
     if (status == NB_OK && (o->tensors || o->html != NULL))

@@ -1,11 +1,14 @@
 #include "cli/cli.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WIDTH 30
+#define BAR 30
 #define REDRAW_SECONDS 0.1
+#define LINE_SECONDS 60 /* where stderr is not a terminal */
 
 double
 cli_now(void)
@@ -16,33 +19,87 @@ cli_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void
-cli_progress_start(struct cli_progress *p)
+/* Columns of the terminal; 80 if it does not say. */
+static int
+terminal_width(void)
 {
-    p->on = !cli_is_quiet() && isatty(STDERR_FILENO) != 0;
-    p->started = p->drawn = cli_now();
+    struct winsize size;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-/* The bar and the time left, with MIDDLE between them; not more often than an eye can follow. */
+/* TEXT in place of the line before, cut to the width of the terminal: a line that wraps could not be replaced. */
 static void
-draw(struct cli_progress *p, double share, double now, const char *middle)
+replace_line(const char *text)
 {
-    const double seconds = now - p->started;
-    const long left = (long)(seconds * (1 - share) / share + 0.5);
-    char bar[WIDTH + 1];
-
-    p->drawn = now;
-    for (int i = 0; i < WIDTH; i++)
-        bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
-    bar[WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %3.0f %%  %s  %ld:%02ld left \033[K", bar, 100 * share, middle, left / 60, left % 60);
+    fprintf(stderr, "\r%.*s\033[K", terminal_width() - 1, text);
     fflush(stderr);
 }
 
-static bool
-is_due(const struct cli_progress *p, uint64_t done, double now)
+void
+cli_progress_start(struct cli_progress *p)
 {
-    return p->on && done > 0 && now - p->drawn >= REDRAW_SECONDS;
+    p->on = !cli_is_quiet();
+    p->terminal = isatty(STDERR_FILENO) != 0;
+    p->started = p->drawn = cli_now();
+}
+
+void
+cli_progress_say(struct cli_progress *p, const char *what)
+{
+    if (p->on && p->terminal)
+        replace_line(what);
+}
+
+/* The time left, as far as the SHARE that is done tells; "" if nothing is done. */
+static void
+time_left(char *text, size_t size, double seconds, double share)
+{
+    const double left = share > 0 ? seconds * (1 - share) / share + 0.5 : 0;
+
+    text[0] = '\0';
+    if (share > 0 && left < 1e6)
+        snprintf(text, size, "  %ld:%02ld left", (long)left / 60, (long)left % 60);
+}
+
+/* "[####....]  40 %  TEXT  0:05 left"; the bar gets shorter, and at last is left out, on a narrow terminal. */
+static void
+draw(double share, const char *text, const char *left)
+{
+    char bar[BAR + 4] = "", line[256];
+    const int rest = snprintf(line, sizeof line, "%3.0f %%  %s%s", 100 * share, text, left) + 1;
+    const int room = terminal_width() - rest - 3, width = room < BAR ? room : BAR;
+
+    if (width >= 5) {
+        bar[0] = '[';
+        for (int i = 0; i < width; i++)
+            bar[1 + i] = i < (int)(share * width) ? '#' : '.';
+        strcpy(bar + 1 + width, "] ");
+    }
+    snprintf(line, sizeof line, "%s%3.0f %%  %s%s", bar, 100 * share, text, left);
+    replace_line(line);
+}
+
+/* Whether a bar or a line is due; not more often than an eye can follow. */
+static bool
+is_due(struct cli_progress *p, double now)
+{
+    if (!p->on || now - p->drawn < (p->terminal ? REDRAW_SECONDS : LINE_SECONDS))
+        return false;
+    p->drawn = now;
+    return true;
+}
+
+static void
+show(struct cli_progress *p, double share, double now, const char *text)
+{
+    char left[CLI_TEXT];
+
+    time_left(left, sizeof left, now - p->started, share);
+    if (p->terminal)
+        draw(share, text, left);
+    else
+        fprintf(stderr, "%3.0f %%  %s%s\n", 100 * share, text, left);
 }
 
 void
@@ -52,24 +109,24 @@ cli_progress_update(void *context, uint64_t done, uint64_t total)
     const double now = cli_now();
     char rate[CLI_TEXT], text[CLI_TEXT + 2];
 
-    if (!is_due(p, done, now))
+    if (!is_due(p, now))
         return;
     snprintf(text, sizeof text, "%s/s", cli_bytes(rate, (double)done / (now - p->started)));
-    draw(p, total > 0 ? (double)done / (double)total : 1, now, text);
+    show(p, total > 0 ? (double)done / (double)total : 1, now, text);
 }
 
 void
-cli_progress_steps(struct cli_progress *p, uint64_t done, uint64_t total, const char *text)
+cli_progress_share(struct cli_progress *p, double share, const char *text)
 {
     const double now = cli_now();
 
-    if (is_due(p, done, now))
-        draw(p, (double)done / (double)total, now, text);
+    if (is_due(p, now))
+        show(p, share, now, text);
 }
 
 void
 cli_progress_end(struct cli_progress *p)
 {
-    if (p->on)
+    if (p->on && p->terminal)
         fputs("\r\033[K", stderr);
 }

@@ -1,21 +1,36 @@
 #include "cli/cli.h"
 
-static volatile sig_atomic_t caught;
+#include <stdio.h>
+
+static volatile sig_atomic_t caught; /* the number of the signal; 0: none */
 
 static void
 on_signal(int number)
 {
-    (void)number;
-    caught = 1;
+    caught = number;
 }
 
 const volatile sig_atomic_t *
 cli_catch_signals(void)
 {
-    const struct sigaction action = { .sa_handler = on_signal };
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+    /* Once: a second signal ends the program where it is. */
+    const struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+    struct sigaction old;
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+        if (sigaction(signals[i], NULL, &old) == 0 &&
+            old.sa_handler != SIG_IGN) /* ignored under nohup, and in scripts */
+            sigaction(signals[i], &action, NULL);
     return &caught;
+}
+
+void
+cli_end_by_signal(void)
+{
+    if (caught == 0)
+        return;
+    fflush(NULL);
+    signal(caught, SIG_DFL);
+    raise(caught);
 }

@@ -14,6 +14,8 @@
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
+#include <time.h>
+
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
 #define TEXT SAMPLE_DATA "/tinystories-valid.txt"
 #define GOLDEN TEST_DATA "/golden/tinystories-3m-f32.imatrix"
@@ -159,23 +161,28 @@ static volatile sig_atomic_t stop;
 
 struct stopper {
     uint32_t at; /* chunks */
+    bool within; /* not before the next batch has begun; from then on every look takes longer than a stop may */
+    double last;
 };
 
 static void
-stop_at(void *context, uint32_t chunks, uint32_t of)
+stop_at(void *context, uint32_t chunks, uint32_t of, double share)
 {
-    const struct stopper *s = context;
+    struct stopper *s = context;
 
     (void)of;
-    if (chunks >= s->at)
+    assert_true(share >= s->last && share <= 1);
+    s->last = share;
+    if (chunks >= s->at && (!s->within || share * of > chunks))
         stop = 1;
+    if (stop != 0 && s->within)
+        nanosleep(&(struct timespec){ 0, 600000000 }, NULL);
 }
 
 /* Runs over the sample text until it is stopped or done, and writes OUTPUT in the latter case. */
 static enum nb_status
-run_until(uint32_t chunks, unsigned threads, const char *output, struct nb_error *err)
+run_with(struct stopper stopper, unsigned threads, const char *output, struct nb_error *err)
 {
-    struct stopper stopper = { chunks };
     struct nb_calibrate_options o = { .chunk_tokens = 512,
                                       .max_chunks = 20,
                                       .threads = threads,
@@ -209,6 +216,34 @@ run_until(uint32_t chunks, unsigned threads, const char *output, struct nb_error
     nb_model_close(&model);
     nb_source_close(&source);
     return status;
+}
+
+static enum nb_status
+run_until(uint32_t chunks, unsigned threads, const char *output, struct nb_error *err)
+{
+    return run_with((struct stopper){ .at = chunks }, threads, output, err);
+}
+
+/* A batch of a large model takes minutes, and nobody waits for its end. */
+static void
+a_batch_that_is_broken_off_leaves_the_state_before_it(void **unused)
+{
+    struct nb_error err;
+    char whole[SCRATCH_PATH], again[SCRATCH_PATH];
+
+    (void)unused;
+    strcpy(whole, scratch_path("whole"));
+    strcpy(again, scratch_path("again"));
+    assert_int_equal(run_until(1000, 1, whole, &err), NB_OK);
+    assert_int_equal(run_with((struct stopper){ .at = 0, .within = true }, 2, again, &err), NB_INTERRUPTED);
+    assert_false(scratch_exists(scratch_path("state"))); /* nothing was done */
+    assert_int_equal(run_until(4, 2, again, &err), NB_INTERRUPTED);
+    assert_non_null(strstr(err.message, "will go on after 4 of 20 chunks"));
+    assert_int_equal(run_with((struct stopper){ .at = 4, .within = true }, 2, again, &err), NB_INTERRUPTED);
+    assert_true(scratch_exists(scratch_path("state")));
+    assert_int_equal(run_until(1000, 2, again, &err), NB_OK);
+    assert_true(scratch_hash(whole) == scratch_hash(again));
+    scratch_remove("again");
 }
 
 static void
@@ -351,6 +386,7 @@ main(void)
         cmocka_unit_test(merged_runs_are_the_whole_one),
         cmocka_unit_test(both_forms_say_the_same),
         cmocka_unit_test(experts_have_sums_of_their_own),
+        cmocka_unit_test(a_batch_that_is_broken_off_leaves_the_state_before_it),
         cmocka_unit_test(a_run_taken_up_again_gives_the_same_bytes),
         cmocka_unit_test(a_state_of_another_run_is_refused),
         cmocka_unit_test(one_command_does_what_two_do),

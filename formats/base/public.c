@@ -127,7 +127,8 @@ nb_public_progress(void *context, uint64_t done, uint64_t total)
 }
 
 void
-nb_public_progress_chunks(void *context, uint32_t done, uint32_t total)
+nb_public_progress_chunks(void *context, uint32_t done, uint32_t total, double share)
 {
+    (void)share;
     nb_public_progress(context, done, total);
 }

@@ -43,6 +43,6 @@ enum nb_status nb_public_run(struct nb_public_run *out, const struct nibble_run 
                              struct nb_error *err) NB_MUST_CHECK;
 /* For the progress of what runs, with a struct nb_public_run as CONTEXT. */
 void nb_public_progress(void *context, uint64_t done, uint64_t total);
-void nb_public_progress_chunks(void *context, uint32_t done, uint32_t total);
+void nb_public_progress_chunks(void *context, uint32_t done, uint32_t total, double share);
 
 #endif

@@ -29,8 +29,11 @@ struct run {
     struct nb_pool *pool;
     struct nb_pool_watch watch;
     struct nb_forward *forward;
-    uint32_t done;  /* chunks */
-    float **states; /* per model: the scored states of a batch */
+    uint32_t done, running; /* chunks: before and in the current batch */
+    size_t models_done;     /* in the current batch: whose states are known */
+    double scored;          /* in the current batch: the share of the states that have been scored */
+    double output_share;    /* the part of the work that the output matrices are */
+    float **states;         /* per model: the scored states of a batch */
     float *base_logits, *logits;
     struct base_row *base_rows;
     size_t max_rows; /* rows of logits */
@@ -154,8 +157,11 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
     const size_t per_chunk = scored_in_chunk(r->options->chunk_tokens), rows = chunks * per_chunk;
     enum nb_status status = NB_OK;
 
+    r->scored = 0;
     for (size_t k = 0; k < r->models && status == NB_OK; k++) {
         const float *hidden;
+
+        r->models_done = k;
 
         if (r->options->stop != NULL && *r->options->stop)
             return nb_fail(err, NB_INTERRUPTED, "interrupted");
@@ -164,10 +170,12 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
         if (status == NB_OK)
             keep_states(r, r->model[k], hidden, chunks, r->states[k]);
     }
+    r->models_done = r->models;
     for (size_t i = 0, n; i < rows && status == NB_OK; i += n) {
         n = rows - i < r->max_rows ? rows - i : r->max_rows;
         r->first = first * per_chunk + i;
         status = score_block(r, i, n, err);
+        r->scored = (double)(i + n) / (double)rows;
     }
     return status;
 }
@@ -227,13 +235,34 @@ check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
     return NB_OK;
 }
 
+/* How much of the work the products with the output matrix are, which are made for half of the tokens. */
+static double
+output_share(const struct nb_model *m)
+{
+    double output = 0.5 * (double)m->output->rows, all = output;
+
+    for (const struct nb_linear *l = m->matrices; l != NULL; l = l->next)
+        if (l != m->output)
+            all += (double)l->rows * (double)l->columns / nb_model_embedding(m);
+    return output / all;
+}
+
+static double
+share_of_batch(const struct run *r)
+{
+    const double current = r->models_done < r->models ? nb_forward_share(r->forward) : 0;
+
+    return ((double)r->models_done + current) / (double)r->models * (1 - r->output_share) + r->scored * r->output_share;
+}
+
 static void
 look(void *context)
 {
     struct run *r = context;
 
     if (r->options->progress != NULL)
-        r->options->progress(r->options->context, r->done, r->drift->chunks);
+        r->options->progress(r->options->context, r->done, r->drift->chunks,
+                             (r->done + r->running * share_of_batch(r)) / r->drift->chunks);
 }
 
 static enum nb_status
@@ -245,10 +274,12 @@ run_chunks(struct run *r, uint32_t batch, struct nb_error *err)
     while (r->done < r->drift->chunks && status == NB_OK) {
         const uint32_t left = r->drift->chunks - r->done, n = left < batch ? left : batch;
 
+        r->running = n;
         status = run_batch(r, r->done, n, err);
         if (status != NB_OK)
             return status;
         r->done += n;
+        r->running = 0;
         look(r);
     }
     return status;
@@ -276,6 +307,7 @@ nb_drift_measure(const struct nb_model *const *model, size_t models, const int32
     if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
     if (status == NB_OK) {
+        r.output_share = output_share(model[0]);
         r.watch = (struct nb_pool_watch){ look, &r, o->stop };
         nb_pool_watch(r.pool, &r.watch);
         status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);

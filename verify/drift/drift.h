@@ -29,8 +29,8 @@ struct nb_drift_options {
     uint32_t max_chunks;   /* 0: all */
     unsigned threads;      /* 0: one per core */
     int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
-    /* Called ten times a second from the calling thread, with the chunks that are done; may be NULL. */
-    void (*progress)(void *context, uint32_t chunks, uint32_t of);
+    /* Called ten times a second from the calling thread, with the chunks and the share (0 to 1) that are done. */
+    void (*progress)(void *context, uint32_t chunks, uint32_t of, double share); /* may be NULL */
     void *context;
     const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
 };

@@ -16,6 +16,7 @@ struct nb_forward {
     /* The current run. */
     const int32_t *tokens;
     int64_t bos;
+    size_t blocks_done;
 };
 
 enum nb_status
@@ -54,6 +55,12 @@ nb_forward_observe(struct nb_forward *f, nb_observe *observe, void *context)
 {
     f->run.observe = observe;
     f->run.observer = context;
+}
+
+double
+nb_forward_share(const struct nb_forward *f)
+{
+    return f->run.model == NULL ? 0 : (double)f->blocks_done / (double)f->run.model->n_blocks;
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------- */
@@ -174,11 +181,13 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
     r->n = chunks * r->scratch.chunk_tokens;
     f->tokens = tokens;
     f->bos = bos;
+    f->blocks_done = 0;
     status = nb_run_rows(r, embed_task, f, err);
     for (size_t i = 0; i < m->n_blocks && status == NB_OK; i++) {
         r->layer = m->blocks[i].layer;
         r->scratch.used = f->blocks;
         status = m->blocks[i].kind->run(&m->blocks[i], r, err);
+        f->blocks_done = i + 1;
     }
     r->layer = nb_model_layers(m);
     if (status == NB_OK)

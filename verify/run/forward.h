@@ -25,6 +25,8 @@ struct nb_forward;
 enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
                               struct nb_error *err) NB_MUST_CHECK;
 void nb_forward_free(struct nb_forward *forward);
+/* The share of the current nb_forward_run that is done, from 0 to 1. For a watch of its pool. */
+double nb_forward_share(const struct nb_forward *forward);
 /* OBSERVE may be NULL. */
 void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *context);
 
