@@ -697,6 +697,31 @@ templates_that_reach_out(void **unused)
     with_text("a process; CVE-2026-5760", "tokenizer.chat_template", "{{ os.popen('id') }}", "template.file");
 }
 
+static void
+templates_that_do_not_end(void **unused)
+{
+    static const char *const whole[] = {
+        "{{ {'a': {'b': 1}} }}{{ '}}' ~ \"%}\" }}{% if a == '%}' %}x{% elif b %}y{% else %}z{% endif %}",
+        "{%- set ns = namespace(x='') -%}{%- set t %}{{ a }}{% endset -%}{% set u | trim %} b {% endset %}",
+        "{% raw %}{{ {% if %} {% endraw %}{# {{ {% for #}{ {{ '\\'}}' }}",
+        "{% macro f(x) %}{% for i in x %}{% if i %}{% break %}{% endif %}{% else %}none{% endfor %}{% endmacro %}{{ f(1) }}",
+        "{% generation %}{{ m }}{% endgeneration %}{% call(x) f() %}{% endcall %}",
+    };
+    static const char *const broken[] = {
+        "{% if a %}x",  "{{ a }",
+        "{% if a ",     "{# a",
+        "x{% endif %}", "{% for a in b %}{% if a %}{% endfor %}{% endif %}",
+        "{{ 'a }}",     "{% raw %}{% endif %}",
+        "{% else %}",   "{{ (a }}",
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
+        with_text(whole[i], "tokenizer.chat_template", whole[i], NULL);
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        with_text(broken[i], "tokenizer.chat_template", broken[i], "template.block");
+}
+
 /* --- split sets -------------------------------------------------------------------------------------------- */
 
 static void
@@ -988,6 +1013,7 @@ main(void)
         cmocka_unit_test(tensors_that_make_no_model),
         cmocka_unit_test(vocabularies_that_are_none),
         cmocka_unit_test(templates_that_reach_out),
+        cmocka_unit_test(templates_that_do_not_end),
         cmocka_unit_test(split_sets_that_are_none),
         cmocka_unit_test(safetensors_that_lie),
         cmocka_unit_test(folders_that_make_no_model),

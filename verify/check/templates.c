@@ -6,6 +6,7 @@
 #include "verify/check/parts.h"
 
 #include "formats/base/regex.h"
+#include "verify/check/template_blocks.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -59,12 +60,15 @@ static enum nb_status
 check_template(struct nb_checking *c, const char *file, const struct nb_kv *kv)
 {
     const struct nb_place place = nb_at_key(file, kv->key, NB_NO_OFFSET);
+    char fault[NB_TEMPLATE_FAULT];
     enum nb_status status = NB_OK;
 
     if (kv->size > LARGE)
         status = CHECK_FOUND(c, NB_BAD_TEMPLATE_SIZE, place, "%" PRIu64 " bytes", kv->size);
     if (status == NB_OK)
         status = check_characters(c, place, kv);
+    if (status == NB_OK && !nb_template_is_balanced((const char *)kv->data, (size_t)kv->size, fault))
+        status = CHECK_FOUND(c, NB_BAD_TEMPLATE_BLOCK, place, "%s", fault);
     for (size_t i = 0; i < sizeof reaches / sizeof reaches[0] && status == NB_OK; i++)
         status = check_reach(c, place, (const char *)kv->data, i);
     return status;
