@@ -592,6 +592,8 @@ keys_that_make_no_model(void **unused)
     with_key("an epsilon of 4", "llama.attention.layer_norm_rms_epsilon", NB_KV_F32, NB_KV_F32, 1, &(float){ 4 }, 4,
              "model.key-value");
     with_u32("heads that cannot share", "llama.attention.head_count_kv", 3, "model.key-value");
+    with_u32("a rotation of half a head", "llama.rope.dimension_count", 3, "model.key-value");
+    with_u32("values of length 1", "llama.attention.value_length", 1, "model.tensor-shape");
     with_u32("a layer too few", "llama.block_count", 2, "model.layer");
     without("general.quantization_version", "model.quantization-version");
     with_u32("another width", "llama.feed_forward_length", 192, "model.tensor-shape");
@@ -654,6 +656,12 @@ vocabularies_that_are_none(void **unused)
 
     (void)unused;
     without("tokenizer.ggml.model", "tokenizer.missing");
+    without("tokenizer.ggml.tokens", "tokenizer.missing");
+    without("tokenizer.ggml.merges", "tokenizer.missing");
+    without("tokenizer.ggml.pre", "tokenizer.pre-missing");
+    with_text("an unknown pre-tokenizer", "tokenizer.ggml.pre", "llama-bpe2", "tokenizer.pre");
+    with_text("a pre-tokenizer that only has another name", "tokenizer.ggml.pre", "llama-v3", NULL);
+    with_key("token types of u32", "tokenizer.ggml.token_type", NB_KV_ARRAY, NB_KV_U32, 1, types, 4, "tokenizer.type");
     with_text("a kind that is not known", "tokenizer.ggml.model", "quantum", "tokenizer.kind");
     with_u32("a number as kind", "tokenizer.ggml.model", 1, "tokenizer.type");
     with_key("tokens of u8; PR #26690", "tokenizer.ggml.token_type", NB_KV_ARRAY, NB_KV_U8, 4, "\1\1\1\1", 4,

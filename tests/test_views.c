@@ -39,6 +39,8 @@ architectures_are_written_in_names_that_exist(void **unused)
         }
         for (size_t i = 0; i < (*a)->n_blocks; i++)
             assert_true((*a)->blocks[i].when == NULL || nb_expression_is_valid((*a)->blocks[i].when));
+        for (size_t i = 0; i < (*a)->n_rules; i++)
+            assert_true(nb_expression_is_valid((*a)->rules[i].holds));
     }
 }
 

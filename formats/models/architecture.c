@@ -144,6 +144,9 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
     set_default(hp, NB_HP_VALUE_LENGTH, "key_length");
     set_default(hp, NB_HP_ROPE_DIMS, "key_length");
     set_default(hp, NB_HP_ROPE_BASE, "10000");
+    for (size_t i = 0; i < arch->n_rules; i++)
+        if (!nb_expression_holds(arch->rules[i].holds, hp, 0))
+            return nb_fail(err, NB_INPUT, "%s: %s", name, arch->rules[i].violated);
     return nb_hparams_check(hp, name, err);
 }
 

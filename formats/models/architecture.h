@@ -32,6 +32,12 @@ struct nb_arch_block {
     const char *when; /* condition by layer; NULL: always */
 };
 
+/* What must hold for the hyperparameters to fit together. */
+struct nb_arch_rule {
+    const char *holds;    /* condition */
+    const char *violated; /* the end of a sentence that begins with the name of the file */
+};
+
 enum nb_norm_kind { NB_NORM_RMS };
 enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
 /* Which elements of a head are rotated as a pair, in GGUF's row order. */
@@ -51,6 +57,8 @@ struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
+    const struct nb_arch_rule *rules;
+    size_t n_rules;
     const struct nb_arch_tensor *tensors; /* none: its tensors are not known to nibble */
     size_t n_tensors;
     const struct nb_arch_block *blocks; /* the blocks of a layer, in order; none: it cannot be run */

@@ -37,7 +37,10 @@ enum nb_status nb_check_content(struct nb_checking *c, const struct nb_file_in *
 /* Checks keys, tensors and shapes against the architecture. FILE is the file with the metadata. */
 enum nb_status nb_check_model(struct nb_checking *c, const char *file, const struct nb_metadata *meta,
                               const struct nb_tensor *tensors, size_t count) NB_MUST_CHECK;
-/* tokenizer.ggml.* */
+/* That the keys of tokenizer.ggml.* which llama.cpp's loader needs are there, with values that it knows. */
+enum nb_status nb_check_vocabulary_keys(struct nb_checking *c, const char *file,
+                                        const struct nb_metadata *meta) NB_MUST_CHECK;
+/* tokenizer.ggml.*: these keys, and all others. */
 enum nb_status nb_check_tokens(struct nb_checking *c, const char *file, const struct nb_metadata *meta) NB_MUST_CHECK;
 /* tokenizer.chat_template and its variants. */
 enum nb_status nb_check_templates(struct nb_checking *c, const char *file,

@@ -56,8 +56,11 @@ check_types(const struct tokens *t)
         { PREFIX "pre", NB_KV_STRING, NB_KV_STRING, NB_KV_STRING },
         { PREFIX "tokens", NB_KV_ARRAY, NB_KV_STRING, NB_KV_STRING },
         { PREFIX "merges", NB_KV_ARRAY, NB_KV_STRING, NB_KV_STRING },
-        { PREFIX "scores", NB_KV_ARRAY, NB_KV_F32, NB_KV_F32 },
-        { PREFIX "token_type", NB_KV_ARRAY, NB_KV_I32, NB_KV_U32 },
+        { PREFIX "scores", NB_KV_ARRAY, NB_KV_F32, NB_KV_I32 },
+        { PREFIX "token_type", NB_KV_ARRAY, NB_KV_I32, NB_KV_I32 },
+        { PREFIX "token_type_count", NB_KV_U32, NB_KV_U32, NB_KV_U32 },
+        { PREFIX "suppress_tokens", NB_KV_ARRAY, NB_KV_I32, NB_KV_I32 },
+        { PREFIX "precompiled_charsmap", NB_KV_ARRAY, NB_KV_U8, NB_KV_I8 },
         { PREFIX "add_bos_token", NB_KV_BOOL, NB_KV_BOOL, NB_KV_BOOL },
         { PREFIX "add_eos_token", NB_KV_BOOL, NB_KV_BOOL, NB_KV_BOOL },
         { PREFIX "add_sep_token", NB_KV_BOOL, NB_KV_BOOL, NB_KV_BOOL },
@@ -168,7 +171,8 @@ index_tokens(struct tokens *t, const struct nb_kv *texts)
         number = nb_text_index_add(&t->index, token->text, token->length, (int32_t)i);
         if (number < 0)
             return nb_fail_memory(t->c->err);
-        if ((uint32_t)number != i && doubles++ == 0) {
+        /* llama.cpp gives a name with the id to each token without a text */
+        if ((uint32_t)number != i && token->length > 0 && doubles++ == 0) {
             one = (uint32_t)number;
             other = i;
         }
@@ -267,22 +271,6 @@ check_special(const struct tokens *t)
 /* --- all of it --------------------------------------------------------------------------------------------- */
 
 static enum nb_status
-check_kind(const struct tokens *t, const char *kind)
-{
-    static const char *const known[] = { "llama",  "gpt2",      "bert",       "t5",   "rwkv",    "plamo2",
-                                         "gemma4", "hybriddna", "whitespace", "none", "no_vocab" };
-
-    for (size_t i = 0; kind != NULL && i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(kind, known[i]) == 0)
-            return NB_OK;
-    if (kind == NULL)
-        return CHECK_FOUND(t->c, NB_BAD_TOKENS_MISSING, nb_in_file(t->file),
-                           "has no tokenizer (tokenizer.ggml.model, tokenizer.ggml.tokens)");
-    return CHECK_FOUND(t->c, NB_BAD_TOKENS_KIND, at(t, PREFIX "model"), "'%.40s' is not a kind that is known here",
-                       kind);
-}
-
-static enum nb_status
 check_vocabulary(struct tokens *t, const struct nb_kv *texts, const char *kind)
 {
     const struct nb_kv *types = find_array(t, PREFIX "token_type", NB_KV_I32);
@@ -312,7 +300,7 @@ nb_check_tokens(struct nb_checking *c, const char *file, const struct nb_metadat
     enum nb_status status = check_types(&t);
 
     if (status == NB_OK)
-        status = check_kind(&t, kind);
+        status = nb_check_vocabulary_keys(c, file, meta);
     if (status == NB_OK && texts != NULL && texts->count > INT32_MAX)
         status = CHECK_FOUND(c, NB_BAD_TOKENS_LENGTH, nb_at_key(file, texts->key, NB_NO_OFFSET),
                              "%" PRIu64 " tokens, more than ids can tell apart", texts->count);

@@ -48,10 +48,17 @@ static const struct nb_arch_block blocks[] = {
 
 static const enum nb_hparam demanded[] = { NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_RMS_EPSILON };
 
+/* Refused by llama.cpp's loader. */
+static const struct nb_arch_rule rules[] = {
+    { "rope_dims == key_length", "llama.rope.dimension_count is not the length of a head's key" },
+};
+
 const struct nb_arch nb_arch_llama = {
     .name = "llama",
     .demanded = demanded,
     .n_demanded = COUNT(demanded),
+    .rules = rules,
+    .n_rules = COUNT(rules),
     .tensors = tensors,
     .n_tensors = COUNT(tensors),
     .blocks = blocks,
