@@ -23,6 +23,7 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
         c->texts = 1;
         if (c->text[0] == NULL)
             return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with -f");
+        cli_note("calibrated with the text that comes with nibble; -f names others");
     }
     texts.count = c->texts;
     for (size_t i = 0; i < c->texts; i++)
@@ -52,6 +53,7 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
 
     if (status != NB_OK)
         return status;
+    cli_warn_context(source, c->options.chunk_tokens);
     cli_progress_start(&progress);
     cli_progress_say(&progress, "tokenizing");
     status = load_texts(c, source, &ids, sums, err);

@@ -33,6 +33,8 @@ void cli_note(const char *format, ...) NB_PRINTF(1, 2);
 void cli_detail(const char *format, ...) NB_PRINTF(1, 2);
 /* The notes of a source, each as a cli_note. */
 void cli_print_notes(const struct nb_source *source);
+/* A warning if chunks of TOKENS tokens are longer than the model's context: what follows was not trained. */
+void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 json_t *cli_notes_json(const struct nb_source *source);
 /* OBJECT, which is released, as one line on stdout. */
 int cli_print_json(json_t *object);

@@ -43,45 +43,62 @@ is_same_fallback(const struct nb_plan_tensor *a, const struct nb_plan_tensor *b)
            a->source->ne[0] == b->source->ne[0];
 }
 
-/* A line for each replacement of a type by another, with the names of all its tensors. */
+static bool
+is_first_of_fallback(const struct nb_plan *plan, size_t i)
+{
+    if (plan->tensors[i].choice.why != NB_WHY_FALLBACK)
+        return false;
+    for (size_t k = 0; k < i; k++)
+        if (is_same_fallback(&plan->tensors[i], &plan->tensors[k]))
+            return false;
+    return true;
+}
+
+/* How many tensors get another type than the one that was meant, and which; the plan, with -v, names them. */
 static void
 print_fallbacks(const struct nb_plan *plan)
 {
+    const char *separator = ":";
+
+    if (plan->n_fallbacks == 0)
+        return;
+    fprintf(stderr, "warning: %zu of %zu tensors have rows that do not divide into blocks of the type they should get",
+            plan->n_fallbacks, plan->n_tensors);
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
-        bool reported = false;
+        size_t count = 0;
 
-        if (t->choice.why != NB_WHY_FALLBACK)
+        if (!is_first_of_fallback(plan, i))
             continue;
-        for (size_t k = 0; k < i && !reported; k++)
-            reported = is_same_fallback(t, &plan->tensors[k]);
-        if (reported)
-            continue;
-        fprintf(stderr, "warning: rows of %" PRIu64 " values do not divide into blocks of %s; %s is used instead for",
-                t->source->ne[0], nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name);
         for (size_t k = i; k < plan->n_tensors; k++)
-            if (is_same_fallback(t, &plan->tensors[k]))
-                fprintf(stderr, " %s", plan->tensors[k].source->name);
-        fputc('\n', stderr);
+            count += is_same_fallback(t, &plan->tensors[k]);
+        fprintf(stderr, "%s %zu of %s get %s (rows of %" PRIu64 ")", separator, count,
+                nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name, t->source->ne[0]);
+        separator = ",";
     }
+    fputs(cli_is_verbose() ? "\n" : "; -v names them\n", stderr);
 }
 
-/* One line with all tensors whose type uses importance and for which the matrix has no entry. */
+#define NAMES 3 /* of a list, without -v */
+
+/* The tensors whose type uses importance and for which the matrix has no entry. */
 static void
 print_lacking(const struct nb_plan *plan)
 {
-    bool any = false;
+    size_t count = 0, named = 0;
 
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        if (!plan->tensors[i].lacks_importance)
-            continue;
-        fprintf(stderr, "%s %s",
-                any ? "" : "warning: quantized without importance, because the matrix has no entry for:",
-                plan->tensors[i].source->name);
-        any = true;
-    }
-    if (any)
-        fputc('\n', stderr);
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        count += plan->tensors[i].lacks_importance;
+    if (count == 0)
+        return;
+    fprintf(stderr, "warning: %zu %s quantized without importance, because the matrix has no entry for %s:", count,
+            count == 1 ? "tensor is" : "tensors are", count == 1 ? "it" : "them");
+    for (size_t i = 0; i < plan->n_tensors && (named < NAMES || cli_is_verbose()); i++)
+        if (plan->tensors[i].lacks_importance)
+            fprintf(stderr, "%s %s", named++ == 0 ? "" : ",", plan->tensors[i].source->name);
+    if (named < count)
+        fprintf(stderr, " and %zu more; -v names them", count - named);
+    fputc('\n', stderr);
 }
 
 /* "q4_K 21, q6_K 8, f32 9" */

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "cli/verify_report.h"
+#include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
@@ -19,6 +20,7 @@
 
 struct verify_options {
     const char *text, *html;
+    bool force;                    /* overwrite HTML */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
     double max_kld, max_ratio; /* NaN: no limit */
@@ -82,6 +84,8 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
         o->text = cli_data_file("tinystories-valid.txt");
         if (o->text == NULL)
             return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
+        cli_note(
+            "measured on the sample text, simple stories for children; -f names a text of the kind the model is for");
     }
     text.name = o->text;
     cli_progress_start(&r->progress);
@@ -148,6 +152,7 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     enum nb_status status;
 
     r->drift = &report->drift;
+    cli_warn_context(&r->source[0], o->drift.chunk_tokens);
     cli_progress_start(&r->progress);
     o->drift.progress = on_progress;
     o->drift.context = r;
@@ -215,6 +220,8 @@ verify(struct verify_options *o, char **paths, size_t models)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
+    if (status == NB_OK && o->html != NULL && nb_is_file(o->html) && !o->force)
+        status = nb_fail(&err, NB_USAGE, "%s: exists already (--force overwrites it)", o->html);
     if (status == NB_OK && o->html != NULL)
         status = cli_check_output(o->html, &err);
     if (status == NB_OK)
@@ -245,6 +252,7 @@ cmd_verify(const struct cli_line *line)
     struct verify_options o = {
         .text = cli_text(line, OPT_FILE),
         .html = cli_text(line, OPT_HTML),
+        .force = cli_has(line, OPT_FORCE),
         .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER), .model_class = cli_text(line, OPT_MODEL_CLASS) },
         .drift = { .chunk_tokens = cli_number(line, OPT_CTX, 512),
                    .max_chunks = cli_number(line, OPT_CHUNKS, 0),

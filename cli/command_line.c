@@ -250,6 +250,16 @@ struct rest {
     int at, count;
 };
 
+/* Whether O, of which one counts, was given before with another argument. */
+static bool
+is_given_otherwise(const struct cli_line *line, const struct cli_option *o, const char *text)
+{
+    for (size_t i = 0; i < line->n_given && !o->repeats && text != NULL; i++)
+        if (line->given[i].option->id == o->id && strcmp(line->given[i].text, text) != 0)
+            return true;
+    return false;
+}
+
 /* Adds O, whose argument is TEXT or, if that is NULL and there must be one, the next of REST. */
 static int
 add(struct cli_line *line, const struct cli_option *o, const char *what, char *text, struct rest *rest)
@@ -263,6 +273,11 @@ add(struct cli_line *line, const struct cli_option *o, const char *what, char *t
             return cli_usage(line->command->name, "%s needs an argument: %s", what, o->placeholder);
         text = rest->argv[rest->at++];
     }
+    if (is_given_otherwise(line, o, text))
+        return cli_usage(line->command->name, "%s is given twice, with different arguments", what);
+    if (o->id == OPT_OUTPUT && text != NULL && strcmp(text, "-") == 0)
+        return cli_usage(line->command->name,
+                         "%s -: the standard output cannot be written to at any place; name a file", what);
     line->wants_help |= o->id == OPT_HELP;
     line->wants_version |= o->id == OPT_VERSION;
     *g = (struct cli_given){ .option = o, .text = text };
@@ -314,13 +329,31 @@ new_given(int argc, char **argv)
     return calloc(n, sizeof(struct cli_given));
 }
 
+/* The order of llama-quantize, MODEL [OUTPUT] TYPE: says how it is written here. False if it is not that. */
+static bool
+is_positional_recipe(const struct cli_line *line, int *code)
+{
+    const char *last = line->operands[line->n_operands - 1];
+
+    if (line->command != &cli_commands[CMD_quantize] || line->n_operands > 3 || cli_has(line, OPT_TYPE) ||
+        nb_recipe_by_name(last) == NULL)
+        return false;
+    *code = line->n_operands == 2 ? cli_usage("quantize", "write 'nibble quantize %s -t %s'", line->operands[0], last)
+                                  : cli_usage("quantize", "write 'nibble quantize %s -t %s -o %s'", line->operands[0],
+                                              last, line->operands[1]);
+    return true;
+}
+
 static int
 check_operands(const struct cli_line *line)
 {
     const struct cli_command *c = line->command;
+    int code;
 
     if (line->n_operands < c->min_operands)
         return cli_usage(c->name, "%s", c->missing);
+    if (line->n_operands > c->max_operands && is_positional_recipe(line, &code))
+        return code;
     if (line->n_operands > c->max_operands)
         return cli_usage(c->name, "'%s' is one argument too many%s%s", line->operands[c->max_operands],
                          c->missing == NULL ? "" : ": ", c->missing == NULL ? "" : c->missing);

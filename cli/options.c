@@ -165,6 +165,7 @@ const struct cli_option cli_options[] = {
       .help = "write the manifest to FILE" },
     { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
       .help = "overwrite FILE if it exists" },
+    { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html if it exists" },
     { OPT_FORCE, 0, "force", NULL, IN(split), ARG_NONE,
       .help = "overwrite files that exist, but never MODEL.gguf itself" },
     { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(edit) | IN(split), ARG_NONE,

@@ -155,7 +155,7 @@ struct cli_option {
     const char *placeholder; /* what help calls the argument: "FILE"; NULL for flags */
     const char *words;       /* for ARG_WORD and ARG_TYPE, separated by blanks */
     uint32_t low, high;      /* for ARG_NUMBER; a HIGH of 0 is no limit */
-    bool repeats;            /* every one counts; of the others the last one does */
+    bool repeats;            /* every one counts; of the others one may be given */
     const char *group;       /* the heading in help; NULL: "Options" */
     const char *help;        /* no capital, no full stop */
 };

@@ -113,6 +113,21 @@ cli_print_notes(const struct nb_source *source)
         cli_note("%s", note->text);
 }
 
+void
+cli_warn_context(const struct nb_source *source, uint32_t tokens)
+{
+    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
+    uint64_t context;
+    char key[128];
+
+    snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
+    if (nb_meta_get_u64(&source->meta, key, &context) && tokens > context)
+        fprintf(stderr,
+                "warning: %s: chunks of %" PRIu32 " tokens are longer than its context of %" PRIu64 "; -c %" PRIu64
+                " measures what it was made for\n",
+                source->path, tokens, context, context);
+}
+
 json_t *
 cli_notes_json(const struct nb_source *source)
 {

@@ -190,6 +190,16 @@ static const char page[] = {
 };
 #define PLACE "@DATA@"
 
+/* Without its folders: the page goes to others, whom those are no concern of. */
+static void
+keep_base_name(json_t *object, const char *key)
+{
+    const char *path = json_string_value(json_object_get(object, key)), *slash = strrchr(path, '/');
+
+    if (slash != NULL && slash[1] != '\0')
+        json_object_set_new(object, key, json_string(slash + 1));
+}
+
 /* What only the page shows: the mean divergence of every chunk. */
 static json_t *
 chunks_json(const struct nb_drift *d, size_t model)
@@ -230,8 +240,12 @@ verify_report_html(const struct verify_report *r, const char *name, struct nb_er
     FILE *file = open_memstream(&whole, &size);
     enum nb_status status;
 
-    for (size_t i = 1; i < r->models; i++)
+    for (size_t i = 1; i < r->models; i++) {
         json_object_set_new(json_array_get(models, i - 1), "kld_by_chunk", chunks_json(&r->drift, i));
+        keep_base_name(json_array_get(models, i - 1), "path");
+    }
+    keep_base_name(json_object_get(object, "base"), "path");
+    keep_base_name(object, "text");
     text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
     json_decref(object);
     if (file != NULL && text != NULL) {

@@ -282,7 +282,7 @@ options_can_be_written_in_several_ways(void **unused)
         { "tokenize", SAMPLE, "--ids", "--prompt=Once" },
         { "tokenize", SAMPLE, "--ids", "--prom", "Once" },
         { "tokenize", "--ids", "-qp", "Once", SAMPLE },
-        { "tokenize", "-p", "Twice", "-p", "Once", "--ids", "--", SAMPLE },
+        { "tokenize", "-p", "Once", "--prompt=Once", "--ids", "--", SAMPLE },
     };
     static char first[sizeof run.out];
 
@@ -294,6 +294,14 @@ options_can_be_written_in_several_ways(void **unused)
             strcpy(first, run.out);
         assert_string_equal(run.out, first);
     }
+    RUN(&run, "tokenize", "-p", "Twice", "-p", "Once", SAMPLE);
+    expect(2, "", "-p is given twice, with different arguments");
+    RUN(&run, "quantize", SAMPLE, "-o", "-");
+    expect(2, "", "-o -: the standard output");
+    RUN(&run, "quantize", "a", "q4_k_m");
+    expect(2, "", "write 'nibble quantize a -t q4_k_m'");
+    RUN(&run, "quantize", "a", "b.gguf", "Q4_K_M");
+    expect(2, "", "write 'nibble quantize a -t Q4_K_M -o b.gguf'");
     RUN(&run, "inspect", "--", "--tensors");
     expect(3, "", "--tensors: cannot be opened");
     RUN(&run, "quantize", SAMPLE, "--dry-run", "-o", "x.gguf", "--type=q8_0", "--json");

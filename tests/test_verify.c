@@ -448,6 +448,31 @@ models_that_cannot_be_run_are_refused(void **unused)
     REFUSES("is NaN or infinite", 3, "verify", "-f", "ab.txt", "-c", "8", "tiny");
 }
 
+/* The page is for others: it must not say where the files are, nor replace another page unasked. */
+static void
+a_page_names_no_folders_and_replaces_nothing(void **unused)
+{
+    static struct run run;
+    static const char page[] = "private-folder/page.html";
+    unsigned char *bytes;
+    size_t size;
+
+    (void)unused;
+    scratch_folder("private-folder");
+    RUN(&run, "quantize", SAMPLE, "-t", "q8_0", "-o", "private-folder/q8.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE, scratch_path("private-folder/q8.gguf"));
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "chunks of 512 tokens are longer than its context of 256"));
+    bytes = scratch_read(scratch_path(page), &size);
+    assert_non_null(memmem(bytes, size, "q8.gguf", 7));
+    assert_null(memmem(bytes, size, "private-folder", 14));
+    assert_null(memmem(bytes, size, SAMPLE_DATA, strlen(SAMPLE_DATA)));
+    free(bytes);
+    REFUSES("exists already", 2, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE);
+    REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--html", page, "--force", SAMPLE);
+}
+
 static void
 limits_decide_the_exit_code(void **unused)
 {
@@ -575,6 +600,7 @@ main(void)
         cmocka_unit_test(statistics_are_as_defined),
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
+        cmocka_unit_test(a_page_names_no_folders_and_replaces_nothing),
         cmocka_unit_test(limits_decide_the_exit_code),
         cmocka_unit_test(the_first_of_several_errors_is_told),
         cmocka_unit_test(a_watch_sees_and_stops_the_pool),
