@@ -49,7 +49,7 @@ run(const struct cli_command *command, int argc, char **argv)
         print_effort(cli_now() - started);
     }
     cli_line_free(&line);
-    if (nb_status_kind((enum nb_status)code) == NB_SYSTEM)
+    if (nb_status_is((enum nb_status)code, NB_SYSTEM))
         cli_end_by_signal();
     return (int)nb_status_kind((enum nb_status)code);
 }
