@@ -202,12 +202,15 @@ configs_that_fit_no_model_are_refused(void **unused)
         { "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false", "'lm_head.weight' is missing" },
         { "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,\"head_dim\":1", "cannot be rotated" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"type\":\"mystery\"}", "'mystery' is not supported" },
-        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}", "lacks its factors" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":\"linear\"", "rope_scaling is \"linear\", which cannot" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\"}", "type 'yarn' has no factor" },
+        { "\"rope_theta\":10000.0",
+          "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2,\"original_max_position_embeddings\":\"8\"}",
+          "original_max_position_embeddings of its rotary scaling is not" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":1e300}",
-          "lacks its factors" },
+          "the factor of its rotary scaling of type 'linear' is no number" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0}", "make no sense" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":1e300}", "beyond a 32-bit" },
-        { "\"rope_theta\":10000.0", "\"quantization_config\":{\"quant_method\":\"fp8\"}", "quantized already" },
         { "\"hidden_size\":64", "\"hidden_size\":64,\"hidden_size\":64", "not valid JSON" },
     };
 
@@ -217,11 +220,45 @@ configs_that_fit_no_model_are_refused(void **unused)
         write_changed("config.json", tiny_config, cases[i].from, cases[i].to);
         expect_refusal(cases[i].to, cases[i].expected);
     }
+    tiny_checkpoint_in("bad", "F8_E4M3");
+    write_changed("config.json", tiny_config, "{", "{\"quantization_config\":{\"quant_method\":\"fp8\"},");
+    expect_refusal("codes of another toolkit", "quantized already (quantization_config: fp8)");
     tiny_checkpoint("bad");
     unlink(scratch_path("bad/config.json"));
     expect_refusal("no config", "has no config.json");
     scratch_write_text("bad/config.json", "");
     expect_refusal("an empty config", "not valid JSON");
+}
+
+static void
+entries_that_change_what_a_model_computes_are_refused_by_name(void **unused)
+{
+    static const struct {
+        const char *entry, *expected;
+    } cases[] = {
+        { "\"hidden_act\":\"relu\"", "hidden_act is \"relu\", but only silu or swish can be converted" },
+        { "\"text_config\":{\"hidden_act\":\"gelu\"}", "hidden_act is \"gelu\"" },
+        { "\"is_causal\":false", "is_causal is false, but only true" },
+        { "\"is_encoder_decoder\":true", "is_encoder_decoder is true" },
+        { "\"partial_rotary_factor\":0.5", "partial_rotary_factor is 0.5, but only 1" },
+        { "\"rope_parameters\":{\"partial_rotary_factor\":0.5}", "partial_rotary_factor of rope_parameters is 0.5" },
+        { "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"mscale\":1,\"mscale_all_dim\":0.5}",
+          "mscale_all_dim of rope_scaling is 0.5" },
+        { "\"rope_interleaved\":true", "rope_interleaved is true" },
+        { "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "layer_types is [\"full_attention\"," },
+        { "\"per_layer_config\":{\"0\":{\"hidden_act\":\"relu\"}}", "per_layer_config is {" },
+        { "\"attention_bias\":true", "attention_bias is true, but no tensor '*.self_attn.q_proj.bias'" },
+        { "\"mlp_bias\":true", "mlp_bias is true, but no tensor '*.mlp.gate_proj.bias'" },
+    };
+    char added[256];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        snprintf(added, sizeof added, "{%s,", cases[i].entry);
+        write_changed("config.json", tiny_config, "{", added);
+        expect_refusal(cases[i].entry, cases[i].expected);
+    }
 }
 
 static void
@@ -451,6 +488,7 @@ main(void)
         cmocka_unit_test(files_that_are_cut_short_are_refused_at_every_length),
         cmocka_unit_test(deep_nesting_is_refused_and_not_followed),
         cmocka_unit_test(configs_that_fit_no_model_are_refused),
+        cmocka_unit_test(entries_that_change_what_a_model_computes_are_refused_by_name),
         cmocka_unit_test(tokenizers_that_fit_no_vocabulary_are_refused),
         cmocka_unit_test(indexes_that_do_not_match_their_shards_are_refused),
         cmocka_unit_test(tensors_that_are_no_part_of_the_model_are_refused),

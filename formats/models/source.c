@@ -80,13 +80,15 @@ void
 nb_source_note(struct nb_source *source, const char *format, ...)
 {
     struct nb_note *note = nb_arena_alloc(&source->arena, sizeof *note), **last = &source->notes;
-    char text[512];
+    char text[NB_ERROR_SIZE];
+    struct nb_error printable; /* names in a note may come from a hostile file */
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (note == NULL || (note->text = nb_arena_strdup(&source->arena, text)) == NULL)
+    nb_fail(&printable, NB_OK, "%s", text);
+    if (note == NULL || (note->text = nb_arena_strdup(&source->arena, printable.message)) == NULL)
         return; /* a lost note is not an error */
     note->next = NULL;
     while (*last != NULL)

@@ -74,10 +74,9 @@ read_config(struct builder *b, const struct nb_source_options *options)
     status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
-    if (json_is_object(json_object_get(b->cp->config, "quantization_config")))
-        return nb_fail(b->err, NB_UNSUPPORTED,
-                       "%s: the checkpoint is quantized already (quantization_config); take the original one", name);
-    status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
+    if (status == NB_OK)
+        status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
 }
