@@ -336,7 +336,6 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
         { "a tensor twice", "{\"weight_map\":{\"a\":\"x\",\"a\":\"x\"}}", "occurs twice" },
         { "a file of another folder", "{\"weight_map\":{\"a\":\"../model.safetensors\"}}", "not the name of a file" },
         { "an absolute path", "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "not the name of a file" },
-        { "a shard that is not there", "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}", "is missing" },
         { "a tensor that is not there", "{\"weight_map\":{\"a\":\"model.safetensors\"}}",
           "but model.safetensors.index.json says nothing of it" },
     };
@@ -353,6 +352,9 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
     whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
     unlink(scratch_path("bad/model.safetensors"));
     expect_refusal("no weights", "no model.safetensors");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
+    expect_refusal("a shard that is not there", "is missing");
+    unlink(scratch_path(INDEX));
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
     expect_refusal("half the shards, no index", "shard 2 of 2 is missing");
     scratch_write("bad/model-00002-of-00002.safetensors", whole, size);
@@ -363,8 +365,10 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
     expect_refusal("one file and a shard, no index", "has both model.safetensors and shard");
     tiny_checkpoint("bad");
-    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
+    expect_refusal("one file beside an index with its shards", "model.safetensors and shard 'model-00001-of-00002");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
     expect_refusal("a shard that the index does not name", "does not name it");
     free(whole);
 }

@@ -884,7 +884,8 @@ folders_that_make_no_model(void **unused)
               "{\"weight_map\": {\"a\": \"model.safetensors\", \"a\": \"model.safetensors\"}}",
               "checkpoint.index-duplicate");
     with_file("a shard that is missing", "model.safetensors.index.json",
-              "{\"weight_map\": {\"a\": \"model-00001-of-00001.safetensors\"}}", "checkpoint.shard");
+              "{\"weight_map\": {\"a\": \"model.safetensors\", \"b\": \"model-00001-of-00001.safetensors\"}}",
+              "checkpoint.shard");
     with_file("a tensor that is elsewhere", "model.safetensors.index.json",
               "{\"weight_map\": {\"a\": \"model.safetensors\"}}", "checkpoint.tensor-place");
 }

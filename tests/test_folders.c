@@ -259,6 +259,22 @@ every_family_settles_its_activation(void **unused)
     }
 }
 
+/* --- weights ------------------------------------------------------------------------------------------------ */
+
+/* Saving a sharded model again in one file leaves the index behind. */
+static void
+an_index_whose_shards_are_gone_is_passed_over(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write_text("model/model.safetensors.index.json",
+                       "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
+    open_model();
+    assert_int_equal(source.store.count, 11);
+    expect_note("the shards that model.safetensors.index.json names are gone");
+    nb_source_close(&source);
+}
+
 int
 main(void)
 {
@@ -271,6 +287,7 @@ main(void)
         cmocka_unit_test(a_window_shorter_than_the_context_is_noted),
         cmocka_unit_test(notes_have_no_control_characters),
         cmocka_unit_test(every_family_settles_its_activation),
+        cmocka_unit_test(an_index_whose_shards_are_gone_is_passed_over),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

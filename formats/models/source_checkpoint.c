@@ -569,6 +569,9 @@ build(struct builder *b, const char *path, const struct nb_source_options *optio
     if (status != NB_OK)
         return status;
     source->checkpoint = b->cp;
+    if (b->cp->index_is_stale)
+        nb_source_note(source,
+                       "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
     if (status == NB_OK)
         status = read_config(b, options);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define INDEX_NAME "model.safetensors.index.json"
+#define SINGLE "model.safetensors"
 #define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
@@ -371,29 +372,63 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
     return status;
 }
 
+/*
+ * A single file beside an index of shards. If shards of it are here too, nothing says which set is the
+ * model; if none is, the model was saved again in one file and the index stayed.
+ */
 static enum nb_status
-open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+single_beside_index(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    for (size_t i = 0; i < shards->count; i++) {
+        char *path = nb_checkpoint_path(cp, shards->items[i]);
+
+        if (path == NULL)
+            return nb_fail_memory(err);
+        if (nb_is_file(path))
+            return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                             "has both %s and shard '%s' of %s: move one set away, or name the file to take", SINGLE,
+                             shards->items[i], INDEX_NAME);
+    }
+    cp->index_is_stale = true;
+    return NB_OK;
+}
+
+static enum nb_status
+open_indexed(struct nb_checkpoint *cp, bool has_single, struct nb_error *err)
 {
     struct weight_map map = { 0 };
     struct names shards;
-    const char *single = "model.safetensors";
-    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
-    enum nb_status status;
+    enum nb_status status = read_index(cp, &map, err);
 
-    if (index == NULL || path == NULL)
-        return nb_fail_memory(err);
-    if (nb_is_file(index)) {
-        status = read_index(cp, &map, err);
-        if (status == NB_OK)
-            status = shards_of(cp, &map, &shards, err);
-        if (status == NB_OK)
-            status = check_shards_against_index(cp, &shards, err);
+    if (status == NB_OK)
+        status = shards_of(cp, &map, &shards, err);
+    if (status == NB_OK && has_single && !is_named(&shards, SINGLE))
+        status = single_beside_index(cp, &shards, err);
+    if (status == NB_OK && !cp->index_is_stale) {
+        status = check_shards_against_index(cp, &shards, err);
         if (status == NB_OK)
             status = open_shards(cp, &shards, err);
         if (status == NB_OK)
             status = check_tensors_against_index(cp, &map, &shards, err);
-        free(map.entries);
-        return status;
+    }
+    free(map.entries);
+    return status;
+}
+
+static enum nb_status
+open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    struct names shards;
+    const char *single = SINGLE;
+    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
+    enum nb_status status = NB_OK;
+
+    if (index == NULL || path == NULL)
+        return nb_fail_memory(err);
+    if (nb_is_file(index)) {
+        status = open_indexed(cp, nb_is_file(path), err);
+        if (status != NB_OK || !cp->index_is_stale)
+            return status;
     }
     status = list_shards(cp, &shards, err);
     if (status != NB_OK)
