@@ -283,6 +283,8 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
         { "\"id\":0", "\"id\":99", "the embedding only 32 rows" },
         { "\"id\":0", "\"id\":-1", "has no text or no id" },
         { "\"content\":\"<s>\"", "\"content\":5", "has no text or no id" },
+        { "\"id\":1", "\"id\":0", "added token '</s>' has the id 0, which is that of '<s>'" },
+        { "\"id\":1", "\"id\":4", "added token '</s>' has the id 4, which is that of 'ab'" },
         { "\"use_regex\":true", "\"use_regex\":false", "its pre-tokenizer is none" },
         { "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "null",
           "its pre-tokenizer is none" },
@@ -308,6 +310,14 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
     scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x01x", 5);
     scratch_write_text("bad/added_tokens.json", "{\"y\":1e30}");
     expect_refusal("an added id beyond 64 bits", "token 'y' has no id");
+    scratch_write_text("bad/added_tokens.json", "{\"y\":0}");
+    expect_refusal("an added token with the id of a piece", "'y' has the id 0, which is that of 'x'");
+    scratch_write_text("bad/added_tokens.json", "{\"x\":0}");
+    scratch_write_text("bad/tokenizer_config.json", "{\"added_tokens_decoder\":{\"0\":{\"content\":\"z\"}}}");
+    expect_refusal("the same in another file", "tokenizer_config.json: added token 'z' has the id 0");
+    scratch_write_text("bad/tokenizer_config.json", "{}");
+    scratch_write_text("bad/tokenizer.json", tiny_tokenizer);
+    expect_refusal("and in a third", "tokenizer.json: added token '<s>' has the id 0, which is that of 'x'");
     unlink(scratch_path("bad/added_tokens.json"));
     tiny_checkpoint("bad");
     scratch_write_text("bad/tokenizer_config.json", "{\"bos_token\":");

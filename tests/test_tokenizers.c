@@ -11,6 +11,8 @@
 #include "scratch.h"
 #include "testing.h"
 
+#include <unistd.h>
+
 #define SPLIT(regex)                                                                                \
     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
     "\"},\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}"
@@ -227,6 +229,7 @@ sentencepiece_models_keep_scores_and_types(void **unused)
 
     (void)unused;
     tiny_checkpoint("model");
+    unlink(scratch_path("model/tokenizer.json"));
     scratch_write("model/tokenizer.model", model, sizeof model - 1);
     scratch_write_text("model/added_tokens.json", "{\"<extra>\":5,\"<beyond>\":99}");
     scratch_write_text("model/tokenizer_config.json",
@@ -245,6 +248,39 @@ sentencepiece_models_keep_scores_and_types(void **unused)
     assert_true(score_at(31) == -10000.0f);
     assert_int_equal(*nb_meta_find(&source.meta, "tokenizer.ggml.add_bos_token")->data, 1);
     assert_int_equal(*nb_meta_find(&source.meta, "tokenizer.ggml.add_space_prefix")->data, 0);
+    nb_source_close(&source);
+}
+
+/* Without that its id would be an unused one, and the end of a turn never found. */
+static void
+a_special_token_that_only_tokenizer_json_has_is_a_control_token(void **unused)
+{
+    static const char model[] = "\x0a\x09\x0a\x05<unk>\x18\x02"
+                                "\x0a\x07\x0a\x03<s>\x18\x03"
+                                "\x0a\x0d\x0a\x0b<unused_7_>";
+
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write("model/tokenizer.model", model, sizeof model - 1);
+    scratch_write_text("model/tokenizer.json",
+                       "{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"added_tokens\":["
+                       "{\"id\":1,\"content\":\"<s>\",\"special\":true},"
+                       "{\"id\":2,\"content\":\"<new>\",\"special\":true}," /* a name for an id that was kept free */
+                       "{\"id\":3,\"content\":\"<end>\",\"special\":true},"
+                       "{\"id\":4,\"content\":\"tool\\u2581x\",\"special\":false},"
+                       "{\"id\":32,\"content\":\"<beyond>\",\"special\":true}]}");
+    scratch_write_text("model/tokenizer_config.json", "{\"eos_token\":\"<end>\",\"added_tokens_decoder\":{"
+                                                      "\"4\":{\"content\":\"tool\\u2581x\"}}}");
+    open_model();
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 1), "<s>");
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 2), "<new>");
+    assert_int_equal(type_at(2), NB_TOKEN_CONTROL);
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 3), "<end>");
+    assert_int_equal(type_at(3), NB_TOKEN_CONTROL);
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 4), "tool x");
+    assert_int_equal(type_at(4), NB_TOKEN_USER_DEFINED);
+    assert_int_equal(type_at(31), NB_TOKEN_UNUSED);
+    assert_int_equal(number("tokenizer.ggml.eos_token_id"), 3);
     nb_source_close(&source);
 }
 
@@ -275,6 +311,7 @@ main(void)
         cmocka_unit_test(a_chat_template_of_its_own_is_found),
         cmocka_unit_test(bpe_with_byte_fallback_becomes_a_sentencepiece_vocabulary),
         cmocka_unit_test(sentencepiece_models_keep_scores_and_types),
+        cmocka_unit_test(a_special_token_that_only_tokenizer_json_has_is_a_control_token),
         cmocka_unit_test(llama3_without_bos_says_so),
     };
 
