@@ -460,6 +460,104 @@ sources_of_other_kinds_are_refused(void **unused)
     assert_non_null(strstr(run.err, "not a regular file"));
 }
 
+/* People name the folder above, one of the parts, or what another program left. */
+static void
+what_is_there_instead_is_named(void **unused)
+{
+    static const struct {
+        const char *name, *expected;
+    } cases[] = {
+        { "adapter_config.json", "LoRA adapter: merge it into its base" },
+        { "consolidated.safetensors", "'consolidated.safetensors', Mistral's own layout" },
+        { "consolidated.00.pth", "'consolidated.00.pth', Meta's own layout" },
+        { "model-Q4_K_M.gguf", "GGUF files: name one, such as 'model-Q4_K_M.gguf'" },
+        { "checkpoint-500", "the checkpoints of a training: name one, such as 'checkpoint-500'" },
+        { "snapshots", "the hub's cache of a model: name a folder in 'snapshots'" },
+        { "pytorch_model-00001-of-00002.bin", "PyTorch files are not read" },
+        { "model_index.json", "diffusion pipeline" },
+    };
+    char path[SCRATCH_PATH];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scratch_remove("bad");
+        scratch_folder("bad");
+        snprintf(path, sizeof path, "bad/%s", cases[i].name);
+        scratch_write_text(path, "x");
+        expect_refusal(cases[i].name, "has no config.json");
+        expect_refusal(cases[i].name, cases[i].expected);
+        scratch_write_text("bad/config.json", tiny_config);
+        expect_refusal(cases[i].name, cases[i].expected);
+    }
+}
+
+static void
+parts_of_a_checkpoint_are_no_sources(void **unused)
+{
+    size_t size;
+    unsigned char *whole;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    scratch_write("bad/model-00002-of-00003.safetensors", whole, size);
+    free(whole);
+    RUN(&run, "quantize", "bad/model-00002-of-00003.safetensors", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "one of several shards of a model: name their folder, 'bad'"));
+    RUN(&run, "quantize", "bad/config.json", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "name its folder"));
+}
+
+static void
+weights_that_are_no_model_are_told_apart(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("bad");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0);
+    expect_refusal("weights that ZeRO-3 kept", "as if ZeRO-3 had saved the model");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[32,64],\"data_offsets\":[0,8192]},"
+                      "\"model.layers.0.self_attn.q_proj.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
+                      "\"data_offsets\":[8192,8196]}}",
+                      8196);
+    expect_refusal("an adapter", "lora_A.weight' belongs to an adapter: merge it");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"net.wte\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    expect_refusal("other names", "no token embedding ('model.embed_tokens.weight'); its first tensor is 'net.wte'");
+    tiny_checkpoint("bad");
+    unlink(scratch_path("bad/tokenizer.json"));
+    scratch_write_text("bad/tokenizer.model", "IQ== 0\nIg== 1\n");
+    expect_refusal("tiktoken's vocabulary", "a vocabulary of tiktoken: the tokenizer.json");
+    unlink(scratch_path("bad/tokenizer.model"));
+    scratch_write_text("bad/tekken.json", "{}");
+    expect_refusal("Mistral's vocabulary", "only Mistral's tekken.json");
+}
+
+static void
+a_tokenizer_that_is_no_json_is_refused_with_the_place(void **unused)
+{
+    static const struct {
+        const char *json, *expected;
+    } cases[] = {
+        { "{\n \"model\": {\n", "line 3, column 1" },
+        { "{\n \"model\" 5}", "line 1, column 2" },
+        { "{\"a\": [1, 2}}", "line 1, column 12" },
+        { "{} x", "line 1, column 4" },
+        { "{\"added_tokens\":\n [1 2]}", "line 2, column 2" },
+        { "", "line 1, column 1" },
+    };
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scratch_write_text("bad/tokenizer.json", cases[i].json);
+        expect_refusal(cases[i].json, cases[i].expected);
+    }
+}
+
 static void
 a_safetensors_file_alone_needs_its_config(void **unused)
 {
@@ -508,6 +606,10 @@ main(void)
         cmocka_unit_test(tensors_that_are_no_part_of_the_model_are_refused),
         cmocka_unit_test(nan_and_infinity_are_refused_with_tensor_and_place),
         cmocka_unit_test(sources_of_other_kinds_are_refused),
+        cmocka_unit_test(what_is_there_instead_is_named),
+        cmocka_unit_test(parts_of_a_checkpoint_are_no_sources),
+        cmocka_unit_test(weights_that_are_no_model_are_told_apart),
+        cmocka_unit_test(a_tokenizer_that_is_no_json_is_refused_with_the_place),
         cmocka_unit_test(a_safetensors_file_alone_needs_its_config),
         cmocka_unit_test(names_from_strangers_cannot_reach_the_terminal),
     };

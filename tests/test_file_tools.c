@@ -145,6 +145,11 @@ no_part_is_ever_overwritten(void **unused)
     expect_output("exists already");
     MUST(2, "split", "--max-tensors", "20", "p-00001-of-00002.gguf", "p", "--force");
     MUST(2, "split", "--max-size", "1K", "model.gguf");
+    MUST(2, "split", "--max-size", "1GX", "model.gguf");
+    MUST(2, "split", "--max-size", "1", "model.gguf");
+    MUST(0, "split", "--max-size", "1GB", "--dry-run", "model.gguf");
+    MUST(0, "split", "--max-size", "2g", "--dry-run", "model.gguf");
+    MUST(0, "split", "--max-size", "1MiB", "--dry-run", "model.gguf");
     MUST(3, "merge", "p-00002-of-00002.gguf", "-o", "z.gguf");
     assert_int_equal(hash_of("p-00002-of-00002.gguf"), before);
 }

@@ -4,6 +4,7 @@
  */
 #include "formats/models/family.h"
 #include "formats/models/source.h"
+#include "formats/safetensors/checkpoint.h"
 #include "scratch.h"
 #include "testing.h"
 
@@ -275,6 +276,111 @@ an_index_whose_shards_are_gone_is_passed_over(void **unused)
     nb_source_close(&source);
 }
 
+/* Renames all tensors of the tiny checkpoint, NAME to BEFORE.NAME. */
+static void
+put_before_names(const char *before)
+{
+    size_t size, at = 0;
+    unsigned char *whole = scratch_read(scratch_path("model/model.safetensors"), &size);
+    uint64_t length;
+    char header[8192];
+
+    memcpy(&length, whole, sizeof length);
+    for (const char *p = (const char *)whole + 8, *end = p + length; p < end; p++) {
+        assert_true(at + 64 < sizeof header);
+        header[at++] = *p;
+        if (*p == '"' && (strncmp(p + 1, "model.", 6) == 0 || strncmp(p + 1, "lm_head.", 8) == 0))
+            at += (size_t)snprintf(header + at, sizeof header - at, "%s", before);
+    }
+    header[at] = '\0';
+    write_safetensors("model", "model.safetensors", header, size - 8 - (size_t)length);
+    free(whole);
+}
+
+static void
+names_that_wrappers_put_before_all_tensors_are_left_out(void **unused)
+{
+    static const char *const wrappers[] = { "_orig_mod.", "module.", "base_model.model.", "module._orig_mod." };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(wrappers); i++) {
+        tiny_checkpoint("model");
+        put_before_names(wrappers[i]);
+        open_model();
+        assert_int_equal(source.n_tensors, 11);
+        expect_note("the names of all tensors begin with '");
+        assert_int_equal(n_notes(), i == 3 ? 2 : 1);
+        nb_source_close(&source);
+    }
+}
+
+/* --- JSON as Python writes it --------------------------------------------------------------------------------- */
+
+static void
+json_may_have_a_byte_order_mark(void **unused)
+{
+    static const char *const names[] = { "config.json", "tokenizer.json", "tokenizer_config.json",
+                                         "model.safetensors.index.json" };
+    char path[64], marked[8192];
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const char *const texts[] = { tiny_config, tiny_tokenizer, "{}",
+                                      "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}" };
+
+        tiny_checkpoint("model");
+        snprintf(path, sizeof path, "model/%s", names[i]);
+        snprintf(marked, sizeof marked, "\xEF\xBB\xBF%s", texts[i]);
+        scratch_write_text(path, marked);
+        open_model();
+        nb_source_close(&source);
+    }
+}
+
+static void
+json_may_have_the_literals_that_python_writes(void **unused)
+{
+    (void)unused;
+    open_with(
+        "\"time_step_limit\":[0.0,Infinity],\"attention_dropout\":NaN,\"rope_scaling\":NaN,\"logit_scale\":-Infinity,"
+        "\"_name_or_path\":\"a \\\"NaN\\\" Infinity\"");
+    expect_note("not known for a LlamaForCausalLM: time_step_limit, logit_scale;");
+    assert_string_equal(json_string_value(json_object_get(source.checkpoint->config, "_name_or_path")),
+                        "a \"NaN\" Infinity");
+    assert_true(json_is_null(json_object_get(source.checkpoint->config, "attention_dropout")));
+    nb_source_close(&source);
+}
+
+/* --- tokenizers --------------------------------------------------------------------------------------------- */
+
+static void
+a_tokenizer_of_an_older_version_has_no_type(void **unused)
+{
+    const char *type = strstr(tiny_tokenizer, "\"type\":\"BPE\",");
+    char json[8192];
+
+    (void)unused;
+    assert_non_null(type);
+    tiny_checkpoint("model");
+    snprintf(json, sizeof json, "%.*s%s", (int)(type - tiny_tokenizer), tiny_tokenizer,
+             type + strlen("\"type\":\"BPE\","));
+    scratch_write_text("model/tokenizer.json", json);
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "gpt2");
+    nb_source_close(&source);
+}
+
+static void
+tokenizer_json_counts_beside_a_vocabulary_of_tiktoken(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write_text("model/tokenizer.model", "IQ== 0\nIg== 1\n");
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "gpt2");
+    nb_source_close(&source);
+}
+
 int
 main(void)
 {
@@ -288,6 +394,11 @@ main(void)
         cmocka_unit_test(notes_have_no_control_characters),
         cmocka_unit_test(every_family_settles_its_activation),
         cmocka_unit_test(an_index_whose_shards_are_gone_is_passed_over),
+        cmocka_unit_test(names_that_wrappers_put_before_all_tensors_are_left_out),
+        cmocka_unit_test(json_may_have_a_byte_order_mark),
+        cmocka_unit_test(json_may_have_the_literals_that_python_writes),
+        cmocka_unit_test(a_tokenizer_of_an_older_version_has_no_type),
+        cmocka_unit_test(tokenizer_json_counts_beside_a_vocabulary_of_tiktoken),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -25,6 +25,8 @@ nb_source_open(struct nb_source *source, const char *path, const struct nb_sourc
     else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
         status = nb_fail(err, NB_UNSUPPORTED,
                          "%s: PyTorch files are not read: they can run code; convert to safetensors", path);
+    else if (nb_ends_with(path, ".json") && nb_is_file(path))
+        status = nb_fail(err, NB_INPUT, "%s: is no model, but may be a part of one: name its folder", path);
     else
         status = nb_source_open_gguf(source, source->path, err);
     for (uint32_t i = 0; i < source->store.n_files; i++)

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,7 +193,7 @@ read_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_error *er
     status = nb_file_load(path, NB_JSON_FILE_LIMIT, &text, &length, err);
     if (status != NB_OK)
         return status;
-    status = parse_index(cp, map, (struct nb_json_span){ text, length }, path, err);
+    status = parse_index(cp, map, nb_json_after_mark((struct nb_json_span){ text, length }), path, err);
     free(text);
     return status;
 }
@@ -372,6 +373,50 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
     return status;
 }
 
+/* What a folder is that is no checkpoint, by the name of something in it. */
+static const struct {
+    const char *begin, *end; /* of the name */
+    const char *what;        /* "%s" is the name */
+} kinds[] = {
+    { "adapter_", "", "it holds a LoRA adapter: merge it into its base first" },
+    { "consolidated", ".safetensors", "it holds '%s', Mistral's own layout: take the one of Hugging Face" },
+    { "model_index", ".json", "it holds a diffusion pipeline, not a language model" },
+    { "", ".gguf", "it holds GGUF files: name one, such as '%s'" },
+    { "snapshots", "", "it is the hub's cache of a model: name a folder in '%s'" },
+    { "checkpoint-", "", "it holds the checkpoints of a training: name one, such as '%s'" },
+    { "global_step", "", "it holds '%s', DeepSpeed's own layout: convert it by its zero_to_fp32.py" },
+    { "pytorch_model", ".bin", "it holds '%s': PyTorch files are not read, as they can run code" },
+    { "consolidated", ".pth", "it holds '%s', Meta's own layout: PyTorch files are not read, as they can run code" },
+    { "flax_model", ".msgpack", "it holds '%s', weights for Flax" },
+    { "tf_model", ".h5", "it holds '%s', weights for TensorFlow" },
+};
+
+/* Says in TEXT what the folder is, for those who look for what it lacks: ": it holds ..."; "" if nothing is known. */
+static void
+say_what_is_here(const struct nb_checkpoint *cp, char *text, size_t size)
+{
+    DIR *dir = opendir(cp->folder);
+    size_t best = sizeof kinds / sizeof kinds[0];
+    struct dirent *entry;
+
+    *text = '\0';
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        for (size_t i = 0; i < best; i++) {
+            const char *name = strstr(kinds[i].what, "%s");
+            const int before = name == NULL ? (int)strlen(kinds[i].what) : (int)(name - kinds[i].what);
+
+            if (strncmp(entry->d_name, kinds[i].begin, strlen(kinds[i].begin)) != 0 ||
+                !nb_ends_with(entry->d_name, kinds[i].end))
+                continue;
+            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : entry->d_name,
+                     name == NULL ? "" : name + 2);
+            best = i;
+        }
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
 /*
  * A single file beside an index of shards. If shards of it are here too, nothing says which set is the
  * model; if none is, the model was saved again in one file and the index stayed.
@@ -420,7 +465,7 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
 {
     struct names shards;
     const char *single = SINGLE;
-    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
+    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single), here[512];
     enum nb_status status = NB_OK;
 
     if (index == NULL || path == NULL)
@@ -441,10 +486,11 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
         shards = (struct names){ &single, 1 };
         return open_shards(cp, &shards, err);
     }
-    if (shards.count == 0)
-        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
-                         "no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
-                         "run code)");
+    if (shards.count == 0) {
+        say_what_is_here(cp, here, sizeof here);
+        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp), "no model.safetensors and no shards of one%s",
+                         here);
+    }
     status = check_shard_numbers(cp, &shards, err);
     return status == NB_OK ? open_shards(cp, &shards, err) : status;
 }
@@ -453,16 +499,19 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
 static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {
-    char *path = nb_checkpoint_path(cp, "config.json");
+    char *path = nb_checkpoint_path(cp, "config.json"), here[512];
     struct nb_error why;
     enum nb_status status;
 
     if (path == NULL)
         return nb_fail_memory(err);
-    if (!nb_is_file(path))
-        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s",
+    if (!nb_is_file(path)) {
+        say_what_is_here(cp, here, sizeof here);
+        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s%s",
                      single ? "has no config.json beside it, which says what model it is"
-                            : "has no config.json, so it is not a checkpoint folder");
+                            : "has no config.json, so it is not a checkpoint folder",
+                     here);
+    }
     status = nb_json_load(path, 0, &cp->config, &why);
     if (!nb_status_is(status, NB_INPUT))
         return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
@@ -489,7 +538,11 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
     if (status == NB_OK && single) {
         const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
 
-        status = open_shards(cp, &(struct names){ &name, 1 }, err);
+        if (is_shard_name(name) && !nb_ends_with(name, "-of-00001.safetensors"))
+            status = nb_fail(err, NB_INPUT, "%s: is one of several shards of a model: name their folder, '%s'", path,
+                             cp->folder);
+        else
+            status = open_shards(cp, &(struct names){ &name, 1 }, err);
     } else if (status == NB_OK) {
         status = open_weights(cp, err);
     }

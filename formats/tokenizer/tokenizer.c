@@ -437,24 +437,30 @@ static enum nb_status
 vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre, struct nb_metadata *meta,
                    struct nb_error *err)
 {
-    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model");
+    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model"),
+         *tekken = nb_checkpoint_path(cp, "tekken.json");
     struct nb_tokenizer_json tj = { 0 };
     enum nb_status status = NB_OK;
-    bool has_json;
+    bool has_json, tiktoken;
 
-    if (json == NULL || model == NULL)
+    if (json == NULL || model == NULL || tekken == NULL)
         return nb_fail_memory(err);
     has_json = nb_is_file(json);
     if (has_json)
         status = nb_tokenizer_json_read(json, &tj, err);
     if (status != NB_OK)
         return status;
-    if (nb_is_file(model))
+    tiktoken = nb_is_file(model) && nb_is_tiktoken(model);
+    if (tiktoken && !has_json)
+        status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
+                         model);
+    else if (nb_is_file(model) && !tiktoken)
         status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, meta, err);
     else if (has_json)
         status = json_vocab(cp, &tj, config, rows, pre, meta, err);
     else
-        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", cp->folder);
+        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model%s", cp->folder,
+                         nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
     if (status == NB_OK)
         status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
     nb_tokenizer_json_free(&tj);
