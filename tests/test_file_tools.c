@@ -119,6 +119,15 @@ alignment_is_kept(void **unused)
     MUST(0, "merge", "wide-00001-of-00005.gguf", "-o", "back.gguf");
     assert_int_equal(hash_of("back.gguf"), hash_of("wide.gguf"));
     MUST(0, "diff", "--no-metadata", "wide.gguf", "model.gguf");
+    MUST(0, "quantize", "wide.gguf", "-t", "COPY", "-o", "copy.gguf");
+    MUST(0, "check", "copy.gguf");
+    MUST(0, "diff", "wide.gguf", "copy.gguf");
+    MUST(0, "quantize", "wide-00001-of-00005.gguf", "-t", "COPY", "--keep-split", "-o", "parts.gguf");
+    MUST(0, "check", "parts-00003-of-00005.gguf");
+    MUST(0, "quantize", "wide.gguf", "-t", "Q8_0", "-o",
+         "narrow.gguf"); /* llama-quantize's layout is the default one */
+    MUST(0, "check", "narrow.gguf");
+    MUST(1, "diff", "wide.gguf", "narrow.gguf");
 }
 
 /* 'merge model-*.gguf' with the output forgotten: the last part would be it. */

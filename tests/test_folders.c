@@ -260,6 +260,26 @@ every_family_settles_its_activation(void **unused)
     }
 }
 
+/* --- the name ----------------------------------------------------------------------------------------------- */
+
+/* The folder's own name is a commit there. */
+static void
+a_snapshot_of_the_hub_has_the_name_of_its_repository(void **unused)
+{
+#define SNAPSHOT "hub/models--some-one--tiny-llama-3M--x/snapshots/0123456789abcdef0123456789abcdef01234567"
+    struct nb_error err;
+
+    (void)unused;
+    scratch_folder("hub");
+    scratch_folder("hub/models--some-one--tiny-llama-3M--x");
+    scratch_folder("hub/models--some-one--tiny-llama-3M--x/snapshots");
+    tiny_checkpoint(SNAPSHOT);
+    assert_int_equal(nb_source_open(&source, scratch_path(SNAPSHOT), NULL, &err), NB_OK);
+    assert_string_equal(nb_meta_get_string(&source.meta, "general.name"), "Tiny Llama 3M X");
+    assert_string_equal(nb_meta_get_string(&source.meta, "general.organization"), "Some One");
+    nb_source_close(&source);
+}
+
 /* --- weights ------------------------------------------------------------------------------------------------ */
 
 /* Saving a sharded model again in one file leaves the index behind. */
@@ -393,6 +413,7 @@ main(void)
         cmocka_unit_test(a_window_shorter_than_the_context_is_noted),
         cmocka_unit_test(notes_have_no_control_characters),
         cmocka_unit_test(every_family_settles_its_activation),
+        cmocka_unit_test(a_snapshot_of_the_hub_has_the_name_of_its_repository),
         cmocka_unit_test(an_index_whose_shards_are_gone_is_passed_over),
         cmocka_unit_test(names_that_wrappers_put_before_all_tensors_are_left_out),
         cmocka_unit_test(json_may_have_a_byte_order_mark),

@@ -189,6 +189,41 @@ a_chat_template_of_its_own_is_found(void **unused)
     open_model();
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "{{ x }}\n");
     nb_source_close(&source);
+    scratch_write_text("model/chat_template.jinja", "a\r\nb\rc\r\n\r\n"); /* Python reads them as "\n" */
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "a\nb\nc\n\n");
+    nb_source_close(&source);
+}
+
+static void
+chat_templates_beside_the_default_are_kept(void **unused)
+{
+    struct nb_error err;
+
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write_text("model/chat_template.json", "{\"chat_template\":[{\"name\":\"default\",\"template\":\"J\"},"
+                                                   "{\"name\":\"tool use\",\"template\":\"T\"}]}");
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "J");
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.tool_use"), "T");
+    nb_source_close(&source);
+    scratch_write_text("model/chat_template.jinja", "D");
+    scratch_folder("model/additional_chat_templates");
+    scratch_write_text("model/additional_chat_templates/rag.jinja", "R\r\n");
+    scratch_write_text("model/additional_chat_templates/code-edit.jinja", "C");
+    scratch_write_text("model/additional_chat_templates/notes.txt", "N");
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "D");
+    assert_string_equal(string_at("tokenizer.chat_templates", 0), "code_edit");
+    assert_string_equal(string_at("tokenizer.chat_templates", 1), "rag");
+    assert_int_equal(nb_meta_find(&source.meta, "tokenizer.chat_templates")->count, 2);
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.code_edit"), "C");
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.rag"), "R\n");
+    nb_source_close(&source);
+    scratch_write_text("model/additional_chat_templates/latin.jinja", "caf\xE9");
+    assert_int_equal(nb_source_open(&source, scratch_path("model"), NULL, &err), NB_INPUT);
+    assert_non_null(strstr(err.message, "latin.jinja: is not UTF-8"));
 }
 
 static void
@@ -309,6 +344,7 @@ main(void)
         cmocka_unit_test(pre_tokenizers_are_known_by_what_they_do),
         cmocka_unit_test(byte_level_vocabularies_keep_ids_types_and_merges),
         cmocka_unit_test(a_chat_template_of_its_own_is_found),
+        cmocka_unit_test(chat_templates_beside_the_default_are_kept),
         cmocka_unit_test(bpe_with_byte_fallback_becomes_a_sentencepiece_vocabulary),
         cmocka_unit_test(sentencepiece_models_keep_scores_and_types),
         cmocka_unit_test(a_special_token_that_only_tokenizer_json_has_is_a_control_token),
