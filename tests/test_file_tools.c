@@ -558,6 +558,20 @@ manifests_tell_what_has_changed(void **unused)
                                        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  notes.txt\n");
     MUST(0, "hash", "--check", "odd.manifest", "--sha1", "--sha256");
     expect_output("2 equal");
+    scratch_write_text("a (b) = c.txt", "abc");
+    scratch_write_text("odd.manifest",
+                       "SHA256 (notes.txt) = ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"
+                       "SHA1 (a (b) = c.txt) = A9993E364706816ABA3E25717850C26C9CD0D89D\r\n"
+                       "SHA2-256(notes.txt)= ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"
+                       "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  notes.txt\n");
+    MUST(0, "hash", "--check", "odd.manifest", "--sha1", "--sha256");
+    expect_output("4 equal");
+    scratch_write_text("odd.manifest", "SHA256 (notes.txt) = ba78\n");
+    MUST(3, "hash", "--check", "odd.manifest");
+    scratch_write_text("odd.manifest", "SHA256 () = ba78\n");
+    MUST(3, "hash", "--check", "odd.manifest");
+    scratch_write_text("odd.manifest", "SHA256 (notes.txt\n");
+    MUST(3, "hash", "--check", "odd.manifest");
 }
 
 /* --- diff and inspect -------------------------------------------------------------------------------------------- */

@@ -188,6 +188,7 @@ entries_that_gguf_cannot_say_are_named(void **unused)
         { "\"hidden_act\":\"swish\",\"is_causal\":true,\"layer_types\":[\"full_attention\"],\"pruned_heads\":{}",
           NULL },
         { "\"attention_dropout\":0.1,\"torch_dtype\":\"bfloat16\",\"max_length\":20,\"image_token_id\":3", NULL },
+        { "\"model_max_length\":1000000000000000019884624838656", NULL }, /* beyond 64 bits, as Python writes it */
         { "\"logit_scale\":null,\"use_what\":false,\"some_list\":[],\"some_map\":{}", NULL },
         { "\"logit_scale\":0.5,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2,\"strange\":1}",
           "not known for a LlamaForCausalLM: logit_scale, strange of rope_scaling; if" },

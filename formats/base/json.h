@@ -22,8 +22,8 @@
 
 /*
  * Loads the object in the file NAME. As in Python's json, the file may begin with a byte-order mark and
- * have the literals NaN, which is read as null, and Infinity, which is read as 1e308. With NB_JSON_BIG_INTEGERS all integers are
- * read as reals, for integers beyond 64 bits, which are common in
+ * have the literals NaN, which is read as null, and Infinity, which is read as 1e308. With
+ * NB_JSON_BIG_INTEGERS all integers are read as reals, for integers beyond 64 bits, which are common in
  * tokenizer_config.json.
  */
 #define NB_JSON_BIG_INTEGERS 1

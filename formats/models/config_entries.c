@@ -186,8 +186,13 @@ is_one_of(json_t *value, const char *values)
 static void
 value_text(json_t *value, char text[64])
 {
-    char *all = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *all;
 
+    if (json_is_number(value)) { /* integers are reals by now */
+        snprintf(text, 64, "%.9g", json_number_value(value));
+        return;
+    }
+    all = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
     snprintf(text, 64, "%.*s%s", all != NULL && strlen(all) < 60 ? 60 : 56, all == NULL ? "?" : all,
              all != NULL && strlen(all) >= 60 ? " ..." : "");
     free(all);
@@ -352,7 +357,7 @@ examine_quantization(struct examination *x)
 
         for (size_t k = 0; k < x->source->store.count && plain; k++)
             plain = is_plain(&x->source->store.tensors[k]);
-        if (!plain && json_is_object(entry))
+        if (!plain && json_object_size(entry) > 0)
             return nb_fail(x->err, NB_UNSUPPORTED,
                            "%s: the checkpoint is quantized already (%s%s%s); take the original one", x->file, names[i],
                            method != NULL ? ": " : "", method != NULL ? method : "");

@@ -512,7 +512,7 @@ open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_
                             : "has no config.json, so it is not a checkpoint folder",
                      here);
     }
-    status = nb_json_load(path, 0, &cp->config, &why);
+    status = nb_json_load(path, NB_JSON_BIG_INTEGERS, &cp->config, &why);
     if (!nb_status_is(status, NB_INPUT))
         return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
     return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
