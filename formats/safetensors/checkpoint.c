@@ -87,17 +87,17 @@ is_shard_name(const char *name)
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 {
-    DIR *dir = opendir(cp->folder);
     struct dirent *entry;
     enum nb_status status = NB_OK;
+    DIR *dir;
 
-    *out = (struct names){ 0 };
+    *out = (struct names){ .items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items) };
+    if (out->items == NULL)
+        return nb_fail_memory(err);
+    dir = opendir(cp->folder);
     if (dir == NULL)
         return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be opened: %s", cp->folder,
                        strerror(errno));
-    out->items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items);
-    if (out->items == NULL)
-        status = nb_fail_memory(err);
     while (status == NB_OK && (entry = readdir(dir)) != NULL) {
         if (!is_shard_name(entry->d_name))
             continue;
@@ -356,7 +356,7 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
     for (size_t i = 0; i < cp->n_tensors && status == NB_OK; i++) {
         const struct nb_checkpoint_tensor *t = &cp->tensors[i];
         struct entry key = { .tensor = t->info.name };
-        struct entry *entry = bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
+        struct entry *entry = map->count == 0 ? NULL : bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
 
         if (entry != NULL)
             entry->found = true;

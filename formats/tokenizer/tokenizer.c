@@ -10,7 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define META_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's character for a space */
+#define META_SPACE "\xE2\x96\x81"        /* U+2581, SentencePiece's character for a space */
+#define HOLDER "place\xE2\x96\x81holder" /* in DeepSeek's unused tokens */
 #define ADDED_SCORE (-1000.0f)
 #define PAD_SCORE (-10000.0f)
 
@@ -93,8 +94,7 @@ is_text_of(const struct nb_token *t, const char *text)
 static bool
 is_placeholder(const struct nb_token *t)
 {
-    static const char *const words[] = { "unused", "reserved", "placeholder", "place" META_SPACE "holder",
-                                         "extra_", "dummy",    "special_" };
+    static const char *const words[] = { "unused", "reserved", "placeholder", HOLDER, "extra_", "dummy", "special_" };
 
     if (t->type == NB_TOKEN_UNUSED)
         return true;
