@@ -491,6 +491,28 @@ what_is_there_instead_is_named(void **unused)
     }
 }
 
+/* As a download into the hub's cache that was not finished leaves them. */
+static void
+links_that_lead_nowhere_are_not_taken_for_absent_files(void **unused)
+{
+    static const char *const names[] = { "config.json",           "tokenizer.model",   "tokenizer.json",
+                                         "tokenizer_config.json", "model.safetensors", "generation_config.json",
+                                         "chat_template.jinja",   "README.md",         "model.safetensors.index.json" };
+    char path[SCRATCH_PATH];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        tiny_checkpoint("bad");
+        snprintf(path, sizeof path, "bad/%s", names[i]);
+        unlink(scratch_path(path));
+        assert_int_equal(symlink("../blobs/0123", scratch_path(path)), 0);
+        expect_refusal(path, names[i]);
+        RUN(&run, "check", "bad");
+        assert_int_equal(run.code, 1);
+        assert_non_null(strstr(run.out, names[i]));
+    }
+}
+
 static void
 parts_of_a_checkpoint_are_no_sources(void **unused)
 {
@@ -607,6 +629,7 @@ main(void)
         cmocka_unit_test(nan_and_infinity_are_refused_with_tensor_and_place),
         cmocka_unit_test(sources_of_other_kinds_are_refused),
         cmocka_unit_test(what_is_there_instead_is_named),
+        cmocka_unit_test(links_that_lead_nowhere_are_not_taken_for_absent_files),
         cmocka_unit_test(parts_of_a_checkpoint_are_no_sources),
         cmocka_unit_test(weights_that_are_no_model_are_told_apart),
         cmocka_unit_test(a_tokenizer_that_is_no_json_is_refused_with_the_place),

@@ -43,7 +43,7 @@ make_finite(char **text, struct nb_json_span *span)
     bool in_string = false;
     char *copy;
 
-    if (memmem(span->at, span->length, "NaN", 3) == NULL && memmem(span->at, span->length, "Infinity", 8) == NULL)
+    if (strstr(span->at, "NaN") == NULL && strstr(span->at, "Infinity") == NULL) /* a NUL is invalid JSON anyway */
         return true;
     copy = malloc(span->length + span->length / 3 + 1);
     if (copy == NULL)

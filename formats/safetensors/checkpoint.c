@@ -64,7 +64,7 @@ nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object, 
     *object = NULL;
     if (path == NULL)
         return nb_fail_memory(err);
-    return nb_is_file(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
+    return nb_exists(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
 }
 
 static int
@@ -241,7 +241,7 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
 
         if (path == NULL)
             return nb_fail_memory(err);
-        if (!nb_is_file(path))
+        if (!nb_exists(path))
             status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is missing (%s names %zu)",
                            wanted->items[i], INDEX_NAME, wanted->count);
     }
@@ -303,6 +303,7 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
 {
     struct nb_file_in *file = &cp->files[number];
     char *path = nb_checkpoint_path(cp, name);
+    struct nb_error why;
     struct nb_safetensors st;
     enum nb_status status;
 
@@ -310,11 +311,13 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
         return nb_fail_memory(err);
     cp->n_files = (uint32_t)number + 1;
     file->fd = -1;
-    if (cp->findings != NULL && !nb_is_file(path))
-        return NB_OK;
-    status = nb_file_open(file, path, err);
+    if (cp->findings != NULL && !nb_exists(path))
+        return NB_OK; /* missing, as was recorded */
+    status = nb_file_open(file, path, &why);
+    if (nb_status_is(status, NB_INPUT))
+        return nb_found_error(cp->findings, err, NB_BAD_CP_SHARD, nb_in_file(path), &why);
     if (status != NB_OK)
-        return status;
+        return nb_fail(err, status, "%s", why.message);
     status = nb_safetensors_examine(file, &cp->arena, &st, cp->findings, err);
     if (nb_status_is(status, NB_INPUT) && cp->findings != NULL) {
         nb_file_close(file);
@@ -429,7 +432,7 @@ single_beside_index(struct nb_checkpoint *cp, const struct names *shards, struct
 
         if (path == NULL)
             return nb_fail_memory(err);
-        if (nb_is_file(path))
+        if (nb_exists(path))
             return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
                              "has both %s and shard '%s' of %s: move one set away, or name the file to take", SINGLE,
                              shards->items[i], INDEX_NAME);
@@ -442,7 +445,7 @@ static enum nb_status
 open_indexed(struct nb_checkpoint *cp, bool has_single, struct nb_error *err)
 {
     struct weight_map map = { 0 };
-    struct names shards;
+    struct names shards = { 0 };
     enum nb_status status = read_index(cp, &map, err);
 
     if (status == NB_OK)
@@ -470,15 +473,15 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
 
     if (index == NULL || path == NULL)
         return nb_fail_memory(err);
-    if (nb_is_file(index)) {
-        status = open_indexed(cp, nb_is_file(path), err);
+    if (nb_exists(index)) {
+        status = open_indexed(cp, nb_exists(path), err);
         if (status != NB_OK || !cp->index_is_stale)
             return status;
     }
     status = list_shards(cp, &shards, err);
     if (status != NB_OK)
         return status;
-    if (nb_is_file(path)) {
+    if (nb_exists(path)) {
         if (shards.count > 0)
             return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
                              "has both %s and shard '%s', and no index that says which to take", single,
@@ -505,7 +508,7 @@ open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_
 
     if (path == NULL)
         return nb_fail_memory(err);
-    if (!nb_is_file(path)) {
+    if (!nb_exists(path)) {
         say_what_is_here(cp, here, sizeof here);
         return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s%s",
                      single ? "has no config.json beside it, which says what model it is"

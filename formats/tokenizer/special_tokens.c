@@ -306,7 +306,7 @@ read_template(struct nb_checkpoint *cp, const char *name, char **text, size_t *l
     *text = NULL;
     if (path == NULL)
         return nb_fail_memory(err);
-    if (!nb_is_file(path))
+    if (!nb_exists(path))
         return NB_OK;
     status = nb_file_load(path, TEMPLATE_LIMIT, text, length, err);
     if (status != NB_OK)

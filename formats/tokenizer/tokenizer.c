@@ -445,16 +445,16 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
 
     if (json == NULL || model == NULL || tekken == NULL)
         return nb_fail_memory(err);
-    has_json = nb_is_file(json);
+    has_json = nb_exists(json);
     if (has_json)
         status = nb_tokenizer_json_read(json, &tj, err);
     if (status != NB_OK)
         return status;
-    tiktoken = nb_is_file(model) && nb_is_tiktoken(model);
+    tiktoken = nb_exists(model) && nb_is_tiktoken(model);
     if (tiktoken && !has_json)
         status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
                          model);
-    else if (nb_is_file(model) && !tiktoken)
+    else if (nb_exists(model) && !tiktoken)
         status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, meta, err);
     else if (has_json)
         status = json_vocab(cp, &tj, config, rows, pre, meta, err);
