@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define LIMIT ((uint64_t)256 << 20)
 
@@ -69,6 +70,39 @@ split_name(struct manifest_entry *e)
     return true;
 }
 
+/* "SHA256 (FILE) = DIGEST" of BSD's and GNU's --tag, or "SHA2-256(FILE)= DIGEST" of openssl; false if LINE is neither. */
+static bool
+parse_tagged(char *line, struct manifest_entry *e)
+{
+    static const struct {
+        const char *tag;
+        enum nb_hash_kind kind;
+    } tags[] = { { "SHA256", NB_HASH_SHA256 },
+                 { "SHA2-256", NB_HASH_SHA256 },
+                 { "SHA1", NB_HASH_SHA1 },
+                 { "XXH64", NB_HASH_XXH64 } };
+    const size_t n = strcspn(line, " (");
+    char *open = line + n + strspn(line + n, " "), *close = NULL, *digest;
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof tags / sizeof tags[0] && !known; i++) {
+        known = strlen(tags[i].tag) == n && strncasecmp(line, tags[i].tag, n) == 0;
+        e->kind = tags[i].kind;
+    }
+    for (char *p = open; known && *open == '(' && (p = strchr(p, ')')) != NULL; p++)
+        if (p[1 + strspn(p + 1, " ")] == '=')
+            close = p; /* the last one: names may have brackets */
+    if (close == NULL || close == open + 1)
+        return false;
+    e->of_file = true;
+    e->name = open + 1;
+    digest = strchr(close, '=') + 1;
+    digest += strspn(digest, " ");
+    e->digest = digest;
+    *close = '\0';
+    return is_digest(digest, e->kind);
+}
+
 static bool
 parse_line(char *line, struct manifest_entry *e)
 {
@@ -76,6 +110,10 @@ parse_line(char *line, struct manifest_entry *e)
 
     line += strspn(line, " \t");
     line[strcspn(line, "\r")] = '\0';
+    if (parse_tagged(line, e))
+        return true;
+    if (strncmp(line, "sha256:", strlen("sha256:")) == 0) /* as the hub and registries write it */
+        line += strlen("sha256:");
     first = take_word(&line);
     e->kind = kind_by_name(first);
     e->of_file = e->kind == NB_HASHES;

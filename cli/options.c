@@ -140,7 +140,7 @@ const struct cli_option cli_options[] = {
     { OPT_MAX_TENSORS, 0, "max-tensors", "split-max-tensors", IN(split), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
       .help = "largest number of tensors in a part (default: 128)" },
     { OPT_MAX_SIZE, 0, "max-size", "split-max-size", IN(split), ARG_TEXT, "SIZE",
-      .help = "largest size of a part: a number followed by M (megabytes) or G (gigabytes)" },
+      .help = "largest size of a part: a number followed by M (megabytes) or G (gigabytes), such as 2G or 300MB" },
     { OPT_NO_TENSOR_FIRST_SPLIT, 0, "no-tensor-first-split", NULL, IN(split), ARG_NONE,
       .help = "put only metadata into the first part" },
     { OPT_IDS, 0, "ids", NULL, IN(tokenize), ARG_NONE,

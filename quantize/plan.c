@@ -101,11 +101,12 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     }
     nb_meta_set_u32(meta, "general.file_type",
                     o->recipe.recipe->file_type == NB_FT_COPY ? copied_file_type(source) : o->recipe.recipe->file_type);
-    /* The output is one file with the default alignment, also if the input was not. */
+    /* The output is one file with the default alignment, also if the input was not; only a copy keeps its own. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");
     nb_meta_remove(meta, "split.tensors.count");
-    nb_meta_remove(meta, "general.alignment");
+    if (o->recipe.recipe->file_type != NB_FT_COPY)
+        nb_meta_remove(meta, "general.alignment");
     for (size_t i = 0; i < o->n_overrides; i++)
         apply_override(meta, &o->overrides[i]);
     if (has_imatrix(o))
@@ -283,9 +284,13 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
 static enum nb_status
 file_metadata(const struct nb_plan *plan, uint32_t number, struct nb_metadata *meta, struct nb_error *err)
 {
+    const struct nb_kv *alignment = nb_meta_find(&plan->meta, "general.alignment");
+
     *meta = (struct nb_metadata){ 0 };
     if (number == 0)
         nb_meta_copy(meta, &plan->meta);
+    else if (alignment != NULL)
+        nb_meta_set(meta, alignment->key, alignment->type, alignment->element, 1, alignment->data, alignment->size);
     if (plan->n_files > 1) {
         const uint16_t no = (uint16_t)number, count = (uint16_t)plan->n_files;
 
@@ -302,6 +307,7 @@ plan_file(struct nb_plan *plan, uint32_t number, size_t first, size_t count, str
 {
     struct nb_plan_file *file = &plan->files[number];
     struct nb_gguf_info *infos = calloc(count + 1, sizeof *infos);
+    const uint32_t alignment = nb_gguf_alignment(&plan->meta);
     struct nb_metadata meta;
     uint64_t at = 0;
     enum nb_status status;
@@ -314,7 +320,7 @@ plan_file(struct nb_plan *plan, uint32_t number, size_t first, size_t count, str
 
         t->offset = at;
         if (!nb_type_bytes(t->choice.type, t->source->elements, &t->bytes) || !nb_add_u64(at, t->bytes, &end) ||
-            !nb_align_u64(end, NB_GGUF_ALIGNMENT, &at) || at > INT64_MAX / 2) {
+            !nb_align_u64(end, alignment, &at) || at > INT64_MAX / 2) {
             free(infos);
             return nb_fail(err, NB_INPUT, "tensor '%s' makes the file too large to exist", t->source->name);
         }

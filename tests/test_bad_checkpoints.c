@@ -202,12 +202,15 @@ configs_that_fit_no_model_are_refused(void **unused)
         { "\"tie_word_embeddings\":true", "\"tie_word_embeddings\":false", "'lm_head.weight' is missing" },
         { "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,\"head_dim\":1", "cannot be rotated" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"type\":\"mystery\"}", "'mystery' is not supported" },
-        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2}", "lacks its factors" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":\"linear\"", "rope_scaling is \"linear\", which cannot" },
+        { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\"}", "type 'yarn' has no factor" },
+        { "\"rope_theta\":10000.0",
+          "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":2,\"original_max_position_embeddings\":\"8\"}",
+          "original_max_position_embeddings of its rotary scaling is not" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":1e300}",
-          "lacks its factors" },
+          "the factor of its rotary scaling of type 'linear' is no number" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":0}", "make no sense" },
         { "\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":1e300}", "beyond a 32-bit" },
-        { "\"rope_theta\":10000.0", "\"quantization_config\":{\"quant_method\":\"fp8\"}", "quantized already" },
         { "\"hidden_size\":64", "\"hidden_size\":64,\"hidden_size\":64", "not valid JSON" },
     };
 
@@ -217,11 +220,45 @@ configs_that_fit_no_model_are_refused(void **unused)
         write_changed("config.json", tiny_config, cases[i].from, cases[i].to);
         expect_refusal(cases[i].to, cases[i].expected);
     }
+    tiny_checkpoint_in("bad", "F8_E4M3");
+    write_changed("config.json", tiny_config, "{", "{\"quantization_config\":{\"quant_method\":\"fp8\"},");
+    expect_refusal("codes of another toolkit", "quantized already (quantization_config: fp8)");
     tiny_checkpoint("bad");
     unlink(scratch_path("bad/config.json"));
     expect_refusal("no config", "has no config.json");
     scratch_write_text("bad/config.json", "");
     expect_refusal("an empty config", "not valid JSON");
+}
+
+static void
+entries_that_change_what_a_model_computes_are_refused_by_name(void **unused)
+{
+    static const struct {
+        const char *entry, *expected;
+    } cases[] = {
+        { "\"hidden_act\":\"relu\"", "hidden_act is \"relu\", but only silu or swish can be converted" },
+        { "\"text_config\":{\"hidden_act\":\"gelu\"}", "hidden_act is \"gelu\"" },
+        { "\"is_causal\":false", "is_causal is false, but only true" },
+        { "\"is_encoder_decoder\":true", "is_encoder_decoder is true" },
+        { "\"partial_rotary_factor\":0.5", "partial_rotary_factor is 0.5, but only 1" },
+        { "\"rope_parameters\":{\"partial_rotary_factor\":0.5}", "partial_rotary_factor of rope_parameters is 0.5" },
+        { "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"mscale\":1,\"mscale_all_dim\":0.5}",
+          "mscale_all_dim of rope_scaling is 0.5" },
+        { "\"rope_interleaved\":true", "rope_interleaved is true" },
+        { "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", "layer_types is [\"full_attention\"," },
+        { "\"per_layer_config\":{\"0\":{\"hidden_act\":\"relu\"}}", "per_layer_config is {" },
+        { "\"attention_bias\":true", "attention_bias is true, but no tensor '*.self_attn.q_proj.bias'" },
+        { "\"mlp_bias\":true", "mlp_bias is true, but no tensor '*.mlp.gate_proj.bias'" },
+    };
+    char added[256];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_checkpoint("bad");
+        snprintf(added, sizeof added, "{%s,", cases[i].entry);
+        write_changed("config.json", tiny_config, "{", added);
+        expect_refusal(cases[i].entry, cases[i].expected);
+    }
 }
 
 static void
@@ -246,6 +283,8 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
         { "\"id\":0", "\"id\":99", "the embedding only 32 rows" },
         { "\"id\":0", "\"id\":-1", "has no text or no id" },
         { "\"content\":\"<s>\"", "\"content\":5", "has no text or no id" },
+        { "\"id\":1", "\"id\":0", "added token '</s>' has the id 0, which is that of '<s>'" },
+        { "\"id\":1", "\"id\":4", "added token '</s>' has the id 4, which is that of 'ab'" },
         { "\"use_regex\":true", "\"use_regex\":false", "its pre-tokenizer is none" },
         { "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "null",
           "its pre-tokenizer is none" },
@@ -271,6 +310,14 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
     scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x01x", 5);
     scratch_write_text("bad/added_tokens.json", "{\"y\":1e30}");
     expect_refusal("an added id beyond 64 bits", "token 'y' has no id");
+    scratch_write_text("bad/added_tokens.json", "{\"y\":0}");
+    expect_refusal("an added token with the id of a piece", "'y' has the id 0, which is that of 'x'");
+    scratch_write_text("bad/added_tokens.json", "{\"x\":0}");
+    scratch_write_text("bad/tokenizer_config.json", "{\"added_tokens_decoder\":{\"0\":{\"content\":\"z\"}}}");
+    expect_refusal("the same in another file", "tokenizer_config.json: added token 'z' has the id 0");
+    scratch_write_text("bad/tokenizer_config.json", "{}");
+    scratch_write_text("bad/tokenizer.json", tiny_tokenizer);
+    expect_refusal("and in a third", "tokenizer.json: added token '<s>' has the id 0, which is that of 'x'");
     unlink(scratch_path("bad/added_tokens.json"));
     tiny_checkpoint("bad");
     scratch_write_text("bad/tokenizer_config.json", "{\"bos_token\":");
@@ -299,7 +346,6 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
         { "a tensor twice", "{\"weight_map\":{\"a\":\"x\",\"a\":\"x\"}}", "occurs twice" },
         { "a file of another folder", "{\"weight_map\":{\"a\":\"../model.safetensors\"}}", "not the name of a file" },
         { "an absolute path", "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "not the name of a file" },
-        { "a shard that is not there", "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}", "is missing" },
         { "a tensor that is not there", "{\"weight_map\":{\"a\":\"model.safetensors\"}}",
           "but model.safetensors.index.json says nothing of it" },
     };
@@ -316,6 +362,9 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
     whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
     unlink(scratch_path("bad/model.safetensors"));
     expect_refusal("no weights", "no model.safetensors");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
+    expect_refusal("a shard that is not there", "is missing");
+    unlink(scratch_path(INDEX));
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
     expect_refusal("half the shards, no index", "shard 2 of 2 is missing");
     scratch_write("bad/model-00002-of-00002.safetensors", whole, size);
@@ -326,8 +375,10 @@ indexes_that_do_not_match_their_shards_are_refused(void **unused)
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
     expect_refusal("one file and a shard, no index", "has both model.safetensors and shard");
     tiny_checkpoint("bad");
-    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
     scratch_write("bad/model-00001-of-00002.safetensors", whole, size);
+    expect_refusal("one file beside an index with its shards", "model.safetensors and shard 'model-00001-of-00002");
+    scratch_write_text(INDEX, "{\"weight_map\":{\"a\":\"model.safetensors\"}}");
     expect_refusal("a shard that the index does not name", "does not name it");
     free(whole);
 }
@@ -409,6 +460,126 @@ sources_of_other_kinds_are_refused(void **unused)
     assert_non_null(strstr(run.err, "not a regular file"));
 }
 
+/* People name the folder above, one of the parts, or what another program left. */
+static void
+what_is_there_instead_is_named(void **unused)
+{
+    static const struct {
+        const char *name, *expected;
+    } cases[] = {
+        { "adapter_config.json", "LoRA adapter: merge it into its base" },
+        { "consolidated.safetensors", "'consolidated.safetensors', Mistral's own layout" },
+        { "consolidated.00.pth", "'consolidated.00.pth', Meta's own layout" },
+        { "model-Q4_K_M.gguf", "GGUF files: name one, such as 'model-Q4_K_M.gguf'" },
+        { "checkpoint-500", "the checkpoints of a training: name one, such as 'checkpoint-500'" },
+        { "snapshots", "the hub's cache of a model: name a folder in 'snapshots'" },
+        { "pytorch_model-00001-of-00002.bin", "PyTorch files are not read" },
+        { "model_index.json", "diffusion pipeline" },
+    };
+    char path[SCRATCH_PATH];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scratch_remove("bad");
+        scratch_folder("bad");
+        snprintf(path, sizeof path, "bad/%s", cases[i].name);
+        scratch_write_text(path, "x");
+        expect_refusal(cases[i].name, "has no config.json");
+        expect_refusal(cases[i].name, cases[i].expected);
+        scratch_write_text("bad/config.json", tiny_config);
+        expect_refusal(cases[i].name, cases[i].expected);
+    }
+}
+
+/* As a download into the hub's cache that was not finished leaves them. */
+static void
+links_that_lead_nowhere_are_not_taken_for_absent_files(void **unused)
+{
+    static const char *const names[] = { "config.json",           "tokenizer.model",   "tokenizer.json",
+                                         "tokenizer_config.json", "model.safetensors", "generation_config.json",
+                                         "chat_template.jinja",   "README.md",         "model.safetensors.index.json" };
+    char path[SCRATCH_PATH];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        tiny_checkpoint("bad");
+        snprintf(path, sizeof path, "bad/%s", names[i]);
+        unlink(scratch_path(path));
+        assert_int_equal(symlink("../blobs/0123", scratch_path(path)), 0);
+        expect_refusal(path, names[i]);
+        RUN(&run, "check", "bad");
+        assert_int_equal(run.code, 1);
+        assert_non_null(strstr(run.out, names[i]));
+    }
+}
+
+static void
+parts_of_a_checkpoint_are_no_sources(void **unused)
+{
+    size_t size;
+    unsigned char *whole;
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    whole = scratch_read(scratch_path("bad/model.safetensors"), &size);
+    scratch_write("bad/model-00002-of-00003.safetensors", whole, size);
+    free(whole);
+    RUN(&run, "quantize", "bad/model-00002-of-00003.safetensors", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "one of several shards of a model: name their folder, 'bad'"));
+    RUN(&run, "quantize", "bad/config.json", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "name its folder"));
+}
+
+static void
+weights_that_are_no_model_are_told_apart(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("bad");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0);
+    expect_refusal("weights that ZeRO-3 kept", "as if ZeRO-3 had saved the model");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[32,64],\"data_offsets\":[0,8192]},"
+                      "\"model.layers.0.self_attn.q_proj.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1],"
+                      "\"data_offsets\":[8192,8196]}}",
+                      8196);
+    expect_refusal("an adapter", "lora_A.weight' belongs to an adapter: merge it");
+    write_safetensors("bad", "model.safetensors",
+                      "{\"net.wte\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    expect_refusal("other names", "no token embedding ('model.embed_tokens.weight'); its first tensor is 'net.wte'");
+    tiny_checkpoint("bad");
+    unlink(scratch_path("bad/tokenizer.json"));
+    scratch_write_text("bad/tokenizer.model", "IQ== 0\nIg== 1\n");
+    expect_refusal("tiktoken's vocabulary", "a vocabulary of tiktoken: the tokenizer.json");
+    unlink(scratch_path("bad/tokenizer.model"));
+    scratch_write_text("bad/tekken.json", "{}");
+    expect_refusal("Mistral's vocabulary", "only Mistral's tekken.json");
+}
+
+static void
+a_tokenizer_that_is_no_json_is_refused_with_the_place(void **unused)
+{
+    static const struct {
+        const char *json, *expected;
+    } cases[] = {
+        { "{\n \"model\": {\n", "line 3, column 1" },
+        { "{\n \"model\" 5}", "line 1, column 2" },
+        { "{\"a\": [1, 2}}", "line 1, column 12" },
+        { "{} x", "line 1, column 4" },
+        { "{\"added_tokens\":\n [1 2]}", "line 2, column 2" },
+        { "", "line 1, column 1" },
+    };
+
+    (void)unused;
+    tiny_checkpoint("bad");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scratch_write_text("bad/tokenizer.json", cases[i].json);
+        expect_refusal(cases[i].json, cases[i].expected);
+    }
+}
+
 static void
 a_safetensors_file_alone_needs_its_config(void **unused)
 {
@@ -451,11 +622,17 @@ main(void)
         cmocka_unit_test(files_that_are_cut_short_are_refused_at_every_length),
         cmocka_unit_test(deep_nesting_is_refused_and_not_followed),
         cmocka_unit_test(configs_that_fit_no_model_are_refused),
+        cmocka_unit_test(entries_that_change_what_a_model_computes_are_refused_by_name),
         cmocka_unit_test(tokenizers_that_fit_no_vocabulary_are_refused),
         cmocka_unit_test(indexes_that_do_not_match_their_shards_are_refused),
         cmocka_unit_test(tensors_that_are_no_part_of_the_model_are_refused),
         cmocka_unit_test(nan_and_infinity_are_refused_with_tensor_and_place),
         cmocka_unit_test(sources_of_other_kinds_are_refused),
+        cmocka_unit_test(what_is_there_instead_is_named),
+        cmocka_unit_test(links_that_lead_nowhere_are_not_taken_for_absent_files),
+        cmocka_unit_test(parts_of_a_checkpoint_are_no_sources),
+        cmocka_unit_test(weights_that_are_no_model_are_told_apart),
+        cmocka_unit_test(a_tokenizer_that_is_no_json_is_refused_with_the_place),
         cmocka_unit_test(a_safetensors_file_alone_needs_its_config),
         cmocka_unit_test(names_from_strangers_cannot_reach_the_terminal),
     };

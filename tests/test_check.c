@@ -868,6 +868,10 @@ folders_that_make_no_model(void **unused)
     with_file("no weights", "model.safetensors", NULL, "checkpoint.weights");
     with_file("a pickle beside", "optimizer.pt", "x", "file.pickle");
     with_file("another class", "config.json", config_with("LlamaForCausalLM", "MambaForCausalLM"), "checkpoint.family");
+    with_file("an entry that GGUF has no place for", "config.json",
+              config_with("\"vocab_size\"", "\"logit_scale\":0.5,\"vocab_size\""), "checkpoint.config-entry");
+    with_file("an activation that the architecture lacks", "config.json",
+              config_with("\"vocab_size\"", "\"hidden_act\":\"relu\",\"vocab_size\""), "checkpoint.model");
     with_file("a layer more", "config.json", config_with("\"num_hidden_layers\":1", "\"num_hidden_layers\":2"),
               "model.tensor-missing");
     with_file("another width", "config.json", config_with("\"intermediate_size\":", "\"intermediate_size\":1"),
@@ -880,7 +884,8 @@ folders_that_make_no_model(void **unused)
               "{\"weight_map\": {\"a\": \"model.safetensors\", \"a\": \"model.safetensors\"}}",
               "checkpoint.index-duplicate");
     with_file("a shard that is missing", "model.safetensors.index.json",
-              "{\"weight_map\": {\"a\": \"model-00001-of-00001.safetensors\"}}", "checkpoint.shard");
+              "{\"weight_map\": {\"a\": \"model.safetensors\", \"b\": \"model-00001-of-00001.safetensors\"}}",
+              "checkpoint.shard");
     with_file("a tensor that is elsewhere", "model.safetensors.index.json",
               "{\"weight_map\": {\"a\": \"model.safetensors\"}}", "checkpoint.tensor-place");
 }

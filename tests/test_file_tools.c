@@ -119,6 +119,15 @@ alignment_is_kept(void **unused)
     MUST(0, "merge", "wide-00001-of-00005.gguf", "-o", "back.gguf");
     assert_int_equal(hash_of("back.gguf"), hash_of("wide.gguf"));
     MUST(0, "diff", "--no-metadata", "wide.gguf", "model.gguf");
+    MUST(0, "quantize", "wide.gguf", "-t", "COPY", "-o", "copy.gguf");
+    MUST(0, "check", "copy.gguf");
+    MUST(0, "diff", "wide.gguf", "copy.gguf");
+    MUST(0, "quantize", "wide-00001-of-00005.gguf", "-t", "COPY", "--keep-split", "-o", "parts.gguf");
+    MUST(0, "check", "parts-00003-of-00005.gguf");
+    MUST(0, "quantize", "wide.gguf", "-t", "Q8_0", "-o",
+         "narrow.gguf"); /* llama-quantize's layout is the default one */
+    MUST(0, "check", "narrow.gguf");
+    MUST(1, "diff", "wide.gguf", "narrow.gguf");
 }
 
 /* 'merge model-*.gguf' with the output forgotten: the last part would be it. */
@@ -145,6 +154,11 @@ no_part_is_ever_overwritten(void **unused)
     expect_output("exists already");
     MUST(2, "split", "--max-tensors", "20", "p-00001-of-00002.gguf", "p", "--force");
     MUST(2, "split", "--max-size", "1K", "model.gguf");
+    MUST(2, "split", "--max-size", "1GX", "model.gguf");
+    MUST(2, "split", "--max-size", "1", "model.gguf");
+    MUST(0, "split", "--max-size", "1GB", "--dry-run", "model.gguf");
+    MUST(0, "split", "--max-size", "2g", "--dry-run", "model.gguf");
+    MUST(0, "split", "--max-size", "1MiB", "--dry-run", "model.gguf");
     MUST(3, "merge", "p-00002-of-00002.gguf", "-o", "z.gguf");
     assert_int_equal(hash_of("p-00002-of-00002.gguf"), before);
 }
@@ -544,6 +558,20 @@ manifests_tell_what_has_changed(void **unused)
                                        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  notes.txt\n");
     MUST(0, "hash", "--check", "odd.manifest", "--sha1", "--sha256");
     expect_output("2 equal");
+    scratch_write_text("a (b) = c.txt", "abc");
+    scratch_write_text("odd.manifest",
+                       "SHA256 (notes.txt) = ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"
+                       "SHA1 (a (b) = c.txt) = A9993E364706816ABA3E25717850C26C9CD0D89D\r\n"
+                       "SHA2-256(notes.txt)= ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"
+                       "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  notes.txt\n");
+    MUST(0, "hash", "--check", "odd.manifest", "--sha1", "--sha256");
+    expect_output("4 equal");
+    scratch_write_text("odd.manifest", "SHA256 (notes.txt) = ba78\n");
+    MUST(3, "hash", "--check", "odd.manifest");
+    scratch_write_text("odd.manifest", "SHA256 () = ba78\n");
+    MUST(3, "hash", "--check", "odd.manifest");
+    scratch_write_text("odd.manifest", "SHA256 (notes.txt\n");
+    MUST(3, "hash", "--check", "odd.manifest");
 }
 
 /* --- diff and inspect -------------------------------------------------------------------------------------------- */

@@ -11,6 +11,8 @@
 #include "scratch.h"
 #include "testing.h"
 
+#include <unistd.h>
+
 #define SPLIT(regex)                                                                                \
     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
     "\"},\"behavior\":\"Isolated\",\"invert\":false}," BYTES "]}"
@@ -187,6 +189,41 @@ a_chat_template_of_its_own_is_found(void **unused)
     open_model();
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "{{ x }}\n");
     nb_source_close(&source);
+    scratch_write_text("model/chat_template.jinja", "a\r\nb\rc\r\n\r\n"); /* Python reads them as "\n" */
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "a\nb\nc\n\n");
+    nb_source_close(&source);
+}
+
+static void
+chat_templates_beside_the_default_are_kept(void **unused)
+{
+    struct nb_error err;
+
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write_text("model/chat_template.json", "{\"chat_template\":[{\"name\":\"default\",\"template\":\"J\"},"
+                                                   "{\"name\":\"tool use\",\"template\":\"T\"}]}");
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "J");
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.tool_use"), "T");
+    nb_source_close(&source);
+    scratch_write_text("model/chat_template.jinja", "D");
+    scratch_folder("model/additional_chat_templates");
+    scratch_write_text("model/additional_chat_templates/rag.jinja", "R\r\n");
+    scratch_write_text("model/additional_chat_templates/code-edit.jinja", "C");
+    scratch_write_text("model/additional_chat_templates/notes.txt", "N");
+    open_model();
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "D");
+    assert_string_equal(string_at("tokenizer.chat_templates", 0), "code_edit");
+    assert_string_equal(string_at("tokenizer.chat_templates", 1), "rag");
+    assert_int_equal(nb_meta_find(&source.meta, "tokenizer.chat_templates")->count, 2);
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.code_edit"), "C");
+    assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.rag"), "R\n");
+    nb_source_close(&source);
+    scratch_write_text("model/additional_chat_templates/latin.jinja", "caf\xE9");
+    assert_int_equal(nb_source_open(&source, scratch_path("model"), NULL, &err), NB_INPUT);
+    assert_non_null(strstr(err.message, "latin.jinja: is not UTF-8"));
 }
 
 static void
@@ -227,6 +264,7 @@ sentencepiece_models_keep_scores_and_types(void **unused)
 
     (void)unused;
     tiny_checkpoint("model");
+    unlink(scratch_path("model/tokenizer.json"));
     scratch_write("model/tokenizer.model", model, sizeof model - 1);
     scratch_write_text("model/added_tokens.json", "{\"<extra>\":5,\"<beyond>\":99}");
     scratch_write_text("model/tokenizer_config.json",
@@ -245,6 +283,39 @@ sentencepiece_models_keep_scores_and_types(void **unused)
     assert_true(score_at(31) == -10000.0f);
     assert_int_equal(*nb_meta_find(&source.meta, "tokenizer.ggml.add_bos_token")->data, 1);
     assert_int_equal(*nb_meta_find(&source.meta, "tokenizer.ggml.add_space_prefix")->data, 0);
+    nb_source_close(&source);
+}
+
+/* Without that its id would be an unused one, and the end of a turn never found. */
+static void
+a_special_token_that_only_tokenizer_json_has_is_a_control_token(void **unused)
+{
+    static const char model[] = "\x0a\x09\x0a\x05<unk>\x18\x02"
+                                "\x0a\x07\x0a\x03<s>\x18\x03"
+                                "\x0a\x0d\x0a\x0b<unused_7_>";
+
+    (void)unused;
+    tiny_checkpoint("model");
+    scratch_write("model/tokenizer.model", model, sizeof model - 1);
+    scratch_write_text("model/tokenizer.json",
+                       "{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"added_tokens\":["
+                       "{\"id\":1,\"content\":\"<s>\",\"special\":true},"
+                       "{\"id\":2,\"content\":\"<new>\",\"special\":true}," /* a name for an id that was kept free */
+                       "{\"id\":3,\"content\":\"<end>\",\"special\":true},"
+                       "{\"id\":4,\"content\":\"tool\\u2581x\",\"special\":false},"
+                       "{\"id\":32,\"content\":\"<beyond>\",\"special\":true}]}");
+    scratch_write_text("model/tokenizer_config.json", "{\"eos_token\":\"<end>\",\"added_tokens_decoder\":{"
+                                                      "\"4\":{\"content\":\"tool\\u2581x\"}}}");
+    open_model();
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 1), "<s>");
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 2), "<new>");
+    assert_int_equal(type_at(2), NB_TOKEN_CONTROL);
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 3), "<end>");
+    assert_int_equal(type_at(3), NB_TOKEN_CONTROL);
+    assert_string_equal(string_at("tokenizer.ggml.tokens", 4), "tool x");
+    assert_int_equal(type_at(4), NB_TOKEN_USER_DEFINED);
+    assert_int_equal(type_at(31), NB_TOKEN_UNUSED);
+    assert_int_equal(number("tokenizer.ggml.eos_token_id"), 3);
     nb_source_close(&source);
 }
 
@@ -273,8 +344,10 @@ main(void)
         cmocka_unit_test(pre_tokenizers_are_known_by_what_they_do),
         cmocka_unit_test(byte_level_vocabularies_keep_ids_types_and_merges),
         cmocka_unit_test(a_chat_template_of_its_own_is_found),
+        cmocka_unit_test(chat_templates_beside_the_default_are_kept),
         cmocka_unit_test(bpe_with_byte_fallback_becomes_a_sentencepiece_vocabulary),
         cmocka_unit_test(sentencepiece_models_keep_scores_and_types),
+        cmocka_unit_test(a_special_token_that_only_tokenizer_json_has_is_a_control_token),
         cmocka_unit_test(llama3_without_bos_says_so),
     };
 

@@ -313,6 +313,16 @@ the_command_shows_ids_and_pieces(void **unused)
     RUN(&run, "tokenize", "-f", "broken.gz", "tinystories-3m.gguf");
     assert_int_equal(run.code, NB_INPUT);
     assert_non_null(strstr(run.err, "gzip"));
+    /* a stored block of five bytes, of which all are there, but not the checksum */
+    scratch_write("cut.gz", "\x1f\x8b\x08\0\0\0\0\0\0\3\x01\x05\0\xfa\xffhello", 20);
+    RUN(&run, "tokenize", "-f", "cut.gz", "tinystories-3m.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "cut short"));
+    /* and another of which a part is there */
+    scratch_write("cut.gz", "\x1f\x8b\x08\0\0\0\0\0\0\3\x01\x05\0\xfa\xffhel", 18);
+    RUN(&run, "tokenize", "-f", "cut.gz", "tinystories-3m.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "cut short"));
 }
 
 int

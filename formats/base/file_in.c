@@ -103,6 +103,14 @@ nb_file_is(const struct nb_file_in *file, const char *path)
 }
 
 bool
+nb_exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+bool
 nb_is_file(const char *path)
 {
     struct stat st;

@@ -33,6 +33,8 @@ enum nb_status nb_file_load(const char *name, uint64_t limit, char **text, size_
 
 /* True if PATH refers to the same file, under any name. */
 bool nb_file_is(const struct nb_file_in *file, const char *path);
+/* True if there is anything of this name, also a link that leads nowhere: opening it then says what is wrong with it. */
+bool nb_exists(const char *path);
 /* True for a regular file (or a link to one); false for everything else. */
 bool nb_is_file(const char *path);
 bool nb_is_folder(const char *path);

@@ -7,18 +7,85 @@
 
 #define MAX_DEPTH 64
 
+struct nb_json_span
+nb_json_after_mark(struct nb_json_span text)
+{
+    if (text.length >= 3 && memcmp(text.at, "\xEF\xBB\xBF", 3) == 0)
+        return (struct nb_json_span){ text.at + 3, text.length - 3 };
+    return text;
+}
+
+/* What stands for the literal at P, of *LENGTH characters; NULL if there is none. */
+static const char *
+finite_literal(const char *p, const char *end, size_t *length)
+{
+    static const struct {
+        const char *literal, *instead;
+    } literals[] = { { "NaN", "null" }, { "Infinity", "1e308" } };
+
+    for (size_t i = 0; i < sizeof literals / sizeof literals[0]; i++) {
+        *length = strlen(literals[i].literal);
+        if ((size_t)(end - p) >= *length && memcmp(p, literals[i].literal, *length) == 0)
+            return literals[i].instead;
+    }
+    return NULL;
+}
+
+/*
+ * Python writes and reads NaN and Infinity, which JSON and jansson do not have: *TEXT, from malloc, is
+ * replaced by a copy that has null and a number beyond any float instead. False if out of memory.
+ */
+static bool
+make_finite(char **text, struct nb_json_span *span)
+{
+    const char *end = span->at + span->length, *instead;
+    size_t n, at = 0;
+    bool in_string = false;
+    char *copy;
+
+    if (strstr(span->at, "NaN") == NULL && strstr(span->at, "Infinity") == NULL) /* a NUL is invalid JSON anyway */
+        return true;
+    copy = malloc(span->length + span->length / 3 + 1);
+    if (copy == NULL)
+        return false;
+    for (const char *p = span->at; p < end;) {
+        if (in_string && *p == '\\' && p + 1 < end)
+            copy[at++] = *p++;
+        else if (*p == '"')
+            in_string = !in_string;
+        instead = in_string ? NULL : finite_literal(p, end, &n);
+        if (instead == NULL) {
+            copy[at++] = *p++;
+            continue;
+        }
+        memcpy(copy + at, instead, strlen(instead));
+        at += strlen(instead);
+        p += n;
+    }
+    free(*text);
+    *text = copy;
+    *span = (struct nb_json_span){ copy, at };
+    return true;
+}
+
 enum nb_status
 nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
 {
     char *text;
     size_t length;
+    struct nb_json_span span;
     json_error_t why;
     enum nb_status status = nb_file_load(name, NB_JSON_FILE_LIMIT, &text, &length, err);
 
     *object = NULL;
     if (status != NB_OK)
         return status;
-    *object = json_loadb(text, length,
+    span = nb_json_after_mark((struct nb_json_span){ text, length });
+    if (!make_finite(&text, &span)) {
+        free(text);
+        return nb_fail_memory(err);
+    }
+    *object = json_loadb(span.at, span.length,
                          JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES |
                              (flags & NB_JSON_BIG_INTEGERS ? JSON_DECODE_INT_AS_REAL : 0),
                          &why);
@@ -60,16 +127,16 @@ skip_string(const char *p, const char *end)
 /*
  * Returns the byte after the value at P, or NULL. Only finds the end of the
  * value: brackets are matched and strings skipped; the decoder of the span
- * checks the rest.
+ * checks the rest. *STOP receives the place of the fault.
  */
 static const char *
-skip_value(const char *p, const char *end)
+find_end(const char *p, const char *end, const char **stop)
 {
     char closers[MAX_DEPTH];
     size_t depth = 0;
 
     do {
-        p = skip_space(p, end);
+        *stop = p = skip_space(p, end);
         if (p >= end)
             return NULL;
         switch (*p) {
@@ -104,6 +171,32 @@ skip_value(const char *p, const char *end)
         }
     } while (depth > 0);
     return p;
+}
+
+static const char *
+skip_value(const char *p, const char *end)
+{
+    const char *stop;
+
+    return find_end(p, end, &stop);
+}
+
+size_t
+nb_json_fault(struct nb_json_span text)
+{
+    const char *end = text.at + text.length, *stop, *after = find_end(text.at, end, &stop);
+
+    return (size_t)((after == NULL ? stop : skip_space(after, end)) - text.at);
+}
+
+void
+nb_json_place(const char *text, const char *at, size_t *line, size_t *column)
+{
+    *line = *column = 1;
+    for (; text < at; text++) {
+        *column = *text == '\n' ? 1 : *column + 1;
+        *line += *text == '\n';
+    }
 }
 
 bool

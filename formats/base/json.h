@@ -21,8 +21,9 @@
 #define NB_JSON_FILE_LIMIT ((uint64_t)64 << 20)
 
 /*
- * Loads the object in the file NAME. With NB_JSON_BIG_INTEGERS all integers are
- * read as reals, for integers beyond 64 bits, which are common in
+ * Loads the object in the file NAME. As in Python's json, the file may begin with a byte-order mark and
+ * have the literals NaN, which is read as null, and Infinity, which is read as 1e308. With
+ * NB_JSON_BIG_INTEGERS all integers are read as reals, for integers beyond 64 bits, which are common in
  * tokenizer_config.json.
  */
 #define NB_JSON_BIG_INTEGERS 1
@@ -39,8 +40,14 @@ struct nb_json_cursor {
     bool first;
 };
 
+/* TEXT without the byte-order mark that it may begin with. */
+struct nb_json_span nb_json_after_mark(struct nb_json_span text);
 /* The single value in TEXT, without surrounding white space; false unless there is exactly one. */
 bool nb_json_value(struct nb_json_span text, struct nb_json_span *value);
+/* Where TEXT, which is no single value, stops being one, as far as brackets and strings tell; its length at its end. */
+size_t nb_json_fault(struct nb_json_span text);
+/* Line and column of AT in TEXT; both begin with 1, and columns are bytes. */
+void nb_json_place(const char *text, const char *at, size_t *line, size_t *column);
 /* Starts iterating over the object or array VALUE; false if it is neither. */
 bool nb_json_enter(struct nb_json_cursor *cursor, struct nb_json_span value);
 /*

@@ -42,14 +42,39 @@ entry(json_t *object, const char *name, size_t length)
     return dot == NULL ? object : entry(object, dot + 1, length - first - 1);
 }
 
+/* OBJECT's rotary parameters: an empty rope_scaling is like none. */
+static json_t *
+rope_of(json_t *object)
+{
+    json_t *scaling = json_object_get(object, "rope_scaling"), *parameters = json_object_get(object, "rope_parameters");
+
+    return json_object_size(scaling) > 0 ? scaling : json_is_object(parameters) ? parameters : NULL;
+}
+
+json_t *
+nb_config_rope(json_t *config)
+{
+    json_t *inner = rope_of(json_object_get(config, "text_config"));
+
+    return inner != NULL ? inner : rope_of(config);
+}
+
+static bool
+is_rotary(const char *name, size_t length)
+{
+    return (length == strlen("rope_theta") && memcmp(name, "rope_theta", length) == 0) ||
+           (length == strlen("partial_rotary_factor") && memcmp(name, "partial_rotary_factor", length) == 0);
+}
+
 static json_t *
 find(json_t *config, const char *name, size_t length)
 {
-    json_t *text = json_object_get(config, "text_config");
-    json_t *const places[] = { text, config, json_object_get(text, "rope_parameters"),
-                               json_object_get(config, "rope_parameters") };
-    json_t *found = NULL;
+    json_t *text = json_object_get(config, "text_config"), *rope = nb_config_rope(config);
+    json_t *const places[] = { text, config, rope };
+    json_t *found = is_rotary(name, length) ? entry(rope, name, length) : NULL;
 
+    if (json_is_null(found))
+        found = NULL;
     for (size_t i = 0; i < sizeof places / sizeof places[0] && found == NULL; i++)
         found = entry(places[i], name, length);
     return found;

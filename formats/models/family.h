@@ -10,6 +10,7 @@
 #include "formats/base/status.h"
 #include "formats/gguf/metadata.h"
 #include "formats/models/architecture.h"
+#include "formats/models/config_entries.h"
 #include "formats/models/hparams.h"
 #include "formats/models/view.h"
 
@@ -30,7 +31,8 @@ struct nb_config_row {
     enum nb_hparam hparam;
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
-     * text_config, then at the root, then in rope_parameters. "a.b" is entry b of the object a.
+     * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a.
      */
     const char *entries;
     /* The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. */
@@ -90,6 +92,8 @@ struct nb_family {
     const struct nb_arch *arch;
     const struct nb_config_row *config;
     size_t n_config;
+    const struct nb_config_rule *rules; /* entries of config.json that no row of CONFIG reads */
+    size_t n_rules;
     const struct nb_key_row *keys;
     size_t n_keys;
     const struct nb_made_row *made; /* written before all stored ones */
@@ -120,6 +124,8 @@ enum nb_status nb_family_metadata(const struct nb_conversion *conversion, struct
 
 /* Entry NAME of config.json, looked up as nb_config_row says; NULL if absent. */
 json_t *nb_config_find(json_t *config, const char *name);
+/* The rotary parameters: rope_scaling if it is not empty, else rope_parameters, as in transformers; NULL if absent. */
+json_t *nb_config_rope(json_t *config);
 
 /* A key writer that families share. */
 enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,

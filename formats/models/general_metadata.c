@@ -5,6 +5,7 @@
 #include <float.h>
 #include <limits.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -244,14 +245,52 @@ string_list(struct nb_metadata *meta, json_t *card, const char *first, const cha
     nb_meta_set_strings(meta, key, &list);
 }
 
-/* The real name of the folder, also for "." and ".."; false if out of memory. */
+/* Whether the N characters at S are a commit's hash. */
+static bool
+is_hash(const char *s, size_t n)
+{
+    return n == 40 && strspn(s, "0123456789abcdef") >= n;
+}
+
+/*
+ * In the hub's cache a model's folder is ".../models--OWNER--NAME/snapshots/HASH", where REAL ends.
+ * Writes "OWNER/NAME" into ID; false if REAL is not such a folder.
+ */
+static bool
+hub_name(const char *real, char *id, size_t size)
+{
+    static const char snapshots[] = "/snapshots", models[] = "models--";
+    const char *hash = strrchr(real, '/'), *end, *from;
+    char *dashes;
+
+    if (hash == NULL || !is_hash(hash + 1, strlen(hash + 1)) || hash - real < (ptrdiff_t)strlen(snapshots))
+        return false;
+    end = hash - strlen(snapshots);
+    if (strncmp(end, snapshots, strlen(snapshots)) != 0)
+        return false;
+    for (from = end; from > real && from[-1] != '/';)
+        from--;
+    if (strncmp(from, models, strlen(models)) != 0)
+        return false;
+    from += strlen(models);
+    snprintf(id, size, "%.*s", (int)(end - from), from);
+    dashes = strstr(id, "--");
+    if (dashes != NULL) {
+        *dashes = '/';
+        memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
+    }
+    return *id != '\0';
+}
+
+/* The real name of the folder, also for "." and "..", or the id of a folder in the hub's cache; false if out of memory. */
 static bool
 folder_name(const char *folder, char *name, size_t size)
 {
     char *real = realpath(folder, NULL);
     const char *slash = real == NULL ? NULL : strrchr(real, '/');
 
-    snprintf(name, size, "%s", slash == NULL ? "" : slash + 1);
+    if (real == NULL || !hub_name(real, name, size))
+        snprintf(name, size, "%s", slash == NULL ? "" : slash + 1);
     free(real);
     return real != NULL || errno != ENOMEM;
 }

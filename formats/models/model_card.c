@@ -143,7 +143,7 @@ nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err
     *card = NULL;
     if (path == NULL)
         return nb_fail_memory(err);
-    if (!nb_is_file(path))
+    if (!nb_exists(path))
         return NB_OK;
     status = nb_file_load(path, README_LIMIT, &text, &length, err);
     if (status != NB_OK)

@@ -5,23 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Checkpoints use one of two names; NULL if neither is present. */
-static json_t *
-find_scaling(json_t *config)
+const char *
+nb_rope_type(json_t *rope)
 {
-    json_t *scaling = nb_config_find(config, "rope_parameters");
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
 
-    if (!json_is_object(scaling))
-        scaling = nb_config_find(config, "rope_scaling");
-    return json_is_object(scaling) ? scaling : NULL;
-}
-
-static const char *
-type_of(json_t *scaling)
-{
-    const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-
-    return type != NULL ? type : json_string_value(json_object_get(scaling, "type"));
+    return type != NULL ? type : json_string_value(json_object_get(rope, "type"));
 }
 
 /* Whether FAMILY writes llama3's factors as a tensor. */
@@ -34,52 +23,89 @@ makes_freqs(const struct nb_family *family)
     return false;
 }
 
-/* Sets "ARCH.KEY" to the number NAME of SCALING; false if it is absent or out of range. */
-static bool
-scaling_number(const char *arch, const char *key, json_t *scaling, const char *name, bool as_integer,
-               struct nb_metadata *meta)
+/* Sets "ARCH.rope.scaling.KEY" to the number NAME of SCALING, if there is one that fits. */
+static void
+set_if_given(const char *arch, const char *key, json_t *scaling, const char *name, struct nb_metadata *meta)
 {
     json_t *value = json_object_get(scaling, name);
-    const double number = json_number_value(value);
-    const bool fits = as_integer ? number >= 0 && number <= UINT32_MAX : fabs(number) <= (double)FLT_MAX;
     char full[128];
 
-    if (!json_is_number(value) || !fits)
-        return false;
+    if (!json_is_number(value) || fabs(json_number_value(value)) > (double)FLT_MAX)
+        return;
     snprintf(full, sizeof full, "%s.rope.scaling.%s", arch, key);
-    if (as_integer)
-        nb_meta_set_u32(meta, full, (uint32_t)number);
-    else
-        nb_meta_set_f32(meta, full, (float)number);
-    return true;
+    nb_meta_set_f32(meta, full, (float)json_number_value(value));
+}
+
+/* Sets "ARCH.rope.scaling.factor", which linear and yarn need. */
+static enum nb_status
+set_factor(const char *arch, const char *type, json_t *scaling, struct nb_metadata *meta, struct nb_error *err)
+{
+    json_t *value = json_object_get(scaling, "factor");
+
+    if (value == NULL || json_is_null(value))
+        return nb_fail(err, NB_INPUT, "config.json: its rotary scaling of type '%s' has no factor", type);
+    if (!json_is_number(value) || !(json_number_value(value) > 0) || json_number_value(value) > (double)FLT_MAX)
+        return nb_fail(err, NB_INPUT,
+                       "config.json: the factor of its rotary scaling of type '%s' is no number above zero that fits "
+                       "a 32-bit float",
+                       type);
+    set_if_given(arch, "factor", scaling, "factor", meta);
+    return NB_OK;
+}
+
+/* As transformers (5.24, standardize_rope_params) does it, the context length takes the place of one that is absent. */
+static enum nb_status
+original_context(const struct nb_conversion *c, json_t *scaling, double *context, struct nb_error *err)
+{
+    json_t *value = json_object_get(scaling, "original_max_position_embeddings");
+
+    *context = json_is_number(value) ? json_number_value(value) : nb_hp(c->hp, NB_HP_CONTEXT);
+    if ((value != NULL && !json_is_null(value) && !json_is_number(value)) || !(*context >= 1) || *context > UINT32_MAX)
+        return nb_fail(err, NB_INPUT,
+                       "config.json: original_max_position_embeddings of its rotary scaling is not a number of tokens");
+    return NB_OK;
+}
+
+static enum nb_status
+write_yarn(const struct nb_conversion *c, json_t *scaling, struct nb_metadata *meta, struct nb_error *err)
+{
+    const char *arch = c->family->arch->name;
+    char key[128];
+    double context;
+    enum nb_status status = set_factor(arch, "yarn", scaling, meta, err);
+
+    if (status == NB_OK)
+        status = original_context(c, scaling, &context, err);
+    if (status != NB_OK)
+        return status;
+    snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", arch);
+    nb_meta_set_u32(meta, key, (uint32_t)context);
+    set_if_given(arch, "yarn_ext_factor", scaling, "extrapolation_factor", meta);
+    set_if_given(arch, "yarn_attn_factor", scaling,
+                 json_is_number(json_object_get(scaling, "attention_factor")) ? "attention_factor" : "attn_factor",
+                 meta);
+    set_if_given(arch, "yarn_beta_fast", scaling, "beta_fast", meta);
+    set_if_given(arch, "yarn_beta_slow", scaling, "beta_slow", meta);
+    return NB_OK;
 }
 
 enum nb_status
 nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
-    json_t *scaling = find_scaling(c->config);
-    const char *type = type_of(scaling), *arch = c->family->arch->name;
+    json_t *scaling = nb_config_rope(c->config);
+    const char *type = nb_rope_type(scaling), *arch = c->family->arch->name;
     char key[128];
 
     /* llama3 has no keys: its factors are in rope_freqs.weight. */
-    if (type == NULL || strcmp(type, "default") == 0 || (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
+    if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0 ||
+        (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
         return NB_OK;
+    if (strcmp(type, "linear") != 0 && strcmp(type, "yarn") != 0)
+        return nb_fail(err, NB_UNSUPPORTED, "config.json: rotary scaling of type '%s' is not supported for %s", type,
+                       c->family->classes[0]);
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
     nb_meta_set_string(meta, key, type);
-    if (strcmp(type, "linear") == 0 && scaling_number(arch, "factor", scaling, "factor", false, meta))
-        return NB_OK;
-    if (strcmp(type, "yarn") == 0 && scaling_number(arch, "factor", scaling, "factor", false, meta) &&
-        scaling_number(arch, "original_context_length", scaling, "original_max_position_embeddings", true, meta)) {
-        scaling_number(arch, "yarn_ext_factor", scaling, "extrapolation_factor", false, meta);
-        if (!scaling_number(arch, "yarn_attn_factor", scaling, "attention_factor", false, meta))
-            scaling_number(arch, "yarn_attn_factor", scaling, "attn_factor", false, meta);
-        scaling_number(arch, "yarn_beta_fast", scaling, "beta_fast", false, meta);
-        scaling_number(arch, "yarn_beta_slow", scaling, "beta_slow", false, meta);
-        return NB_OK;
-    }
-    return nb_fail(err, NB_UNSUPPORTED,
-                   "config.json: rope_scaling of type '%s' is not supported for %s, or lacks its factors", type,
-                   c->family->classes[0]);
+    return strcmp(type, "linear") == 0 ? set_factor(arch, type, scaling, meta, err) : write_yarn(c, scaling, meta, err);
 }
 
 static double
@@ -94,23 +120,27 @@ enum nb_status
 nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
                    struct nb_error *err)
 {
-    json_t *scaling = find_scaling(c->config);
-    const char *type = type_of(scaling);
+    json_t *scaling = nb_config_rope(c->config);
+    const char *type = nb_rope_type(scaling);
     const size_t half = (size_t)nb_hp(c->hp, NB_HP_KEY_LENGTH) / 2;
     const float dim = (float)nb_hp(c->hp, NB_HP_KEY_LENGTH);
-    const float base = (float)number_or(scaling, "rope_theta", nb_hp(c->hp, NB_HP_ROPE_BASE));
+    const float base = (float)nb_hp(c->hp, NB_HP_ROPE_BASE);
     const double factor = number_or(scaling, "factor", 8), low = number_or(scaling, "low_freq_factor", 1),
-                 high = number_or(scaling, "high_freq_factor", 4),
-                 context = number_or(scaling, "original_max_position_embeddings", 8192);
+                 high = number_or(scaling, "high_freq_factor", 4);
+    double context;
     float *out;
+    enum nb_status status;
 
     *values = NULL;
     if (type == NULL || strcmp(type, "llama3") != 0)
         return NB_OK;
+    status = original_context(c, scaling, &context, err);
+    if (status != NB_OK)
+        return status;
     out = nb_arena_calloc(arena, half, sizeof *out);
     if (out == NULL)
         return nb_fail_memory(err);
-    if (!(factor > 0) || !(low > 0) || !(high > low) || !(context > 0))
+    if (!(factor > 0) || !(low > 0) || !(high > low))
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
         /* torch uses float tensors, and rounds a Python number to float when it is combined with one. */

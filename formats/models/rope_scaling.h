@@ -4,7 +4,13 @@
 
 #include "formats/models/family.h"
 
-/* Writes the keys of rope_scaling (linear, yarn); llama3 has none, see nb_make_rope_freqs. Used in nb_key_row. */
+/* The type of the rotary parameters ROPE: its rope_type, or its older name type; NULL if it has neither. */
+const char *nb_rope_type(json_t *rope);
+
+/*
+ * Writes the keys of rotary scaling (linear, yarn). llama3 has none, see nb_make_rope_freqs; nor has
+ * dynamic, which changes nothing within the context length. Used in nb_key_row.
+ */
 enum nb_status nb_write_rope_scaling(const struct nb_conversion *conversion, struct nb_metadata *meta,
                                      struct nb_error *err);
 /*

@@ -25,6 +25,8 @@ nb_source_open(struct nb_source *source, const char *path, const struct nb_sourc
     else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
         status = nb_fail(err, NB_UNSUPPORTED,
                          "%s: PyTorch files are not read: they can run code; convert to safetensors", path);
+    else if (nb_ends_with(path, ".json") && nb_is_file(path))
+        status = nb_fail(err, NB_INPUT, "%s: is no model, but may be a part of one: name its folder", path);
     else
         status = nb_source_open_gguf(source, source->path, err);
     for (uint32_t i = 0; i < source->store.n_files; i++)
@@ -80,13 +82,15 @@ void
 nb_source_note(struct nb_source *source, const char *format, ...)
 {
     struct nb_note *note = nb_arena_alloc(&source->arena, sizeof *note), **last = &source->notes;
-    char text[512];
+    char text[NB_ERROR_SIZE];
+    struct nb_error printable; /* names in a note may come from a hostile file */
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (note == NULL || (note->text = nb_arena_strdup(&source->arena, text)) == NULL)
+    nb_fail(&printable, NB_OK, "%s", text);
+    if (note == NULL || (note->text = nb_arena_strdup(&source->arena, printable.message)) == NULL)
         return; /* a lost note is not an error */
     note->next = NULL;
     while (*last != NULL)

@@ -74,10 +74,9 @@ read_config(struct builder *b, const struct nb_source_options *options)
     status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
-    if (json_is_object(json_object_get(b->cp->config, "quantization_config")))
-        return nb_fail(b->err, NB_UNSUPPORTED,
-                       "%s: the checkpoint is quantized already (quantization_config); take the original one", name);
-    status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
+    if (status == NB_OK)
+        status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
 }
@@ -145,15 +144,16 @@ actual_row(const struct builder *b, const struct nb_map_row *row)
     return b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 ? row_to(b, EMBEDDING) : row;
 }
 
-static const struct nb_checkpoint_tensor *
+/* The stored tensor for the architecture's tensor TO; the store has the checkpoint's tensors in their order. */
+static const struct nb_safetensor *
 stored_for(const struct builder *b, const char *to)
 {
     const struct nb_map_row *row = row_to(b, to);
     uint64_t layer, expert;
 
     for (size_t i = 0; row != NULL && i < b->cp->n_tensors; i++)
-        if (nb_name_matches(row->from, b->cp->tensors[i].info.name, &layer, &expert))
-            return &b->cp->tensors[i];
+        if (nb_name_matches(row->from, b->source->store.tensors[i].name, &layer, &expert))
+            return &b->cp->tensors[i].info;
     return NULL;
 }
 
@@ -162,7 +162,7 @@ static enum nb_status
 find_vocabulary(struct builder *b)
 {
     const struct nb_arch_tensor *tied = tied_tensor(b);
-    const struct nb_checkpoint_tensor *embedding = stored_for(b, EMBEDDING);
+    const struct nb_safetensor *embedding = stored_for(b, EMBEDDING);
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
@@ -170,12 +170,16 @@ find_vocabulary(struct builder *b)
     if (embedding == NULL && tied != NULL)
         embedding = stored_for(b, tied->name);
     if (embedding == NULL)
-        return nb_fail(b->err, NB_INPUT, "%s: has no token embedding ('%s')", b->cp->folder,
-                       row_to(b, EMBEDDING)->from);
-    if (embedding->info.n_dims != 2 || embedding->info.shape[0] < 1 || embedding->info.shape[0] > 1u << 30)
-        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder,
-                       embedding->info.name);
-    rows = (double)embedding->info.shape[0];
+        return nb_fail(b->err, NB_INPUT, "%s: has no token embedding ('%s')%s%s%s", b->cp->folder,
+                       row_to(b, EMBEDDING)->from, b->cp->n_tensors > 0 ? "; its first tensor is '" : "",
+                       b->cp->n_tensors > 0 ? b->cp->tensors[0].info.name : "", b->cp->n_tensors > 0 ? "'" : "");
+    if (embedding->bytes == 0)
+        return nb_fail(b->err, NB_INPUT,
+                       "%s: tensor '%s' is empty, as if ZeRO-3 had saved the model without gathering its weights",
+                       b->cp->folder, embedding->name);
+    if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
+        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
+    rows = (double)embedding->shape[0];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
     if (stated.given && stated.number != rows)
         nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
@@ -399,6 +403,14 @@ take_tensor(struct builder *b, const struct nb_map_row *row, uint64_t layer, uin
     return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
 }
 
+/* Whether NAME is that of a tensor of a LoRA adapter, or of what PEFT wraps with one. */
+static bool
+is_of_adapter(const char *name)
+{
+    return strstr(name, ".lora_") != NULL || strstr(name, ".base_layer.") != NULL ||
+           strstr(name, ".modules_to_save.") != NULL;
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -410,6 +422,9 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
         return NB_OK;
+    if (row == NULL && is_of_adapter(stored->name))
+        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
+                     "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
     if (row == NULL || layer >= b->layers)
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
                      stored->name, b->family->classes[0], b->layers);
@@ -542,6 +557,29 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
     return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, meta, b->err);
 }
 
+/* Wrappers put their own name before that of every tensor: torch.compile, DataParallel, PEFT. */
+static void
+strip_wrappers(struct builder *b, struct nb_tensor *stored, size_t count)
+{
+    static const char *const wrappers[] = { "_orig_mod.", "module.", "base_model.model." };
+
+    for (size_t w = 0; w < sizeof wrappers / sizeof wrappers[0] && count > 0;) {
+        const size_t n = strlen(wrappers[w]);
+        size_t with = 0;
+
+        while (with < count && strncmp(stored[with].name, wrappers[w], n) == 0 && stored[with].name[n] != '\0')
+            with++;
+        if (with < count) {
+            w++;
+            continue;
+        }
+        for (size_t i = 0; i < count; i++)
+            stored[i].name += n;
+        nb_source_note(b->source, "the names of all tensors begin with '%s', which is left out", wrappers[w]);
+        w = 0; /* one may be in another */
+    }
+}
+
 static enum nb_status
 open_store(struct builder *b)
 {
@@ -552,6 +590,7 @@ open_store(struct builder *b)
         return nb_fail_memory(b->err);
     for (size_t i = 0; i < b->cp->n_tensors; i++)
         stored[i] = nb_stored_safetensor(&b->cp->tensors[i].info, b->cp->tensors[i].file);
+    strip_wrappers(b, stored, b->cp->n_tensors);
     source->store = (struct nb_store){ stored, b->cp->n_tensors, b->cp->files, b->cp->n_files };
     return NB_OK;
 }
@@ -570,6 +609,9 @@ build(struct builder *b, const char *path, const struct nb_source_options *optio
     if (status != NB_OK)
         return status;
     source->checkpoint = b->cp;
+    if (b->cp->index_is_stale)
+        nb_source_note(source,
+                       "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
     if (status == NB_OK)
         status = read_config(b, options);

@@ -7,10 +7,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define INDEX_NAME "model.safetensors.index.json"
+#define SINGLE "model.safetensors"
 #define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
@@ -62,7 +64,7 @@ nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object, 
     *object = NULL;
     if (path == NULL)
         return nb_fail_memory(err);
-    return nb_is_file(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
+    return nb_exists(path) ? nb_json_load(path, NB_JSON_BIG_INTEGERS, object, err) : NB_OK;
 }
 
 static int
@@ -85,17 +87,17 @@ is_shard_name(const char *name)
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 {
-    DIR *dir = opendir(cp->folder);
     struct dirent *entry;
     enum nb_status status = NB_OK;
+    DIR *dir;
 
-    *out = (struct names){ 0 };
+    *out = (struct names){ .items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items) };
+    if (out->items == NULL)
+        return nb_fail_memory(err);
+    dir = opendir(cp->folder);
     if (dir == NULL)
         return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be opened: %s", cp->folder,
                        strerror(errno));
-    out->items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items);
-    if (out->items == NULL)
-        status = nb_fail_memory(err);
     while (status == NB_OK && (entry = readdir(dir)) != NULL) {
         if (!is_shard_name(entry->d_name))
             continue;
@@ -191,7 +193,7 @@ read_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_error *er
     status = nb_file_load(path, NB_JSON_FILE_LIMIT, &text, &length, err);
     if (status != NB_OK)
         return status;
-    status = parse_index(cp, map, (struct nb_json_span){ text, length }, path, err);
+    status = parse_index(cp, map, nb_json_after_mark((struct nb_json_span){ text, length }), path, err);
     free(text);
     return status;
 }
@@ -239,7 +241,7 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
 
         if (path == NULL)
             return nb_fail_memory(err);
-        if (!nb_is_file(path))
+        if (!nb_exists(path))
             status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is missing (%s names %zu)",
                            wanted->items[i], INDEX_NAME, wanted->count);
     }
@@ -301,6 +303,7 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
 {
     struct nb_file_in *file = &cp->files[number];
     char *path = nb_checkpoint_path(cp, name);
+    struct nb_error why;
     struct nb_safetensors st;
     enum nb_status status;
 
@@ -308,11 +311,13 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
         return nb_fail_memory(err);
     cp->n_files = (uint32_t)number + 1;
     file->fd = -1;
-    if (cp->findings != NULL && !nb_is_file(path))
-        return NB_OK;
-    status = nb_file_open(file, path, err);
+    if (cp->findings != NULL && !nb_exists(path))
+        return NB_OK; /* missing, as was recorded */
+    status = nb_file_open(file, path, &why);
+    if (nb_status_is(status, NB_INPUT))
+        return nb_found_error(cp->findings, err, NB_BAD_CP_SHARD, nb_in_file(path), &why);
     if (status != NB_OK)
-        return status;
+        return nb_fail(err, status, "%s", why.message);
     status = nb_safetensors_examine(file, &cp->arena, &st, cp->findings, err);
     if (nb_status_is(status, NB_INPUT) && cp->findings != NULL) {
         nb_file_close(file);
@@ -354,7 +359,7 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
     for (size_t i = 0; i < cp->n_tensors && status == NB_OK; i++) {
         const struct nb_checkpoint_tensor *t = &cp->tensors[i];
         struct entry key = { .tensor = t->info.name };
-        struct entry *entry = bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
+        struct entry *entry = map->count == 0 ? NULL : bsearch(&key, map->entries, map->count, sizeof key, by_tensor);
 
         if (entry != NULL)
             entry->found = true;
@@ -371,34 +376,112 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
     return status;
 }
 
+/* What a folder is that is no checkpoint, by the name of something in it. */
+static const struct {
+    const char *begin, *end; /* of the name */
+    const char *what;        /* "%s" is the name */
+} kinds[] = {
+    { "adapter_", "", "it holds a LoRA adapter: merge it into its base first" },
+    { "consolidated", ".safetensors", "it holds '%s', Mistral's own layout: take the one of Hugging Face" },
+    { "model_index", ".json", "it holds a diffusion pipeline, not a language model" },
+    { "", ".gguf", "it holds GGUF files: name one, such as '%s'" },
+    { "snapshots", "", "it is the hub's cache of a model: name a folder in '%s'" },
+    { "checkpoint-", "", "it holds the checkpoints of a training: name one, such as '%s'" },
+    { "global_step", "", "it holds '%s', DeepSpeed's own layout: convert it by its zero_to_fp32.py" },
+    { "pytorch_model", ".bin", "it holds '%s': PyTorch files are not read, as they can run code" },
+    { "consolidated", ".pth", "it holds '%s', Meta's own layout: PyTorch files are not read, as they can run code" },
+    { "flax_model", ".msgpack", "it holds '%s', weights for Flax" },
+    { "tf_model", ".h5", "it holds '%s', weights for TensorFlow" },
+};
+
+/* Says in TEXT what the folder is, for those who look for what it lacks: ": it holds ..."; "" if nothing is known. */
+static void
+say_what_is_here(const struct nb_checkpoint *cp, char *text, size_t size)
+{
+    DIR *dir = opendir(cp->folder);
+    size_t best = sizeof kinds / sizeof kinds[0];
+    struct dirent *entry;
+
+    *text = '\0';
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        for (size_t i = 0; i < best; i++) {
+            const char *name = strstr(kinds[i].what, "%s");
+            const int before = name == NULL ? (int)strlen(kinds[i].what) : (int)(name - kinds[i].what);
+
+            if (strncmp(entry->d_name, kinds[i].begin, strlen(kinds[i].begin)) != 0 ||
+                !nb_ends_with(entry->d_name, kinds[i].end))
+                continue;
+            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : entry->d_name,
+                     name == NULL ? "" : name + 2);
+            best = i;
+        }
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+/*
+ * A single file beside an index of shards. If shards of it are here too, nothing says which set is the
+ * model; if none is, the model was saved again in one file and the index stayed.
+ */
 static enum nb_status
-open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+single_beside_index(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+{
+    for (size_t i = 0; i < shards->count; i++) {
+        char *path = nb_checkpoint_path(cp, shards->items[i]);
+
+        if (path == NULL)
+            return nb_fail_memory(err);
+        if (nb_exists(path))
+            return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
+                             "has both %s and shard '%s' of %s: move one set away, or name the file to take", SINGLE,
+                             shards->items[i], INDEX_NAME);
+    }
+    cp->index_is_stale = true;
+    return NB_OK;
+}
+
+static enum nb_status
+open_indexed(struct nb_checkpoint *cp, bool has_single, struct nb_error *err)
 {
     struct weight_map map = { 0 };
-    struct names shards;
-    const char *single = "model.safetensors";
-    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single);
-    enum nb_status status;
+    struct names shards = { 0 };
+    enum nb_status status = read_index(cp, &map, err);
 
-    if (index == NULL || path == NULL)
-        return nb_fail_memory(err);
-    if (nb_is_file(index)) {
-        status = read_index(cp, &map, err);
-        if (status == NB_OK)
-            status = shards_of(cp, &map, &shards, err);
-        if (status == NB_OK)
-            status = check_shards_against_index(cp, &shards, err);
+    if (status == NB_OK)
+        status = shards_of(cp, &map, &shards, err);
+    if (status == NB_OK && has_single && !is_named(&shards, SINGLE))
+        status = single_beside_index(cp, &shards, err);
+    if (status == NB_OK && !cp->index_is_stale) {
+        status = check_shards_against_index(cp, &shards, err);
         if (status == NB_OK)
             status = open_shards(cp, &shards, err);
         if (status == NB_OK)
             status = check_tensors_against_index(cp, &map, &shards, err);
-        free(map.entries);
-        return status;
+    }
+    free(map.entries);
+    return status;
+}
+
+static enum nb_status
+open_weights(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    struct names shards;
+    const char *single = SINGLE;
+    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single), here[512];
+    enum nb_status status = NB_OK;
+
+    if (index == NULL || path == NULL)
+        return nb_fail_memory(err);
+    if (nb_exists(index)) {
+        status = open_indexed(cp, nb_exists(path), err);
+        if (status != NB_OK || !cp->index_is_stale)
+            return status;
     }
     status = list_shards(cp, &shards, err);
     if (status != NB_OK)
         return status;
-    if (nb_is_file(path)) {
+    if (nb_exists(path)) {
         if (shards.count > 0)
             return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
                              "has both %s and shard '%s', and no index that says which to take", single,
@@ -406,10 +489,11 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
         shards = (struct names){ &single, 1 };
         return open_shards(cp, &shards, err);
     }
-    if (shards.count == 0)
-        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
-                         "no model.safetensors and no shards of one (PyTorch .bin files are not read: they can "
-                         "run code)");
+    if (shards.count == 0) {
+        say_what_is_here(cp, here, sizeof here);
+        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp), "no model.safetensors and no shards of one%s",
+                         here);
+    }
     status = check_shard_numbers(cp, &shards, err);
     return status == NB_OK ? open_shards(cp, &shards, err) : status;
 }
@@ -418,17 +502,20 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
 static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {
-    char *path = nb_checkpoint_path(cp, "config.json");
+    char *path = nb_checkpoint_path(cp, "config.json"), here[512];
     struct nb_error why;
     enum nb_status status;
 
     if (path == NULL)
         return nb_fail_memory(err);
-    if (!nb_is_file(path))
-        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s",
+    if (!nb_exists(path)) {
+        say_what_is_here(cp, here, sizeof here);
+        return FOUND(cp, err, NB_BAD_CP_CONFIG, nb_in_file(named), "%s%s",
                      single ? "has no config.json beside it, which says what model it is"
-                            : "has no config.json, so it is not a checkpoint folder");
-    status = nb_json_load(path, 0, &cp->config, &why);
+                            : "has no config.json, so it is not a checkpoint folder",
+                     here);
+    }
+    status = nb_json_load(path, NB_JSON_BIG_INTEGERS, &cp->config, &why);
     if (!nb_status_is(status, NB_INPUT))
         return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
     return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
@@ -454,7 +541,11 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
     if (status == NB_OK && single) {
         const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
 
-        status = open_shards(cp, &(struct names){ &name, 1 }, err);
+        if (is_shard_name(name) && !nb_ends_with(name, "-of-00001.safetensors"))
+            status = nb_fail(err, NB_INPUT, "%s: is one of several shards of a model: name their folder, '%s'", path,
+                             cp->folder);
+        else
+            status = open_shards(cp, &(struct names){ &name, 1 }, err);
     } else if (status == NB_OK) {
         status = open_weights(cp, err);
     }

@@ -26,12 +26,14 @@ struct nb_checkpoint {
     uint32_t n_files;
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
     size_t n_tensors;
+    bool index_is_stale;          /* the index names shards that are not here, and model.safetensors is */
     struct nb_findings *findings; /* NULL: the first finding is an error */
 };
 
 /*
  * Opens the folder PATH, or the single file PATH with config.json in the same
- * folder. Shards and their tensors must be exactly those of the index.
+ * folder. Shards and their tensors must be exactly those of the index; an index
+ * of shards that are all gone is passed over if there is a model.safetensors.
  */
 enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err) NB_MUST_CHECK;
 /*

@@ -106,6 +106,24 @@ read_piece(struct buffer b, struct nb_arena *arena, struct nb_token *out)
     return out->text != NULL;
 }
 
+bool
+nb_is_tiktoken(const char *path)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    struct nb_file_in file;
+    char line[256] = "";
+    size_t n, rank;
+
+    if (nb_file_open(&file, path, NULL) != NB_OK)
+        return false;
+    if (nb_file_read(&file, 0, line, file.size < sizeof line ? file.size : sizeof line - 1, NULL) != NB_OK)
+        *line = '\0';
+    nb_file_close(&file);
+    n = strspn(line, digits);
+    rank = n > 0 && line[n] == ' ' ? strspn(line + n + 1, "0123456789") : 0;
+    return rank > 0 && (line[n + 1 + rank] == '\n' || line[n + 1 + rank] == '\r');
+}
+
 enum nb_status
 nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab, struct nb_error *err)
 {

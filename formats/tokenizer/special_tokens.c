@@ -6,9 +6,12 @@
 #include "formats/tokenizer/tokenizer.h"
 
 #include "formats/base/file_in.h"
+#include "formats/base/text.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,37 +278,158 @@ named_templates(json_t *list, struct nb_metadata *meta)
 }
 
 #define TEMPLATE_LIMIT ((uint64_t)1 << 20)
+#define MORE_TEMPLATES "additional_chat_templates"
+#define MAX_TEMPLATES 64u
 
-static enum nb_status
-chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta, struct nb_error *err)
+/* Line breaks as Python reads them from a text: "\r\n" and "\r" are "\n". */
+static void
+unify_line_breaks(char *text, size_t *length)
 {
-    json_t *template = json_object_get(config, "chat_template"), *file;
-    char *jinja, *text;
-    size_t length;
+    size_t at = 0;
+
+    for (size_t i = 0; i < *length; i++) {
+        if (text[i] == '\r' && i + 1 < *length && text[i + 1] == '\n')
+            continue;
+        text[at++] = text[i] == '\r' ? '\n' : text[i];
+    }
+    text[at] = '\0';
+    *length = at;
+}
+
+/* *TEXT receives the template in FOLDER/NAME, from malloc; NULL if there is no such file. */
+static enum nb_status
+read_template(struct nb_checkpoint *cp, const char *name, char **text, size_t *length, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, name);
     enum nb_status status;
 
+    *text = NULL;
+    if (path == NULL)
+        return nb_fail_memory(err);
+    if (!nb_exists(path))
+        return NB_OK;
+    status = nb_file_load(path, TEMPLATE_LIMIT, text, length, err);
+    if (status != NB_OK)
+        return status;
+    if (!nb_utf8_valid(*text, *length)) {
+        free(*text);
+        *text = NULL;
+        return nb_fail(err, NB_INPUT, "%s: is not UTF-8 text", path);
+    }
+    unify_line_breaks(*text, length);
+    return NB_OK;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names of the files in MORE_TEMPLATES, sorted; *COUNT is 0 if there is no such folder. */
+static enum nb_status
+list_templates(struct nb_checkpoint *cp, const char **names, size_t *count, struct nb_error *err)
+{
+    char *path = nb_checkpoint_path(cp, MORE_TEMPLATES);
+    DIR *dir = path == NULL ? NULL : opendir(path);
+    struct dirent *entry;
+
+    *count = 0;
+    while (dir != NULL && (entry = readdir(dir)) != NULL && *count < MAX_TEMPLATES)
+        if (*entry->d_name != '.' && nb_ends_with(entry->d_name, ".jinja"))
+            names[(*count)++] = nb_arena_strdup(&cp->arena, entry->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    if (cp->arena.exhausted)
+        return nb_fail_memory(err);
+    qsort(names, *count, sizeof *names, compare_names);
+    return NB_OK;
+}
+
+static void
+add_template(json_t *list, const char *name, size_t name_length, const char *text, size_t length)
+{
+    json_array_append_new(list, json_pack("{s:o, s:o}", "name", json_stringn(name, name_length), "template",
+                                          json_stringn(text, length)));
+}
+
+/* Adds the templates of the folder MORE_TEMPLATES to LIST. */
+static enum nb_status
+add_templates(struct nb_checkpoint *cp, json_t *list, struct nb_error *err)
+{
+    const char *names[MAX_TEMPLATES];
+    size_t count;
+    enum nb_status status = list_templates(cp, names, &count, err);
+
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        char path[sizeof MORE_TEMPLATES + NAME_MAX + 2], *text;
+        size_t length;
+
+        if (!nb_is_name(names[i], strlen(names[i])))
+            return nb_fail(err, NB_INPUT, "%s/" MORE_TEMPLATES "/%s: its name is not UTF-8 text", cp->folder, names[i]);
+        snprintf(path, sizeof path, MORE_TEMPLATES "/%s", names[i]);
+        status = read_template(cp, path, &text, &length, err);
+        if (text != NULL)
+            add_template(list, names[i], strlen(names[i]) - strlen(".jinja"), text, length);
+        free(text);
+    }
+    return status;
+}
+
+/* chat_template.jinja, and the named ones that may stand beside it: as in gguf-py's SpecialVocab. */
+static enum nb_status
+jinja_templates(struct nb_checkpoint *cp, bool *found, struct nb_metadata *meta, struct nb_error *err)
+{
+    char *text;
+    size_t length;
+    enum nb_status status = read_template(cp, "chat_template.jinja", &text, &length, err);
+    json_t *list;
+
+    *found = text != NULL;
+    if (text == NULL)
+        return status;
+    list = json_array();
+    status = add_templates(cp, list, err);
+    if (status == NB_OK && json_array_size(list) > 0) {
+        add_template(list, "default", strlen("default"), text, length);
+        named_templates(list, meta);
+    } else if (status == NB_OK) {
+        nb_meta_set(meta, "tokenizer.chat_template", NB_KV_STRING, NB_KV_STRING, 1, text, length);
+    }
+    json_decref(list);
+    free(text);
+    return status == NB_OK ? nb_meta_status(meta, err) : status;
+}
+
+/* A template, or a list of named ones; false if it is neither. */
+static bool
+set_template(json_t *template, struct nb_metadata *meta)
+{
     if (json_is_array(template))
         named_templates(template, meta);
     if (json_is_string(template))
         nb_meta_set_string(meta, "tokenizer.chat_template", json_string_value(template));
-    if (json_is_array(template) || json_is_string(template))
+    return json_is_array(template) || json_is_string(template);
+}
+
+static enum nb_status
+chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta, struct nb_error *err)
+{
+    json_t *file;
+    bool found;
+    enum nb_status status;
+
+    if (set_template(json_object_get(config, "chat_template"), meta))
         return nb_meta_status(meta, err);
-    jinja = nb_checkpoint_path(cp, "chat_template.jinja");
-    if (jinja == NULL)
-        return nb_fail_memory(err);
-    if (nb_is_file(jinja)) {
-        status = nb_file_load(jinja, TEMPLATE_LIMIT, &text, &length, err);
-        if (status != NB_OK)
-            return status;
-        nb_meta_set(meta, "tokenizer.chat_template", NB_KV_STRING, NB_KV_STRING, 1, text, length);
-        free(text);
-        return nb_meta_status(meta, err);
-    }
+    status = jinja_templates(cp, &found, meta, err);
+    if (status != NB_OK || found)
+        return status;
     status = nb_checkpoint_json(cp, "chat_template.json", &file, err);
-    if (status == NB_OK && json_is_string(json_object_get(file, "chat_template")))
-        nb_meta_set_string(meta, "tokenizer.chat_template", json_string_value(json_object_get(file, "chat_template")));
+    if (status != NB_OK)
+        return status;
+    set_template(json_object_get(file, "chat_template"), meta);
     json_decref(file);
-    return status == NB_OK ? nb_meta_status(meta, err) : status;
+    return nb_meta_status(meta, err);
 }
 
 static void

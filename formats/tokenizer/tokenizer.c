@@ -8,8 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#define META_SPACE "\xE2\x96\x81" /* U+2581, SentencePiece's character for a space */
+#define META_SPACE "\xE2\x96\x81"        /* U+2581, SentencePiece's character for a space */
+#define HOLDER "place\xE2\x96\x81holder" /* in DeepSeek's unused tokens */
 #define ADDED_SCORE (-1000.0f)
 #define PAD_SCORE (-10000.0f)
 
@@ -68,6 +70,57 @@ set_token(struct nb_vocab *vocab, struct nb_arena *arena, uint64_t id, const cha
     t->type = type;
     t->score = ADDED_SCORE;
     return NB_OK;
+}
+
+/* Whether TEXT is what T was made of, by set_token or by the vocabulary. */
+static bool
+is_text_of(const struct nb_token *t, const char *text)
+{
+    size_t at = 0;
+
+    if (strlen(text) == t->length && memcmp(t->text, text, t->length) == 0)
+        return true;
+    while (*text != '\0' && at < t->length) { /* with spaces for U+2581 */
+        const bool space = strncmp(text, META_SPACE, 3) == 0;
+
+        if (t->text[at++] != (space ? ' ' : *text))
+            return false;
+        text += space ? 3 : 1;
+    }
+    return *text == '\0' && at == t->length;
+}
+
+/* Whether T only keeps an id free, as "<unused7>": models that are trained further give such ids new names. */
+static bool
+is_placeholder(const struct nb_token *t)
+{
+    static const char *const words[] = { "unused", "reserved", "placeholder", HOLDER, "extra_", "dummy", "special_" };
+
+    if (t->type == NB_TOKEN_UNUSED)
+        return true;
+    if (t->length < 2 || (*t->text != '<' && *t->text != '['))
+        return false;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const size_t n = strlen(words[i]);
+
+        for (size_t at = 1; at + n <= t->length; at++)
+            if (strncasecmp(t->text + at, words[i], n) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* Refuses TEXT of FILE for an id that has another text: no file says which of the two the model was trained with. */
+static enum nb_status
+check_id(const struct nb_vocab *vocab, uint64_t id, const char *text, const char *folder, const char *file,
+         struct nb_error *err)
+{
+    const struct nb_token *t = &vocab->tokens[id];
+
+    if (t->text == NULL || is_text_of(t, text) || is_placeholder(t))
+        return NB_OK;
+    return nb_fail(err, NB_INPUT, "%s/%s: added token '%s' has the id %" PRIu64 ", which is that of '%.*s'", folder,
+                   file, text, id, (int)(t->length < 100 ? t->length : 100), t->text);
 }
 
 static enum nb_status
@@ -139,6 +192,8 @@ add_legacy_tokens(struct nb_checkpoint *cp, struct nb_vocab *vocab, struct nb_er
         if (!json_is_number(id) || !(value >= 0 && value <= UINT32_MAX) || value != floor(value))
             status = nb_fail(err, NB_INPUT, "%s/added_tokens.json: token '%s' has no id", cp->folder, text);
         else if (value < (double)vocab->size)
+            status = check_id(vocab, (uint64_t)value, text, cp->folder, "added_tokens.json", err);
+        if (status == NB_OK && value < (double)vocab->size)
             status = set_token(vocab, &cp->arena, (uint64_t)value, text, NB_TOKEN_USER_DEFINED, err);
     }
     json_decref(added);
@@ -166,18 +221,61 @@ add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vo
 
         if (text == NULL)
             return nb_fail(err, NB_INPUT, "%s/tokenizer_config.json: added token %s has no content", cp->folder, key);
-        if (!parse_id(key, vocab->size, &id) || (!replace && vocab->tokens[id].text != NULL))
+        if (!parse_id(key, vocab->size, &id))
             continue;
-        status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
+        status = check_id(vocab, id, text, cp->folder, "tokenizer_config.json", err);
+        if (status == NB_OK && (replace || vocab->tokens[id].text == NULL))
+            status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
         if (status != NB_OK)
             return status;
     }
     return NB_OK;
 }
 
+/* What happens to an added token whose id has a token already, or is beyond the vocabulary. */
+enum adding {
+    REPLACE, /* it replaces it; beyond: an error */
+    FILL,    /* it is skipped; beyond: an error */
+    FIT,     /* it is skipped in both cases, but gives placeholders their names */
+};
+
+/* The added tokens of tokenizer.json. */
 static enum nb_status
-sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, uint64_t rows, struct nb_metadata *meta,
-                    struct nb_error *err)
+add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab,
+                enum adding adding, struct nb_error *err)
+{
+    json_t *token;
+    size_t i;
+
+    json_array_foreach(tj->added_tokens, i, token) {
+        const char *text = nb_token_content(token);
+        json_t *number = json_object_get(token, "id");
+        enum nb_status status;
+        bool other; /* a new name for an id that was kept free */
+        uint64_t id;
+
+        if (text == NULL || !json_is_integer(number) || json_integer_value(number) < 0)
+            return nb_fail(err, NB_INPUT, "%s: added token %zu has no text or no id", tj->path, i);
+        id = (uint64_t)json_integer_value(number);
+        if (id >= vocab->size && adding == FIT)
+            continue;
+        if (id >= vocab->size)
+            return nb_fail(err, NB_INPUT, "%s: token '%s' has id %" PRIu64 ", but the embedding only %" PRIu64 " rows",
+                           tj->path, text, id, vocab->size);
+        status = check_id(vocab, id, text, cp->folder, "tokenizer.json", err);
+        other = status == NB_OK && vocab->tokens[id].text != NULL && !is_text_of(&vocab->tokens[id], text);
+        if (status == NB_OK && (adding == REPLACE || (adding == FIT && other) || vocab->tokens[id].text == NULL))
+            status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
+        if (status != NB_OK)
+            return status;
+    }
+    return NB_OK;
+}
+
+/* TJ: a tokenizer.json beside the model, or NULL. */
+static enum nb_status
+sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, const struct nb_tokenizer_json *tj, json_t *config,
+                    uint64_t rows, struct nb_metadata *meta, struct nb_error *err)
 {
     struct nb_vocab vocab;
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, PAD_SCORE, err);
@@ -188,40 +286,13 @@ sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, json_t *config, 
         status = add_legacy_tokens(cp, &vocab, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, true, err);
+    if (status == NB_OK && tj != NULL) /* such as an end token that only tokenizer.json knows */
+        status = add_json_tokens(cp, tj, &vocab, FIT, err);
     if (status != NB_OK)
         return status;
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
     return write_vocab(&vocab, true, meta, err);
-}
-
-/* The added tokens of tokenizer.json; REPLACE: also for ids that have a token. */
-static enum nb_status
-add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, struct nb_vocab *vocab, bool replace,
-                struct nb_error *err)
-{
-    json_t *token;
-    size_t i;
-
-    json_array_foreach(tj->added_tokens, i, token) {
-        const char *text = nb_token_content(token);
-        json_t *number = json_object_get(token, "id");
-        enum nb_status status;
-        uint64_t id;
-
-        if (text == NULL || !json_is_integer(number) || json_integer_value(number) < 0)
-            return nb_fail(err, NB_INPUT, "%s: added token %zu has no text or no id", tj->path, i);
-        id = (uint64_t)json_integer_value(number);
-        if (id >= vocab->size)
-            return nb_fail(err, NB_INPUT, "%s: token '%s' has id %" PRIu64 ", but the embedding only %" PRIu64 " rows",
-                           tj->path, text, id, vocab->size);
-        if (!replace && vocab->tokens[id].text != NULL)
-            continue;
-        status = set_token(vocab, &cp->arena, id, text, added_type(token, text), err);
-        if (status != NB_OK)
-            return status;
-    }
-    return NB_OK;
 }
 
 static bool
@@ -278,7 +349,7 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
     if (status == NB_OK)
-        status = add_json_tokens(cp, tj, &vocab, false, err);
+        status = add_json_tokens(cp, tj, &vocab, FILL, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, false, err);
     if (status != NB_OK)
@@ -317,7 +388,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
     if (status == NB_OK)
-        status = add_json_tokens(cp, tj, &vocab, true, err);
+        status = add_json_tokens(cp, tj, &vocab, REPLACE, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, false, err);
     if (status != NB_OK)
@@ -366,24 +437,30 @@ static enum nb_status
 vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre, struct nb_metadata *meta,
                    struct nb_error *err)
 {
-    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model");
+    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model"),
+         *tekken = nb_checkpoint_path(cp, "tekken.json");
     struct nb_tokenizer_json tj = { 0 };
     enum nb_status status = NB_OK;
-    bool has_json;
+    bool has_json, tiktoken;
 
-    if (json == NULL || model == NULL)
+    if (json == NULL || model == NULL || tekken == NULL)
         return nb_fail_memory(err);
-    has_json = nb_is_file(json);
+    has_json = nb_exists(json);
     if (has_json)
         status = nb_tokenizer_json_read(json, &tj, err);
     if (status != NB_OK)
         return status;
-    if (nb_is_file(model))
-        status = sentencepiece_vocab(cp, model, config, rows, meta, err);
+    tiktoken = nb_exists(model) && nb_is_tiktoken(model);
+    if (tiktoken && !has_json)
+        status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
+                         model);
+    else if (nb_exists(model) && !tiktoken)
+        status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, meta, err);
     else if (has_json)
         status = json_vocab(cp, &tj, config, rows, pre, meta, err);
     else
-        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model", cp->folder);
+        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model%s", cp->folder,
+                         nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
     if (status == NB_OK)
         status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
     nb_tokenizer_json_free(&tj);

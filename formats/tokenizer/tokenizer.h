@@ -47,6 +47,8 @@ enum nb_status nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, stru
 /* Stores the pieces of a SentencePiece model (tokenizer.model) in VOCAB. */
 enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab,
                                      struct nb_error *err) NB_MUST_CHECK;
+/* Whether PATH, named tokenizer.model, is a vocabulary of tiktoken instead: lines of a token in base64 and its rank. */
+bool nb_is_tiktoken(const char *path);
 
 /*
  * llama.cpp's name for the pre-tokenizer TREE; NULL if none matches. In

@@ -3,15 +3,19 @@
 #include "formats/tokenizer/tokenizer.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILE_LIMIT ((uint64_t)256 << 20)
 
 static enum nb_status
-malformed(const struct nb_tokenizer_json *tj, struct nb_error *err)
+malformed(const struct nb_tokenizer_json *tj, const char *at, struct nb_error *err)
 {
-    return nb_fail(err, NB_INPUT, "%s: not valid JSON", tj->path);
+    size_t line, column;
+
+    nb_json_place(tj->text, at, &line, &column);
+    return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %zu, column %zu", tj->path, line, column);
 }
 
 static enum nb_status
@@ -39,13 +43,19 @@ read_model(struct nb_tokenizer_json *tj, struct nb_json_span model, struct nb_er
         else if (nb_json_is(key, "type") && value.length >= 2 && value.length - 2 < sizeof tj->model_type)
             memcpy(tj->model_type, value.at + 1, value.length - 2);
     }
-    return more < 0 ? malformed(tj, err) : NB_OK;
+    /* Older files have no type; what else they have tells it. */
+    if (*tj->model_type == '\0' && tj->vocab.at != NULL)
+        snprintf(tj->model_type, sizeof tj->model_type, "%s",
+                 tj->merges.at != NULL  ? "BPE"
+                 : *tj->vocab.at == '[' ? "Unigram"
+                                        : "WordPiece");
+    return more < 0 ? malformed(tj, members.at, err) : NB_OK;
 }
 
 enum nb_status
 nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb_error *err)
 {
-    struct nb_json_span root, key, value, model = { 0 };
+    struct nb_json_span text, root, key, value, model = { 0 };
     struct nb_json_cursor members;
     size_t length;
     enum nb_status status;
@@ -55,9 +65,9 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
     status = nb_file_load(path, FILE_LIMIT, &tj->text, &length, err);
     if (status != NB_OK)
         return status;
-    if (!nb_json_value((struct nb_json_span){ tj->text, length }, &root) || *root.at != '{' ||
-        !nb_json_enter(&members, root)) {
-        status = malformed(tj, err);
+    text = nb_json_after_mark((struct nb_json_span){ tj->text, length });
+    if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&members, root)) {
+        status = malformed(tj, text.at + nb_json_fault(text), err);
         nb_tokenizer_json_free(tj);
         return status;
     }
@@ -74,12 +84,14 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
         } else if (tree != NULL) {
             json_decref(*tree);
             *tree = nb_json_tree(value);
-            if (*tree == NULL)
+            if (*tree == NULL) {
+                members.at = value.at;
                 break;
+            }
         }
     }
     if (more != 0)
-        status = malformed(tj, err);
+        status = malformed(tj, members.at, err);
     else if (model.at == NULL)
         status = nb_fail(err, NB_INPUT, "%s: has no model", path);
     else
@@ -132,7 +144,7 @@ nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *are
         vocab->tokens[id].length = (uint32_t)length;
         vocab->tokens[id].type = NB_TOKEN_NORMAL;
     }
-    return more < 0 ? malformed(tj, err) : NB_OK;
+    return more < 0 ? malformed(tj, members.at, err) : NB_OK;
 }
 
 /*
@@ -214,7 +226,7 @@ nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, struct nb_metadata 
     }
     if (more < 0) {
         free(lines.data);
-        return malformed(tj, err);
+        return malformed(tj, cursor.at, err);
     }
     nb_meta_set_strings(meta, "tokenizer.ggml.merges", &lines);
     return nb_meta_status(meta, err);

@@ -429,7 +429,7 @@ nb_vocabulary_read(struct nb_vocabulary *v, const struct nb_vocabulary_origin *f
         if (path == NULL)
             return nb_fail_memory(err);
     }
-    if (path != NULL && nb_is_file(path)) {
+    if (path != NULL && nb_exists(path)) {
         status = nb_tokenizer_json_read(path, &tj, err);
         if (status == NB_OK)
             status = read_by_json(v, from, &tj, err);

@@ -15,7 +15,7 @@ static enum nb_status
 read_all(gzFile file, const char *name, char **text, size_t *length, struct nb_error *err)
 {
     size_t room = 0;
-    int n;
+    int n, cut;
 
     *length = 0;
     do {
@@ -34,6 +34,9 @@ read_all(gzFile file, const char *name, char **text, size_t *length, struct nb_e
             return nb_fail(err, NB_UNSUPPORTED, "%s: a text of more than 1 GiB", name);
     } while (n > 0);
     (*text)[*length] = '\0';
+    gzerror(file, &cut);
+    if (n == 0 && cut == Z_BUF_ERROR) /* what there is of it was given out as if it were all */
+        return nb_fail(err, NB_INPUT, "%s: cut short: its gzip data has no end", name);
     if (n < 0) {
         int why;
         const char *what = gzerror(file, &why);

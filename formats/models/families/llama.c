@@ -26,6 +26,7 @@ static const struct nb_map_row tensors[] = {
     { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", { { 0 } } },
     { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", { { 0 } } },
     { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", { { 0 } } },
+    { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", { { 0 } } },
     { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", { { 0 } } },
     { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", { { 0 } } },
     { LAYER "mlp.gate_proj.bias", BLOCK "ffn_gate.bias", { { 0 } } },
@@ -61,6 +62,29 @@ static const struct nb_config_row mistral_config[] = {
     { NB_HP_KV_HEADS, "num_key_value_heads", "8" },
 };
 
+/* Entries that say what the forward pass of these classes does, but that GGUF's llama has no key for. */
+#define COMMON_RULES                                                             \
+    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                        \
+    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },      \
+    { "layer_types", NB_CONFIG_ONLY, "full_attention", NULL },                   \
+    { "rope_interleaved", NB_CONFIG_ONLY, "false", NULL },                       \
+    { "rope.mscale", NB_CONFIG_IGNORED, NULL, NULL }, /* counts with the next */ \
+    { "rope.mscale_all_dim", NB_CONFIG_ONLY, "0", NULL },                        \
+    { "max_window_layers", NB_CONFIG_IGNORED, NULL, NULL },                      \
+    { "use_sliding_window", NB_CONFIG_IGNORED, NULL, NULL }
+
+static const struct nb_config_rule llama_rules[] = {
+    COMMON_RULES,
+    { "mlp_bias", NB_CONFIG_BIASES, ".mlp.gate_proj.bias", NULL },
+    { "sliding_window", NB_CONFIG_IGNORED, NULL, NULL }, /* the class has none */
+};
+
+static const struct nb_config_rule mistral_rules[] = {
+    COMMON_RULES,
+    { "sliding_window", NB_CONFIG_NOTED_BELOW, "max_position_embeddings",
+      "but llama.cpp lets each token of this architecture see the whole context: longer texts are scored otherwise" },
+};
+
 /* Only the Llama class computes a default head_dim itself, so that it counts as given. */
 #define KEYS(head_dim_kind)                                 \
     { NB_KEY_HPARAM, NB_HP_LAYERS, NULL },                  \
@@ -88,12 +112,13 @@ static const struct nb_made_row made[] = {
 static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", NULL };
 static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 
-#define LLAMA_FAMILY(class_list, config_rows, key_rows)                                                      \
+#define LLAMA_FAMILY(class_list, config_rows, rule_rows, key_rows)                                                      \
     {                                                                                                        \
         .classes = class_list, .arch = &nb_arch_llama, .config = config_rows, .n_config = COUNT(config_rows), \
+        .rules = rule_rows, .n_rules = COUNT(rule_rows), \
         .keys = key_rows, .n_keys = COUNT(key_rows), .made = made, .n_made = COUNT(made), .to_gguf = tensors, \
         .n_to_gguf = COUNT(tensors), .ignored_suffixes = ignored                                             \
     }
 
-const struct nb_family nb_family_llama = LLAMA_FAMILY(llama_classes, llama_config, llama_keys);
-const struct nb_family nb_family_mistral = LLAMA_FAMILY(mistral_classes, mistral_config, mistral_keys);
+const struct nb_family nb_family_llama = LLAMA_FAMILY(llama_classes, llama_config, llama_rules, llama_keys);
+const struct nb_family nb_family_mistral = LLAMA_FAMILY(mistral_classes, mistral_config, mistral_rules, mistral_keys);
