@@ -1,0 +1,149 @@
+/*
+ * What is no regular file in the place of an input: FIFOs that nobody writes to, devices, links to
+ * nowhere. All of them are refused at once; none is waited for, and none is taken for absent.
+ */
+#include "scratch.h"
+#include "testing.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+
+static struct run run;
+
+/* Takes the alarm for a hang: the program would wait for ever. */
+static int
+setup(void **state)
+{
+    alarm(60);
+    return scratch_setup(state);
+}
+
+static void
+no_command_waits_for_a_fifo(void **unused)
+{
+    static const char *const commands[][8] = {
+        { "check", "fifo.gguf" },
+        { "check", "st/fifo.safetensors" },
+        { "inspect", "fifo.gguf" },
+        { "quantize", "fifo.gguf", "-o", "out.gguf" },
+        { "quantize", "st/fifo.safetensors", "-o", "out.gguf" },
+        { "quantize", SAMPLE, "--imatrix", "fifo.gguf", "-o", "out.gguf" },
+        { "quantize", SAMPLE, "--tensor-type-file", "fifo.gguf", "-o", "out.gguf" },
+        { "calibrate", SAMPLE, "-f", "fifo.gguf", "-o", "out.gguf" },
+        { "calibrate", "--merge", "fifo.gguf", "fifo.gguf", "-o", "out.gguf" },
+        { "verify", SAMPLE, "fifo.gguf" },
+        { "verify", SAMPLE, "-f", "fifo.gguf" },
+        { "diff", SAMPLE, "fifo.gguf" },
+        { "edit", "fifo.gguf", "--set", "a=str:b" },
+        { "edit", "model.gguf", "--set-file", "a=str:fifo.gguf" },
+        { "edit", "model.gguf", "--chat-template", "fifo.gguf" },
+        { "hash", "fifo.gguf" },
+        { "hash", "--whole-file", "fifo.gguf" },
+        { "hash", "--check", "fifo.gguf" },
+        { "split", "fifo.gguf" },
+        { "merge", "fifo.gguf", "-o", "out.gguf" },
+        { "tokenize", SAMPLE, "-f", "fifo.gguf" },
+        { "tokenize", SAMPLE, "-f", "/dev/zero" },
+        { "inspect", "/dev/zero" },
+    };
+
+    (void)unused;
+    assert_int_equal(mkfifo(scratch_path("fifo.gguf"), 0600), 0);
+    tiny_checkpoint("st");
+    assert_int_equal(mkfifo(scratch_path("st/fifo.safetensors"), 0600), 0);
+    RUN(&run, "quantize", SAMPLE, "-t", "q8_0", "-o", "model.gguf");
+    assert_int_equal(run.code, 0);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        run_nibble(&run, commands[i]);
+        if (run.code != 3 || strstr(run.err, "not a regular file") == NULL)
+            fail_msg("row %zu, %s: exit code %d: %s", i, commands[i][0], run.code, run.err);
+    }
+}
+
+/* In a folder, and in a set, names are not the user's: what has them is not taken for absent. */
+static void
+odd_files_of_a_model_are_named(void **unused)
+{
+    static const char *const names[] = { "config.json",       "model.safetensors",      "model.safetensors.index.json",
+                                         "tokenizer.json",    "tokenizer_config.json",  "tokenizer.model",
+                                         "README.md",         "generation_config.json", "chat_template.jinja",
+                                         "chat_template.json" };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (int kind = 0; kind < 2; kind++) {
+            const char *const expected = kind == 0 ? "not a regular file" : "is a link to a file that does not exist";
+            char path[SCRATCH_PATH];
+
+            scratch_remove("model");
+            tiny_checkpoint("model");
+            snprintf(path, sizeof path, "model/%s", names[i]);
+            unlink(scratch_path(path));
+            if (kind == 0)
+                assert_int_equal(mkfifo(scratch_path(path), 0600), 0);
+            else
+                assert_int_equal(symlink("../nowhere", scratch_path(path)), 0);
+            RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf");
+            if (run.code != 3 || strstr(run.err, expected) == NULL || strstr(run.err, names[i]) == NULL)
+                fail_msg("%s: exit code %d: %s", path, run.code, run.err);
+            RUN(&run, "check", "model");
+            if (run.code != 1 || strstr(run.out, expected) == NULL)
+                fail_msg("check of %s: exit code %d: %s%s", path, run.code, run.out, run.err);
+        }
+    }
+}
+
+static void
+a_part_that_is_a_fifo_is_named(void **unused)
+{
+    (void)unused;
+    RUN(&run, "split", "model.gguf", "part", "--max-tensors", "20");
+    assert_int_equal(run.code, 0);
+    unlink(scratch_path("part-00002-of-00002.gguf"));
+    assert_int_equal(mkfifo(scratch_path("part-00002-of-00002.gguf"), 0600), 0);
+    RUN(&run, "quantize", "part-00001-of-00002.gguf", "-t", "f16", "-o", "out.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "not a regular file"));
+    RUN(&run, "check", "part-00001-of-00002.gguf");
+    assert_int_equal(run.code, 1);
+}
+
+/* What a shell passes for <(command) is open already, and has an end. */
+static void
+an_open_pipe_is_a_text(void **unused)
+{
+    static const char text[] = "Once upon a time";
+    char name[32], expected[1024];
+    int ends[2];
+
+    (void)unused;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], text, sizeof text - 1), sizeof text - 1);
+    close(ends[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[0]);
+    RUN(&run, "tokenize", SAMPLE, "-p", text);
+    assert_true(strlen(run.out) < sizeof expected);
+    strcpy(expected, run.out);
+    RUN(&run, "tokenize", SAMPLE, "-f", name);
+    assert_int_equal(run.code, 0);
+    assert_string_equal(run.out, expected);
+    close(ends[0]);
+    RUN(&run, "tokenize", SAMPLE, "-f", "/dev/fd/999");
+    assert_int_equal(run.code, 3);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_command_waits_for_a_fifo),
+        cmocka_unit_test(odd_files_of_a_model_are_named),
+        cmocka_unit_test(a_part_that_is_a_fifo_is_named),
+        cmocka_unit_test(an_open_pipe_is_a_text),
+    };
+
+    return cmocka_run_group_tests(tests, setup, scratch_teardown);
+}
