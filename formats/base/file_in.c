@@ -30,7 +30,7 @@ open_regular(struct nb_file_in *file, const char *name, int access, struct nb_er
 {
     struct stat st;
 
-    file->name = name;
+    *file = (struct nb_file_in){ .name = name };
     file->fd = open(name, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (file->fd < 0 && access == O_RDWR && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY))
         file->fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -94,6 +94,10 @@ nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint6
     char *to = buffer;
     uint64_t done = 0;
 
+    if (offset < file->head_size) {
+        done = size < file->head_size - offset ? size : file->head_size - offset;
+        memcpy(to, file->head + offset, (size_t)done);
+    }
     while (done < size) {
         uint64_t want = size - done;
         ssize_t got;

@@ -15,6 +15,9 @@ struct nb_file_in {
     int fd;
     uint64_t size;    /* in bytes, at the time of opening */
     const char *name; /* for messages; belongs to the caller */
+    /* These bytes are read in the place of the first ones of the file; NULL: none. They are not copied by nb_out_copy. */
+    const unsigned char *head;
+    uint64_t head_size;
 };
 
 /*

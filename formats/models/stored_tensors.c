@@ -1,6 +1,7 @@
 #include "formats/models/stored_tensors.h"
 
 #include "formats/base/text.h"
+#include "formats/gguf/journal.h"
 
 #include <stdlib.h>
 
@@ -53,8 +54,11 @@ open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error 
 static enum nb_status
 open_gguf(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 {
+    char note[NB_ERROR_SIZE]; /* the bytes of tensors are the same with any journal */
     enum nb_status status = open_file(s, path, err);
 
+    if (status == NB_OK)
+        status = nb_journal_check(&s->file, note, err);
     if (status == NB_OK)
         status = nb_gguf_read(&s->file, 0, &s->gguf, err);
     s->count = s->gguf.count;
