@@ -135,14 +135,92 @@ an_open_pipe_is_a_text(void **unused)
     assert_int_equal(run.code, 3);
 }
 
+/* A link in a folder from a stranger would put a private file into the output. */
+static void
+a_link_out_of_the_folder_is_refused(void **unused)
+{
+    static const char *const names[] = { "chat_template.jinja", "config.json", "README.md", "tokenizer.json",
+                                         "model.safetensors" };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[SCRATCH_PATH], target[SCRATCH_PATH], away[SCRATCH_PATH];
+
+        scratch_remove("model");
+        scratch_remove("private");
+        tiny_checkpoint("model");
+        scratch_folder("private");
+        snprintf(path, sizeof path, "model/%s", names[i]);
+        snprintf(target, sizeof target, "../private/%s", names[i]);
+        snprintf(away, sizeof away, "private/%s", names[i]);
+        if (!scratch_exists(scratch_path(path)))
+            scratch_write_text(path, "a secret\n");
+        assert_int_equal(rename(scratch_path(path), scratch_path(away)), 0);
+        assert_int_equal(symlink(target, scratch_path(path)), 0);
+        unlink(scratch_path("out.gguf"));
+        RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf");
+        if (run.code != 3 || strstr(run.err, "leads out of the folder") == NULL)
+            fail_msg("%s: exit code %d: %s", path, run.code, run.err);
+        RUN(&run, "check", "model");
+        if (run.code != 1 || strstr(run.out, "[checkpoint.link]") == NULL)
+            fail_msg("check of %s: exit code %d: %s%s", path, run.code, run.out, run.err);
+        RUN(&run, "hash", "model");
+        assert_int_equal(run.code, 3);
+        RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf", "--follow-links");
+        if (run.code != 0)
+            fail_msg("%s: exit code %d: %s", path, run.code, run.err);
+        RUN(&run, "check", "model", "--follow-links");
+        assert_null(strstr(run.out, "[checkpoint.link]"));
+    }
+    scratch_remove("model"); /* the folder itself, and a link within it, are the user's */
+    tiny_checkpoint("model");
+    assert_int_equal(rename(scratch_path("model/tokenizer.json"), scratch_path("model/t")), 0);
+    assert_int_equal(symlink("t", scratch_path("model/tokenizer.json")), 0);
+    assert_int_equal(symlink("model", scratch_path("alias")), 0);
+    RUN(&run, "quantize", "alias", "-t", "f16", "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 0);
+}
+
+/* MODEL/snapshots/REVISION/NAME leads to MODEL/blobs/HASH, and nowhere else. */
+static void
+links_of_the_hub_s_cache_are_followed(void **unused)
+{
+    static const char *const names[] = { "config.json", "tokenizer.json", "model.safetensors" };
+
+    (void)unused;
+    scratch_folder("hub");
+    scratch_folder("hub/blobs");
+    scratch_folder("hub/snapshots");
+    tiny_checkpoint("hub/snapshots/0123");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[SCRATCH_PATH], blob[SCRATCH_PATH], target[SCRATCH_PATH];
+
+        snprintf(path, sizeof path, "hub/snapshots/0123/%s", names[i]);
+        snprintf(blob, sizeof blob, "hub/blobs/%zu", i);
+        snprintf(target, sizeof target, "../../blobs/%zu", i);
+        assert_int_equal(rename(scratch_path(path), scratch_path(blob)), 0);
+        assert_int_equal(symlink(target, scratch_path(path)), 0);
+    }
+    RUN(&run, "quantize", "hub/snapshots/0123", "-t", "f16", "-o", "hub.gguf");
+    assert_int_equal(run.code, 0);
+    scratch_write_text("blobs", "a secret\n"); /* a name that only looks like the cache */
+    assert_int_equal(symlink("../../../blobs", scratch_path("hub/snapshots/0123/chat_template.jinja")), 0);
+    RUN(&run, "quantize", "hub/snapshots/0123", "-t", "f16", "-o", "hub.gguf", "--force");
+    assert_int_equal(run.code, 3);
+    unlink(scratch_path("hub/snapshots/0123/chat_template.jinja"));
+    scratch_write_text("hub/refs", "a secret\n");
+    assert_int_equal(symlink("../../refs", scratch_path("hub/snapshots/0123/chat_template.jinja")), 0);
+    RUN(&run, "quantize", "hub/snapshots/0123", "-t", "f16", "-o", "hub.gguf", "--force");
+    assert_int_equal(run.code, 3);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_command_waits_for_a_fifo),
-        cmocka_unit_test(odd_files_of_a_model_are_named),
-        cmocka_unit_test(a_part_that_is_a_fifo_is_named),
-        cmocka_unit_test(an_open_pipe_is_a_text),
+        cmocka_unit_test(no_command_waits_for_a_fifo),         cmocka_unit_test(odd_files_of_a_model_are_named),
+        cmocka_unit_test(a_part_that_is_a_fifo_is_named),      cmocka_unit_test(an_open_pipe_is_a_text),
+        cmocka_unit_test(a_link_out_of_the_folder_is_refused), cmocka_unit_test(links_of_the_hub_s_cache_are_followed),
     };
 
     return cmocka_run_group_tests(tests, setup, scratch_teardown);

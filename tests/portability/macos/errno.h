@@ -23,6 +23,7 @@ enum {
     EPIPE = 32,
     ERANGE = 34,
     EAGAIN = 35,
+    ELOOP = 62,
     EWOULDBLOCK = 35,
     ENOTSUP = 45,
     EDQUOT = 69,
