@@ -172,6 +172,14 @@ a_link_out_of_the_folder_is_refused(void **unused)
         RUN(&run, "check", "model", "--follow-links");
         assert_null(strstr(run.out, "[checkpoint.link]"));
     }
+    scratch_remove("model"); /* a template's link, a folder deeper */
+    tiny_checkpoint("model");
+    scratch_folder("model/additional_chat_templates");
+    assert_int_equal(symlink("../../private/x", scratch_path("model/additional_chat_templates/a.jinja")), 0);
+    scratch_write_text("private/x", "a secret\n");
+    RUN(&run, "quantize", "model", "-t", "f16", "-o", "out.gguf", "--force");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "leads out of the folder"));
     scratch_remove("model"); /* the folder itself, and a link within it, are the user's */
     tiny_checkpoint("model");
     assert_int_equal(rename(scratch_path("model/tokenizer.json"), scratch_path("model/t")), 0);
