@@ -290,6 +290,7 @@ struct nibble_source_options {
     size_t size;
     const char *pre_tokenizer; /* the value of tokenizer.ggml.pre, if the tokenizer is not recognized */
     const char *model_class;   /* treat the model as this class instead of the one in config.json */
+    bool follow_links;         /* also links that lead out of the folder, which are refused otherwise */
 };
 
 struct nibble_source_info {
@@ -632,6 +633,7 @@ enum nibble_check_level {
 struct nibble_check_options {
     size_t size;
     enum nibble_check_level level;
+    bool follow_links; /* as in nibble_source_options */
 };
 
 /* The list of everything that is wrong with a file. */

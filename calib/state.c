@@ -32,7 +32,7 @@ nb_state_write(const struct nb_sums *s, const char *path, uint64_t fingerprint, 
     const struct header h = { MAGIC, fingerprint, chunks, s->count };
     struct nb_file_out out;
     uint64_t at = sizeof h;
-    enum nb_status status = nb_out_create(&out, path, file_size(s), true, err);
+    enum nb_status status = nb_out_create_own(&out, path, file_size(s), err);
 
     if (status != NB_OK)
         return status;

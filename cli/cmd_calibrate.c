@@ -126,6 +126,7 @@ read_options(const struct cli_line *line, struct calibrate_options *o)
     };
     k->tokenize_flags = cli_has(line, OPT_PARSE_SPECIAL) ? NB_PARSE_SPECIAL : 0;
     o->as.model_class = cli_text(line, OPT_MODEL_CLASS);
+    o->as.follow_links = cli_has(line, OPT_FOLLOW_LINKS);
     o->output = cli_text(line, OPT_OUTPUT);
     o->format = cli_word(line, OPT_FORMAT, 0) == 0 ? NB_SUMS_GGUF : NB_SUMS_DAT;
     o->force = cli_has(line, OPT_FORCE);

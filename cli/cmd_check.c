@@ -131,6 +131,7 @@ cmd_check(const struct cli_line *line)
     struct nb_check_options o = {
         .level = (enum nb_check_level)cli_word(line, OPT_LEVEL, NB_CHECK_FULL), /* the words are in its order */
         .threads = cli_number(line, OPT_THREADS, 0),
+        .follow_links = cli_has(line, OPT_FOLLOW_LINKS),
     };
     const bool json = cli_has(line, OPT_JSON);
 

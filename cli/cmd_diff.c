@@ -177,11 +177,12 @@ diff(const struct arguments *a)
     struct models m = { .equal = 0 };
     struct nb_error err;
     int code;
-    enum nb_status status = nb_source_open(&m.a, a->a, NULL, &err);
+    const struct nb_source_options options = { .follow_links = cli_has(a->line, OPT_FOLLOW_LINKS) };
+    enum nb_status status = nb_source_open(&m.a, a->a, &options, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
-    status = nb_source_open(&m.b, a->b, NULL, &err);
+    status = nb_source_open(&m.b, a->b, &options, &err);
     if (status != NB_OK) {
         nb_source_close(&m.a);
         return cli_fail(&err);

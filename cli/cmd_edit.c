@@ -6,6 +6,7 @@
 #include "formats/base/status.h"
 #include "formats/gguf/edit.h"
 #include "formats/gguf/gguf.h"
+#include "formats/gguf/journal.h"
 #include "formats/gguf/metadata.h"
 
 #include <errno.h>
@@ -136,10 +137,34 @@ struct job {
     struct nb_metadata meta;
 };
 
+/*
+ * Opens the file. One that is changed is locked before an interrupted edit is undone, and until the end:
+ * otherwise two edits at once would each lose or tear what the other writes.
+ */
+static enum nb_status
+open_file(const struct arguments *a, struct job *j, struct nb_error *err)
+{
+    const bool changes = a->output == NULL && !a->dry_run;
+    enum nb_status status = changes ? nb_file_open_to_change(&j->file, place(a), err)
+                                    : nb_file_open(&j->file, a->input, err);
+    char note[NB_ERROR_SIZE];
+    bool recovered = false;
+
+    if (status == NB_OK)
+        status = changes ? nb_edit_recover(&j->file, &recovered, err) : nb_journal_check(&j->file, note, err);
+    if (status != NB_OK)
+        return status;
+    if (recovered)
+        cli_note("an earlier edit of %s was interrupted; it has been undone", a->input);
+    if (!changes && *note != '\0')
+        cli_note("%s", note);
+    return NB_OK;
+}
+
 static enum nb_status
 read_and_change(const struct arguments *a, struct job *j, struct nb_error *err)
 {
-    enum nb_status status = nb_file_open(&j->file, a->input, err);
+    enum nb_status status = open_file(a, j, err);
 
     if (status == NB_OK)
         status = nb_gguf_read(&j->file, 0, &j->gguf, err);
@@ -156,7 +181,7 @@ static enum nb_status
 write_change(const struct arguments *a, const struct job *j, bool in_place, struct nb_error *err)
 {
     if (in_place)
-        return nb_edit_in_place(place(a), &j->gguf, &j->meta, err);
+        return nb_edit_in_place(&j->file, &j->gguf, &j->meta, err);
     if (a->output != NULL && nb_file_is(&j->file, a->output))
         return nb_fail(err, NB_USAGE, "%s: is the file that is read; omit -o to change it", a->output);
     return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
@@ -169,18 +194,14 @@ edit(const struct arguments *a)
     struct job j = { .file.fd = -1 };
     struct metadata_diff diff = { 0 };
     struct nb_error err;
-    bool recovered = false, in_place = false;
+    bool in_place = false;
     int code;
-    enum nb_status status = a->dry_run ? NB_OK : nb_edit_recover(place(a), &recovered, &err);
+    enum nb_status status = read_and_change(a, &j, &err);
 
-    if (recovered)
-        cli_note("an earlier edit of %s was interrupted; it has been undone", a->input);
-    if (status == NB_OK)
-        status = read_and_change(a, &j, &err);
     if (status == NB_OK)
         status = metadata_diff(&diff, &j.gguf.meta, &j.meta, &err);
     if (status == NB_OK)
-        status = nb_edit_fits(&j.gguf, &j.meta, &in_place, &err);
+        status = nb_edit_fits(&j.file, &j.gguf, &j.meta, &in_place, &err);
     in_place = in_place && a->output == NULL;
     if (status == NB_OK && !a->dry_run && (diff.count > 0 || a->output != NULL))
         status = write_change(a, &j, in_place, &err);

@@ -14,7 +14,7 @@
 
 struct arguments {
     bool kinds[NB_HASHES], any;
-    bool no_layer, of_file, json;
+    bool no_layer, of_file, json, follow_links;
     const char *check, *output, *input;
     unsigned threads;
 };
@@ -42,6 +42,7 @@ read_options(const struct cli_line *line, struct arguments *a)
         .no_layer = cli_has(line, OPT_NO_LAYER),
         .of_file = cli_has(line, OPT_WHOLE_FILE),
         .json = cli_has(line, OPT_JSON),
+        .follow_links = cli_has(line, OPT_FOLLOW_LINKS),
         .check = cli_text(line, OPT_CHECK),
         .output = cli_text(line, OPT_OUTPUT),
         .input = line->operands[0],
@@ -160,9 +161,10 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
 
 /* Files whose bytes are hashed may be of any format, and are not parsed. */
 static enum nb_status
-open_stored(struct nb_stored_tensors *s, const char *path, bool bytes, struct nb_error *err)
+open_stored(struct nb_stored_tensors *s, const struct arguments *a, const char *path, bool bytes, struct nb_error *err)
 {
-    return bytes && !nb_is_folder(path) ? nb_stored_open_bytes(s, path, err) : nb_stored_open(s, path, err);
+    return bytes && !nb_is_folder(path) ? nb_stored_open_bytes(s, path, err)
+                                        : nb_stored_open(s, path, a->follow_links, err);
 }
 
 static int
@@ -172,7 +174,7 @@ generate(const struct arguments *a)
     struct nb_hash_job *jobs = NULL;
     struct nb_error err;
     size_t count;
-    enum nb_status status = open_stored(&s, a->input, a->of_file, &err);
+    enum nb_status status = open_stored(&s, a, a->input, a->of_file, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
@@ -271,7 +273,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
 
     for (size_t i = 0; i < count; i++)
         bytes = bytes && members[i]->of_file;
-    status = jobs == NULL || there == NULL ? nb_fail_memory(err) : open_stored(&s, path, bytes, err);
+    status = jobs == NULL || there == NULL ? nb_fail_memory(err) : open_stored(&s, a, path, bytes, err);
     if (status != NB_OK) {
         free(jobs);
         free(there);

@@ -284,6 +284,7 @@ cmd_inspect(const struct cli_line *line)
         .input = line->operands[0],
         .tensor = cli_text(line, OPT_TENSOR),
         .as.model_class = cli_text(line, OPT_MODEL_CLASS),
+        .as.follow_links = cli_has(line, OPT_FOLLOW_LINKS),
         .json = cli_has(line, OPT_JSON),
         .markdown = cli_has(line, OPT_MARKDOWN),
         .tensors = cli_has(line, OPT_TENSORS),

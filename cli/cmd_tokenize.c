@@ -142,6 +142,7 @@ cmd_tokenize(const struct cli_line *line)
 {
     const struct tokenize_options a = {
         .as.model_class = cli_text(line, OPT_MODEL_CLASS),
+        .as.follow_links = cli_has(line, OPT_FOLLOW_LINKS),
         .ids = cli_has(line, OPT_IDS),
         .count = cli_has(line, OPT_SHOW_COUNT),
         .json = cli_has(line, OPT_JSON),

@@ -42,6 +42,7 @@ struct verify_run {
 static enum nb_status
 open_models(struct verify_run *r, char **paths, struct nb_error *err)
 {
+    const struct nb_source_options others = { .follow_links = r->options->base.follow_links };
     enum nb_status status = NB_OK;
 
     r->source = calloc(r->models, sizeof *r->source);
@@ -50,7 +51,7 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
     if (r->source == NULL || r->model == NULL || r->list == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < r->models && status == NB_OK; i++) {
-        status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : NULL, err);
+        status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : &others, err);
         if (status != NB_OK)
             break;
         r->sources_open++;
@@ -253,7 +254,9 @@ cmd_verify(const struct cli_line *line)
         .text = cli_text(line, OPT_FILE),
         .html = cli_text(line, OPT_HTML),
         .force = cli_has(line, OPT_FORCE),
-        .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER), .model_class = cli_text(line, OPT_MODEL_CLASS) },
+        .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER),
+                  .model_class = cli_text(line, OPT_MODEL_CLASS),
+                  .follow_links = cli_has(line, OPT_FOLLOW_LINKS) },
         .drift = { .chunk_tokens = cli_number(line, OPT_CTX, 512),
                    .max_chunks = cli_number(line, OPT_CHUNKS, 0),
                    .threads = cli_number(line, OPT_THREADS, 0),

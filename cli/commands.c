@@ -114,7 +114,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .description =
             "Changes the metadata of a GGUF file, in the order of the options. Tensor data stays as it is. If "
             "the new metadata takes up the same space as the old, it is written in place; otherwise a complete new "
-            "file replaces the old one. If an edit is interrupted, the next edit of the file first undoes it.\n\n"
+            "file replaces the old one. If an edit is interrupted, the next edit of the file first undoes it. "
+            "The file is locked meanwhile: an edit fails while other nibble commands read or change the file.\n\n"
             "TYPE is u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, bool or str. TYPE[] is an array, written as "
             "JSON. An existing key keeps its position, and its type if none is given.",
         .operand = ARG_GGUF, .min_operands = 1, .max_operands = 1,

@@ -1,10 +1,12 @@
 #include "cli/cli.h"
 
 #include "cli/help.h"
+#include "cli/outputs.h"
 #include "formats/base/status.h"
 #include "formats/base/system.h"
 #include "formats/elements/tier.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +47,8 @@ run(const struct cli_command *command, int argc, char **argv)
         code = version();
     } else if (code == NB_OK) {
         cli_set_volume(cli_has(&line, OPT_QUIET), cli_has(&line, OPT_VERBOSE));
-        code = command->run(&line);
+        code = cli_check_outputs(&line);
+        code = code == NB_OK ? command->run(&line) : code;
         print_effort(cli_now() - started);
     }
     cli_line_free(&line);
@@ -61,6 +64,7 @@ main(int argc, char **argv)
     struct nb_error err;
 
     setenv("OPENBLAS_NUM_THREADS", "1", 0); /* if it is loaded, it starts no threads of its own */
+    signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is then an error of the write, and cleaned up */
     if (argc < 2)
         return cli_usage("", "name a command");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

@@ -51,6 +51,10 @@ const struct cli_option cli_options[] = {
       ARG_TEXT, "NAME",
       .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; "
               "'nibble families' lists all" },
+    { OPT_FOLLOW_LINKS, 0, "follow-links", NULL,
+      IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) | IN(tokenize), ARG_NONE,
+      .help = "follow links in a checkpoint folder also where they lead out of it; those of Hugging Face's cache are "
+              "always followed" },
 
     /* --- calibrate --- */
     { OPT_PARSE_SPECIAL, 0, "parse-special", NULL, IN(calibrate), ARG_NONE,

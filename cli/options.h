@@ -74,6 +74,7 @@ enum cli_option_id {
     OPT_DRY_RUN,
     OPT_EXCLUDE_WEIGHTS,
     OPT_FILE,
+    OPT_FOLLOW_LINKS,
     OPT_FORCE,
     OPT_FORMAT,
     OPT_FROM_CHUNK,

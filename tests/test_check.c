@@ -13,6 +13,7 @@
 #include "formats/elements/tensor.h"
 #include "formats/elements/types.h"
 #include "formats/gguf/gguf.h"
+#include "formats/gguf/journal.h"
 #include "formats/gguf/metadata.h"
 #include "verify/check/check.h"
 
@@ -957,6 +958,91 @@ importance_matrices_that_are_none(void **unused)
 
 /* --- the command ---------------------------------------------------------------------------------------- */
 
+/* What an edit in place leaves that was killed while it wrote, and a journal that is none. */
+static void
+what_an_edit_left_behind(void **unused)
+{
+    struct nb_header_change change = { .offset = 24, .end = 25 };
+    struct nb_gguf gguf;
+    struct nb_file_in in;
+    struct nb_error err;
+    size_t size;
+    unsigned char *old, *new;
+    char *journal;
+
+    (void)unused;
+    load_good();
+    old = scratch_read(scratch_path("good.gguf"), &size);
+    new = scratch_read(scratch_path("good.gguf"), &size);
+    scratch_write("torn.gguf", old, size);
+    assert_int_equal(nb_file_open(&in, scratch_path("torn.gguf"), &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&in, 0, &gguf, &err), NB_OK);
+    change.old = old;
+    change.new = new;
+    change.size = gguf.data_offset;
+    new[24] ^= 1;
+    assert_int_equal(nb_journal_write(&in, &change, &journal, &err), NB_OK);
+    nb_file_close(&in);
+    nb_gguf_free(&gguf);
+    new[24] ^= 2;
+    scratch_write("torn.gguf", new, size);
+    expect_path("a torn header", scratch_path("torn.gguf"), NB_CHECK_STRUCTURE, "file.torn");
+    scratch_write("torn.gguf", old, size);
+    expect_path("a journal of an edit", scratch_path("torn.gguf"), NB_CHECK_STRUCTURE, "file.undo");
+    unlink(journal);
+    free(journal);
+    free(old);
+    free(new);
+}
+
+static void
+a_link_that_leads_out_of_the_folder(void **unused)
+{
+    (void)unused;
+    tiny_checkpoint("linked");
+    scratch_write_text("card.md", "private");
+    assert_int_equal(symlink("../card.md", scratch_path("linked/README.md")), 0);
+    expect_path("a link out of the folder", scratch_path("linked"), NB_CHECK_STRUCTURE, "checkpoint.link");
+    scratch_remove("linked");
+}
+
+/* COUNT one-row tensors of NaN: each is a fault of its data, in a header without any. */
+static void
+write_bad_tensors(const char *name, size_t count)
+{
+    unsigned char *all = calloc(count, 128), *at = all;
+    const uint32_t nan = 0x7fc00000;
+
+    assert_non_null(all);
+    header(3, count, 0);
+    memcpy(at, file, length);
+    at += length;
+    for (size_t i = 0; i < count; i++) {
+        char tensor[16];
+
+        snprintf(tensor, sizeof tensor, "t%zu", i);
+        length = 0;
+        info(tensor, 1, 8, 1, 0, 32 * i);
+        memcpy(at, file, length);
+        at += length;
+    }
+    at += 31 - (size_t)(at - all + 31) % 32;
+    for (size_t i = 0; i < 8 * count; i++, at += 4)
+        memcpy(at, &nan, 4);
+    scratch_write(name, all, (size_t)(at - all));
+    free(all);
+}
+
+/* The list so far is the answer, also where reading ends because of it. */
+static void
+too_many_faults_are_still_listed(void **unused)
+{
+    (void)unused;
+    write_bad_tensors("many.gguf", NB_MAX_FINDINGS + 100);
+    expect_path("too many faults", scratch_path("many.gguf"), NB_CHECK_CONTENT, "file.too-many");
+    unlink(scratch_path("many.gguf"));
+}
+
 static void
 the_command_tells_by_its_exit_code(void **unused)
 {
@@ -1031,6 +1117,9 @@ main(void)
         cmocka_unit_test(safetensors_that_lie),
         cmocka_unit_test(folders_that_make_no_model),
         cmocka_unit_test(importance_matrices_that_are_none),
+        cmocka_unit_test(what_an_edit_left_behind),
+        cmocka_unit_test(a_link_that_leads_out_of_the_folder),
+        cmocka_unit_test(too_many_faults_are_still_listed),
         cmocka_unit_test(the_command_tells_by_its_exit_code),
         cmocka_unit_test(every_code_has_its_file),
     };

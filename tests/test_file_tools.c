@@ -4,8 +4,8 @@
  */
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
-#include "formats/gguf/edit.h"
 #include "formats/gguf/gguf.h"
+#include "formats/gguf/journal.h"
 #include "formats/gguf/metadata.h"
 #include "gguf_bytes.h"
 #include "scratch.h"
@@ -410,41 +410,211 @@ a_killed_edit_is_undone(void **unused)
     print_message("%u old, %u new\n", old, fresh);
 }
 
-/* Torn in the middle of writing: the old bytes are in the .undo, as gguf_edit.c documents it. */
+/* A copy of model.gguf as e.gguf, with the journal of an edit of bytes 100 to 164, and TORN written at byte 120. */
+static void
+make_torn(const char *torn)
+{
+    unsigned char *old, *new;
+    struct nb_header_change change = { .offset = 100, .end = 164 };
+    struct nb_gguf gguf;
+    struct nb_file_in in;
+    struct nb_error err;
+    size_t size;
+    char *journal;
+    int fd;
+
+    unlink(scratch_path("e.gguf"));
+    unlink(scratch_path("e.gguf.undo"));
+    copy("model.gguf", "e.gguf");
+    assert_int_equal(nb_file_open(&in, scratch_path("e.gguf"), &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&in, 0, &gguf, &err), NB_OK);
+    change.size = gguf.data_offset;
+    nb_gguf_free(&gguf);
+    old = scratch_read(scratch_path("model.gguf"), &size);
+    new = scratch_read(scratch_path("model.gguf"), &size);
+    memset(new + 100, 'n', 64);
+    change.old = old;
+    change.new = new;
+    assert_int_equal(nb_journal_write(&in, &change, &journal, &err), NB_OK);
+    nb_file_close(&in);
+    free(journal);
+    free(old);
+    free(new);
+    fd = open(scratch_path("e.gguf"), O_WRONLY);
+    assert_int_equal(pwrite(fd, torn, strlen(torn), 120), (ssize_t)strlen(torn));
+    close(fd);
+}
+
+/* Torn in the middle of writing: everybody says so, and the next edit puts the old bytes back. */
 static void
 a_torn_header_is_put_back(void **unused)
 {
-    unsigned char journal[8 + 16 + 64 + 8] = "nbundo1", *old;
-    const uint64_t offset = 100, bytes = 64;
-    struct nb_error err;
-    uint64_t hash;
-    size_t size;
-    bool recovered;
-    int fd;
+    uint64_t torn;
 
     (void)unused;
     make_model();
-    old = scratch_read(scratch_path("model.gguf"), &size);
-    memcpy(journal + 8, &offset, 8);
-    memcpy(journal + 16, &bytes, 8);
-    memcpy(journal + 24, old + offset, 64);
-    scratch_write("journal", journal, sizeof journal - 8);
+    make_torn("torn torn torn");
+    torn = hash_of("e.gguf");
+    MUST(1, "check", "e.gguf");
+    expect_output("[file.torn]");
+    MUST(3, "quantize", "e.gguf", "-t", "q8_0", "-o", "q.gguf");
+    expect_output("header is half written");
+    MUST(3, "inspect", "e.gguf");
+    expect_output("header is half written");
+    MUST(3, "edit", "e.gguf", "-o", "q.gguf", "--set", "general.name=str:x");
+    MUST(3, "edit", "e.gguf", "--dry-run", "--set", "general.name=str:x");
+    assert_int_equal(hash_of("e.gguf"), torn); /* only an edit of the file itself writes to it */
+    MUST(2, "edit", "e.gguf", "--remove", "no.such.key");
+    expect_output("has been undone");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    assert_false(scratch_exists(scratch_path("e.gguf.undo")));
+    make_torn(""); /* killed before the first byte was written */
+    MUST(0, "check", "e.gguf");
+    expect_output("[file.undo]");
+    MUST(2, "edit", "e.gguf", "--remove", "no.such.key");
+    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    assert_false(scratch_exists(scratch_path("e.gguf.undo")));
+}
+
+/* e.gguf.undo does not fit e.gguf, for the reason WHY: nobody applies it, and all say that it is there. */
+static void
+expect_ignored(const char *why)
+{
+    const uint64_t before = hash_of("e.gguf"), undo = hash_of("e.gguf.undo");
+
+    MUST(0, "check", "e.gguf");
+    expect_output("[file.undo]");
+    expect_output(why);
+    MUST(0, "inspect", "e.gguf");
+    expect_output(why);
+    unlink(scratch_path("q.gguf"));
+    MUST(0, "quantize", "e.gguf", "-t", "f16", "--allow-requantize", "-o", "q.gguf");
+    expect_output(why);
+    unlink(scratch_path("q.gguf"));
+    MUST(0, "edit", "e.gguf", "-o", "q.gguf", "--set", "general.name=str:x");
+    MUST(3, "edit", "e.gguf", "--set", "llama.context_length=64");
+    expect_output("move it away");
+    assert_int_equal(hash_of("e.gguf"), before);
+    assert_int_equal(hash_of("e.gguf.undo"), undo);
+}
+
+static void
+an_undo_of_another_file_is_never_applied(void **unused)
+{
+    unsigned char *bytes, old_format[8 + 16 + 8 + 8] = "nbundo1";
+    const uint64_t far = 1000000, eight = 8;
+    uint64_t hash;
+    size_t size;
+
+    (void)unused;
+    make_model();
+    make_torn("torn torn torn"); /* the model is replaced since */
+    copy("model.gguf", "fresh.gguf");
+    assert_int_equal(rename(scratch_path("fresh.gguf"), scratch_path("e.gguf")), 0);
+    expect_ignored("belongs to another file");
+    make_torn("");
+    MUST(0, "edit", "e.gguf", "-o", "fresh.gguf", "--set", "llama.context_length=77");
+    bytes = scratch_read(scratch_path("fresh.gguf"), &size); /* changed since by another program, with the same inode */
+    scratch_write("e.gguf", bytes, size);
+    free(bytes);
+    expect_ignored("was changed since");
+    make_torn("");
+    bytes = scratch_read(scratch_path("e.gguf.undo"), &size);
+    for (unsigned spoiled = 0; spoiled < 3; spoiled++) {
+        if (spoiled == 0)
+            memcpy(bytes + 8 + 40, &far, 8); /* the offset: reaches beyond the header */
+        else if (spoiled == 1)
+            memset(bytes + 8 + 16, 0xff, 8); /* the size of the header: reaches beyond the file */
+        else
+            bytes[70] ^= 1; /* damaged */
+        scratch_write("journal", bytes, size - 8);
+        hash = hash_of("journal");
+        memcpy(bytes + size - 8, &hash, spoiled < 2 ? 8 : 0);
+        scratch_write("e.gguf.undo", bytes, size);
+        expect_ignored(spoiled < 2 ? "reaches beyond the header" : "is damaged");
+    }
+    free(bytes);
+    memcpy(old_format + 8, &far, 8); /* of an earlier version, which named no file */
+    memcpy(old_format + 16, &eight, 8);
+    scratch_write("journal", old_format, sizeof old_format - 8);
     hash = hash_of("journal");
-    memcpy(journal + sizeof journal - 8, &hash, 8);
-    scratch_write("e.gguf", old, size);
-    scratch_write("e.gguf.undo", journal, sizeof journal);
-    free(old);
-    fd = open(scratch_path("e.gguf"), O_WRONLY);
-    assert_int_equal(pwrite(fd, "torn torn torn", 14, 120), 14);
-    close(fd);
-    assert_int_equal(nb_edit_recover(scratch_path("e.gguf"), &recovered, &err), NB_OK);
-    assert_true(recovered);
-    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
-    journal[30] ^= 1; /* a journal that is torn itself is not followed */
-    scratch_write("e.gguf.undo", journal, sizeof journal);
-    assert_int_equal(nb_edit_recover(scratch_path("e.gguf"), &recovered, &err), NB_INPUT);
-    assert_int_equal(hash_of("e.gguf"), hash_of("model.gguf"));
+    memcpy(old_format + sizeof old_format - 8, &hash, 8);
+    scratch_write("e.gguf.undo", old_format, sizeof old_format);
+    expect_ignored("is not the journal of an edit");
     scratch_remove("e.gguf.undo");
+}
+
+/* One at a time, or refused: each change that was said to be made is there. */
+static void
+edits_at_once_lose_nothing(void **unused)
+{
+    enum { EDITS = 8 };
+    unsigned done = 0, refused = 0;
+
+    (void)unused;
+    make_model();
+    unlink(scratch_path("e.gguf.undo"));
+    for (unsigned round = 0; round < 10; round++) {
+        pid_t children[EDITS];
+        bool said[EDITS];
+        char value[16], path[SCRATCH_PATH];
+
+        copy("model.gguf", "e.gguf");
+        snprintf(path, sizeof path, "%s", scratch_path("e.gguf"));
+        for (unsigned i = 0; i < EDITS; i++) { /* some in place, some as a new file */
+            char set[256];
+
+            snprintf(set, sizeof set, i % 2 == 0 ? "test.key%u=str:x" : "test.key%u=str:%0*d", i, 150, 0);
+            children[i] = fork();
+            if (children[i] == 0) {
+                const int null = open("/dev/null", O_WRONLY);
+
+                dup2(null, 1);
+                dup2(null, 2);
+                execl(NIBBLE_PROGRAM, "nibble", "edit", path, "--set", set, (char *)NULL);
+                _exit(127);
+            }
+        }
+        for (unsigned i = 0; i < EDITS; i++) {
+            int status;
+
+            assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+            assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 4));
+            said[i] = WEXITSTATUS(status) == 0;
+            done += said[i];
+            refused += !said[i];
+        }
+        MUST(0, "check", "e.gguf");
+        assert_false(scratch_exists(scratch_path("e.gguf.undo")));
+        MUST(0, "inspect", "--json", "e.gguf");
+        for (unsigned i = 0; i < EDITS; i++) {
+            snprintf(value, sizeof value, "test.key%u", i);
+            if ((strstr(run.out, value) != NULL) != said[i])
+                fail_msg("round %u: edit %u exited with %d, but the file says otherwise", round, i, said[i] ? 0 : 4);
+        }
+    }
+    print_message("%u done, %u refused\n", done, refused);
+    assert_true(done >= 10);
+}
+
+static void
+a_file_that_is_read_is_not_edited_in_place(void **unused)
+{
+    struct nb_file_in in;
+    struct nb_error err;
+
+    (void)unused;
+    make_model();
+    copy("model.gguf", "e.gguf");
+    assert_int_equal(nb_file_open(&in, scratch_path("e.gguf"), &err), NB_OK);
+    MUST(4, "edit", "e.gguf", "--set", "llama.context_length=64");
+    expect_output("is reading or writing it");
+    MUST(0, "check", "e.gguf"); /* readers do not exclude each other */
+    nb_file_close(&in);
+    assert_int_equal(nb_file_open_to_change(&in, scratch_path("e.gguf"), &err), NB_OK);
+    MUST(4, "quantize", "e.gguf", "-t", "f16", "-o", "q.gguf");
+    expect_output("is writing it");
+    nb_file_close(&in);
 }
 
 /* As the models in a hub's cache are. */
@@ -795,6 +965,9 @@ main(void)
         cmocka_unit_test(edits_that_make_no_sense_change_nothing),
         cmocka_unit_test(a_killed_edit_is_undone),
         cmocka_unit_test(a_torn_header_is_put_back),
+        cmocka_unit_test(an_undo_of_another_file_is_never_applied),
+        cmocka_unit_test(edits_at_once_lose_nothing),
+        cmocka_unit_test(a_file_that_is_read_is_not_edited_in_place),
         cmocka_unit_test(a_link_to_a_model_stays_a_link),
         cmocka_unit_test(a_full_disk_keeps_the_old_file),
         cmocka_unit_test(hashes_are_the_reference_s),

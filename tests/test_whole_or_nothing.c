@@ -2,6 +2,8 @@
  * The output file: whole under its name, or not there. Full disks, kills,
  * folders that cannot be written, files that are in the way.
  */
+#include "formats/base/file_in.h"
+#include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/elements/types.h"
 #include "formats/models/source.h"
@@ -13,6 +15,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -137,6 +140,191 @@ a_file_that_is_still_named_partial_is_kept(void **unused)
     assert_int_equal(scratch_hash(scratch_path("finished")), before);
     assert_false(scratch_exists(scratch_path("out.gguf.partial")));
     unlink(scratch_path("out.gguf"));
+}
+
+/* A link from an archive, under the name that an output has until it is complete. */
+static void
+a_partial_file_that_is_the_input_is_refused(void **unused)
+{
+    static const char *const commands[][8] = {
+        { "quantize", "in.gguf", "-t", "q8_0", "-o", "out.gguf" },
+        { "edit", "in.gguf", "--set", "general.name=str:x", "-o", "out.gguf" },
+        { "hash", "in.gguf", "-o", "out.gguf" },
+        { "split", "in.gguf", "out", "--max-tensors", "20" },
+        { "merge", "in.gguf", "-o", "out.gguf" },
+        { "calibrate", "in.gguf", "--chunks", "1", "-o", "out.gguf" },
+        { "verify", "in.gguf", "--chunks", "1", "--html", "out.gguf" },
+    };
+    static const char *const partials[] = { "out.gguf.partial", "out-00001-of-00002.gguf.partial" };
+    uint64_t before;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f16", "-o", "in.gguf");
+    assert_int_equal(run.code, 0);
+    before = scratch_hash(scratch_path("in.gguf"));
+    for (size_t k = 0; k < 2; k++)
+        assert_int_equal(link(scratch_path("in.gguf"), scratch_path(partials[k])), 0);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        run_nibble(&run, commands[i]);
+        if ((run.code != 2 && run.code != 4) || strstr(run.err, ".partial: is ") == NULL)
+            fail_msg("%s: exit code %d: %s", commands[i][0], run.code, run.err);
+        assert_int_equal(scratch_hash(scratch_path("in.gguf")), before);
+        assert_false(scratch_exists(scratch_path("out.gguf")));
+    }
+    unlink(scratch_path("in.gguf")); /* also where it is the input's only name */
+    RUN(&run, "quantize", "out.gguf.partial", "-t", "q8_0", "-o", "out.gguf");
+    assert_int_equal(run.code, 2);
+    assert_int_equal(scratch_hash(scratch_path("out.gguf.partial")), before);
+    for (size_t k = 0; k < 2; k++)
+        unlink(scratch_path(partials[k]));
+}
+
+/* The same in the library, which has no command line to look at. */
+static void
+a_partial_file_that_is_being_read_is_refused(void **unused)
+{
+    struct nb_file_out out;
+    struct nb_file_in in;
+    struct nb_error err;
+
+    (void)unused;
+    scratch_write_text("out.partial", "input");
+    assert_int_equal(nb_file_open(&in, scratch_path("out.partial"), &err), NB_OK);
+    assert_int_equal(nb_out_create(&out, scratch_path("out"), 0, true, &err), NB_SYSTEM);
+    assert_non_null(strstr(err.message, "is being read"));
+    nb_file_close(&in);
+    assert_int_equal(nb_out_create(&out, scratch_path("out"), 0, true, &err), NB_OK);
+    assert_int_equal(nb_file_open(&in, scratch_path("out.partial"), &err), NB_SYSTEM);
+    assert_non_null(strstr(err.message, "is writing it"));
+    nb_out_abort(&out);
+    assert_false(scratch_exists(scratch_path("out.partial")));
+}
+
+/* What stands in the way is removed, and never written to. */
+static void
+a_partial_file_of_somebody_else_is_never_written_to(void **unused)
+{
+    (void)unused;
+    scratch_write_text("precious", "precious");
+    for (unsigned kind = 0; kind < 4; kind++) {
+        size_t size;
+        char *text;
+
+        if (kind == 0)
+            assert_int_equal(symlink("precious", scratch_path("out.gguf.partial")), 0);
+        else if (kind == 1)
+            assert_int_equal(symlink("nowhere", scratch_path("out.gguf.partial")), 0);
+        else if (kind == 2)
+            assert_int_equal(link(scratch_path("precious"), scratch_path("out.gguf.partial")), 0);
+        else
+            assert_int_equal(mkfifo(scratch_path("out.gguf.partial"), 0600), 0);
+        RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
+        if (run.code != 0 || scratch_exists(scratch_path("out.gguf.partial")) ||
+            scratch_exists(scratch_path("nowhere")))
+            fail_msg("kind %u: exit code %d: %s", kind, run.code, run.err);
+        text = (char *)scratch_read(scratch_path("precious"), &size);
+        assert_memory_equal(text, "precious", 8);
+        free(text);
+        unlink(scratch_path("out.gguf"));
+    }
+    scratch_folder("out.gguf.partial");
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
+    assert_int_equal(run.code, 4);
+    assert_non_null(strstr(run.err, "in the way"));
+    scratch_remove("out.gguf.partial");
+}
+
+static void
+a_file_that_is_read_is_no_output(void **unused)
+{
+    static const char *const commands[][10] = {
+        { "calibrate", SAMPLE, "-f", "text", "-o", "text", "--force" },
+        { "calibrate", SAMPLE, "-f", "text", "-o", "other", "--force" },
+        { "verify", SAMPLE, "-f", "text", "--html", "text" },
+        { "hash", "--whole-file", "text", "-o", "text" },
+        { "hash", "--whole-file", "text", "-o", "other" },
+        { "edit", "m.gguf", "--set-file", "a=str:text", "-o", "text", "--force" },
+        { "quantize", SAMPLE, "--imatrix", "text", "-o", "text", "--force" },
+        { "merge", "text", "-o", "other", "--force" },
+    };
+    uint64_t before;
+
+    (void)unused;
+    scratch_write_text("text", "Once upon a time.");
+    unlink(scratch_path("other"));
+    assert_int_equal(symlink("text", scratch_path("other")), 0);
+    before = scratch_hash(scratch_path("text"));
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        run_nibble(&run, commands[i]);
+        if (run.code != 2 || strstr(run.err, "to be read") == NULL || scratch_hash(scratch_path("text")) != before)
+            fail_msg("row %zu: exit code %d: %s", i, run.code, run.err);
+    }
+    unlink(scratch_path("other"));
+}
+
+static void
+a_link_to_an_output_stays_a_link(void **unused)
+{
+    struct stat st;
+
+    (void)unused;
+    scratch_folder("elsewhere");
+    scratch_write_text("elsewhere/real", "old");
+    assert_int_equal(chmod(scratch_path("elsewhere/real"), 0640), 0);
+    assert_int_equal(symlink("elsewhere/real", scratch_path("link.gguf")), 0);
+    RUN(&run, "quantize", SAMPLE, "-o", "link.gguf");
+    assert_int_equal(run.code, 2);
+    RUN(&run, "quantize", SAMPLE, "-o", "link.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(lstat(scratch_path("link.gguf"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(stat(scratch_path("elsewhere/real"), &st), 0);
+    assert_true(st.st_size > 1000000);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    unlink(scratch_path("elsewhere/real"));
+    RUN(&run, "quantize", SAMPLE, "-o", "link.gguf", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is a link that cannot be followed"));
+    unlink(scratch_path("link.gguf"));
+}
+
+/* A name that the program chooses may be a trap: the link goes, and what it leads to stays. */
+static void
+a_link_in_the_place_of_a_state_is_not_followed(void **unused)
+{
+    struct nb_file_out out;
+    struct nb_error err;
+    struct stat st;
+
+    (void)unused;
+    scratch_write_text("precious", "precious");
+    assert_int_equal(symlink("precious", scratch_path("out.resume")), 0);
+    assert_int_equal(nb_out_create_own(&out, scratch_path("out.resume"), 3, &err), NB_OK);
+    assert_int_equal(nb_out_write(&out, 0, "new", 3, &err), NB_OK);
+    assert_int_equal(nb_out_commit(&out, true, &err), NB_OK);
+    assert_int_equal(lstat(scratch_path("out.resume"), &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_int_equal(stat(scratch_path("precious"), &st), 0);
+    assert_int_equal(st.st_size, 8);
+}
+
+/* A limit on the size of files is a full disk, not the end of the program. */
+static void
+a_limit_of_file_size_leaves_nothing_behind(void **unused)
+{
+    const struct rlimit small = { 100000, RLIM_INFINITY };
+    struct rlimit old;
+
+    (void)unused;
+    unlink(scratch_path("out.gguf"));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(run.code, 4);
+    assert_non_null(strstr(run.err, "too large"));
+    assert_false(scratch_exists(scratch_path("out.gguf")));
+    assert_false(scratch_exists(scratch_path("out.gguf.partial")));
 }
 
 /* Starts the program on the sample and returns its process. */
@@ -303,6 +491,13 @@ main(void)
         cmocka_unit_test(places_that_cannot_be_written_are_errors),
         cmocka_unit_test(a_full_disk_leaves_nothing_behind),
         cmocka_unit_test(a_file_that_is_still_named_partial_is_kept),
+        cmocka_unit_test(a_partial_file_that_is_the_input_is_refused),
+        cmocka_unit_test(a_partial_file_that_is_being_read_is_refused),
+        cmocka_unit_test(a_partial_file_of_somebody_else_is_never_written_to),
+        cmocka_unit_test(a_file_that_is_read_is_no_output),
+        cmocka_unit_test(a_link_to_an_output_stays_a_link),
+        cmocka_unit_test(a_link_in_the_place_of_a_state_is_not_followed),
+        cmocka_unit_test(a_limit_of_file_size_leaves_nothing_behind),
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_file_under_the_name),
         cmocka_unit_test(an_interrupt_cleans_up),
         cmocka_unit_test(running_out_of_memory_is_never_silent),

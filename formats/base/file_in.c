@@ -7,21 +7,35 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum nb_status
-nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
+/* The sentence for a NAME that cannot be opened, for the reason CODE. */
+static enum nb_status
+fail_to_open(const char *name, int code, struct nb_error *err)
 {
     struct stat st;
 
-    file->name = name;
-    file->fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (file->fd < 0) {
-        int code = errno;
+    if (code == ENOENT && lstat(name, &st) == 0 && S_ISLNK(st.st_mode))
+        return nb_fail(err, NB_NOT_FOUND, "%s: is a link to a file that does not exist", name);
+    if (code == ENXIO || code == EOPNOTSUPP) /* a socket */
+        return nb_fail(err, NB_INPUT, "%s: not a regular file", name);
+    return nb_fail(err, nb_status_of_errno(code, NB_INPUT), "%s: cannot be opened: %s", name, strerror(code));
+}
 
-        return nb_fail(err, nb_status_of_errno(code, NB_INPUT), "%s: cannot be opened: %s", name, strerror(code));
-    }
+/* Opens NAME without waiting: to open a FIFO or a device can take for ever. */
+static enum nb_status
+open_regular(struct nb_file_in *file, const char *name, int access, struct nb_error *err)
+{
+    struct stat st;
+
+    *file = (struct nb_file_in){ .name = name };
+    file->fd = open(name, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file->fd < 0 && access == O_RDWR && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY))
+        file->fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (file->fd < 0)
+        return fail_to_open(name, errno, err);
     if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         nb_file_close(file);
         return nb_fail(err, NB_INPUT, "%s: not a regular file", name);
@@ -30,12 +44,60 @@ nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
     return NB_OK;
 }
 
+bool
+nb_file_lock(int fd, int kind)
+{
+    return flock(fd, kind | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+enum nb_status
+nb_file_open(struct nb_file_in *file, const char *name, struct nb_error *err)
+{
+    enum nb_status status = open_regular(file, name, O_RDONLY, err);
+
+    if (status == NB_OK && !nb_file_lock(file->fd, LOCK_SH)) {
+        nb_file_close(file);
+        status = nb_fail(err, NB_SYSTEM, "%s: another process is writing it", name);
+    }
+    return status;
+}
+
+enum nb_status
+nb_file_open_to_change(struct nb_file_in *file, const char *name, struct nb_error *err)
+{
+    enum nb_status status;
+
+    for (int tries = 0; tries < 10; tries++) {
+        status = open_regular(file, name, O_RDWR, err);
+        if (status != NB_OK)
+            return status;
+        if (!nb_file_lock(file->fd, LOCK_EX)) {
+            nb_file_close(file);
+            return nb_fail(err, NB_SYSTEM, "%s: another process is reading or writing it", name);
+        }
+        /* Before the lock was ours, the name may have been given to a new file. */
+        if (nb_file_is(file, name)) {
+            struct stat st;
+
+            if (fstat(file->fd, &st) == 0)
+                file->size = (uint64_t)st.st_size;
+            return NB_OK;
+        }
+        nb_file_close(file);
+    }
+    return nb_fail(err, NB_SYSTEM, "%s: other processes keep replacing it", name);
+}
+
 enum nb_status
 nb_file_read(const struct nb_file_in *file, uint64_t offset, void *buffer, uint64_t size, struct nb_error *err)
 {
     char *to = buffer;
     uint64_t done = 0;
 
+    if (offset < file->head_size) {
+        done = size < file->head_size - offset ? size : file->head_size - offset;
+        memcpy(to, file->head + offset, (size_t)done);
+    }
     while (done < size) {
         uint64_t want = size - done;
         ssize_t got;

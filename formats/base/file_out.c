@@ -29,85 +29,154 @@ exists_error(const char *name, struct nb_error *err)
     return nb_fail(err, NB_EXISTS, "%s: exists already, and would be overwritten", name);
 }
 
-/*
- * True if the file behind FD still has the name PATH, and no other. Another name can be that of a finished
- * file, whose writer was killed before it took this one away; then it goes here.
- */
 static bool
-is_only_name(int fd, const char *path)
+is_name_of(int fd, const char *path)
 {
     struct stat by_fd, by_name;
-    const bool named = fstat(fd, &by_fd) == 0 && lstat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
-                       by_fd.st_ino == by_name.st_ino;
 
-    if (named && by_fd.st_nlink > 1)
-        unlink(path);
-    return named && by_fd.st_nlink == 1;
+    return fd >= 0 && fstat(fd, &by_fd) == 0 && lstat(path, &by_name) == 0 && by_fd.st_dev == by_name.st_dev &&
+           by_fd.st_ino == by_name.st_ino;
+}
+
+static enum nb_status
+fail_in_use(const char *partial, bool readers_only, struct nb_error *err)
+{
+    return nb_fail(err, NB_SYSTEM,
+                   readers_only ? "%s: is being read, and would be overwritten; give the output another name"
+                                : "%s: another process is writing it",
+                   partial);
+}
+
+static enum nb_status
+fail_in_the_way(const char *partial, struct nb_error *err)
+{
+    return nb_fail(err, nb_status_of_errno(errno, NB_SYSTEM), "%s: is in the way, and cannot be removed: %s", partial,
+                   strerror(errno));
 }
 
 /*
- * Opens and locks NAME.partial. The lock goes with the process, so only a live
- * writer can hold it. Between open and lock another writer may have finished
- * and given the file its final name; then this is no longer ours to touch.
+ * Takes the name NAME.partial away from whatever has it: what a killed process left, or anything that
+ * somebody else made under this name. It is only unlinked, never written to: it may be another name of
+ * a file that is needed. The lock of a writer or reader goes with its process, so a locked file is in use.
  */
+static enum nb_status
+remove_stale(const char *partial, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+    struct stat st;
+    int fd = -1;
+
+    if (lstat(partial, &st) == 0 && S_ISREG(st.st_mode)) {
+        fd = open(partial, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* NFS locks only what can be written */
+        if (fd < 0)
+            fd = open(partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            return errno == ENOENT ? NB_OK : fail_in_the_way(partial, err);
+        if (!nb_file_lock(fd, LOCK_EX))
+            status = fail_in_use(partial, nb_file_lock(fd, LOCK_SH), err);
+        else if (!is_name_of(fd, partial)) /* another file by now, which the next round looks at */
+            partial = NULL;
+    }
+    if (status == NB_OK && partial != NULL && unlink(partial) != 0 && errno != ENOENT)
+        status = fail_in_the_way(partial, err);
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+/* Makes and locks NAME.partial, which must be a new file. */
 static enum nb_status
 open_partial(struct nb_file_out *file, struct nb_error *err)
 {
     for (int tries = 0; tries < 10; tries++) {
-        file->fd = open(file->partial, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (file->fd < 0)
+        enum nb_status status = NB_OK;
+
+        file->fd = open(file->partial, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (file->fd < 0 && errno != EEXIST)
             return nb_fail(err, nb_status_of_errno(errno, NB_SYSTEM), "%s: cannot be created: %s", file->partial,
                            strerror(errno));
-        if (flock(file->fd, LOCK_EX | LOCK_NB) == 0 && is_only_name(file->fd, file->partial))
+        if (file->fd < 0)
+            status = remove_stale(file->partial, err);
+        else if (nb_file_lock(file->fd, LOCK_EX) && is_name_of(file->fd, file->partial))
             return NB_OK;
-        close(file->fd);
-        file->fd = -1; /* not ours to remove */
+        else /* another writer took it for stale between open and lock */
+            close(file->fd);
+        file->fd = -1;
+        if (status != NB_OK)
+            return status;
     }
-    return nb_fail(err, NB_SYSTEM, "%s: another process is writing it", file->partial);
+    return fail_in_use(file->partial, false, err);
+}
+
+/* The name of the file that is replaced: where NAME is a link, of the file that it leads to. From malloc. */
+static enum nb_status
+find_place(const char *name, bool follow, char **place, struct nb_error *err)
+{
+    struct stat st;
+    const bool is_link = lstat(name, &st) == 0 && S_ISLNK(st.st_mode);
+
+    *place = is_link && follow ? realpath(name, NULL) : strdup(name);
+    if (*place != NULL)
+        return NB_OK;
+    if (errno == ENOMEM)
+        return nb_fail_memory(err);
+    return nb_fail(err, NB_USAGE, "%s: is a link that cannot be followed: %s", name, strerror(errno));
+}
+
+/* Whether FILE may take its name, as far as can be told before the work. */
+static enum nb_status
+check_place(const struct nb_file_out *file, bool replace, struct nb_error *err)
+{
+    struct stat st;
+
+    if (stat(file->name, &st) == 0 && !S_ISREG(st.st_mode)) /* a folder; or /dev/null, which root could replace */
+        return nb_fail(err, NB_USAGE, "%s: is there already and is no file that could be replaced", file->name);
+    return !replace && lstat(file->name, &st) == 0 ? exists_error(file->name, err) : NB_OK;
+}
+
+static enum nb_status
+create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, bool follow, struct nb_error *err)
+{
+    enum nb_status status;
+    struct stat st;
+    size_t length;
+    int code;
+
+    *file = (struct nb_file_out){ .fd = -1 };
+    status = find_place(name, replace && follow, &file->name, err);
+    if (status != NB_OK)
+        return status;
+    length = strlen(file->name);
+    file->partial = malloc(length + sizeof ".partial");
+    if (file->partial == NULL) {
+        status = nb_fail_memory(err);
+    } else {
+        memcpy(file->partial, file->name, length);
+        memcpy(file->partial + length, ".partial", sizeof ".partial");
+        status = check_place(file, replace, err);
+    }
+    if (status == NB_OK)
+        status = open_partial(file, err);
+    if (status == NB_OK && lstat(file->name, &st) == 0 && S_ISREG(st.st_mode))
+        (void)fchmod(file->fd, st.st_mode & 0777); /* a file that is replaced keeps its permissions */
+    if (status == NB_OK && (code = nb_system_reserve(file->fd, size)) != 0)
+        status = nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: no room for %" PRIu64 " bytes: %s", name, size,
+                         strerror(code));
+    if (status != NB_OK)
+        nb_out_abort(file);
+    return status;
 }
 
 enum nb_status
 nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, struct nb_error *err)
 {
-    size_t length = strlen(name);
-    enum nb_status status;
-    int code;
+    return create(file, name, size, replace, true, err);
+}
 
-    file->fd = -1;
-    file->name = malloc(length + 1);
-    file->partial = malloc(length + sizeof ".partial");
-    if (file->name == NULL || file->partial == NULL) {
-        status = nb_fail_memory(err);
-        goto fail;
-    }
-    memcpy(file->name, name, length + 1);
-    memcpy(file->partial, name, length);
-    memcpy(file->partial + length, ".partial", sizeof ".partial");
-
-    struct stat st;
-    if (stat(name, &st) == 0 && !S_ISREG(st.st_mode)) { /* a folder; or /dev/null, which root could replace */
-        status = nb_fail(err, NB_USAGE, "%s: is there already and is no file that could be replaced", name);
-        goto fail;
-    }
-    if (!replace && lstat(name, &st) == 0) {
-        status = exists_error(name, err);
-        goto fail;
-    }
-    status = open_partial(file, err);
-    if (status != NB_OK)
-        goto fail;
-    if (stat(name, &st) == 0)
-        (void)fchmod(file->fd, st.st_mode & 0777); /* a file that is replaced keeps its permissions */
-    code = ftruncate(file->fd, 0) != 0 ? errno : nb_system_reserve(file->fd, size);
-    if (code != 0) {
-        status = nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: no room for %" PRIu64 " bytes: %s", name, size,
-                         strerror(code));
-        goto fail;
-    }
-    return NB_OK;
-fail:
-    nb_out_abort(file);
-    return status;
+enum nb_status
+nb_out_create_own(struct nb_file_out *file, const char *name, uint64_t size, struct nb_error *err)
+{
+    return create(file, name, size, true, false, err);
 }
 
 enum nb_status
@@ -185,6 +254,8 @@ nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
 
     if (code != 0) {
         status = fail_with(file, "writing failed", code, err);
+    } else if (!is_name_of(file->fd, file->partial)) {
+        status = nb_fail(err, NB_SYSTEM, "%s: somebody has removed or replaced it", file->partial);
     } else {
         code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
                        : nb_system_rename_to_new(file->partial, file->name);
@@ -206,7 +277,8 @@ void
 nb_out_abort(struct nb_file_out *file)
 {
     if (file->fd >= 0) {
-        unlink(file->partial);
+        if (is_name_of(file->fd, file->partial))
+            unlink(file->partial);
         close(file->fd);
         file->fd = -1;
     }

@@ -20,11 +20,19 @@ struct nb_file_out {
 /*
  * Creates NAME.partial and allocates SIZE bytes on the disk, so that a full
  * disk is detected before the work and not after it. Without REPLACE, an
- * existing NAME is an error. A .partial left by a killed process is
- * overwritten; one that a running process holds is an error.
+ * existing NAME is an error. With REPLACE, a NAME that is a link stays one, and
+ * the file that it leads to is replaced. NAME.partial is always a new file: one
+ * that a killed process left, or that somebody else made, is removed and never
+ * written to; one that a running nibble reads or writes is an error.
  */
 enum nb_status nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace,
                              struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same, with REPLACE, for a NAME that the user did not choose, as that of a
+ * saved state: a link of this name is replaced itself, not the file it leads to.
+ */
+enum nb_status nb_out_create_own(struct nb_file_out *file, const char *name, uint64_t size,
+                                 struct nb_error *err) NB_MUST_CHECK;
 /* Writes SIZE bytes at OFFSET. May be called from many threads for separate ranges. */
 enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size,
                             struct nb_error *err) NB_MUST_CHECK;

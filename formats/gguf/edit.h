@@ -12,17 +12,25 @@
 
 #include <stdbool.h>
 
-/* Whether a header with META has the same length as GGUF's header, both padded to the alignment. */
-enum nb_status nb_edit_fits(const struct nb_gguf *gguf, const struct nb_metadata *meta, bool *fits,
-                            struct nb_error *err) NB_MUST_CHECK;
 /*
- * Overwrites the header of the file PATH with META, which must fit. The old bytes are kept in
- * PATH.undo until the new ones are synced, so that nb_edit_recover can restore them.
+ * Whether a header with META has the same length as that of FILE, which was read as GGUF, both padded to
+ * the alignment. False for a file without tensors that ends before its padding.
  */
-enum nb_status nb_edit_in_place(const char *path, const struct nb_gguf *gguf, const struct nb_metadata *meta,
-                                struct nb_error *err) NB_MUST_CHECK;
-/* Restores the header from PATH.undo, which a killed edit has left. *RECOVERED: whether there was one. */
-enum nb_status nb_edit_recover(const char *path, bool *recovered, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_edit_fits(const struct nb_file_in *file, const struct nb_gguf *gguf, const struct nb_metadata *meta,
+                            bool *fits, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Overwrites the header of FILE with META, which must fit. FILE must come from nb_file_open_to_change and
+ * stay open from nb_edit_recover to this call, so that no other edit can come between. The old bytes
+ * are kept in a journal beside it until the new ones are synced.
+ */
+enum nb_status nb_edit_in_place(const struct nb_file_in *file, const struct nb_gguf *gguf,
+                                const struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Makes FILE, from nb_file_open_to_change, whole again if an edit was interrupted, and removes the
+ * journal. *RECOVERED: whether the old header had to be restored. A journal that does not belong to FILE
+ * is NB_INPUT.
+ */
+enum nb_status nb_edit_recover(const struct nb_file_in *file, bool *recovered, struct nb_error *err) NB_MUST_CHECK;
 /*
  * Writes META and the tensors of GGUF, which was read from FILE, to the file OUTPUT, atomically. With
  * REPLACE, OUTPUT may be FILE itself.

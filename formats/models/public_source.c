@@ -24,7 +24,9 @@ nibble_source_open(const char *path, const struct nibble_source_options *options
     if (status == NB_OK && (s = calloc(1, sizeof *s)) == NULL)
         status = nb_fail_memory(&err);
     if (status == NB_OK) {
-        const struct nb_source_options own = { .pre_tokenizer = o.pre_tokenizer, .model_class = o.model_class };
+        const struct nb_source_options own = { .pre_tokenizer = o.pre_tokenizer,
+                                               .model_class = o.model_class,
+                                               .follow_links = o.follow_links };
 
         status = nb_source_open(&s->source, path, &own, &err);
     }

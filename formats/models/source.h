@@ -40,10 +40,11 @@ struct nb_source {
 
 struct nb_family;
 
-/* Overrides for what a checkpoint's files say; NULL: no override. */
+/* Overrides for what a checkpoint's files say (NULL: no override), and how they are read. */
 struct nb_source_options {
     const char *pre_tokenizer;      /* tokenizer.ggml.pre */
     const char *model_class;        /* the class name in config.json */
+    bool follow_links;              /* also links that lead out of the checkpoint's folder */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 

@@ -605,7 +605,7 @@ build(struct builder *b, const char *path, const struct nb_source_options *optio
     if (b->cp == NULL)
         return nb_fail_memory(b->err);
     source->kind = NB_SOURCE_CHECKPOINT;
-    status = nb_checkpoint_open(b->cp, path, b->err);
+    status = nb_checkpoint_open(b->cp, path, options->follow_links, b->err);
     if (status != NB_OK)
         return status;
     source->checkpoint = b->cp;
@@ -645,7 +645,7 @@ enum nb_status
 nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct nb_findings *findings,
                              struct nb_error *err)
 {
-    const struct nb_source_options options = { 0 };
+    const struct nb_source_options options = { .follow_links = true }; /* nb_checkpoint_examine looks at them */
     enum nb_status status;
 
     *source = (struct nb_source){ 0 };

@@ -2,6 +2,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/models/source.h"
 
+#include "formats/gguf/journal.h"
 #include "formats/gguf/split_name.h"
 
 #include <inttypes.h>
@@ -64,6 +65,25 @@ make_views(struct nb_source *source, struct nb_error *err)
     return NB_OK;
 }
 
+/* Opens file NUMBER of the source, and reads it. An interrupted edit is an error; a stray journal is noted. */
+static enum nb_status
+open_and_read(struct nb_source *source, uint32_t number, const char *name, struct nb_gguf *gguf, struct nb_error *err)
+{
+    struct nb_file_in *file = &source->files[number];
+    char note[NB_ERROR_SIZE];
+    enum nb_status status = nb_file_open(file, name, err);
+
+    if (status != NB_OK)
+        return status;
+    source->store.n_files = number + 1;
+    status = nb_journal_check(file, note, err);
+    if (status != NB_OK)
+        return status;
+    if (*note != '\0')
+        nb_source_note(source, "%s", note);
+    return nb_gguf_read(file, number, gguf, err);
+}
+
 static enum nb_status
 check_part(const struct nb_gguf *gguf, uint32_t number, uint64_t count, const char *name, struct nb_error *err)
 {
@@ -88,11 +108,7 @@ open_part(struct nb_source *source, size_t prefix, uint32_t number, uint32_t cou
     free(found);
     if (name == NULL)
         return nb_fail_memory(err);
-    status = nb_file_open(&source->files[number], name, err);
-    if (status != NB_OK)
-        return status;
-    source->store.n_files = number + 1;
-    status = nb_gguf_read(&source->files[number], number, &gguf, err);
+    status = open_and_read(source, number, name, &gguf, err);
     if (status != NB_OK)
         return status;
     status = check_part(&gguf, number, count, name, err);
@@ -140,11 +156,7 @@ nb_source_open_gguf(struct nb_source *source, const char *path, struct nb_error 
     if (source->files == NULL)
         return nb_fail_memory(err);
     source->store.files = source->files;
-    status = nb_file_open(&source->files[0], path, err);
-    if (status != NB_OK)
-        return status;
-    source->store.n_files = 1;
-    status = nb_gguf_read(&source->files[0], 0, &gguf, err);
+    status = open_and_read(source, 0, path, &gguf, err);
     if (status != NB_OK)
         return status;
     status = adopt_tensors(source, &gguf, err);

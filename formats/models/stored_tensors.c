@@ -1,6 +1,7 @@
 #include "formats/models/stored_tensors.h"
 
 #include "formats/base/text.h"
+#include "formats/gguf/journal.h"
 
 #include <stdlib.h>
 
@@ -53,8 +54,11 @@ open_safetensors(struct nb_stored_tensors *s, const char *path, struct nb_error 
 static enum nb_status
 open_gguf(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 {
+    char note[NB_ERROR_SIZE]; /* the bytes of tensors are the same with any journal */
     enum nb_status status = open_file(s, path, err);
 
+    if (status == NB_OK)
+        status = nb_journal_check(&s->file, note, err);
     if (status == NB_OK)
         status = nb_gguf_read(&s->file, 0, &s->gguf, err);
     s->count = s->gguf.count;
@@ -62,9 +66,9 @@ open_gguf(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 }
 
 static enum nb_status
-open_folder(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+open_folder(struct nb_stored_tensors *s, const char *path, bool follow_links, struct nb_error *err)
 {
-    enum nb_status status = nb_checkpoint_open(&s->checkpoint, path, err);
+    enum nb_status status = nb_checkpoint_open(&s->checkpoint, path, follow_links, err);
 
     if (status != NB_OK)
         return status;
@@ -80,13 +84,13 @@ open_folder(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 }
 
 enum nb_status
-nb_stored_open(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
+nb_stored_open(struct nb_stored_tensors *s, const char *path, bool follow_links, struct nb_error *err)
 {
     enum nb_status status;
 
     *s = (struct nb_stored_tensors){ .file.fd = -1 };
     if (nb_is_folder(path))
-        status = open_folder(s, path, err);
+        status = open_folder(s, path, follow_links, err);
     else if (nb_ends_with(path, ".safetensors"))
         status = open_safetensors(s, path, err);
     else

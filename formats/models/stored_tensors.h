@@ -27,7 +27,9 @@ struct nb_stored_tensors {
     struct nb_arena arena;
 };
 
-enum nb_status nb_stored_open(struct nb_stored_tensors *stored, const char *path, struct nb_error *err) NB_MUST_CHECK;
+/* FOLLOW_LINKS: also those that lead out of a checkpoint folder. */
+enum nb_status nb_stored_open(struct nb_stored_tensors *stored, const char *path, bool follow_links,
+                              struct nb_error *err) NB_MUST_CHECK;
 /* Opens any file PATH as a file without tensors. */
 enum nb_status nb_stored_open_bytes(struct nb_stored_tensors *stored, const char *path,
                                     struct nb_error *err) NB_MUST_CHECK;

@@ -1,12 +1,14 @@
 #include "formats/safetensors/checkpoint.h"
 
 #include "formats/base/json.h"
+#include "formats/base/links.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,9 +299,54 @@ adopt(struct nb_checkpoint *cp, const struct nb_safetensors *st, size_t number, 
     return NB_OK;
 }
 
+/* A link that leads out of the folder is a finding; nothing is read after it. */
+static enum nb_status
+check_link(struct nb_checkpoint *cp, const char *name, struct nb_error *err)
+{
+    bool inside = true;
+    enum nb_status status = cp->follow_links ? NB_OK : nb_link_stays_inside(cp->folder, name, &inside, err);
+
+    if (status != NB_OK || inside)
+        return status;
+    return FOUND_END(cp, err, NB_BAD_CP_LINK, in_folder(cp),
+                     "'%s' is a link that leads out of the folder; --follow-links takes it all the same", name);
+}
+
+/* Checks the links among the files of the folder INNER, "" or a name and '/', that are read for what their names are. */
+static enum nb_status
+check_links_in(struct nb_checkpoint *cp, const char *inner, struct nb_error *err)
+{
+    static const char *const ends[] = { ".json", ".jinja", ".model", ".md", "additional_chat_templates" };
+    char *path = nb_checkpoint_path(cp, inner);
+    DIR *dir = path == NULL ? NULL : opendir(path);
+    struct dirent *entry;
+    enum nb_status status = path == NULL ? nb_fail_memory(err) : NB_OK;
+
+    while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL) {
+        char name[2 * NAME_MAX + 2];
+
+        snprintf(name, sizeof name, "%s%s", inner, entry->d_name);
+        for (size_t i = 0; i < sizeof ends / sizeof ends[0] && status == NB_OK; i++)
+            if (nb_ends_with(name, ends[i]))
+                status = check_link(cp, name, err);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return status;
+}
+
+/* Shards are checked later, by the names that the index has for them. */
+static enum nb_status
+check_links(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    enum nb_status status = cp->follow_links ? NB_OK : check_links_in(cp, "", err);
+
+    return status == NB_OK && !cp->follow_links ? check_links_in(cp, "additional_chat_templates/", err) : status;
+}
+
 /* With findings, an unreadable shard is recorded and skipped. */
 static enum nb_status
-open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *room, struct nb_error *err)
+open_shard(struct nb_checkpoint *cp, const char *name, size_t number, bool single, size_t *room, struct nb_error *err)
 {
     struct nb_file_in *file = &cp->files[number];
     char *path = nb_checkpoint_path(cp, name);
@@ -311,6 +358,9 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
         return nb_fail_memory(err);
     cp->n_files = (uint32_t)number + 1;
     file->fd = -1;
+    status = single ? NB_OK : check_link(cp, name, err);
+    if (status != NB_OK)
+        return status;
     if (cp->findings != NULL && !nb_exists(path))
         return NB_OK; /* missing, as was recorded */
     status = nb_file_open(file, path, &why);
@@ -327,7 +377,7 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, size_t *ro
 }
 
 static enum nb_status
-open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
+open_shards(struct nb_checkpoint *cp, const struct names *shards, bool single, struct nb_error *err)
 {
     size_t room = 0;
     enum nb_status status = NB_OK;
@@ -336,7 +386,7 @@ open_shards(struct nb_checkpoint *cp, const struct names *shards, struct nb_erro
     if (cp->files == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < shards->count && status == NB_OK; i++)
-        status = open_shard(cp, shards->items[i], i, &room, err);
+        status = open_shard(cp, shards->items[i], i, single, &room, err);
     return status;
 }
 
@@ -455,7 +505,7 @@ open_indexed(struct nb_checkpoint *cp, bool has_single, struct nb_error *err)
     if (status == NB_OK && !cp->index_is_stale) {
         status = check_shards_against_index(cp, &shards, err);
         if (status == NB_OK)
-            status = open_shards(cp, &shards, err);
+            status = open_shards(cp, &shards, false, err);
         if (status == NB_OK)
             status = check_tensors_against_index(cp, &map, &shards, err);
     }
@@ -487,7 +537,7 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
                              "has both %s and shard '%s', and no index that says which to take", single,
                              shards.items[0]);
         shards = (struct names){ &single, 1 };
-        return open_shards(cp, &shards, err);
+        return open_shards(cp, &shards, false, err);
     }
     if (shards.count == 0) {
         say_what_is_here(cp, here, sizeof here);
@@ -495,7 +545,7 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
                          here);
     }
     status = check_shard_numbers(cp, &shards, err);
-    return status == NB_OK ? open_shards(cp, &shards, err) : status;
+    return status == NB_OK ? open_shards(cp, &shards, false, err) : status;
 }
 
 /* SINGLE: the user named a single weights file. */
@@ -537,7 +587,9 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
             copy[n - 1] = '\0';
         cp->folder = copy;
     }
-    status = open_config(cp, single ? path : cp->folder, single, err);
+    status = check_links(cp, err);
+    if (status == NB_OK)
+        status = open_config(cp, single ? path : cp->folder, single, err);
     if (status == NB_OK && single) {
         const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
 
@@ -545,7 +597,7 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
             status = nb_fail(err, NB_INPUT, "%s: is one of several shards of a model: name their folder, '%s'", path,
                              cp->folder);
         else
-            status = open_shards(cp, &(struct names){ &name, 1 }, err);
+            status = open_shards(cp, &(struct names){ &name, 1 }, true, err);
     } else if (status == NB_OK) {
         status = open_weights(cp, err);
     }
@@ -555,16 +607,17 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
 }
 
 enum nb_status
-nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, bool follow_links, struct nb_error *err)
 {
-    *cp = (struct nb_checkpoint){ 0 };
+    *cp = (struct nb_checkpoint){ .follow_links = follow_links };
     return open_any(cp, path, err);
 }
 
 enum nb_status
-nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings, struct nb_error *err)
+nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, bool follow_links, struct nb_findings *findings,
+                      struct nb_error *err)
 {
-    *cp = (struct nb_checkpoint){ .findings = findings };
+    *cp = (struct nb_checkpoint){ .follow_links = follow_links, .findings = findings };
     return open_any(cp, path, err);
 }
 

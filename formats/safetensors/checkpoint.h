@@ -12,6 +12,7 @@
 #include "formats/safetensors/safetensors.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct nb_checkpoint_tensor {
     struct nb_safetensor info;
@@ -27,21 +28,26 @@ struct nb_checkpoint {
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
     size_t n_tensors;
     bool index_is_stale;          /* the index names shards that are not here, and model.safetensors is */
+    bool follow_links;            /* also those that lead out of the folder */
     struct nb_findings *findings; /* NULL: the first finding is an error */
 };
 
 /*
  * Opens the folder PATH, or the single file PATH with config.json in the same
  * folder. Shards and their tensors must be exactly those of the index; an index
- * of shards that are all gone is passed over if there is a model.safetensors.
+ * of shards that are all gone is passed over if there is a model.safetensors. Links
+ * that lead out of the folder are refused: it may come from a stranger, and what they lead to would be
+ * read into the output. Allowed are those of Hugging Face's cache, from snapshots/ to blobs/, and with
+ * FOLLOW_LINKS all.
  */
-enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, bool follow_links,
+                                  struct nb_error *err) NB_MUST_CHECK;
 /*
  * The same for the folder PATH, but faults are recorded in FINDINGS and reading continues where
  * possible. CONFIG is NULL if it cannot be read; an unreadable shard has the descriptor -1.
  */
-enum nb_status nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, struct nb_findings *findings,
-                                     struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, bool follow_links,
+                                     struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
 void nb_checkpoint_close(struct nb_checkpoint *cp);
 /* "FOLDER/NAME" in the checkpoint's arena; NULL if out of memory. */
 char *nb_checkpoint_path(struct nb_checkpoint *cp, const char *name);

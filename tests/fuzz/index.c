@@ -32,10 +32,10 @@ fuzz_target(const uint8_t *data, size_t size)
         put_shard("model-00002-of-00002.safetensors", "b");
     }
     fuzz_put("model.safetensors.index.json", data, size);
-    sound = nb_checkpoint_open(&cp, folder, NULL);
+    sound = nb_checkpoint_open(&cp, folder, false, NULL);
     if (sound == NB_OK)
         nb_checkpoint_close(&cp);
-    status = nb_checkpoint_examine(&cp, folder, &findings, NULL);
+    status = nb_checkpoint_examine(&cp, folder, false, &findings, NULL);
     if (status == NB_OK)
         nb_checkpoint_close(&cp);
     if (!nb_status_is(sound, NB_SYSTEM) && !nb_status_is(status, NB_SYSTEM))

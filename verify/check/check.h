@@ -9,6 +9,7 @@
 #include "formats/base/status.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum nb_check_level {
@@ -19,7 +20,8 @@ enum nb_check_level {
 
 struct nb_check_options {
     enum nb_check_level level;
-    unsigned threads; /* 0: one per core */
+    unsigned threads;  /* 0: one per core */
+    bool follow_links; /* also those that lead out of a checkpoint folder */
     /* Called ten times a second from the calling thread, with bytes of tensor data; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
     void *context;

@@ -107,7 +107,7 @@ nb_check_folder(struct nb_checking *c, const char *path)
 {
     const uint64_t before = c->findings->errors;
     struct nb_checkpoint cp;
-    enum nb_status status = nb_checkpoint_examine(&cp, path, c->findings, c->err);
+    enum nb_status status = nb_checkpoint_examine(&cp, path, c->options->follow_links, c->findings, c->err);
     bool sound;
 
     c->result->format = "checkpoint";

@@ -3,6 +3,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/gguf/gguf.h"
+#include "formats/gguf/journal.h"
 #include "formats/gguf/split_name.h"
 
 #include <inttypes.h>
@@ -85,6 +86,21 @@ check_gaps(struct nb_checking *c, const struct nb_file_in *file, const struct nb
     return status == NB_OK ? check_end(c, file, gguf, last) : status;
 }
 
+/* Reports what an interrupted edit has left. */
+static enum nb_status
+check_journal(struct nb_checking *c, const struct nb_file_in *file)
+{
+    char note[NB_ERROR_SIZE];
+    enum nb_status status = nb_journal_check(file, note, c->err);
+    const struct nb_error why = *c->err;
+
+    if (nb_status_is(status, NB_INPUT))
+        return nb_found_error(c->findings, c->err, NB_BAD_FILE_TORN, nb_in_file(file->name), &why);
+    if (status != NB_OK || *note == '\0')
+        return status;
+    return CHECK_FOUND(c, NB_BAD_FILE_UNDO, nb_in_file(file->name), "%s", note);
+}
+
 /* Opens and reads PATH. *READ: whether the header can be used; only then the file stays open. */
 static enum nb_status
 read_file(struct nb_checking *c, const char *path, struct nb_file_in *file, struct nb_gguf *gguf, bool *read)
@@ -95,7 +111,9 @@ read_file(struct nb_checking *c, const char *path, struct nb_file_in *file, stru
     *read = false;
     if (status != NB_OK)
         return status;
-    status = nb_gguf_examine(file, 0, gguf, c->findings, c->err);
+    status = check_journal(c, file);
+    if (status == NB_OK)
+        status = nb_gguf_examine(file, 0, gguf, c->findings, c->err);
     if (status != NB_OK) {
         nb_file_close(file);
         return nb_check_after(c, path, before, status);

@@ -10,22 +10,23 @@ struct nibble_findings {
 };
 
 static enum nb_status
-take_level(const struct nibble_check_options *options, enum nb_check_level *level, struct nb_error *err)
+take_options(const struct nibble_check_options *options, struct nb_check_options *to, struct nb_error *err)
 {
     struct nibble_check_options o;
     enum nb_status status = NB_PUBLIC_TAKE(o, options, "nibble_check_options", err);
 
     if (status != NB_OK)
         return status;
+    to->follow_links = o.follow_links;
     switch (o.level) {
     case NIBBLE_CHECK_FULL:
-        *level = NB_CHECK_FULL;
+        to->level = NB_CHECK_FULL;
         return NB_OK;
     case NIBBLE_CHECK_STRUCTURE:
-        *level = NB_CHECK_STRUCTURE;
+        to->level = NB_CHECK_STRUCTURE;
         return NB_OK;
     case NIBBLE_CHECK_CONTENT:
-        *level = NB_CHECK_CONTENT;
+        to->level = NB_CHECK_CONTENT;
         return NB_OK;
     default:
         return nb_fail(err, NB_USAGE, "there is no level %d of checks", (int)o.level);
@@ -41,7 +42,7 @@ check(const char *path, const struct nibble_check_options *options, const struct
     enum nb_status status = nb_public_run(&r, run, err);
 
     if (status == NB_OK)
-        status = take_level(options, &o.level, err);
+        status = take_options(options, &o, err);
     o.threads = r.threads;
     return status == NB_OK ? nb_check(path, &o, &f->findings, &f->result, err) : status;
 }

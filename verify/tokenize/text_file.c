@@ -1,9 +1,11 @@
 #include "verify/tokenize/text_file.h"
 
+#include "formats/base/file_in.h"
 #include "formats/base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,17 +49,49 @@ read_all(gzFile file, const char *name, char **text, size_t *length, struct nb_e
     return NB_OK;
 }
 
+/* "-", and the names that systems have for open descriptors, as a shell's <(command) passes one. */
+static int
+descriptor_of(const char *name)
+{
+    static const char folder[] = "/dev/fd/";
+    unsigned long number;
+    char *end;
+
+    if (strcmp(name, "-") == 0 || strcmp(name, "/dev/stdin") == 0)
+        return STDIN_FILENO;
+    if (strncmp(name, folder, sizeof folder - 1) != 0 || !isdigit((unsigned char)name[sizeof folder - 1]))
+        return -1;
+    number = strtoul(name + sizeof folder - 1, &end, 10);
+    return *end == '\0' && number <= INT_MAX ? (int)number : -1;
+}
+
+/* Opens the text NAME. A FIFO or a device has no end, so it is refused unless it is open already. */
+static enum nb_status
+open_text(const char *name, int *fd, struct nb_error *err)
+{
+    const int given = descriptor_of(name);
+    struct nb_file_in file;
+    enum nb_status status;
+
+    if (given < 0) {
+        status = nb_file_open(&file, name, err);
+        *fd = file.fd;
+        return status;
+    }
+    *fd = dup(given);
+    return *fd >= 0 ? NB_OK : nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: %s", name, strerror(errno));
+}
+
 enum nb_status
 nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error *err)
 {
-    const int fd = strcmp(name, "-") == 0 ? dup(STDIN_FILENO) : open(name, O_RDONLY | O_CLOEXEC);
     gzFile file;
-    enum nb_status status;
+    int fd;
+    enum nb_status status = open_text(name, &fd, err);
 
     *text = NULL;
-    if (fd < 0)
-        return nb_fail(err, errno == ENOENT ? NB_NOT_FOUND : nb_status_of_errno(errno, NB_SYSTEM), "%s: %s", name,
-                       strerror(errno));
+    if (status != NB_OK)
+        return status;
     file = gzdopen(fd, "rb");
     if (file == NULL) {
         close(fd);
