@@ -6,5 +6,12 @@ struct rusage {
     long ru_maxrss; /* bytes */
 };
 #define RUSAGE_SELF 0
+typedef unsigned long long rlim_t;
+struct rlimit {
+    rlim_t rlim_cur, rlim_max;
+};
+#define RLIM_INFINITY (((rlim_t)1 << 63) - 1)
+#define RLIMIT_FSIZE 1
+int getrlimit(int which, struct rlimit *limit), setrlimit(int which, const struct rlimit *limit);
 int getrusage(int whose, struct rusage *usage);
 #endif

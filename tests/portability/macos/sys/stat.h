@@ -20,5 +20,6 @@ struct stat {
 #define S_ISLNK(mode) (((mode)&S_IFMT) == 0120000)
 int stat(const char *path, struct stat *st), lstat(const char *path, struct stat *st), fstat(int fd, struct stat *st);
 int chmod(const char *path, mode_t mode), fchmod(int fd, mode_t mode), mkdir(const char *path, mode_t mode);
+int mkfifo(const char *path, mode_t mode);
 mode_t umask(mode_t mask);
 #endif
