@@ -185,7 +185,7 @@ write_change(const struct arguments *a, const struct job *j, bool in_place, stru
     if (a->output != NULL && nb_file_is(&j->file, a->output))
         return nb_fail(err, NB_USAGE, "%s: is the file that is read; omit -o to change it", a->output);
     return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
-                        a->output == NULL || a->force, err);
+                        a->output == NULL || a->force, cli_catch_signals(), err);
 }
 
 static int

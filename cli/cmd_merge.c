@@ -41,6 +41,7 @@ merge(const struct cli_line *line, const char *output)
     if (status != NB_OK)
         return cli_fail(&err);
     set = nb_source_gguf_set(&source);
+    set.stop = cli_catch_signals();
     if (source.kind != NB_SOURCE_GGUF)
         status = nb_fail(&err, NB_USAGE, "%s: is not a GGUF file", first);
     if (status == NB_OK)

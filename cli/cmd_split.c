@@ -95,6 +95,7 @@ split(const struct arguments *a)
     if (status != NB_OK)
         return cli_fail(&err);
     set = nb_source_gguf_set(&source);
+    set.stop = cli_catch_signals();
     status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is not a GGUF file", source.path)
                                            : nb_split_plan(&plan, &set, &a->split, &err);
     if (status == NB_OK && !a->dry_run)

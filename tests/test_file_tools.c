@@ -7,6 +7,8 @@
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/journal.h"
 #include "formats/gguf/metadata.h"
+#include "formats/gguf/split.h"
+#include "formats/models/source.h"
 #include "gguf_bytes.h"
 #include "scratch.h"
 #include "testing.h"
@@ -950,6 +952,36 @@ running_out_of_memory_is_told(void **unused)
     assert_int_equal(hash_of("w.gguf"), hash_of("tiny.gguf"));
 }
 
+/* By Ctrl-C, at the latest after 64 MB that are copied. */
+static void
+what_is_interrupted_leaves_no_file(void **unused)
+{
+    static const volatile sig_atomic_t stop = 1;
+    const struct nb_split_options four = { .max_tensors = 10 };
+    char whole[SCRATCH_PATH], parts[SCRATCH_PATH];
+    struct nb_source source;
+    struct nb_gguf_set set;
+    struct nb_split plan;
+    struct nb_error err;
+
+    (void)unused;
+    make_model();
+    strcpy(whole, scratch_path("interrupted.gguf"));
+    strcpy(parts, scratch_path("interrupted"));
+    assert_int_equal(nb_source_open(&source, scratch_path("model.gguf"), NULL, &err), NB_OK);
+    set = nb_source_gguf_set(&source);
+    set.stop = &stop;
+    assert_int_equal(nb_split_merge(&set, whole, false, &err), NB_INTERRUPTED);
+    assert_int_equal(nb_split_plan(&plan, &set, &four, &err), NB_OK);
+    assert_int_equal(nb_split_write(&plan, &set, parts, false, &err), NB_INTERRUPTED);
+    assert_false(scratch_exists(whole));
+    assert_false(scratch_exists(scratch_path("interrupted.gguf.partial")));
+    assert_false(scratch_exists(scratch_path("interrupted-00001-of-00004.gguf")));
+    assert_false(scratch_exists(scratch_path("interrupted-00001-of-00004.gguf.partial")));
+    nb_split_free(&plan);
+    nb_source_close(&source);
+}
+
 int
 main(void)
 {
@@ -975,6 +1007,7 @@ main(void)
         cmocka_unit_test(differences_are_told_with_their_size),
         cmocka_unit_test(inspect_tells_whether_it_fits),
         cmocka_unit_test(the_cache_holds_what_llama_cpp_keeps),
+        cmocka_unit_test(what_is_interrupted_leaves_no_file),
         cmocka_unit_test(running_out_of_memory_is_told),
     };
 

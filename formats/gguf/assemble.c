@@ -77,6 +77,8 @@ run_of(const struct nb_assembly *a, const struct nb_layout *l, size_t first, siz
     return a->tensors[i]->offset + a->tensors[i]->bytes - begin->offset;
 }
 
+#define COPIED_AT_ONCE ((uint64_t)64 << 20) /* between two looks at the signal */
+
 static enum nb_status
 copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struct nb_file_out *out,
              struct nb_error *err)
@@ -85,9 +87,15 @@ copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struc
 
     for (size_t i = 0, next; i < a->count && status == NB_OK; i = next) {
         const struct nb_tensor *t = a->tensors[i];
-        const uint64_t bytes = run_of(a, l, i, &next);
+        const uint64_t bytes = run_of(a, l, i, &next), to = l->header_size + l->infos[i].offset;
 
-        status = nb_out_copy(out, l->header_size + l->infos[i].offset, &a->files[t->file], t->offset, bytes, err);
+        for (uint64_t done = 0; done < bytes && status == NB_OK; done += COPIED_AT_ONCE) {
+            const uint64_t n = bytes - done < COPIED_AT_ONCE ? bytes - done : COPIED_AT_ONCE;
+
+            status = a->stop != NULL && *a->stop
+                         ? nb_fail(err, NB_INTERRUPTED, "interrupted")
+                         : nb_out_copy(out, to + done, &a->files[t->file], t->offset + done, n, err);
+        }
     }
     return status;
 }

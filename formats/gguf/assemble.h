@@ -11,6 +11,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,6 +20,7 @@ struct nb_assembly {
     const struct nb_tensor *const *tensors; /* in the order of the new file; "file" is an index into FILES */
     size_t count;
     const struct nb_file_in *files;
+    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED, and no file. May be NULL */
 };
 
 /* The header of a file and the offsets of its tensors. */

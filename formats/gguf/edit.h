@@ -10,6 +10,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
 
+#include <signal.h>
 #include <stdbool.h>
 
 /*
@@ -33,9 +34,10 @@ enum nb_status nb_edit_in_place(const struct nb_file_in *file, const struct nb_g
 enum nb_status nb_edit_recover(const struct nb_file_in *file, bool *recovered, struct nb_error *err) NB_MUST_CHECK;
 /*
  * Writes META and the tensors of GGUF, which was read from FILE, to the file OUTPUT, atomically. With
- * REPLACE, OUTPUT may be FILE itself.
+ * REPLACE, OUTPUT may be FILE itself. STOP, which may be NULL, not zero asks for a stop: NB_INTERRUPTED.
  */
 enum nb_status nb_edit_copy(const struct nb_file_in *file, const struct nb_gguf *gguf, const struct nb_metadata *meta,
-                            const char *output, bool replace, struct nb_error *err) NB_MUST_CHECK;
+                            const char *output, bool replace, const volatile sig_atomic_t *stop,
+                            struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -11,6 +11,7 @@
 #include "formats/gguf/metadata.h"
 #include "formats/gguf/split_name.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ struct nb_gguf_set {
     size_t n_tensors;
     const struct nb_file_in *files;
     uint32_t n_files;
+    const volatile sig_atomic_t *stop; /* not zero asks for a stop of what writes: NB_INTERRUPTED. May be NULL */
 };
 
 struct nb_split_options {

@@ -65,7 +65,7 @@ nb_source_gguf_set(const struct nb_source *source)
 {
     const struct nb_store *s = &source->store;
 
-    return (struct nb_gguf_set){ source->path, &source->meta, s->tensors, s->count, s->files, s->n_files };
+    return (struct nb_gguf_set){ source->path, &source->meta, s->tensors, s->count, s->files, s->n_files, NULL };
 }
 
 uint64_t
