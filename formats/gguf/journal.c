@@ -17,7 +17,7 @@
  */
 #define MAGIC "nbundo2"
 #define NUMBERS 7
-#define HEAD (sizeof MAGIC + 8 * NUMBERS)
+#define HEAD (sizeof MAGIC + sizeof(uint64_t) * NUMBERS)
 #define LIMIT ((uint64_t)1 << 32)
 
 struct head {
@@ -84,7 +84,7 @@ parse(const unsigned char *all, size_t length, const struct nb_file_in *model, s
 
     if (length < HEAD + 8 || memcmp(all, MAGIC, sizeof MAGIC) != 0)
         return "is not the journal of an edit";
-    for (unsigned i = 0; i < NUMBERS; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         *numbers[i] = get_u64(all + sizeof MAGIC + 8 * i);
     if (h->size != length - HEAD - 8 || get_u64(all + length - 8) != XXH64(all, length - 8, 0))
         return "is damaged";
@@ -214,7 +214,7 @@ compose(const struct nb_header_change *c, uint64_t inode, uint64_t file_size, ui
     if (all == NULL)
         return NULL;
     memcpy(all, MAGIC, sizeof MAGIC);
-    for (unsigned i = 0; i < NUMBERS; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         put_u64(all + sizeof MAGIC + 8 * i, numbers[i]);
     memcpy(all + HEAD, c->old + c->offset, (size_t)size);
     put_u64(all + HEAD + size, XXH64(all, (size_t)(HEAD + size), 0));
