@@ -79,8 +79,12 @@ check_family(const struct nb_family *f)
             !nb_expression_is_valid(row->otherwise))
             fail_msg("%s: '%s' is no expression", f->classes[0], row->otherwise);
     }
-    for (size_t i = 0; i < f->n_to_gguf; i++)
+    for (size_t i = 0; i < f->n_to_gguf; i++) {
         check_map(f, &f->to_gguf[i]);
+        for (size_t k = 0; k < i; k++) /* a tensor would be written twice */
+            if (strcmp(f->to_gguf[k].from, f->to_gguf[i].from) == 0 && strcmp(f->to_gguf[k].to, f->to_gguf[i].to) == 0)
+                fail_msg("%s: '%s' becomes '%s' twice", f->classes[0], f->to_gguf[i].from, f->to_gguf[i].to);
+    }
     for (size_t i = 0; i < f->n_made; i++)
         assert_non_null(nb_arch_row(f->arch, f->made[i].to));
     for (size_t i = 0; i < f->arch->n_tensors; i++) {

@@ -26,7 +26,6 @@ static const struct nb_map_row tensors[] = {
     { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", { { 0 } } },
     { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", { { 0 } } },
     { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", { { 0 } } },
-    { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", { { 0 } } },
     { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", { { 0 } } },
     { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", { { 0 } } },
     { LAYER "mlp.gate_proj.bias", BLOCK "ffn_gate.bias", { { 0 } } },
@@ -112,12 +111,12 @@ static const struct nb_made_row made[] = {
 static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", NULL };
 static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 
-#define LLAMA_FAMILY(class_list, config_rows, rule_rows, key_rows)                                                      \
-    {                                                                                                        \
+#define LLAMA_FAMILY(class_list, config_rows, rule_rows, key_rows)                                            \
+    {                                                                                                         \
         .classes = class_list, .arch = &nb_arch_llama, .config = config_rows, .n_config = COUNT(config_rows), \
-        .rules = rule_rows, .n_rules = COUNT(rule_rows), \
+        .rules = rule_rows, .n_rules = COUNT(rule_rows),                                                      \
         .keys = key_rows, .n_keys = COUNT(key_rows), .made = made, .n_made = COUNT(made), .to_gguf = tensors, \
-        .n_to_gguf = COUNT(tensors), .ignored_suffixes = ignored                                             \
+        .n_to_gguf = COUNT(tensors), .ignored_suffixes = ignored                                              \
     }
 
 const struct nb_family nb_family_llama = LLAMA_FAMILY(llama_classes, llama_config, llama_rules, llama_keys);
