@@ -1,6 +1,7 @@
 #include "calib/calibrate.h"
 
 #include "calib/state.h"
+#include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "verify/run/forward.h"
@@ -10,7 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -160,15 +160,6 @@ run_batch(struct run *r, const int32_t *tokens, uint32_t chunks, struct nb_error
     return status;
 }
 
-static double
-now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static bool
 is_stopped(const struct run *r)
 {
@@ -180,14 +171,15 @@ static void
 look(void *context)
 {
     struct run *r = context;
+
     if (r->options->progress != NULL)
         r->options->progress(r->options->context, r->done, r->chunks,
                              (r->done + r->running * nb_forward_share(r->forward)) / r->chunks);
     if (!is_stopped(r))
         return;
     if (r->stop_seen <= 0)
-        r->stop_seen = now();
-    if (r->options->state == NULL || now() - r->stop_seen >= STOP_SECONDS)
+        r->stop_seen = nb_seconds();
+    if (r->options->state == NULL || nb_seconds() - r->stop_seen >= STOP_SECONDS)
         r->break_off = 1;
 }
 
@@ -210,11 +202,12 @@ save(struct run *r, uint64_t print, struct nb_error *err)
     enum nb_status status;
 
     if (o->state == NULL || unsaved == 0 ||
-        !(is_stopped(r) || (o->save_every > 0 && unsaved >= o->save_every) || now() - r->saved_at >= SAVE_SECONDS))
+        !(is_stopped(r) || (o->save_every > 0 && unsaved >= o->save_every) ||
+          nb_seconds() - r->saved_at >= SAVE_SECONDS))
         return NB_OK;
     status = nb_state_write(r->sums, o->state, print, r->done, err);
     r->saved = r->done;
-    r->saved_at = now();
+    r->saved_at = nb_seconds();
     return status;
 }
 
@@ -226,7 +219,7 @@ run_chunks(struct run *r, const int32_t *tokens, uint64_t print, struct nb_error
     enum nb_status status = NB_OK;
 
     r->saved = r->done;
-    r->saved_at = now();
+    r->saved_at = nb_seconds();
     look(r);
     while (r->done < r->chunks && status == NB_OK) {
         const uint32_t left = r->chunks - r->done, n = left < r->batch ? left : r->batch;

@@ -76,7 +76,5 @@ void cli_progress_update(void *context, uint64_t done, uint64_t total);
 /* The same with the SHARE that is done, from 0 to 1; TEXT, which may be "", is shown after the bar. */
 void cli_progress_share(struct cli_progress *progress, double share, const char *text);
 void cli_progress_end(struct cli_progress *progress);
-/* Seconds of a clock that is never set back. */
-double cli_now(void);
 
 #endif

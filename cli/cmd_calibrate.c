@@ -3,6 +3,7 @@
 #include "calib/coverage.h"
 #include "calib/sums.h"
 #include "cli/calibration.h"
+#include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
 #include "formats/imatrix/imatrix.h"
@@ -89,7 +90,7 @@ merge(char **paths, size_t count, struct nb_sums *sums, struct nb_error *err)
 static int
 calibrate(struct calibrate_options *o, char **paths, size_t count)
 {
-    const double started = cli_now();
+    const double started = nb_seconds();
     struct nb_sums sums = { 0 };
     struct nb_error err;
     enum nb_status status = NB_OK;
@@ -105,7 +106,7 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
         status = nb_sums_write(&sums, o->output, o->format, &err);
     if (status == NB_OK && !o->json)
         calibration_warn(&sums);
-    code = status == NB_OK ? report(o, &sums, cli_now() - started) : cli_fail(&err);
+    code = status == NB_OK ? report(o, &sums, nb_seconds() - started) : cli_fail(&err);
     nb_sums_free(&sums);
     return code;
 }

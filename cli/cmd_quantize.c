@@ -4,6 +4,7 @@
 #include "calib/sums.h"
 #include "cli/calibration.h"
 #include "cli/quantize_options.h"
+#include "formats/base/clock.h"
 #include "formats/base/status.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
@@ -184,7 +185,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     struct cli_progress progress;
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
-    double started = cli_now();
+    double started = nb_seconds();
 
     if (cli_is_verbose() && !a->dry_run)
         print_plan(stderr, plan);
@@ -202,7 +203,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
         return cli_print_json(plan_json(a, source, plan));
     if (a->dry_run)
         print_plan(stdout, plan);
-    print_summary(a, plan, cli_now() - started);
+    print_summary(a, plan, nb_seconds() - started);
     return cli_finish();
 }
 

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "cli/verify_report.h"
+#include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
@@ -212,7 +213,7 @@ verify(struct verify_options *o, char **paths, size_t models)
 {
     struct verify_run r = { .options = o, .models = models };
     struct verify_report report = { .models = models, .list_tensors = o->tensors };
-    const double started = cli_now();
+    const double started = nb_seconds();
     struct nb_error err;
     enum nb_status status = open_models(&r, paths, &err);
     int code;
@@ -233,7 +234,7 @@ verify(struct verify_options *o, char **paths, size_t models)
     if (status == NB_OK && (o->tensors || o->html != NULL))
         status = compare_weights(&r, &report, &err);
     report.text = o->text;
-    report.seconds = cli_now() - started;
+    report.seconds = nb_seconds() - started;
     if (status == NB_OK && o->html != NULL)
         status = verify_report_html(&report, o->html, &err);
     if (status != NB_OK)

@@ -2,6 +2,7 @@
 
 #include "cli/help.h"
 #include "cli/outputs.h"
+#include "formats/base/clock.h"
 #include "formats/base/status.h"
 #include "formats/base/system.h"
 #include "formats/elements/tier.h"
@@ -36,7 +37,7 @@ print_effort(double seconds)
 static int
 run(const struct cli_command *command, int argc, char **argv)
 {
-    const double started = cli_now();
+    const double started = nb_seconds();
     struct cli_line line;
     int code = cli_line_read(&line, command, argc, argv);
 
@@ -49,7 +50,7 @@ run(const struct cli_command *command, int argc, char **argv)
         cli_set_volume(cli_has(&line, OPT_QUIET), cli_has(&line, OPT_VERBOSE));
         code = cli_check_outputs(&line);
         code = code == NB_OK ? command->run(&line) : code;
-        print_effort(cli_now() - started);
+        print_effort(nb_seconds() - started);
     }
     cli_line_free(&line);
     if (nb_status_is((enum nb_status)code, NB_SYSTEM))

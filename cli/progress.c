@@ -1,23 +1,14 @@
 #include "cli/cli.h"
+#include "formats/base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BAR 30
 #define REDRAW_SECONDS 0.1
 #define LINE_SECONDS 60 /* where stderr is not a terminal */
-
-double
-cli_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Columns of the terminal; 80 if it does not say. */
 static int
@@ -41,7 +32,7 @@ cli_progress_start(struct cli_progress *p)
 {
     p->on = !cli_is_quiet();
     p->terminal = isatty(STDERR_FILENO) != 0;
-    p->started = p->drawn = cli_now();
+    p->started = p->drawn = nb_seconds();
 }
 
 void
@@ -106,7 +97,7 @@ void
 cli_progress_update(void *context, uint64_t done, uint64_t total)
 {
     struct cli_progress *p = context;
-    const double now = cli_now();
+    const double now = nb_seconds();
     char rate[CLI_TEXT], text[CLI_TEXT + 2];
 
     if (!is_due(p, now))
@@ -118,7 +109,7 @@ cli_progress_update(void *context, uint64_t done, uint64_t total)
 void
 cli_progress_share(struct cli_progress *p, double share, const char *text)
 {
-    const double now = cli_now();
+    const double now = nb_seconds();
 
     if (is_due(p, now))
         show(p, share, now, text);

@@ -1,5 +1,6 @@
 #include "formats/base/pool.h"
 
+#include "formats/base/clock.h"
 #include "formats/base/system.h"
 
 #include <pthread.h>
@@ -15,7 +16,7 @@ struct nb_pool {
     pthread_t *threads; /* all except the caller's */
     unsigned n_threads;
     const struct nb_pool_watch *watch; /* of nb_pool_run; the caller's */
-    struct timespec looked;
+    double looked;                     /* nb_seconds */
 
     pthread_mutex_t lock; /* protects the members below, except NEXT */
     pthread_cond_t start, finished;
@@ -64,11 +65,9 @@ look(struct nb_pool *pool, const struct nb_pool_watch *watch)
 static void
 look_if_due(struct nb_pool *pool)
 {
-    struct timespec now;
+    const double now = nb_seconds();
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if ((double)(now.tv_sec - pool->looked.tv_sec) * 1e9 + (double)(now.tv_nsec - pool->looked.tv_nsec) <
-        (double)WATCH_NANOSECONDS)
+    if (now - pool->looked < 1e-9 * (double)WATCH_NANOSECONDS)
         return;
     pool->looked = now;
     look(pool, pool->watch);
@@ -230,7 +229,7 @@ void
 nb_pool_watch(struct nb_pool *pool, const struct nb_pool_watch *watch)
 {
     pool->watch = watch;
-    clock_gettime(CLOCK_MONOTONIC, &pool->looked);
+    pool->looked = nb_seconds();
 }
 
 /* The thread that works in the caller's place while the caller watches. */

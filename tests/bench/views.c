@@ -4,6 +4,7 @@
  * matrices, with rows of heads put in another order, with every second row, and transposed. All
  * are read by turns, five times; the best counts. Prints how fast that is beside the first, and the peak memory.
  */
+#include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "formats/models/view.h"
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define WIDTH 4096u
 #define WIDE 32768u /* of the one large matrix that is transposed */
@@ -37,15 +37,6 @@ die(const char *what)
 {
     fprintf(stderr, "views: %s\n", what);
     exit(1);
-}
-
-static double
-now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static enum nb_status
@@ -94,11 +85,11 @@ measure(struct nb_pool *pool, struct way *way)
 
     for (unsigned i = 0; i < threads; i++)
         j.floats[i] = malloc(CHUNK * sizeof(float));
-    start = now();
+    start = nb_seconds();
     cpu_start = cpu_seconds();
     if (nb_pool_run(pool, read_tile, &j, (size_t)((v->elements + j.tile - 1) / j.tile), &err) != NB_OK)
         die(err.message);
-    way->seconds = fmin(way->seconds, (now() - start) / gigabytes);
+    way->seconds = fmin(way->seconds, (nb_seconds() - start) / gigabytes);
     way->cpu = fmin(way->cpu, (cpu_seconds() - cpu_start) / gigabytes);
     getrusage(RUSAGE_SELF, &use);
     if (way->peak <= 0)
