@@ -1,4 +1,5 @@
 #include "calib/sums.h"
+#include "formats/base/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,9 +61,7 @@ nb_sums_sort(struct nb_sums *s)
 enum nb_status
 nb_sums_add_dataset(struct nb_sums *s, const char *name, struct nb_error *err)
 {
-    const char *slash = strrchr(name, '/');
-
-    name = slash == NULL ? name : slash + 1;
+    name = nb_base_name(name);
     for (size_t i = 0; i < s->n_datasets; i++)
         if (strcmp(s->datasets[i], name) == 0)
             return NB_OK;

@@ -6,6 +6,7 @@
 #include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/models/source.h"
 #include "verify/tokenize/tokenize.h"
@@ -49,13 +50,11 @@ static enum nb_status
 run_model(struct calibrate_options *o, const char *path, struct nb_sums *sums, struct nb_error *err)
 {
     struct nb_source source;
-    char *state = malloc(strlen(o->output) + sizeof ".resume");
+    char *state = nb_joined(o->output, ".resume");
     enum nb_status status;
 
     if (state == NULL)
         return nb_fail_memory(err);
-    strcpy(state, o->output);
-    strcat(state, ".resume");
     o->calibration.options.state = state;
     status = nb_source_open(&source, path, &o->as, err);
     if (status == NB_OK) {

@@ -4,6 +4,7 @@
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/models/stored_tensors.h"
 #include "verify/check/hash.h"
 
@@ -194,14 +195,6 @@ generate(const struct arguments *a)
 
 /* --- checking ----------------------------------------------------------------------------------------------- */
 
-static const char *
-base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash == NULL ? path : slash + 1;
-}
-
 /* Which of the manifest's entries are compared: of the kinds that are named, or of the strongest there is. */
 static void
 choose_kinds(const struct arguments *a, const struct manifest *m, bool *kinds)
@@ -306,7 +299,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
 static bool
 is_wanted(const struct arguments *a, const struct manifest *m, const char *file)
 {
-    if (a->input == NULL || strcmp(base_name(file), base_name(a->input)) == 0)
+    if (a->input == NULL || strcmp(nb_base_name(file), nb_base_name(a->input)) == 0)
         return true;
     for (size_t i = 0; i < m->count; i++)
         if (strcmp(m->entries[i].file, file) != 0)

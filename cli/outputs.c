@@ -1,6 +1,8 @@
 #include "cli/outputs.h"
 
 #include "cli/cli.h"
+#include "formats/base/file_out.h"
+#include "formats/base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,14 +64,11 @@ is_read(const struct cli_line *line, const char *path)
 static int
 check_output(const struct cli_line *line, const char *path)
 {
-    const size_t length = strlen(path);
-    char *partial = malloc(length + sizeof ".partial");
+    char *partial = nb_joined(path, NB_PARTIAL);
     int code = NB_OK;
 
     if (partial == NULL)
         return cli_fail_memory();
-    memcpy(partial, path, length);
-    memcpy(partial + length, ".partial", sizeof ".partial");
     if (is_read(line, path))
         code = cli_usage(line->command->name, "%s: is the source, or another file to be read, and would be overwritten",
                          path);

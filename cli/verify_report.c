@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "formats/base/file_out.h"
+#include "formats/base/text.h"
 #include "formats/models/source.h"
 
 #include <stdio.h>
@@ -19,15 +20,6 @@ bits_per_weight(const struct nb_source *source)
     return 8.0 * (double)bytes / (double)nb_source_parameters(source);
 }
 
-/* The last part of a path, which is what tells models apart in a table. */
-static const char *
-short_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash == NULL || slash[1] == '\0' ? path : slash + 1;
-}
-
 static void
 print_row(const struct verify_report *r, size_t i, int width)
 {
@@ -35,7 +27,7 @@ print_row(const struct verify_report *r, size_t i, int width)
     const struct nb_source *source = &r->source[i];
     char size[CLI_TEXT];
 
-    printf("%-*s %9s %6.2f  %10.4f +- %-8.4f", width, short_name(source->path),
+    printf("%-*s %9s %6.2f  %10.4f +- %-8.4f", width, nb_base_name(source->path),
            cli_bytes(size, (double)source->file_bytes), bits_per_weight(source), s->perplexity.value,
            s->perplexity.error);
     if (i == 0)
@@ -68,7 +60,7 @@ print_tensors(const struct verify_report *r, size_t model)
     memcpy(sorted, r->errors[model], n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, worst_first);
     printf("\n%s: error of the weights relative to their size, the worst of %zu tensors\n",
-           short_name(r->source[model].path), n);
+           nb_base_name(r->source[model].path), n);
     for (size_t i = 0; i < n && i < WORST; i++)
         if (sorted[i].other != NULL)
             printf("  %-36s %-8s %9.5f   worst block of 256: %.5f\n", sorted[i].base->name,
@@ -82,8 +74,8 @@ verify_report_table(const struct verify_report *r)
     size_t width = 5;
 
     for (size_t i = 0; i < r->models; i++)
-        if (strlen(short_name(r->source[i].path)) > width)
-            width = strlen(short_name(r->source[i].path));
+        if (strlen(nb_base_name(r->source[i].path)) > width)
+            width = strlen(nb_base_name(r->source[i].path));
     printf("%s: %u chunks of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
            (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
     printf("%-*s %9s %6s  %-22s", (int)width, "model", "size", "bpw", "       PPL");
@@ -194,10 +186,7 @@ static const char page[] = {
 static void
 keep_base_name(json_t *object, const char *key)
 {
-    const char *path = json_string_value(json_object_get(object, key)), *slash = strrchr(path, '/');
-
-    if (slash != NULL && slash[1] != '\0')
-        json_object_set_new(object, key, json_string(slash + 1));
+    json_object_set_new(object, key, json_string(nb_base_name(json_string_value(json_object_get(object, key)))));
 }
 
 /* What only the page shows: the mean divergence of every chunk. */

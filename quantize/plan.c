@@ -44,15 +44,6 @@ has_imatrix(const struct nb_plan_options *o)
     return o->imatrix != NULL && o->imatrix->count > 0;
 }
 
-/* The file name after the last slash; the local path must not get into the output. */
-static const char *
-file_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash == NULL ? path : slash + 1;
-}
-
 /* Sets the reference's keys about the importance matrix. */
 static void
 describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
@@ -61,9 +52,9 @@ describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
     nb_meta_remove(meta, "quantize.imatrix.dataset");
     nb_meta_remove(meta, "quantize.imatrix.entries_count");
     nb_meta_remove(meta, "quantize.imatrix.chunks_count");
-    nb_meta_set_string(meta, "quantize.imatrix.file", file_name(o->imatrix_path));
+    nb_meta_set_string(meta, "quantize.imatrix.file", nb_base_name(o->imatrix_path));
     if (o->imatrix->dataset != NULL)
-        nb_meta_set_string(meta, "quantize.imatrix.dataset", file_name(o->imatrix->dataset));
+        nb_meta_set_string(meta, "quantize.imatrix.dataset", nb_base_name(o->imatrix->dataset));
     nb_meta_set_u32(meta, "quantize.imatrix.entries_count", (uint32_t)o->imatrix->count);
     if (o->imatrix->chunks > 0)
         nb_meta_set_u32(meta, "quantize.imatrix.chunks_count", o->imatrix->chunks);

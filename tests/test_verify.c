@@ -461,7 +461,8 @@ a_page_names_no_folders_and_replaces_nothing(void **unused)
     scratch_folder("private-folder");
     RUN(&run, "quantize", SAMPLE, "-t", "q8_0", "-o", "private-folder/q8.gguf");
     assert_int_equal(run.code, 0);
-    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE, scratch_path("private-folder/q8.gguf"));
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE "/",
+        scratch_path("private-folder/q8.gguf"));
     assert_int_equal(run.code, 0);
     assert_non_null(strstr(run.err, "chunks of 512 tokens are longer than its context of 256"));
     bytes = scratch_read(scratch_path(page), &size);

@@ -1,6 +1,7 @@
 #include "formats/base/file_out.h"
 
 #include "formats/base/system.h"
+#include "formats/base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -139,22 +140,14 @@ create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, 
 {
     enum nb_status status;
     struct stat st;
-    size_t length;
     int code;
 
     *file = (struct nb_file_out){ .fd = -1 };
     status = find_place(name, replace && follow, &file->name, err);
     if (status != NB_OK)
         return status;
-    length = strlen(file->name);
-    file->partial = malloc(length + sizeof ".partial");
-    if (file->partial == NULL) {
-        status = nb_fail_memory(err);
-    } else {
-        memcpy(file->partial, file->name, length);
-        memcpy(file->partial + length, ".partial", sizeof ".partial");
-        status = check_place(file, replace, err);
-    }
+    file->partial = nb_joined(file->name, NB_PARTIAL);
+    status = file->partial == NULL ? nb_fail_memory(err) : check_place(file, replace, err);
     if (status == NB_OK)
         status = open_partial(file, err);
     if (status == NB_OK && lstat(file->name, &st) == 0 && S_ISREG(st.st_mode))

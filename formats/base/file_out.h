@@ -12,6 +12,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What the name of an unfinished file has after that of the finished one. */
+#define NB_PARTIAL ".partial"
+
 struct nb_file_out {
     int fd;
     char *name, *partial;

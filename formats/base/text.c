@@ -1,5 +1,6 @@
 #include "formats/base/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -43,4 +44,29 @@ nb_is_name(const char *s, size_t length)
             return false;
     }
     return length > 0 && nb_utf8_valid(s, length);
+}
+
+const char *
+nb_base_name(const char *path)
+{
+    size_t at = strlen(path);
+
+    while (at > 0 && path[at - 1] == '/')
+        at--;
+    while (at > 0 && path[at - 1] != '/')
+        at--;
+    return path + at;
+}
+
+char *
+nb_joined(const char *a, const char *b)
+{
+    const size_t n = strlen(a), end = strlen(b) + 1;
+    char *joined = malloc(n + end);
+
+    if (joined != NULL) {
+        memcpy(joined, a, n);
+        memcpy(joined + n, b, end);
+    }
+    return joined;
 }

@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/file_out.h"
+#include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 
 #include <errno.h>
@@ -48,15 +49,8 @@ get_u64(const unsigned char *from)
 static char *
 journal_path(const struct nb_file_in *model)
 {
-    char *real = realpath(model->name, NULL), *path;
-    const char *name = real != NULL ? real : model->name;
-    const size_t n = strlen(name);
+    char *real = realpath(model->name, NULL), *path = nb_joined(real != NULL ? real : model->name, ".undo");
 
-    path = malloc(n + sizeof ".undo");
-    if (path != NULL) {
-        memcpy(path, name, n);
-        memcpy(path + n, ".undo", sizeof ".undo");
-    }
     free(real);
     return path;
 }

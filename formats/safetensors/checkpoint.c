@@ -591,7 +591,7 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
     if (status == NB_OK)
         status = open_config(cp, single ? path : cp->folder, single, err);
     if (status == NB_OK && single) {
-        const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+        const char *name = nb_base_name(path);
 
         if (is_shard_name(name) && !nb_ends_with(name, "-of-00001.safetensors"))
             status = nb_fail(err, NB_INPUT, "%s: is one of several shards of a model: name their folder, '%s'", path,
