@@ -38,8 +38,8 @@ void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 json_t *cli_notes_json(const struct nb_source *source);
 /* OBJECT, which is released, as one line on stdout. */
 int cli_print_json(json_t *object);
-/* Whether the file NAME can be written; for use before long work whose result it is to hold. */
-enum nb_status cli_check_output(const char *name, struct nb_error *err) NB_MUST_CHECK;
+/* Whether the file NAME may be written, if it exists only with FORCE; for use before long work whose result it holds. */
+enum nb_status cli_check_output(const char *name, bool force, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
 bool cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out);
 /*

@@ -92,13 +92,9 @@ calibrate(struct calibrate_options *o, char **paths, size_t count)
     const double started = nb_seconds();
     struct nb_sums sums = { 0 };
     struct nb_error err;
-    enum nb_status status = NB_OK;
+    enum nb_status status = cli_check_output(o->output, o->force, &err);
     int code;
 
-    if (nb_is_file(o->output) && !o->force)
-        status = nb_fail(&err, NB_USAGE, "%s: exists already (--force overwrites it)", o->output);
-    if (status == NB_OK)
-        status = cli_check_output(o->output, &err);
     if (status == NB_OK)
         status = o->merge ? merge(paths, count, &sums, &err) : run_model(o, paths[0], &sums, &err);
     if (status == NB_OK)

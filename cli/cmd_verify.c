@@ -2,7 +2,6 @@
 
 #include "cli/verify_report.h"
 #include "formats/base/clock.h"
-#include "formats/base/file_in.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
@@ -166,16 +165,10 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     return status;
 }
 
-static void
-keep_looking(void *context)
-{
-    (void)context; /* the pool itself looks at the signal */
-}
-
 static enum nb_status
 compare_weights(struct verify_run *r, struct verify_report *report, struct nb_error *err)
 {
-    const struct nb_pool_watch watch = { keep_looking, NULL, cli_catch_signals() };
+    const struct nb_pool_watch watch = { .stop = cli_catch_signals() };
     struct nb_pool *pool;
     enum nb_status status;
 
@@ -222,10 +215,8 @@ verify(struct verify_options *o, char **paths, size_t models)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
-    if (status == NB_OK && o->html != NULL && nb_is_file(o->html) && !o->force)
-        status = nb_fail(&err, NB_USAGE, "%s: exists already (--force overwrites it)", o->html);
     if (status == NB_OK && o->html != NULL)
-        status = cli_check_output(o->html, &err);
+        status = cli_check_output(o->html, o->force, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
     cli_progress_end(&r.progress);

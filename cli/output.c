@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "cli/suggest.h"
+#include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
@@ -207,11 +208,14 @@ cli_shape(char *text, const struct nb_view *tensor)
 }
 
 enum nb_status
-cli_check_output(const char *name, struct nb_error *err)
+cli_check_output(const char *name, bool force, struct nb_error *err)
 {
     struct nb_file_out out;
-    enum nb_status status = nb_out_create(&out, name, 0, true, err);
+    enum nb_status status;
 
+    if (!force && nb_is_file(name))
+        return nb_fail(err, NB_USAGE, "%s: exists already (--force overwrites it)", name);
+    status = nb_out_create(&out, name, 0, true, err);
     if (status == NB_OK)
         nb_out_abort(&out);
     return status;

@@ -19,8 +19,8 @@ cli_catch_signals(void)
     struct sigaction old;
 
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
-        if (sigaction(signals[i], NULL, &old) == 0 &&
-            old.sa_handler != SIG_IGN) /* ignored under nohup, and in scripts */
+        /* those that nohup or a script has made nibble ignore stay ignored */
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(signals[i], &action, NULL);
     return &caught;
 }

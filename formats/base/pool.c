@@ -57,7 +57,8 @@ look(struct nb_pool *pool, const struct nb_pool_watch *watch)
 {
     struct nb_error error;
 
-    watch->look(watch->context);
+    if (watch->look != NULL)
+        watch->look(watch->context);
     if (watch->stop != NULL && *watch->stop)
         note_failure(pool, 0, nb_fail(&error, NB_INTERRUPTED, "interrupted"), &error);
 }

@@ -27,7 +27,7 @@ enum nb_status nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, s
 
 /* What the calling thread does ten times a second while the pool works. */
 struct nb_pool_watch {
-    void (*look)(void *context);
+    void (*look)(void *context); /* may be NULL */
     void *context;
     const volatile sig_atomic_t *stop; /* not zero after a look ends the job with NB_INTERRUPTED; may be NULL */
 };
