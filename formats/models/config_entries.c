@@ -348,15 +348,15 @@ static enum nb_status
 examine_quantization(struct examination *x)
 {
     static const char *const names[] = { "quantization_config", "compression_config", "quantization" };
+    bool plain = true;
 
+    for (size_t k = 0; k < x->source->store.count && plain; k++)
+        plain = is_plain(&x->source->store.tensors[k]);
     for (size_t i = 0; i < COUNT(names); i++) {
         json_t *entry = json_object_get(x->config, names[i]);
         const char *method = json_string_value(json_object_get(entry, "quant_method"));
-        bool plain = true;
         enum nb_status status = NB_OK;
 
-        for (size_t k = 0; k < x->source->store.count && plain; k++)
-            plain = is_plain(&x->source->store.tensors[k]);
         if (!plain && json_object_size(entry) > 0)
             return nb_fail(x->err, NB_UNSUPPORTED,
                            "%s: the checkpoint is quantized already (%s%s%s); take the original one", x->file, names[i],

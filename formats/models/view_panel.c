@@ -122,13 +122,14 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
-/* Whether one read takes many rows of the band, with what is between them. */
-static bool
-reads_across_gaps(const struct nb_view_panel *p, const struct nb_view *v)
+/* Columns from one row to the next as they are read: those of the band, or all, so that one read takes many rows. */
+static uint64_t
+pitch_in_span(const struct nb_view_panel *p, const struct nb_view *v)
 {
     const struct band *b = &p->band;
+    const uint64_t gap = b->piece->pitch - b->count;
 
-    return (b->piece->pitch - b->count) * nb_type_info(v->type)->block_bytes <= MAX_GAP;
+    return gap * nb_type_info(v->type)->block_bytes <= MAX_GAP ? b->piece->pitch : b->count;
 }
 
 /* Reads ROWS rows of the band from row FIRST of the piece on. The lock is not held. */
@@ -138,8 +139,8 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
 {
     const size_t each = nb_type_info(v->type)->block_bytes;
     const struct band *b = &p->band;
-    const bool at_once = reads_across_gaps(p, v);
-    const uint64_t pitch = at_once ? b->piece->pitch : b->count;
+    const uint64_t pitch = pitch_in_span(p, v);
+    const bool at_once = pitch == b->piece->pitch;
     enum nb_status status = nb_reader_reserve_span(r, rows * pitch * each, err);
 
     if (status == NB_OK && at_once)
@@ -157,8 +158,7 @@ static enum nb_status
 read_together(struct nb_view_panel *p, const struct nb_view *v, struct nb_view_reader *r, struct nb_error *err)
 {
     const uint64_t rows = p->band.piece->rows;
-    const uint64_t width = reads_across_gaps(p, v) ? p->band.piece->pitch : p->band.count;
-    const uint64_t fit = READ_BYTES / (width * nb_type_info(v->type)->block_bytes);
+    const uint64_t fit = READ_BYTES / (pitch_in_span(p, v) * nb_type_info(v->type)->block_bytes);
     const uint64_t step = fit < ROWS_TOGETHER ? ROWS_TOGETHER : fit / ROWS_TOGETHER * ROWS_TOGETHER;
 
     while (p->rows_taken < rows && p->status == NB_OK) {

@@ -4,7 +4,6 @@
  */
 #include "verify/check/parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "tokenizer.ggml."
@@ -21,7 +20,7 @@ static const struct kind kinds[] = {
     { "none", true, false },   { "no_vocab", true, false },
 };
 
-/* Pre-tokenizers of BPE tokenizers, sorted. */
+/* Pre-tokenizers of BPE tokenizers. */
 static const char *const pre_tokenizers[] = {
     "a.x-4.0",
     "afmoe",
@@ -115,10 +114,13 @@ static const char *const pre_tokenizers[] = {
     "youtu",
 };
 
-static int
-by_name(const void *name, const void *entry)
+static bool
+is_pre_tokenizer(const char *name)
 {
-    return strcmp(name, *(const char *const *)entry);
+    for (size_t i = 0; i < sizeof pre_tokenizers / sizeof pre_tokenizers[0]; i++)
+        if (strcmp(name, pre_tokenizers[i]) == 0)
+            return true;
+    return false;
 }
 
 static const struct kind *
@@ -152,8 +154,7 @@ check_bpe(struct nb_checking *c, const char *file, const struct nb_metadata *met
     if (pre == NULL || *pre == '\0')
         return CHECK_FOUND(c, NB_BAD_TOKENS_NO_PRE, nb_in_file(file),
                            "has no %s: llama.cpp divides texts in a way that the model may not know", PREFIX "pre");
-    if (bsearch(pre, pre_tokenizers, sizeof pre_tokenizers / sizeof pre_tokenizers[0], sizeof pre_tokenizers[0],
-                by_name) == NULL)
+    if (!is_pre_tokenizer(pre))
         return CHECK_FOUND(c, NB_BAD_TOKENS_PRE, place, "'%.40s' is no pre-tokenizer of llama.cpp, which refuses it",
                            pre);
     return NB_OK;
