@@ -85,8 +85,8 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
         o->text = cli_data_file("tinystories-valid.txt");
         if (o->text == NULL)
             return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
-        cli_note(
-            "measured on the sample text, simple stories for children; -f names a text of the kind the model is for");
+        cli_note("measured on the sample text, simple stories for children; "
+                 "-f names a text of the kind the model is for");
     }
     text.name = o->text;
     cli_progress_start(&r->progress);

@@ -73,6 +73,15 @@ scratch_path(const char *name)
 }
 
 void
+scratch_open_source(struct nb_source *source, const char *name)
+{
+    struct nb_error err;
+
+    if (nb_source_open(source, scratch_path(name), NULL, &err) != NB_OK)
+        fail_msg("%s", err.message);
+}
+
+void
 scratch_remove(const char *name)
 {
     remove_all(scratch_path(name));

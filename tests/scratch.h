@@ -4,6 +4,7 @@
 
 #include "formats/elements/tensor.h"
 #include "formats/gguf/gguf.h"
+#include "formats/models/source.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,8 @@ int scratch_setup(void **state);
 int scratch_teardown(void **state);
 /* The path of NAME in the scratch folder; in a static buffer, one of eight in turn. */
 const char *scratch_path(const char *name);
+/* Opens the model NAME of the scratch folder, which must be one. */
+void scratch_open_source(struct nb_source *source, const char *name);
 void scratch_remove(const char *name); /* a file, or a folder with all that is in it */
 void scratch_folder(const char *name);
 void scratch_write(const char *name, const void *bytes, size_t size);

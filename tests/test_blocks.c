@@ -45,20 +45,11 @@ make_sample(void **state)
 }
 
 static void
-open_source(struct nb_source *source, const char *name)
-{
-    struct nb_error err;
-
-    if (nb_source_open(source, scratch_path(name), NULL, &err) != NB_OK)
-        fail_msg("%s", err.message);
-}
-
-static void
 open_as(struct opened *o, const char *name, const struct nb_arch *arch)
 {
     struct nb_error err;
 
-    open_source(&o->source, name);
+    scratch_open_source(&o->source, name);
     if (nb_model_open_as(&o->model, &o->source, arch, &err) != NB_OK)
         fail_msg("%s", err.message);
     assert_int_equal(nb_model_vocab(&o->model), VOCAB);
@@ -207,7 +198,7 @@ make_resized(const char *name, const struct size room[LAYERS])
     struct nb_source source;
     uint32_t heads[LAYERS], kv_heads[LAYERS], feed_forward[LAYERS];
 
-    open_source(&source, "sample.gguf");
+    scratch_open_source(&source, "sample.gguf");
     for (size_t i = 0; i < source.n_tensors; i++) {
         const char *layer = strstr(source.tensors[i].name, "blk.");
         const size_t l = layer == NULL ? 0 : (size_t)(layer[4] - '0');
@@ -317,7 +308,7 @@ layers_may_lack_a_block(void **unused)
     float *expected, *found;
 
     (void)unused;
-    open_source(&source, "sample.gguf");
+    scratch_open_source(&source, "sample.gguf");
     for (size_t i = 0; i < source.n_tensors; i++) {
         const struct nb_view *t = &source.tensors[i];
         float *to = make_tensor(&g, t->name, t->ne[0], t->n_dims > 1 ? t->ne[1] : 0, 1);
@@ -359,8 +350,8 @@ dense_layers_and_mixtures_may_take_turns(void **unused)
         tensors[i].when = NULL; /* the table of llama has dense layers or mixtures, not both */
     arch.tensors = tensors;
     mixture_of("sample.gguf", "mixture.gguf", 3, 2);
-    open_source(&parts[0], "sample.gguf");
-    open_source(&parts[1], "mixture.gguf");
+    scratch_open_source(&parts[0], "sample.gguf");
+    scratch_open_source(&parts[1], "mixture.gguf");
     for (size_t i = 0; i < parts[0].n_tensors + parts[1].n_tensors; i++) {
         const size_t from = i < parts[0].n_tensors ? 0 : 1;
         const struct nb_view *t = &parts[from].tensors[i - from * parts[0].n_tensors];
@@ -473,7 +464,7 @@ models_without_blocks_are_refused(void **unused)
     struct nb_source source;
 
     (void)unused;
-    open_source(&source, "sample.gguf");
+    scratch_open_source(&source, "sample.gguf");
     refuses_as(&source, &none, "models of architecture 'llama' cannot be run");
     refuses_as(&source, &oracle, "cannot be run: their layer 2 has a block of kind 'oracle'");
     refuses_as(&source, &wrong, "lacks the number of experts");
@@ -498,7 +489,7 @@ a_block_whose_tensors_no_table_has_is_refused(void **unused)
         if (strcmp(tensors[i].name, "blk.%l.ffn_down.weight") == 0)
             tensors[i].when = "layer < 2";
     arch.tensors = tensors;
-    open_source(&source, "sample.gguf");
+    scratch_open_source(&source, "sample.gguf");
     refuses_as(&source, &arch, "have no tensor 'blk.%l.ffn_down.weight' in layer 2, which is needed to run them");
     nb_source_close(&source);
 }
@@ -518,13 +509,13 @@ hyperparameters_that_no_block_can_have_are_refused(void **unused)
     for (size_t i = 0; i < sizeof zero / sizeof zero[0]; i++) {
         char says[96];
 
-        open_source(&source, "sample.gguf");
+        scratch_open_source(&source, "sample.gguf");
         nb_meta_set_u32(&source.meta, zero[i], 0);
         snprintf(says, sizeof says, "%s is 0, which no model can have", zero[i]);
         refuses_as(&source, &lax, says);
         nb_source_close(&source);
     }
-    open_source(&source, "sample.gguf");
+    scratch_open_source(&source, "sample.gguf");
     nb_meta_set_f32(&source.meta, "llama.rope.freq_base", 0);
     refuses_as(&source, &nb_arch_llama, "llama.rope.freq_base is 0, which no model can have");
     nb_meta_set_f32(&source.meta, "llama.rope.freq_base", 10000);

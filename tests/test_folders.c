@@ -14,16 +14,6 @@
 
 static struct nb_source source;
 
-/* Opens the folder "model", which must be one that can be converted. */
-static void
-open_model(void)
-{
-    struct nb_error err;
-
-    if (nb_source_open(&source, scratch_path("model"), NULL, &err) != NB_OK)
-        fail_msg("%s", err.message);
-}
-
 /* Opens the tiny checkpoint with ENTRIES, "a":1,"b":2, put before those of its config.json. */
 static void
 open_with(const char *entries)
@@ -33,7 +23,7 @@ open_with(const char *entries)
     tiny_checkpoint("model");
     snprintf(config, sizeof config, "{%s%s%s", entries, *entries != '\0' ? "," : "", tiny_config + 1);
     scratch_write_text("model/config.json", config);
-    open_model();
+    scratch_open_source(&source, "model");
 }
 
 /* Without the entry rope_theta, which the tiny checkpoint has. */
@@ -48,7 +38,7 @@ open_without_theta(const char *entries)
     snprintf(config, sizeof config, "{%s,%.*s%s", entries, (int)(theta - tiny_config - 1), tiny_config + 1,
              theta + strlen("\"rope_theta\":10000.0,"));
     scratch_write_text("model/config.json", config);
-    open_model();
+    scratch_open_source(&source, "model");
 }
 
 static size_t
@@ -291,7 +281,7 @@ an_index_whose_shards_are_gone_is_passed_over(void **unused)
     tiny_checkpoint("model");
     scratch_write_text("model/model.safetensors.index.json",
                        "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\"}}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_int_equal(source.store.count, 11);
     expect_note("the shards that model.safetensors.index.json names are gone");
     nb_source_close(&source);
@@ -327,7 +317,7 @@ names_that_wrappers_put_before_all_tensors_are_left_out(void **unused)
     for (size_t i = 0; i < COUNT(wrappers); i++) {
         tiny_checkpoint("model");
         put_before_names(wrappers[i]);
-        open_model();
+        scratch_open_source(&source, "model");
         assert_int_equal(source.n_tensors, 11);
         expect_note("the names of all tensors begin with '");
         assert_int_equal(n_notes(), i == 3 ? 2 : 1);
@@ -353,7 +343,7 @@ json_may_have_a_byte_order_mark(void **unused)
         snprintf(path, sizeof path, "model/%s", names[i]);
         snprintf(marked, sizeof marked, "\xEF\xBB\xBF%s", texts[i]);
         scratch_write_text(path, marked);
-        open_model();
+        scratch_open_source(&source, "model");
         nb_source_close(&source);
     }
 }
@@ -386,7 +376,7 @@ a_tokenizer_of_an_older_version_has_no_type(void **unused)
     snprintf(json, sizeof json, "%.*s%s", (int)(type - tiny_tokenizer), tiny_tokenizer,
              type + strlen("\"type\":\"BPE\","));
     scratch_write_text("model/tokenizer.json", json);
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "gpt2");
     nb_source_close(&source);
 }
@@ -397,7 +387,7 @@ tokenizer_json_counts_beside_a_vocabulary_of_tiktoken(void **unused)
     (void)unused;
     tiny_checkpoint("model");
     scratch_write_text("model/tokenizer.model", "IQ== 0\nIg== 1\n");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "gpt2");
     nb_source_close(&source);
 }

@@ -73,15 +73,6 @@ pre_tokenizers_are_known_by_what_they_do(void **unused)
 
 static struct nb_source source;
 
-static void
-open_model(void)
-{
-    struct nb_error err;
-
-    if (nb_source_open(&source, scratch_path("model"), NULL, &err) != NB_OK)
-        fail_msg("%s", err.message);
-}
-
 /* Element INDEX of the array of strings KEY. */
 static const char *
 string_at(const char *key, uint64_t index)
@@ -153,7 +144,7 @@ byte_level_vocabularies_keep_ids_types_and_merges(void **unused)
                        "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},\"pad_token\":\"<|im|>\","
                        "\"model_max_length\":1000000000000000019884624838656,\"chat_template\":[{\"name\":\"default\","
                        "\"template\":\"D\"},{\"name\":\"tool use\",\"template\":\"T\"}]}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "gpt2");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.pre"), "gpt-2");
     assert_int_equal(nb_meta_find(&source.meta, "tokenizer.ggml.tokens")->count, 32); /* filled up to the embedding */
@@ -186,11 +177,11 @@ a_chat_template_of_its_own_is_found(void **unused)
     (void)unused;
     tiny_checkpoint("model");
     scratch_write_text("model/chat_template.jinja", "{{ x }}\n");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "{{ x }}\n");
     nb_source_close(&source);
     scratch_write_text("model/chat_template.jinja", "a\r\nb\rc\r\n\r\n"); /* Python reads them as "\n" */
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "a\nb\nc\n\n");
     nb_source_close(&source);
 }
@@ -204,7 +195,7 @@ chat_templates_beside_the_default_are_kept(void **unused)
     tiny_checkpoint("model");
     scratch_write_text("model/chat_template.json", "{\"chat_template\":[{\"name\":\"default\",\"template\":\"J\"},"
                                                    "{\"name\":\"tool use\",\"template\":\"T\"}]}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "J");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template.tool_use"), "T");
     nb_source_close(&source);
@@ -213,7 +204,7 @@ chat_templates_beside_the_default_are_kept(void **unused)
     scratch_write_text("model/additional_chat_templates/rag.jinja", "R\r\n");
     scratch_write_text("model/additional_chat_templates/code-edit.jinja", "C");
     scratch_write_text("model/additional_chat_templates/notes.txt", "N");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.chat_template"), "D");
     assert_string_equal(string_at("tokenizer.chat_templates", 0), "code_edit");
     assert_string_equal(string_at("tokenizer.chat_templates", 1), "rag");
@@ -237,7 +228,7 @@ bpe_with_byte_fallback_becomes_a_sentencepiece_vocabulary(void **unused)
         "\"\\u2581a\":3,\"<0xZZ>\":4},\"merges\":[]},\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\"},"
         "{\"id\":5,\"content\":\"<new>\"}],\"decoder\":{\"type\":\"Sequence\"},\"pre_tokenizer\":null}");
     scratch_write_text("model/tokenizer_config.json", "{\"unk_token\":\"<unk>\",\"bos_token\":\"<s>\"}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.model"), "llama");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.pre"), "default");
     assert_int_equal(type_at(0), NB_TOKEN_CONTROL);
@@ -270,7 +261,7 @@ sentencepiece_models_keep_scores_and_types(void **unused)
     scratch_write_text("model/tokenizer_config.json",
                        "{\"added_tokens_decoder\":{\"6\":{\"content\":\"<|end|>\",\"special\":false}},"
                        "\"add_bos_token\":true,\"add_prefix_space\":false}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(string_at("tokenizer.ggml.tokens", 3), "\xe2\x96\x81hi");
     assert_true(score_at(3) == -1.5f);
     assert_int_equal(type_at(0), NB_TOKEN_UNKNOWN);
@@ -306,7 +297,7 @@ a_special_token_that_only_tokenizer_json_has_is_a_control_token(void **unused)
                        "{\"id\":32,\"content\":\"<beyond>\",\"special\":true}]}");
     scratch_write_text("model/tokenizer_config.json", "{\"eos_token\":\"<end>\",\"added_tokens_decoder\":{"
                                                       "\"4\":{\"content\":\"tool\\u2581x\"}}}");
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(string_at("tokenizer.ggml.tokens", 1), "<s>");
     assert_string_equal(string_at("tokenizer.ggml.tokens", 2), "<new>");
     assert_int_equal(type_at(2), NB_TOKEN_CONTROL);
@@ -331,7 +322,7 @@ llama3_without_bos_says_so(void **unused)
              "\"merges\":[\"a a\"]},\"added_tokens\":[],\"pre_tokenizer\":%s,\"decoder\":{\"type\":\"ByteLevel\"}}",
              SPLIT(LLAMA3));
     scratch_write_text("model/tokenizer.json", json);
-    open_model();
+    scratch_open_source(&source, "model");
     assert_string_equal(nb_meta_get_string(&source.meta, "tokenizer.ggml.pre"), "llama-bpe");
     assert_int_equal(*nb_meta_find(&source.meta, "tokenizer.ggml.add_bos_token")->data, 0);
     nb_source_close(&source);
