@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define SIDE 8u
 
 #define SQUARE(name, element)                                                          \
@@ -39,13 +43,12 @@ typedef uint64_t longs __attribute__((vector_size(16)));
 #define LOW_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 0, 2)
 #define HIGH_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 1, 3)
 
-/* 2 bytes, the size of nearly all weights, have a faster version. */
-static void
-square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
+/* 2 bytes, the size of nearly all weights, have a faster version. COLUMN receives the columns of the square. */
+static inline void
+turn_2(const uint16_t *from, uint64_t width, longs column[SIDE])
 {
     halves r[8], t[8];
     words w[8];
-    longs column[8];
 
     for (size_t i = 0; i < 8; i++)
         memcpy(&r[i], from + i * width, sizeof r[i]);
@@ -63,8 +66,41 @@ square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
         column[2 * i] = LOW_8(w[i], w[i + 4]);
         column[2 * i + 1] = HIGH_8(w[i], w[i + 4]);
     }
-    for (size_t c = 0; c < 8; c++)
+}
+
+static void
+square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
+{
+    longs column[SIDE];
+
+    turn_2(from, width, column);
+    for (size_t c = 0; c < SIDE; c++)
         memcpy(to + c * pitch, &column[c], sizeof column[c]);
+}
+
+/* With stores that bypass the caches, where the processor has them and the alignment allows it. */
+static void
+square_2_streamed(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
+{
+#ifdef __SSE2__
+    longs column[SIDE];
+
+    if ((uintptr_t)to % sizeof column[0] == 0 && pitch % SIDE == 0) {
+        turn_2(from, width, column);
+        for (size_t c = 0; c < SIDE; c++)
+            _mm_stream_si128((__m128i *)(void *)(to + c * pitch), (__m128i)column[c]);
+        return;
+    }
+#endif
+    square_2(from, width, to, pitch);
+}
+
+static void
+end_streaming(void)
+{
+#ifdef __SSE2__
+    _mm_sfence(); /* other threads see the stores after the next lock */
+#endif
 }
 
 #define TRANSPOSE(name, element, square)                                                                          \
@@ -84,11 +120,12 @@ square_2(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t pitch)
 
 TRANSPOSE(transpose_1, uint8_t, square_1)
 TRANSPOSE(transpose_2, uint16_t, square_2)
+TRANSPOSE(transpose_2_streamed, uint16_t, square_2_streamed)
 TRANSPOSE(transpose_4, uint32_t, square_4)
 TRANSPOSE(transpose_8, uint64_t, square_8)
 
 void
-nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch)
+nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch, bool streamed)
 {
     const void *from = m->from + column * m->size;
     void *out = to;
@@ -98,7 +135,7 @@ nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned ch
         transpose_1(from, m->width, m->rows, n, out, pitch);
         break;
     case 2:
-        transpose_2(from, m->width, m->rows, n, out, pitch);
+        (streamed ? transpose_2_streamed : transpose_2)(from, m->width, m->rows, n, out, pitch);
         break;
     case 4:
         transpose_4(from, m->width, m->rows, n, out, pitch);
@@ -107,4 +144,6 @@ nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned ch
         transpose_8(from, m->width, m->rows, n, out, pitch);
         break;
     }
+    if (streamed)
+        end_streaming();
 }

@@ -2,6 +2,7 @@
 #ifndef NB_TRANSPOSE_H
 #define NB_TRANSPOSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,7 +13,11 @@ struct nb_matrix {
     uint64_t width, rows;
 };
 
-/* Writes columns COLUMN to COLUMN + N of MATRIX to TO, as rows of ROWS elements that begin PITCH elements apart. */
-void nb_transpose(const struct nb_matrix *matrix, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch);
+/*
+ * Writes columns COLUMN to COLUMN + N of MATRIX to TO, as rows of ROWS elements that begin PITCH elements apart.
+ * STREAMED: the stores may bypass the caches, which saves memory traffic if the result does not fit in them.
+ */
+void nb_transpose(const struct nb_matrix *matrix, uint64_t column, uint64_t n, unsigned char *to, uint64_t pitch,
+                  bool streamed);
 
 #endif

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READ_BYTES (1u << 20) /* about what one thread reads at once: it stays in a second-level cache */
-#define ROWS_TOGETHER 32u     /* rows are read in multiples of this: transposed, a cache line of F16 */
-#define MAX_GAP 8192u         /* reading so many bytes that are not wanted costs less than another system call */
+#define READ_BYTES (1u << 20)    /* about what one thread reads at once: it stays in a second-level cache */
+#define CACHED_BYTES (24u << 20) /* a larger panel does not stay in a last-level cache of 32 MiB, today's usual size */
+#define ROWS_TOGETHER 32u        /* rows are read in multiples of this: transposed, a cache line of F16 */
+#define MAX_GAP 8192u            /* reading so many bytes that are not wanted costs less than another system call */
 
 /* Columns FIRST to FIRST + COUNT of a piece. */
 struct band {
@@ -149,7 +150,7 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
         status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, err);
     if (status == NB_OK)
         nb_transpose(&(struct nb_matrix){ r->span, each, pitch, rows }, 0, b->count, p->bytes + first * each,
-                     b->piece->rows);
+                     b->piece->rows, p->size > CACHED_BYTES);
     return status;
 }
 

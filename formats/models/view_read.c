@@ -317,7 +317,7 @@ read_transposed(const struct nb_view *v, const struct rectangle *rect, unsigned 
 
             while (i + n < band.n && column_of_row(v, rect->row + done + i + n) == column + n)
                 n++;
-            nb_transpose(&m, column - band.low, n, to, rect->columns);
+            nb_transpose(&m, column - band.low, n, to, rect->columns, false);
             to += n * rect->columns * each;
             i += n;
         }
