@@ -139,9 +139,10 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
         return status;
     if (!nb_hp_has(hp, NB_HP_KV_HEADS))
         hp->value[NB_HP_KV_HEADS] = hp->value[NB_HP_HEADS]; /* also the values by layer */
-    if (nb_hp(hp, NB_HP_HEADS) > 0)
+    if (nb_hp(hp, NB_HP_HEADS) > 0) {
         set_default(hp, NB_HP_KEY_LENGTH, "embedding // heads");
-    set_default(hp, NB_HP_VALUE_LENGTH, "key_length");
+        set_default(hp, NB_HP_VALUE_LENGTH, "embedding // heads");
+    }
     set_default(hp, NB_HP_ROPE_DIMS, "key_length");
     set_default(hp, NB_HP_ROPE_BASE, "10000");
     for (size_t i = 0; i < arch->n_rules; i++)
