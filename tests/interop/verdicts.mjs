@@ -1,5 +1,5 @@
-// verdicts.mjs NIBBLE FILE...: each key of each good file is removed, given another type, and given values that
-// no model has, one at a time. The runtime loads every such file and runs one token through it, in a process of
+// verdicts.mjs NIBBLE FILE[:PREFIX]...: each key of each good file (that begins with PREFIX) is removed, given another
+// type, and given values that no model has, one at a time. The runtime loads every such file and runs one token through it, in a process of
 // its own, as some make it abort. No file that the runtime refuses may be called sound by 'nibble check'.
 import {execFile, execFileSync} from "node:child_process";
 import {mkdtempSync, rmSync} from "node:fs";
@@ -51,9 +51,10 @@ async function compare(nibble, good, change, changed) {
     return {sound: check.code === 0, loads, codes};
 }
 
-async function compareAll(nibble, good, folder) {
+async function compareAll(nibble, good, prefix, folder) {
     const metadata = JSON.parse(execFileSync(nibble, ["inspect", "--json", good], {maxBuffer: 1 << 28})).metadata;
-    const todo = Object.entries(metadata).flatMap(([key, value]) => changes(key, value));
+    const keys = Object.entries(metadata).filter(([key]) => key.startsWith(prefix));
+    const todo = keys.flatMap(([key, value]) => changes(key, value));
     const count = {files: 0, refused: 0, wrong: 0, stricter: []};
     await Promise.all(Array.from({length: availableParallelism()}, async (_, worker) => {
         for (let change; (change = todo.pop()) !== undefined;) {
@@ -83,8 +84,10 @@ if (process.argv[2] === "--load") {
     const [nibble, ...files] = process.argv.slice(2);
     const folder = mkdtempSync(join(tmpdir(), "nibble-verdicts."));
     let ok = true;
-    for (const good of files)
-        ok = await compareAll(nibble, good, folder) && ok;
+    for (const file of files) {
+        const [, good, prefix] = /^(.*?)(?::([\w.]*))?$/.exec(file);
+        ok = await compareAll(nibble, good, prefix ?? "", folder) && ok;
+    }
     rmSync(folder, {recursive: true});
     process.exit(ok ? 0 : 1);
 }
