@@ -14,6 +14,7 @@
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/policy/recipe.h"
+#include "verify/tokenize/agreement.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -270,6 +271,34 @@ quantize(struct quantize_options *a, const struct nb_source *source)
     return code;
 }
 
+/* Refuses a folder whose texts would become other tokens, unless that was asked for or nothing is written. */
+static enum nb_status
+check_tokens(const struct quantize_options *a, struct nb_source *source, struct nb_error *err)
+{
+    char what[NB_DIFFERENCE_TEXT];
+    enum nb_agreement agreement;
+    enum nb_status status;
+
+    if (source->kind != NB_SOURCE_CHECKPOINT)
+        return NB_OK;
+    status = nb_agreement_of(source, &agreement, what, err);
+    if (status != NB_OK || agreement == NB_AGREES)
+        return status;
+    if (agreement == NB_AGREEMENT_UNKNOWN)
+        nb_source_note(source, "whether llama.cpp makes the same tokens of a text is not known: %s", what);
+    else if (agreement == NB_DIFFERS_IN_RARE_TEXT)
+        nb_source_note(source, "llama.cpp makes other tokens of some texts with control tokens or combining marks: %s",
+                       what);
+    else if (a->allow_other_tokens || a->dry_run)
+        nb_source_note(source, "llama.cpp makes other tokens of a text: %s", what);
+    else
+        return nb_fail(err, NB_UNSUPPORTED,
+                       "%s: llama.cpp would make other tokens of a text than the model was trained with: %s "
+                       "(--allow-other-tokens writes the file anyway)",
+                       source->path, what);
+    return NB_OK;
+}
+
 int
 cmd_quantize(const struct cli_line *line)
 {
@@ -282,7 +311,9 @@ cmd_quantize(const struct cli_line *line)
     if (code == NB_OK && nb_source_open(&source, a.source, &a.as, &err) != NB_OK) {
         code = cli_fail(&err);
     } else if (code == NB_OK) {
-        code = load_imatrix(&a, &source, &imatrix, &err) == NB_OK ? quantize(&a, &source) : cli_fail(&err);
+        code = check_tokens(&a, &source, &err) == NB_OK && load_imatrix(&a, &source, &imatrix, &err) == NB_OK
+                   ? quantize(&a, &source)
+                   : cli_fail(&err);
         nb_source_close(&source);
     }
     nb_imatrix_free(&imatrix);

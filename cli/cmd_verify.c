@@ -75,6 +75,15 @@ close_models(struct verify_run *r)
     nb_ids_free(&r->ids);
 }
 
+static void
+on_other_tokens(void *context, size_t model, const char *what)
+{
+    const struct verify_run *r = context;
+
+    cli_note("%s makes other tokens of the text than %s, whose tokens are used for all: %s", r->source[model].path,
+             r->source[0].path, what);
+}
+
 static enum nb_status
 load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err)
 {
@@ -91,6 +100,8 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     text.name = o->text;
     cli_progress_start(&r->progress);
     cli_progress_say(&r->progress, "tokenizing");
+    o->drift.other_tokens = on_other_tokens;
+    o->drift.context = r;
     status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, err);
     if (status == NB_OK)
         cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);

@@ -178,6 +178,8 @@ const struct cli_option cli_options[] = {
       .help = "quantize tensors that are quantized already" },
     { OPT_ALLOW_NONFINITE, 0, "allow-nonfinite", NULL, IN(quantize), ARG_NONE,
       .help = "write NaN and infinity instead of refusing them" },
+    { OPT_ALLOW_OTHER_TOKENS, 0, "allow-other-tokens", NULL, IN(quantize), ARG_NONE,
+      .help = "write the file although llama.cpp makes other tokens of a text than the folder's tokenizer" },
 
     { OPT_PURE, 0, "pure", NULL, IN(quantize), ARG_NONE, .group = TYPES,
       .help = "quantize every tensor to the recipe's base type" },

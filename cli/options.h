@@ -63,6 +63,7 @@ enum cli_argument {
 enum cli_option_id {
     OPT_ALL,
     OPT_ALLOW_NONFINITE,
+    OPT_ALLOW_OTHER_TOKENS,
     OPT_ALLOW_REQUANTIZE,
     OPT_CACHE_TYPE,
     OPT_CALIBRATE,

@@ -204,6 +204,7 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     };
     a->as.model_class = cli_text(line, OPT_MODEL_CLASS);
     a->as.follow_links = cli_has(line, OPT_FOLLOW_LINKS);
+    a->allow_other_tokens = cli_has(line, OPT_ALLOW_OTHER_TOKENS);
     a->pipeline.threads = cli_number(line, OPT_THREADS, 0);
     a->pipeline.replace = cli_has(line, OPT_FORCE);
     a->pipeline.allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE);

@@ -24,7 +24,7 @@ struct quantize_options {
     uint64_t pruned[MAX_PRUNED];
     struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate;       /* a text to make the importance matrix from */
-    bool dry_run, json;
+    bool dry_run, json, allow_other_tokens;
 };
 
 /* Fills OPTIONS, which must be zero. Returns an exit code; with anything but NB_OK the sentence is printed. */

@@ -241,6 +241,39 @@ normalizer_flags(struct nb_metadata *meta, json_t *normalizer, unsigned depth)
             normalizer_flags(meta, entry, depth + 1);
 }
 
+/* Whether a normalizer puts U+2581, SentencePiece's space, before a text. */
+static bool
+prepends_space(json_t *normalizer, unsigned depth)
+{
+    const char *type = json_string_value(json_object_get(normalizer, "type"));
+    json_t *entry;
+    size_t i;
+
+    if (same(type, "Prepend"))
+        return true;
+    if (same(type, "Sequence") && depth < 8)
+        json_array_foreach(json_object_get(normalizer, "normalizers"), i, entry)
+            if (prepends_space(entry, depth + 1))
+                return true;
+    return false;
+}
+
+/*
+ * llama.cpp puts a space before a text of SentencePiece's kind unless the file says otherwise. The model was
+ * trained with what tokenizer.json does; tokenizer_config.json, which the key is from, may say something else.
+ */
+static void
+space_prefix(struct nb_metadata *meta, const struct nb_tokenizer_json *tj)
+{
+    const bool by_pre_tokenizer = same(json_string_value(json_object_get(tj->pre_tokenizer, "type")), "Metaspace");
+    const bool prepends = prepends_space(tj->normalizer, 0);
+
+    if (!same(nb_meta_get_string(meta, "tokenizer.ggml.model"), "llama") || by_pre_tokenizer)
+        return;
+    if (!prepends || nb_meta_find(meta, "tokenizer.ggml.add_space_prefix") != NULL)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", prepends);
+}
+
 /* Several templates: one key each, a list of the names, and "default" as the main template. */
 static void
 named_templates(json_t *list, struct nb_metadata *meta)
@@ -463,7 +496,9 @@ nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, 
             set_id(&s, role, role_entry(cp->config, "%s_token_id", role), limit);
     write_keys(&s, meta);
     status = chat_template(cp, config, meta, err);
-    if (status == NB_OK && tj != NULL)
+    if (status == NB_OK && tj != NULL) {
         normalizer_flags(meta, tj->normalizer, 0);
+        space_prefix(meta, tj);
+    }
     return status == NB_OK ? nb_meta_status(meta, err) : status;
 }

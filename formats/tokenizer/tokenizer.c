@@ -235,7 +235,6 @@ add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vo
 /* What happens to an added token whose id has a token already, or is beyond the vocabulary. */
 enum adding {
     REPLACE, /* it replaces it; beyond: an error */
-    FILL,    /* it is skipped; beyond: an error */
     FIT,     /* it is skipped in both cases, but gives placeholders their names */
 };
 
@@ -337,7 +336,8 @@ is_named_special(json_t *config, const char *text)
 /*
  * A SentencePiece BPE that is stored only as tokenizer.json (Llama 2's kind:
  * merges of characters, with byte fallback). llama.cpp merges such tokens by
- * score; all scores are equal, as the reference converter writes them.
+ * score. The reference converter writes equal scores, with which texts become
+ * other tokens than the model was trained on; nibble writes those of the merges.
  */
 static enum nb_status
 byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, json_t *map,
@@ -349,9 +349,11 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
     if (status == NB_OK)
-        status = add_json_tokens(cp, tj, &vocab, FILL, err);
+        status = add_json_tokens(cp, tj, &vocab, REPLACE, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, false, err);
+    if (status == NB_OK)
+        status = nb_score_by_merges(tj, &vocab, err);
     if (status != NB_OK)
         return status;
     for (uint64_t i = 0; i < rows; i++) {
@@ -363,8 +365,6 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
             t->type = NB_TOKEN_BYTE;
         else if (is_named_special(config, t->text) || is_named_special(map, t->text))
             t->type = NB_TOKEN_CONTROL;
-        else if (t->type == NB_TOKEN_CONTROL) /* the reference treats only named ones as such */
-            t->type = NB_TOKEN_USER_DEFINED;
     }
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");

@@ -41,8 +41,12 @@ void nb_tokenizer_json_free(struct nb_tokenizer_json *tj);
 /* Stores model.vocab in VOCAB; all tokens have type NORMAL. */
 enum nb_status nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *arena,
                                        struct nb_vocab *vocab, struct nb_error *err) NB_MUST_CHECK;
+#define NB_MERGE_BYTES 4096u /* the longest line of a merge, "left right" */
 enum nb_status nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, struct nb_metadata *meta,
                                         struct nb_error *err) NB_MUST_CHECK;
+/* Gives the tokens of VOCAB the scores that make llama.cpp merge in the order of TJ's merges. */
+enum nb_status nb_score_by_merges(const struct nb_tokenizer_json *tj, struct nb_vocab *vocab,
+                                  struct nb_error *err) NB_MUST_CHECK;
 
 /* Stores the pieces of a SentencePiece model (tokenizer.model) in VOCAB. */
 enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab,

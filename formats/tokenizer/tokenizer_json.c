@@ -169,9 +169,7 @@ append_side(char *line, size_t *at, size_t room, const char *side, size_t length
     return true;
 }
 
-#define MAX_MERGE_BYTES 4096u
-
-/* Writes the merge VALUE, "a b" or ["a", "b"], as one line of at most MAX_MERGE_BYTES; false if it is neither. */
+/* Writes the merge VALUE, "a b" or ["a", "b"], as one line of at most NB_MERGE_BYTES; false if it is neither. */
 static bool
 merge_line(struct nb_json_span value, char *line, size_t *length)
 {
@@ -185,7 +183,7 @@ merge_line(struct nb_json_span value, char *line, size_t *length)
     *length = 0;
     if (*value.at == '"') {
         text = nb_json_string(&arena, value, length);
-        good = text != NULL && *length <= MAX_MERGE_BYTES;
+        good = text != NULL && *length <= NB_MERGE_BYTES;
         if (good)
             memcpy(line, text, *length);
     } else if (*value.at == '[' && nb_json_enter(&sides, value)) {
@@ -193,9 +191,9 @@ merge_line(struct nb_json_span value, char *line, size_t *length)
 
         while ((more = nb_json_next(&sides, &unused, &side)) > 0 && good) {
             text = nb_json_string(&arena, side, &n);
-            if (parts++ == 1 && *length < MAX_MERGE_BYTES)
+            if (parts++ == 1 && *length < NB_MERGE_BYTES)
                 line[(*length)++] = ' ';
-            good = text != NULL && append_side(line, length, MAX_MERGE_BYTES, text, n);
+            good = text != NULL && append_side(line, length, NB_MERGE_BYTES, text, n);
         }
         good = good && more == 0 && parts == 2;
     } else {
@@ -211,7 +209,7 @@ nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, struct nb_metadata 
     struct nb_strings lines = { 0 };
     struct nb_json_cursor cursor;
     struct nb_json_span unused, value;
-    char line[MAX_MERGE_BYTES];
+    char line[NB_MERGE_BYTES];
     size_t length;
     int more;
 

@@ -398,9 +398,10 @@ read_by_json(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from, c
         status = find_unknown(v, tj, err);
     if (status != NB_OK)
         return status;
+    v->bos = token_id(from, "tokenizer.ggml.bos_token_id", v->size, -1);
+    v->add_bos = v->model == NB_VOCABULARY_CHARACTER_BPE && v->bos >= 0; /* LlamaTokenizer's default, and llama.cpp's */
     nb_meta_get_bool(from->meta, "tokenizer.ggml.add_bos_token", &v->add_bos);
     nb_meta_get_bool(from->meta, "tokenizer.ggml.add_eos_token", &v->add_eos);
-    v->bos = token_id(from, "tokenizer.ggml.bos_token_id", v->size, -1);
     v->eos = token_id(from, "tokenizer.ggml.eos_token_id", v->size, -1);
     return NB_OK;
 }

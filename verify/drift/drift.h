@@ -31,7 +31,12 @@ struct nb_drift_options {
     int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
     /* Called ten times a second from the calling thread, with the chunks and the share (0 to 1) that are done. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of, double share); /* may be NULL */
-    void *context;
+    /*
+     * Called for a model whose own tokenizer makes other tokens of the text: users of that model will see another
+     * quality than is measured here. WHAT is the end of a sentence. May be NULL.
+     */
+    void (*other_tokens)(void *context, size_t model, const char *what);
+    void *context;                     /* of both */
     const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED; may be NULL */
 };
 
