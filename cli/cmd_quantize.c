@@ -287,8 +287,10 @@ check_tokens(const struct quantize_options *a, struct nb_source *source, struct 
     if (agreement == NB_AGREEMENT_UNKNOWN)
         nb_source_note(source, "whether llama.cpp makes the same tokens of a text is not known: %s", what);
     else if (agreement == NB_DIFFERS_IN_RARE_TEXT)
-        nb_source_note(source, "llama.cpp makes other tokens of some texts with control tokens or combining marks: %s",
-                       what);
+        nb_source_note(
+            source,
+            "llama.cpp makes other tokens of rare texts (control tokens, combining marks, a space at the beginning): %s",
+            what);
     else if (a->allow_other_tokens || a->dry_run)
         nb_source_note(source, "llama.cpp makes other tokens of a text: %s", what);
     else

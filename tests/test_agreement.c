@@ -38,14 +38,14 @@ static struct nb_source source;
 
 /* A tokenizer of SentencePiece's kind that has merges and no scores: the first TOKENS of the vocabulary. */
 static void
-write_part(size_t tokens, const char *merges, const char *normalizers, const char *added)
+write_part(size_t tokens, const char *merges, const char *normalizers, const char *added, const char *pre_tokenizer)
 {
     char text[4096];
     size_t at = (size_t)snprintf(text, sizeof text,
                                  "{\"added_tokens\":[" END_TOKENS "%s],\"normalizer\":{\"type\":\"Sequence\","
-                                 "\"normalizers\":[%s]},\"pre_tokenizer\":null,\"decoder\":{\"type\":\"Sequence\"},"
+                                 "\"normalizers\":[%s]},\"pre_tokenizer\":%s,\"decoder\":{\"type\":\"Sequence\"},"
                                  "\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"merges\":[%s],\"vocab\":{",
-                                 added, normalizers, merges);
+                                 added, normalizers, pre_tokenizer, merges);
 
     for (size_t i = 0; i < tokens; i++)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s\"%s\":%zu", i > 0 ? "," : "", vocabulary[i], i);
@@ -58,7 +58,7 @@ write_part(size_t tokens, const char *merges, const char *normalizers, const cha
 static void
 write_tokenizer(const char *normalizers, const char *added)
 {
-    write_part(COUNT(vocabulary), MERGES, normalizers, added);
+    write_part(COUNT(vocabulary), MERGES, normalizers, added, "null");
 }
 
 static enum nb_agreement
@@ -120,6 +120,41 @@ a_space_that_the_folder_does_not_add_is_not_added(void **unused)
     nb_source_close(&source);
 }
 
+/* The pre-tokenizer that newer saves of Llama 2's kind have in the place of a normalizer. */
+static void
+metaspace_adds_its_space_only_where_it_says(void **unused)
+{
+    static const struct {
+        const char *entries;
+        enum nb_agreement agreement;
+        bool prefix;
+    } cases[] = {
+        { "\"prepend_scheme\":\"always\",\"split\":false", NB_DIFFERS_IN_RARE_TEXT, true }, /* " here" */
+        { "\"prepend_scheme\":\"first\",\"split\":false", NB_DIFFERS_IN_RARE_TEXT, true },
+        { "\"prepend_scheme\":\"never\",\"split\":false", NB_AGREES, false },
+        { "\"add_prefix_space\":false", NB_AGREES, false }, /* of older versions; cut before each space */
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct nb_tokenizer *t;
+        struct nb_ids ids = { 0 };
+        struct nb_error err;
+        char step[256];
+
+        snprintf(step, sizeof step, "{\"type\":\"Metaspace\",\"replacement\":\"\xE2\x96\x81\",%s}", cases[i].entries);
+        write_part(COUNT(vocabulary), MERGES, "", "", step);
+        scratch_open_source(&source, "model");
+        expect_agreement(cases[i].agreement);
+        assert_int_equal(nb_tokenizer_open(&t, &source, &err), NB_OK);
+        assert_int_equal(nb_tokenize(t, "the", 3, 0, &ids, &err), NB_OK);
+        assert_int_equal(ids.count, cases[i].prefix ? 2 : 1);
+        nb_tokenizer_close(t);
+        nb_ids_free(&ids);
+        nb_source_close(&source);
+    }
+}
+
 static void
 an_added_token_of_the_vocabulary_is_found_in_a_text(void **unused)
 {
@@ -134,7 +169,7 @@ static void
 a_vocabulary_that_cannot_say_any_text_proves_nothing(void **unused)
 {
     (void)unused;
-    write_part(2, "", PREPEND "," REPLACE, "");
+    write_part(2, "", PREPEND "," REPLACE, "", "null");
     scratch_open_source(&source, "model");
     expect_agreement(NB_AGREEMENT_UNKNOWN);
     nb_source_close(&source);
@@ -214,6 +249,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_vocabulary_without_scores_merges_in_the_order_of_its_merges),
         cmocka_unit_test(a_space_that_the_folder_does_not_add_is_not_added),
+        cmocka_unit_test(metaspace_adds_its_space_only_where_it_says),
         cmocka_unit_test(an_added_token_of_the_vocabulary_is_found_in_a_text),
         cmocka_unit_test(a_vocabulary_that_cannot_say_any_text_proves_nothing),
         cmocka_unit_test(a_tokenizer_model_of_another_vocabulary_is_refused),

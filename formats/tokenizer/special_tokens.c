@@ -265,12 +265,15 @@ prepends_space(json_t *normalizer, unsigned depth)
 static void
 space_prefix(struct nb_metadata *meta, const struct nb_tokenizer_json *tj)
 {
-    const bool by_pre_tokenizer = same(json_string_value(json_object_get(tj->pre_tokenizer, "type")), "Metaspace");
-    const bool prepends = prepends_space(tj->normalizer, 0);
+    json_t *step = tj->pre_tokenizer;
+    const bool metaspace = same(json_string_value(json_object_get(step, "type")), "Metaspace");
+    const char *scheme = json_string_value(json_object_get(step, "prepend_scheme"));
+    const bool never = scheme != NULL ? same(scheme, "never")
+                                      : json_is_false(json_object_get(step, "add_prefix_space"));
+    const bool prepends = metaspace ? !never : prepends_space(tj->normalizer, 0);
 
-    if (!same(nb_meta_get_string(meta, "tokenizer.ggml.model"), "llama") || by_pre_tokenizer)
-        return;
-    if (!prepends || nb_meta_find(meta, "tokenizer.ggml.add_space_prefix") != NULL)
+    if (same(nb_meta_get_string(meta, "tokenizer.ggml.model"), "llama") &&
+        (!prepends || nb_meta_find(meta, "tokenizer.ggml.add_space_prefix") != NULL))
         nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", prepends);
 }
 

@@ -261,20 +261,36 @@ read_normalizer(struct nb_vocabulary *v, json_t *step)
     return true;
 }
 
-/* A character-level BPE does not split the text; a split at spaces has no effect, as these are already replaced. */
-static bool
-cuts_nothing(json_t *step)
-{
-    return step == NULL || json_is_null(step) ||
-           (has_type(step, "Split") && is_text(json_object_get(json_object_get(step, "pattern"), "String"), " "));
-}
-
 static bool
 flag(json_t *object, const char *key, bool otherwise)
 {
     json_t *value = json_object_get(object, key);
 
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+/* Reads the pre-tokenizer Metaspace; false if STEP is another one, or has another replacement. */
+static bool
+read_meta_space(struct nb_vocabulary *v, json_t *step)
+{
+    json_t *scheme = json_object_get(step, "prepend_scheme");
+
+    if (!has_type(step, "Metaspace") || !is_text(json_object_get(step, "replacement"), META_SPACE))
+        return false;
+    v->meta_prefix = is_text(scheme, "first")                                  ? NB_META_FIRST
+                     : is_text(scheme, "never")                                ? NB_META_NEVER
+                     : scheme == NULL && !flag(step, "add_prefix_space", true) ? NB_META_NEVER
+                                                                               : NB_META_ALWAYS;
+    v->meta_split = flag(step, "split", true);
+    return true;
+}
+
+/* A character-level BPE does not split the text; a split at spaces has no effect, as these are already replaced. */
+static bool
+cuts_nothing(json_t *step)
+{
+    return step == NULL || json_is_null(step) ||
+           (has_type(step, "Split") && is_text(json_object_get(json_object_get(step, "pattern"), "String"), " "));
 }
 
 static enum nb_status
@@ -382,7 +398,8 @@ read_by_json(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from, c
     if (strcmp(tj->model_type, "BPE") != 0)
         return nb_fail(err, NB_UNSUPPORTED, "%s: a tokenizer of type '%s'; BPE can be used", tj->path, tj->model_type);
     if (!read_normalizer(v, tj->normalizer) ||
-        (v->model == NB_VOCABULARY_CHARACTER_BPE && !cuts_nothing(tj->pre_tokenizer)) ||
+        (v->model == NB_VOCABULARY_CHARACTER_BPE && !cuts_nothing(tj->pre_tokenizer) &&
+         !read_meta_space(v, tj->pre_tokenizer)) ||
         (v->model == NB_VOCABULARY_BYTE_BPE && (v->meta_space || v->space_prefix)))
         return nb_fail(err, NB_UNSUPPORTED, "%s: its normalizer or pre-tokenizer has a step that is not supported",
                        tj->path);

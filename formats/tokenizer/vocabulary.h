@@ -53,6 +53,14 @@ struct nb_merge {
     uint32_t left_length, right_length;
 };
 
+/* The pre-tokenizer Metaspace of tokenizer.json: when it adds a space before a text that has none. */
+enum nb_meta_prefix {
+    NB_META_NO, /* there is no such pre-tokenizer */
+    NB_META_NEVER,
+    NB_META_FIRST, /* only at the beginning, not after a control token */
+    NB_META_ALWAYS,
+};
+
 /* Unicode normalization of the text before it is split. */
 enum nb_normal_form { NB_NORMAL_NONE, NB_NORMAL_NFC, NB_NORMAL_NFD, NB_NORMAL_NFKC, NB_NORMAL_NFKD };
 
@@ -69,8 +77,10 @@ struct nb_vocabulary {
     uint32_t n_added;
     const char *pre; /* tokenizer.ggml.pre, for byte-level BPE */
     enum nb_normal_form normal_form;
-    bool meta_space;    /* spaces become U+2581 */
-    bool space_prefix;  /* a space is added before the text */
+    bool meta_space;   /* spaces become U+2581 */
+    bool space_prefix; /* a space is added before the text */
+    enum nb_meta_prefix meta_prefix;
+    bool meta_split;    /* with Metaspace: the text is cut before each space */
     bool ignore_merges; /* a word that is itself a token is not merged */
     bool fuse_unknown;  /* consecutive unknown characters give one unknown token */
     bool add_bos, add_eos;

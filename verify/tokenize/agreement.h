@@ -14,7 +14,7 @@
 enum nb_agreement {
     NB_AGREES,
     NB_AGREEMENT_UNKNOWN,    /* tokenizer.json is absent, or has steps that nibble cannot follow */
-    NB_DIFFERS_IN_RARE_TEXT, /* only beside control tokens, or with combining marks */
+    NB_DIFFERS_IN_RARE_TEXT, /* only beside control tokens, with combining marks or a space at the beginning */
     NB_DIFFERS,              /* in plain text */
 };
 

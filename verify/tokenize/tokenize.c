@@ -538,25 +538,35 @@ emit_scored(struct run *r)
     return status;
 }
 
+/* TEXT with U+2581 for each space, and one before it if PREFIX, from malloc; *N is its length. NULL if out of memory. */
+static char *
+with_meta_spaces(const char *text, size_t length, bool prefix, size_t *n)
+{
+    char *spaced = nb_malloc(META_SPACE_LENGTH * ((uint64_t)length + 1) + 1);
+
+    *n = 0;
+    for (size_t i = prefix ? 0 : 1; i <= length && spaced != NULL; i++) {
+        const char c = i == 0 ? ' ' : text[i - 1];
+
+        if (c == ' ') {
+            memcpy(spaced + *n, META_SPACE, META_SPACE_LENGTH);
+            *n += META_SPACE_LENGTH;
+        } else {
+            spaced[(*n)++] = c;
+        }
+    }
+    return spaced;
+}
+
 /* Tokenizes plain text with SentencePiece, like llama.cpp; PREFIX adds a space before it. */
 static enum nb_status
 by_scores(struct run *r, const char *text, size_t length, bool prefix)
 {
-    char *spaced = nb_malloc(META_SPACE_LENGTH * ((uint64_t)length + 1) + 1);
-    size_t n = 0;
+    size_t n;
+    char *spaced = with_meta_spaces(text, length, prefix, &n);
     bool good = spaced != NULL;
     enum nb_status status;
 
-    for (size_t i = prefix ? 0 : 1; i <= length && good; i++) {
-        const char c = i == 0 ? ' ' : text[i - 1];
-
-        if (c == ' ') {
-            memcpy(spaced + n, META_SPACE, META_SPACE_LENGTH);
-            n += META_SPACE_LENGTH;
-        } else {
-            spaced[n++] = c;
-        }
-    }
     nb_merging_clear(&r->merging);
     r->text = spaced;
     for (size_t at = 0, size; at < n && good; at += size) {
@@ -569,6 +579,36 @@ by_scores(struct run *r, const char *text, size_t length, bool prefix)
     }
     good = good && nb_merging_run(&r->merging, rule_of_scores, r);
     status = good ? emit_scored(r) : nb_fail_memory(r->err);
+    free(spaced);
+    return status;
+}
+
+/* The next word of the LENGTH bytes at TEXT, which ends before the next U+2581. */
+static size_t
+word_length(const char *text, size_t length)
+{
+    for (size_t i = 1; i + META_SPACE_LENGTH <= length; i++)
+        if (memcmp(text + i, META_SPACE, META_SPACE_LENGTH) == 0)
+            return i;
+    return length;
+}
+
+/* The pre-tokenizer Metaspace, then merges; BEGINS: TEXT is the beginning of the whole text. */
+static enum nb_status
+by_meta_space(struct run *r, const char *text, size_t length, bool begins)
+{
+    const struct nb_vocabulary *v = &r->t->vocabulary;
+    const bool has_prefix = length == 0 || *text == ' ' ||
+                            (length >= META_SPACE_LENGTH && memcmp(text, META_SPACE, META_SPACE_LENGTH) == 0);
+    const bool prefix = v->meta_prefix == NB_META_ALWAYS || (v->meta_prefix == NB_META_FIRST && begins);
+    size_t n;
+    char *spaced = with_meta_spaces(text, length, prefix && !has_prefix, &n);
+    enum nb_status status = spaced == NULL ? nb_fail_memory(r->err) : NB_OK;
+
+    for (size_t at = 0, size; at < n && status == NB_OK; at += size) {
+        size = v->meta_split ? word_length(spaced + at, n - at) : n;
+        status = character_level(r, spaced + at, size);
+    }
     free(spaced);
     return status;
 }
@@ -657,9 +697,9 @@ normalize(const struct nb_vocabulary *v, const char *text, size_t length, size_t
     return result;
 }
 
-/* Normalizes a text between unnormalized added tokens, and splits it at the normalized ones. */
+/* Normalizes a text between unnormalized added tokens, and splits it at the normalized ones. BEGINS: nothing is before. */
 static enum nb_status
-normalized_stretch(struct run *r, const char *text, size_t length, bool special)
+normalized_stretch(struct run *r, const char *text, size_t length, bool special, bool begins)
 {
     const struct nb_vocabulary *v = &r->t->vocabulary;
     struct nb_fragments f = { 0 };
@@ -674,6 +714,8 @@ normalized_stretch(struct run *r, const char *text, size_t length, bool special)
 
         if (part->id >= 0)
             status = emit(r, part->id);
+        else if (v->model == NB_VOCABULARY_CHARACTER_BPE && v->meta_prefix != NB_META_NO)
+            status = by_meta_space(r, normal + part->at, part->length, begins && part->at == 0);
         else if (v->model == NB_VOCABULARY_CHARACTER_BPE)
             status = character_level(r, normal + part->at, part->length);
         else
@@ -695,8 +737,9 @@ as_tokenizers(struct run *r, const char *text, size_t length, bool special)
     if (!nb_added_tokens_leftmost(r->t->added, text, 0, length, special, &f))
         status = nb_fail_memory(r->err);
     for (size_t i = 0; i < f.count && status == NB_OK; i++)
-        status = f.item[i].id >= 0 ? emit(r, f.item[i].id)
-                                   : normalized_stretch(r, text + f.item[i].at, f.item[i].length, special);
+        status = f.item[i].id >= 0
+                     ? emit(r, f.item[i].id)
+                     : normalized_stretch(r, text + f.item[i].at, f.item[i].length, special, f.item[i].at == 0);
     free(f.item);
     return status;
 }
