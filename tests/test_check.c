@@ -4,6 +4,7 @@
  * kinds of llama.cpp's own tests/test-gguf.cpp. And good files, which must yield none.
  */
 #include "gguf_bytes.h"
+#include "quantize/policy/recipe.h"
 #include "scratch.h"
 #include "testing.h"
 
@@ -597,6 +598,9 @@ keys_that_make_no_model(void **unused)
     with_u32("values of length 1", "llama.attention.value_length", 1, "model.tensor-shape");
     with_u32("a layer too few", "llama.block_count", 2, "model.layer");
     without("general.quantization_version", "model.quantization-version");
+    without("general.file_type", NULL);
+    with_u32("a file type of another recipe", "general.file_type", NB_FT_Q5_1, "model.file-type");
+    with_u32("a recipe that no row fits", "general.file_type", NB_FT_Q5_K_M, NULL);
     with_u32("another width", "llama.feed_forward_length", 192, "model.tensor-shape");
 }
 

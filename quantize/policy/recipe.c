@@ -71,13 +71,21 @@ nb_recipe_by_name(const char *name)
     return NULL;
 }
 
-const char *
-nb_file_type_name(uint64_t file_type)
+const struct nb_recipe *
+nb_recipe_by_file_type(uint64_t file_type)
 {
     for (size_t i = 0; i < N_RECIPES; i++)
         if (recipes[i].file_type == file_type && file_type != NB_FT_COPY)
-            return recipes[i].name;
+            return &recipes[i];
     return NULL;
+}
+
+const char *
+nb_file_type_name(uint64_t file_type)
+{
+    const struct nb_recipe *recipe = nb_recipe_by_file_type(file_type);
+
+    return recipe == NULL ? NULL : recipe->name;
 }
 
 /* The value of an integer key, or the first element of a per-layer array. */

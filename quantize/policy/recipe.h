@@ -62,7 +62,8 @@ struct nb_recipe {
 const struct nb_recipe *nb_recipe_by_name(const char *name);
 /* All recipes, smallest file first; COUNT receives their number. */
 const struct nb_recipe *nb_recipes(size_t *count);
-/* The name of a general.file_type value; NULL if it has none. */
+/* The recipe of a general.file_type value, or its name; NULL if it has none. */
+const struct nb_recipe *nb_recipe_by_file_type(uint64_t file_type);
 const char *nb_file_type_name(uint64_t file_type);
 
 /* The user's type for tensors with matching names: --tensor-type REGEX=TYPE. */

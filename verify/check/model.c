@@ -8,6 +8,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/models/architecture.h"
 #include "formats/models/expression.h"
+#include "quantize/policy/recipe.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -132,6 +133,36 @@ check_quantization_version(const struct model *m)
         return NB_OK;
     return CHECK_FOUND(m->c, NB_BAD_MODEL_QUANTIZATION, nb_in_file(m->file),
                        "has quantized tensors, but general.quantization_version is not %u", NB_QUANTIZATION_VERSION);
+}
+
+/*
+ * Whether a recipe was followed cannot be seen: users may choose other types, and rows that do not divide get others.
+ * But a matrix that could have the recipe's type, of a file in which none has it, contradicts general.file_type.
+ */
+static enum nb_status
+check_file_type(const struct model *m)
+{
+    const char *contrary = NULL;
+    uint64_t number;
+    const struct nb_recipe *recipe = NULL;
+    uint32_t least; /* dimensions: MXFP4_MOE is a recipe for stacks of experts, and other matrices are Q8_0 */
+
+    if (nb_meta_get_u64(m->meta, "general.file_type", &number))
+        recipe = nb_recipe_by_file_type(number & ~(uint64_t)NB_FT_GUESSED);
+    least = recipe != NULL && recipe->file_type == NB_FT_MXFP4_MOE ? 3 : 2;
+    for (size_t i = 0; i < m->count && recipe != NULL; i++) {
+        const struct nb_tensor *t = m->sorted[i];
+
+        if (t->type == recipe->base)
+            return NB_OK;
+        if (t->n_dims >= least && nb_ends_with(t->name, ".weight") && t->ne[0] % nb_type_info(recipe->base)->block == 0)
+            contrary = nb_type_info(t->type)->name;
+    }
+    if (contrary == NULL)
+        return NB_OK;
+    return CHECK_FOUND(m->c, NB_BAD_MODEL_FILE_TYPE, at_key(m, "general.file_type"),
+                       "is that of %s, but no tensor is %s; others are %s", recipe->name,
+                       nb_type_info(recipe->base)->name, contrary);
 }
 
 /* --- tensors ------------------------------------------------------------------------------------------------ */
@@ -309,6 +340,8 @@ check_with_architecture(struct model *m)
         status = check_key(m, (enum nb_hparam)i);
     if (status == NB_OK)
         status = check_quantization_version(m);
+    if (status == NB_OK)
+        status = check_file_type(m);
     if (status == NB_OK)
         status = nb_hparams_read(&m->hp, m->meta, m->arch, m->c->err);
     if (status != NB_OK || m->count == 0) /* a vocabulary alone */
