@@ -58,10 +58,9 @@ nb_sums_sort(struct nb_sums *s)
         qsort(s->entries, s->count, sizeof *s->entries, by_name);
 }
 
-enum nb_status
-nb_sums_add_dataset(struct nb_sums *s, const char *name, struct nb_error *err)
+static enum nb_status
+add_dataset(struct nb_sums *s, const char *name, struct nb_error *err)
 {
-    name = nb_base_name(name);
     for (size_t i = 0; i < s->n_datasets; i++)
         if (strcmp(s->datasets[i], name) == 0)
             return NB_OK;
@@ -76,6 +75,16 @@ nb_sums_add_dataset(struct nb_sums *s, const char *name, struct nb_error *err)
     }
     s->datasets[s->n_datasets] = nb_arena_strdup(&s->arena, name);
     return s->datasets[s->n_datasets++] == NULL ? nb_fail_memory(err) : NB_OK;
+}
+
+enum nb_status
+nb_sums_add_dataset(struct nb_sums *s, const char *name, struct nb_error *err)
+{
+    char *clean = nb_utf8_repaired(nb_base_name(name)); /* a file's name may be any bytes */
+    enum nb_status status = clean == NULL ? nb_fail_memory(err) : add_dataset(s, clean, err);
+
+    free(clean);
+    return status;
 }
 
 static enum nb_status

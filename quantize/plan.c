@@ -48,11 +48,17 @@ has_imatrix(const struct nb_plan_options *o)
 static void
 describe_imatrix(struct nb_metadata *meta, const struct nb_plan_options *o)
 {
+    char *file = nb_utf8_repaired(nb_base_name(o->imatrix_path));
+
     nb_meta_remove(meta, "quantize.imatrix.file");
     nb_meta_remove(meta, "quantize.imatrix.dataset");
     nb_meta_remove(meta, "quantize.imatrix.entries_count");
     nb_meta_remove(meta, "quantize.imatrix.chunks_count");
-    nb_meta_set_string(meta, "quantize.imatrix.file", nb_base_name(o->imatrix_path));
+    if (file == NULL)
+        meta->out_of_memory = true;
+    else
+        nb_meta_set_string(meta, "quantize.imatrix.file", file);
+    free(file);
     if (o->imatrix->dataset != NULL)
         nb_meta_set_string(meta, "quantize.imatrix.dataset", nb_base_name(o->imatrix->dataset));
     nb_meta_set_u32(meta, "quantize.imatrix.entries_count", (uint32_t)o->imatrix->count);

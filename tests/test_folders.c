@@ -392,6 +392,44 @@ tokenizer_json_counts_beside_a_vocabulary_of_tiktoken(void **unused)
     nb_source_close(&source);
 }
 
+/* Linux takes any bytes as a name; readers of GGUF take only UTF-8. */
+static void
+names_of_files_that_are_not_utf8_are_repaired(void **unused)
+{
+    struct run run;
+
+    (void)unused;
+    tiny_checkpoint("caf\xE9");
+    scratch_write_text("caf\xE9.txt",
+                       "ab a b ab ab ab a b ab ab ab a b ab ab ab a b ab ab ab a b ab ab ab a b ab ab ab a b ab");
+    RUN(&run, "calibrate", scratch_path("caf\xE9"), "-f", scratch_path("caf\xE9.txt"), "-c", "8", "-o",
+        scratch_path("caf\xE9.imatrix"));
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", scratch_path("caf\xE9"), "-t", "q4_0", "--imatrix", scratch_path("caf\xE9.imatrix"), "-o",
+        scratch_path("out.gguf"));
+    assert_int_equal(run.code, 0);
+    scratch_open_source(&source, "out.gguf");
+    assert_string_equal(nb_meta_get_string(&source.meta, "general.name"), "Caf\xEF\xBF\xBD");
+    assert_string_equal(nb_meta_get_string(&source.meta, "quantize.imatrix.file"), "caf\xEF\xBF\xBD.imatrix");
+    assert_string_equal(nb_meta_get_string(&source.meta, "quantize.imatrix.dataset"), "caf\xEF\xBF\xBD.txt");
+    nb_source_close(&source);
+}
+
+static void
+what_readers_refuse_is_not_written(void **unused)
+{
+    struct run run;
+
+    (void)unused;
+    tiny_checkpoint("model");
+    RUN(&run, "quantize", scratch_path("model"), "-t", "q4_0", "--override-kv", "general.name=str:caf\xE9", "-o",
+        scratch_path("refused.gguf"));
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "general.name"));
+    assert_non_null(strstr(run.err, "not UTF-8"));
+    assert_false(scratch_exists(scratch_path("refused.gguf")));
+}
+
 int
 main(void)
 {
@@ -411,6 +449,8 @@ main(void)
         cmocka_unit_test(json_may_have_the_literals_that_python_writes),
         cmocka_unit_test(a_tokenizer_of_an_older_version_has_no_type),
         cmocka_unit_test(tokenizer_json_counts_beside_a_vocabulary_of_tiktoken),
+        cmocka_unit_test(names_of_files_that_are_not_utf8_are_repaired),
+        cmocka_unit_test(what_readers_refuse_is_not_written),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -26,6 +26,28 @@ nb_utf8_valid(const char *s, size_t length)
     return true;
 }
 
+char *
+nb_utf8_repaired(const char *text)
+{
+    static const char replacement[] = "\xEF\xBF\xBD";
+    const size_t length = strlen(text);
+    char *clean = malloc(3 * length + 1), *to = clean;
+
+    for (size_t at = 0, n; clean != NULL && at < length; at += n) {
+        utf8proc_int32_t codepoint;
+        const size_t left = length - at;
+        const utf8proc_ssize_t size = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
+                                                       left > 4 ? 4 : (utf8proc_ssize_t)left, &codepoint);
+
+        n = size < 1 ? 1 : (size_t)size;
+        memcpy(to, size < 1 ? replacement : text + at, size < 1 ? 3 : n);
+        to += size < 1 ? 3 : n;
+    }
+    if (clean != NULL)
+        *to = '\0';
+    return clean;
+}
+
 bool
 nb_ends_with(const char *s, const char *end)
 {

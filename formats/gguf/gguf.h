@@ -48,6 +48,10 @@ void nb_gguf_free(struct nb_gguf *gguf);
 /* general.alignment, if it is a u32 and a power of two up to 1 MiB; 0 for any other value, 32 if absent. */
 uint32_t nb_gguf_alignment(const struct nb_metadata *meta);
 
+#define NB_GGUF_MAX_KEY 65535u /* bytes */
+/* Refuses metadata that nb_gguf_read would refuse: names and texts that are not UTF-8, other booleans than 0 and 1. */
+enum nb_status nb_gguf_check_metadata(const struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
+
 /* The tensor info of a header. */
 struct nb_gguf_info {
     const char *name;
@@ -59,7 +63,7 @@ struct nb_gguf_info {
 
 /*
  * Makes the bytes before the data of a version 3 file, from malloc, padded to the alignment of META,
- * which must be valid. SIZE receives their number, which is the offset of the data.
+ * which must be valid. SIZE receives their number, which is the offset of the data. Errors: nb_gguf_check_metadata.
  */
 enum nb_status nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos, size_t count,
                               unsigned char **header, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;

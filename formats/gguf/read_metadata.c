@@ -9,7 +9,6 @@
 
 /* The smallest possible entry, for checking the count against the file size. */
 #define MIN_KV_BYTES (8u + 1u + 4u + 1u)
-#define MAX_KEY_BYTES 65535u
 #define MAX_NESTING 8u /* of arrays, which are only skipped */
 
 static struct nb_place
@@ -195,7 +194,7 @@ read_entry(struct nb_gguf_reader *r, struct nb_kv *kv)
 {
     uint64_t type;
     char *key;
-    enum nb_status status = nb_gguf_take_name(r, MAX_KEY_BYTES, NB_BAD_GGUF_KEY, "a metadata key", &key);
+    enum nb_status status = nb_gguf_take_name(r, NB_GGUF_MAX_KEY, NB_BAD_GGUF_KEY, "a metadata key", &key);
 
     *kv = (struct nb_kv){ 0 };
     if (status == NB_OK)

@@ -87,7 +87,10 @@ nb_gguf_header(const struct nb_metadata *meta, const struct nb_gguf_info *infos,
                uint64_t *size, struct nb_error *err)
 {
     struct writer w = { 0 };
+    enum nb_status status = nb_gguf_check_metadata(meta, err);
 
+    if (status != NB_OK)
+        return status;
     put_header(&w, meta, infos, count);
     if (w.overflow || (w.bytes = nb_malloc(w.at)) == NULL)
         return nb_fail_memory(err);

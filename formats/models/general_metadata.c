@@ -1,3 +1,4 @@
+#include "formats/base/text.h"
 #include "formats/models/model_card.h"
 #include "formats/models/model_name.h"
 
@@ -286,13 +287,16 @@ hub_name(const char *real, char *id, size_t size)
 static bool
 folder_name(const char *folder, char *name, size_t size)
 {
-    char *real = realpath(folder, NULL);
+    char *real = realpath(folder, NULL), *clean;
+    const bool out_of_memory = real == NULL && errno == ENOMEM;
     const char *slash = real == NULL ? NULL : strrchr(real, '/');
 
-    if (real == NULL || !hub_name(real, name, size))
-        snprintf(name, size, "%s", slash == NULL ? "" : slash + 1);
+    clean = nb_utf8_repaired(slash == NULL ? "" : slash + 1); /* a folder's name may be any bytes */
+    if (clean != NULL && (real == NULL || !hub_name(real, name, size)))
+        snprintf(name, size, "%s", clean);
+    free(clean);
     free(real);
-    return real != NULL || errno != ENOMEM;
+    return clean != NULL && !out_of_memory;
 }
 
 static void
@@ -316,7 +320,7 @@ nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_met
     struct facts *facts = nb_arena_calloc(&cp->arena, 1, sizeof *facts);
     json_t *card = NULL, *generation = NULL;
     const char *id = json_string_value(json_object_get(cp->config, "_name_or_path"));
-    char folder[NAME_MAX + 1], label[NB_NAME_PART];
+    char folder[3 * NAME_MAX + 1], label[NB_NAME_PART];
     enum nb_status status;
 
     if (facts == NULL)
