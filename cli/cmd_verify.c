@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "cli/verify_page.h"
 #include "cli/verify_report.h"
 #include "formats/base/clock.h"
 #include "formats/base/pool.h"
@@ -213,13 +214,16 @@ free_report(struct verify_report *report)
 }
 
 static int
-verify(struct verify_options *o, char **paths, size_t models)
+verify(struct verify_options *o, const struct cli_line *line)
 {
+    const size_t models = line->n_operands;
     struct verify_run r = { .options = o, .models = models };
-    struct verify_report report = { .models = models, .list_tensors = o->tensors };
+    struct verify_report report = {
+        .models = models, .list_tensors = o->tensors, .line = line, .threads = o->drift.threads
+    };
     const double started = nb_seconds();
     struct nb_error err;
-    enum nb_status status = open_models(&r, paths, &err);
+    enum nb_status status = open_models(&r, line->operands, &err);
     int code;
 
     report.source = r.source;
@@ -238,7 +242,7 @@ verify(struct verify_options *o, char **paths, size_t models)
     report.text = o->text;
     report.seconds = nb_seconds() - started;
     if (status == NB_OK && o->html != NULL)
-        status = verify_report_html(&report, o->html, &err);
+        status = verify_page_write(&report, o->html, &err);
     if (status != NB_OK)
         code = cli_fail(&err);
     else
@@ -270,5 +274,5 @@ cmd_verify(const struct cli_line *line)
         .tensors = cli_has(line, OPT_TENSORS),
     };
 
-    return verify(&o, line->operands, line->n_operands);
+    return verify(&o, line);
 }

@@ -57,7 +57,9 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "Measures the perplexity of every model on a text, and how far the next-token distributions of "
             "each MODEL are from those of BASE: the KL divergence, in nats per token. BASE and MODEL are "
             "checkpoint folders or GGUF files. All models are run in one pass, and no file of logits is "
-            "written.",
+            "written.\n\n"
+            "The verdict on each MODEL goes by its mean KL divergence. It is a convention; the page that --html "
+            "writes lists the limits and what they rest on.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = MANY,
         .missing = "name a base model, and the models to compare with it",
         .succeeded = "no MODEL is beyond the limits", .answered_no = "a MODEL is beyond --max-kld or --max-ppl-ratio",

@@ -77,7 +77,7 @@ const struct cli_option cli_options[] = {
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the perplexity of a MODEL is above X times that of BASE" },
     { OPT_HTML, 0, "html", NULL, IN(verify), ARG_FILE, "FILE",
-      .help = "write a page with plots to FILE" },
+      .help = "write a page to FILE: verdicts, plots, the error of every tensor, how it was measured" },
 
     /* --- check, inspect --- */
     { OPT_LEVEL, 0, "level", NULL, IN(check), ARG_WORD, "LEVEL", "structure content full",

@@ -1,9 +1,11 @@
 #include "cli/verify_report.h"
 
 #include "cli/cli.h"
-#include "formats/base/file_out.h"
+#include "cli/verdict.h"
 #include "formats/base/text.h"
+#include "formats/gguf/metadata.h"
 #include "formats/models/source.h"
+#include "quantize/policy/recipe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,6 +84,10 @@ verify_report_table(const struct verify_report *r)
     puts(r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
     for (size_t i = 0; i < r->models; i++)
         print_row(r, i, (int)width);
+    if (r->models > 1)
+        putchar('\n');
+    for (size_t i = 1; i < r->models; i++)
+        printf("%-*s  %s\n", (int)width, nb_base_name(r->source[i].path), verdict_of(&r->stats[i])->words);
     for (size_t i = 1; i < r->models && r->list_tensors; i++)
         print_tensors(r, i);
     return cli_finish();
@@ -123,16 +129,46 @@ tensors_json(const struct verify_report *r, size_t model)
     return list;
 }
 
+static void
+set_text(json_t *object, const char *key, const char *text)
+{
+    if (text != NULL)
+        json_object_set_new(object, key, json_string(text));
+}
+
+/* How a file was made, as far as it says: its recipe, and the importance matrix by llama-quantize's keys. */
+static void
+set_origin(json_t *o, const struct nb_metadata *meta)
+{
+    const char *file = nb_meta_get_string(meta, "quantize.imatrix.file");
+    const char *text = nb_meta_get_string(meta, "quantize.imatrix.dataset");
+    uint64_t n;
+
+    if (nb_meta_get_u64(meta, "general.file_type", &n))
+        set_text(o, "recipe", nb_file_type_name(n & ~(uint64_t)NB_FT_GUESSED));
+    if (file == NULL)
+        return;
+    set_text(o, "imatrix", nb_base_name(file));
+    set_text(o, "imatrix_text", text == NULL ? NULL : nb_base_name(text));
+    if (nb_meta_get_u64(meta, "quantize.imatrix.chunks_count", &n))
+        json_object_set_new(o, "imatrix_chunks", json_integer((json_int_t)n));
+}
+
 static json_t *
 model_json(const struct verify_report *r, size_t i)
 {
     const struct nb_drift_stats *s = &r->stats[i];
+    char verdict[VERDICT_TEXT];
     json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
                           (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
                           s->perplexity.value, "perplexity_stderr", s->perplexity.error);
 
+    if (r->source[i].kind == NB_SOURCE_GGUF)
+        set_origin(o, &r->source[i].meta);
     if (i == 0)
         return o;
+    json_object_set_new(o, "verdict",
+                        json_pack("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
     set(o, "perplexity_ratio", s->ratio.value);
     set(o, "perplexity_ratio_stderr", s->ratio.error);
     set(o, "ln_perplexity_ratio", s->ln_ratio.value);
@@ -157,8 +193,8 @@ model_json(const struct verify_report *r, size_t i)
     return o;
 }
 
-static json_t *
-report_json(const struct verify_report *r)
+json_t *
+verify_report_object(const struct verify_report *r)
 {
     json_t *models = json_array();
 
@@ -172,88 +208,5 @@ report_json(const struct verify_report *r)
 int
 verify_report_json(const struct verify_report *r)
 {
-    return cli_print_json(report_json(r));
-}
-
-/* The page with @DATA@ for the numbers; made from report.html by CMake. */
-static const char page[] = {
-#include "report_html.h"
-    , 0
-};
-#define PLACE "@DATA@"
-
-/* Without its folders: the page goes to others, whom those are no concern of. */
-static void
-keep_base_name(json_t *object, const char *key)
-{
-    json_object_set_new(object, key, json_string(nb_base_name(json_string_value(json_object_get(object, key)))));
-}
-
-/* What only the page shows: the mean divergence of every chunk. */
-static json_t *
-chunks_json(const struct nb_drift *d, size_t model)
-{
-    const size_t n = d->scored / d->chunks;
-    json_t *list = json_array();
-
-    for (uint32_t c = 0; c < d->chunks; c++) {
-        double sum = 0;
-
-        for (size_t i = c * n; i < (c + 1) * n; i++)
-            sum += (double)d->score[model][i].kld;
-        json_array_append_new(list, json_real(sum / (double)n));
-    }
-    return list;
-}
-
-/* TEXT without "</", which would end the script that it stands in. */
-static void
-write_json(FILE *file, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (text[0] == '<')
-            fputs("\\u003c", file);
-        else
-            fputc(*text, file);
-    }
-}
-
-enum nb_status
-verify_report_html(const struct verify_report *r, const char *name, struct nb_error *err)
-{
-    const char *place = strstr(page, PLACE);
-    json_t *object = report_json(r), *models = json_object_get(object, "models");
-    char *text = NULL, *whole = NULL;
-    size_t size = 0;
-    struct nb_file_out out;
-    FILE *file = open_memstream(&whole, &size);
-    enum nb_status status;
-
-    for (size_t i = 1; i < r->models; i++) {
-        json_object_set_new(json_array_get(models, i - 1), "kld_by_chunk", chunks_json(&r->drift, i));
-        keep_base_name(json_array_get(models, i - 1), "path");
-    }
-    keep_base_name(json_object_get(object, "base"), "path");
-    keep_base_name(object, "text");
-    text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
-    json_decref(object);
-    if (file != NULL && text != NULL) {
-        fwrite(page, 1, (size_t)(place - page), file);
-        write_json(file, text);
-        fputs(place + strlen(PLACE), file);
-    }
-    if (file == NULL || fclose(file) != 0 || text == NULL) {
-        status = nb_fail_memory(err);
-    } else {
-        status = nb_out_create(&out, name, size, true, err);
-        if (status == NB_OK)
-            status = nb_out_write(&out, 0, whole, size, err);
-        if (status == NB_OK)
-            status = nb_out_commit(&out, true, err);
-        else
-            nb_out_abort(&out);
-    }
-    free(text);
-    free(whole);
-    return status;
+    return cli_print_json(verify_report_object(r));
 }

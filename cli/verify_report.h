@@ -1,12 +1,14 @@
-/* The results of a verify run, as a table, as JSON and as a page. */
+/* The results of a verify run, as a table and as JSON. */
 #ifndef NB_VERIFY_REPORT_H
 #define NB_VERIFY_REPORT_H
 
-#include "formats/base/status.h"
+#include "cli/command_line.h"
 #include "formats/models/source.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
 #include "verify/drift/weight_error.h"
+
+#include <jansson.h>
 
 struct verify_report {
     const struct nb_source *source; /* of each model; the first is the base */
@@ -16,13 +18,14 @@ struct verify_report {
     struct nb_weight_error **errors; /* of each model but the base; NULL: not measured */
     bool list_tensors;               /* in the table too */
     const char *text;                /* the name of the file */
+    const struct cli_line *line;     /* the command */
+    unsigned threads;
     double seconds;
 };
 
 int verify_report_table(const struct verify_report *report);
 int verify_report_json(const struct verify_report *report);
-/* Writes the page NAME, whole or not at all. */
-enum nb_status verify_report_html(const struct verify_report *report, const char *name,
-                                  struct nb_error *err) NB_MUST_CHECK;
+/* What that prints. */
+json_t *verify_report_object(const struct verify_report *report);
 
 #endif

@@ -3,6 +3,7 @@
  * logits, llama-perplexity's numbers, results that depend on nothing but the
  * input, and input that is refused.
  */
+#include "cli/verdict.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
 #include "formats/elements/tier.h"
@@ -453,7 +454,7 @@ static void
 a_page_names_no_folders_and_replaces_nothing(void **unused)
 {
     static struct run run;
-    static const char page[] = "private-folder/page.html";
+    static const char page[] = "private-folder/page.html", command[] = "\"--html\",\"page.html\",\"tinystories-3m/\"";
     unsigned char *bytes;
     size_t size;
 
@@ -467,11 +468,57 @@ a_page_names_no_folders_and_replaces_nothing(void **unused)
     assert_non_null(strstr(run.err, "chunks of 512 tokens are longer than its context of 256"));
     bytes = scratch_read(scratch_path(page), &size);
     assert_non_null(memmem(bytes, size, "q8.gguf", 7));
+    assert_non_null(memmem(bytes, size, command, sizeof command - 1));
     assert_null(memmem(bytes, size, "private-folder", 14));
     assert_null(memmem(bytes, size, SAMPLE_DATA, strlen(SAMPLE_DATA)));
     free(bytes);
     REFUSES("exists already", 2, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE);
     REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--html", page, "--force", SAMPLE);
+}
+
+/* The words must not be kinder than the numbers. */
+static void
+a_verdict_follows_the_divergence(void **unused)
+{
+    static const struct {
+        double kld;
+        const char *level;
+    } cases[] = { { 1e-9, "negligible" }, { 0.0055, "negligible" }, { 0.0056, "small" }, { 0.0171, "moderate" },
+                  { 0.0321, "large" },    { 0.1101, "severe" },     { 0.4501, "unfit" }, { NAN, "unfit" } };
+    struct nb_drift_stats stats = { .ratio = { .value = 1.00456 }, .same_top = { .value = 0.945 } };
+    char text[VERDICT_TEXT];
+
+    (void)unused;
+    assert_string_equal(verdict_of(&stats)->level, "same");
+    stats.kld_quantile[NB_Q_MIN] = -1e-9; /* rounding: not the same, though the mean is 0 */
+    assert_string_equal(verdict_of(&stats)->level, "negligible");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        stats.kld.value = stats.kld_quantile[NB_Q_MAX] = cases[i].kld;
+        assert_string_equal(verdict_of(&stats)->level, cases[i].level);
+    }
+    stats.kld.value = 0.01;
+    assert_string_equal(verdict_text(&stats, text), "+0.46 % perplexity, 94.50 % same top token: fine for most uses");
+}
+
+static void
+a_model_that_equals_its_base_is_told(void **unused)
+{
+    static struct run run;
+    json_t *o, *m;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f16", "-o", "f16.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--json", SAMPLE, "f16.gguf");
+    assert_int_equal(run.code, 0);
+    o = json_loads(run.out, 0, NULL);
+    m = json_array_get(json_object_get(o, "models"), 0);
+    assert_string_equal(json_string_value(json_object_get(m, "recipe")), "F16");
+    assert_null(json_object_get(m, "imatrix"));
+    assert_string_equal(json_string_value(json_object_get(json_object_get(m, "verdict"), "level")), "same");
+    json_decref(o);
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", SAMPLE, "f16.gguf");
+    assert_non_null(strstr(run.out, "f16.gguf        computes what the base computes"));
 }
 
 static void
@@ -602,6 +649,8 @@ main(void)
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
         cmocka_unit_test(a_page_names_no_folders_and_replaces_nothing),
+        cmocka_unit_test(a_verdict_follows_the_divergence),
+        cmocka_unit_test(a_model_that_equals_its_base_is_told),
         cmocka_unit_test(limits_decide_the_exit_code),
         cmocka_unit_test(the_first_of_several_errors_is_told),
         cmocka_unit_test(a_watch_sees_and_stops_the_pool),

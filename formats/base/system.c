@@ -18,6 +18,7 @@
 #define ON_MACOS 1
 #include <mach-o/dyld.h>
 #include <sys/random.h>
+#include <sys/sysctl.h>
 #endif
 
 #define COPY_AT_ONCE ((size_t)1 << 30)
@@ -173,6 +174,31 @@ nb_system_program(char *path, size_t size)
     path[n] = '\0';
     return true;
 #endif
+}
+
+bool
+nb_system_cpu_name(char *text, size_t size)
+{
+    bool found = false;
+
+#if defined(ON_MACOS)
+    found = sysctlbyname("machdep.cpu.brand_string", text, &size, NULL, 0) == 0;
+#elif defined(ON_LINUX)
+    static const char key[] = "model name\t: "; /* absent on ARM */
+    FILE *f = fopen("/proc/cpuinfo", "re");
+
+    while (f != NULL && !found && fgets(text, (int)size, f) != NULL)
+        found = strncmp(text, key, strlen(key)) == 0;
+    if (f != NULL)
+        fclose(f);
+    if (found) {
+        text[strcspn(text, "\n")] = '\0';
+        memmove(text, text + strlen(key), strlen(text + strlen(key)) + 1);
+    }
+#else
+    (void)text, (void)size;
+#endif
+    return found;
 }
 
 unsigned

@@ -40,6 +40,9 @@ bool nb_system_random(void *buffer, size_t size);
 /* Writes the resolved path of the running program to PATH, of SIZE bytes; false if it is unknown. */
 bool nb_system_program(char *path, size_t size);
 
+/* What the maker calls the processor: "AMD EPYC 7763", in TEXT of SIZE bytes; false if the system does not say. */
+bool nb_system_cpu_name(char *text, size_t size);
+
 /* The number of processors that can run threads of this process; at least 1. */
 unsigned nb_system_processors(void);
 
