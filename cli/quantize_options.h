@@ -3,6 +3,7 @@
 #define NB_QUANTIZE_OPTIONS_H
 
 #include "cli/command_line.h"
+#include "cli/memory_fit.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/policy/recipe.h"
@@ -24,6 +25,7 @@ struct quantize_options {
     uint64_t pruned[MAX_PRUNED];
     struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate;       /* a text to make the importance matrix from */
+    struct memory_question memory; /* of --dry-run */
     bool dry_run, json, allow_other_tokens;
 };
 

@@ -1,0 +1,93 @@
+#include "cli/fitting_recipe.h"
+
+#include "cli/memory_fit.h"
+#include "cli/model_shape.h"
+#include "formats/base/status.h"
+#include "formats/elements/types.h"
+#include "formats/models/source.h"
+#include "quantize/plan.h"
+#include "quantize/policy/recipe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool
+is_quantized(const struct nb_source *source)
+{
+    for (size_t i = 0; i < source->n_tensors; i++)
+        if (nb_type_info(source->tensors[i].type)->block > 1)
+            return true;
+    return false;
+}
+
+static enum nb_type
+embedding_type(const struct nb_source *source)
+{
+    for (size_t i = 0; i < source->n_tensors; i++)
+        if (strcmp(source->tensors[i].name, "token_embd.weight") == 0)
+            return source->tensors[i].type;
+    return NB_TYPE_NONE;
+}
+
+/* Not recipes for models that were trained in a type, nor those of floats other than the source's. */
+static bool
+is_worth_trying(const struct nb_recipe *recipe, enum nb_type stored)
+{
+    switch (recipe->base) {
+    case NB_TYPE_NONE:
+    case NB_MXFP4:
+    case NB_TQ1_0:
+    case NB_TQ2_0:
+    case NB_Q1_0:
+    case NB_Q2_0:
+        return false;
+    default:
+        return nb_type_info(recipe->base)->block > 1 || recipe->base == stored;
+    }
+}
+
+/* Whether the plan with RECIPE fits. */
+static bool
+try(const struct nb_source *source, const struct nb_plan_options *options, const struct memory_question *question,
+    struct model_shape *shape, struct fitting_recipe *out)
+{
+    struct nb_plan plan;
+    struct nb_error err;
+    bool fits = false;
+
+    if (nb_plan_make(&plan, source, options, &err) != NB_OK)
+        return false;
+    out->can_quantize = true;
+    shape_of_plan(&plan, shape);
+    if (shape->bytes <= plan.source_bytes || nb_type_info(options->recipe.recipe->base)->block == 1) {
+        fit_memory(shape, &plan.meta, question, &out->fit);
+        fits = out->fit.known && out->fit.fits &&
+               (question->vram == 0 || out->fit.gpu_layers == out->fit.all_gpu_layers);
+        out->needs_importance = plan.needs_importance;
+        out->file_bytes = plan.total_bytes;
+    }
+    nb_plan_free(&plan);
+    return fits;
+}
+
+void
+find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options *options,
+                    const struct memory_question *question, struct fitting_recipe *out)
+{
+    struct model_shape *shape = malloc(sizeof *shape);
+    struct nb_plan_options each = *options;
+    const enum nb_type stored = embedding_type(source);
+    size_t n;
+    const struct nb_recipe *recipes = nb_recipes(&n);
+
+    memset(out, 0, sizeof *out);
+    each.only_look = true;
+    if (is_quantized(source) && !options->allow_requantize)
+        n = 0;
+    for (; shape != NULL && n > 0 && out->recipe == NULL; n--) {
+        each.recipe.recipe = &recipes[n - 1];
+        if (is_worth_trying(each.recipe.recipe, stored) && try(source, &each, question, shape, out))
+            out->recipe = each.recipe.recipe;
+    }
+    free(shape);
+}
