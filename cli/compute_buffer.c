@@ -289,6 +289,7 @@ measure_compute(const struct model_shape *shape, const struct cache_size *cache,
         out->host = g.memory.peak + shape->embedding * g.tokens * sizeof(float); /* it also takes embeddings */
     for (uint64_t i = 0; i < shape->layers; i++)
         layer(&g, i);
+    out->layers = g.memory.peak;
     if (shape->has_means)
         g.residual = replace(&g, g.residual, shape->embedding);
     (void)take(&g, shape->vocabulary);

@@ -13,6 +13,7 @@
 
 struct compute_size {
     uint64_t bytes;  /* where the model is computed: in the memory of the CPU, or of the GPU */
+    uint64_t layers; /* what of that is in use at most before the output is computed */
     uint64_t host;   /* with a GPU: besides, in the memory of the CPU */
     uint64_t output; /* the results of one token, always in the memory of the CPU */
     bool is_exact;   /* the model is of the usual kind, and on the CPU: BYTES is what llama.cpp says */

@@ -46,28 +46,26 @@ is_worth_trying(const struct nb_recipe *recipe, enum nb_type stored)
     }
 }
 
-/* Whether the plan with RECIPE fits. */
-static bool
+/* Whether what the plan of OPTIONS writes fits; if it is the largest so far, it is OUT. */
+static void
 try(const struct nb_source *source, const struct nb_plan_options *options, const struct memory_question *question,
     struct model_shape *shape, struct fitting_recipe *out)
 {
+    const struct nb_recipe *recipe = options->recipe.recipe;
     struct nb_plan plan;
+    struct memory_fit fit;
     struct nb_error err;
-    bool fits = false;
 
     if (nb_plan_make(&plan, source, options, &err) != NB_OK)
-        return false;
+        return;
     out->can_quantize = true;
     shape_of_plan(&plan, shape);
-    if (shape->bytes <= plan.source_bytes || nb_type_info(options->recipe.recipe->base)->block == 1) {
-        fit_memory(shape, &plan.meta, question, &out->fit);
-        fits = out->fit.known && out->fit.fits &&
-               (question->vram == 0 || out->fit.gpu_layers == out->fit.all_gpu_layers);
-        out->needs_importance = plan.needs_importance;
-        out->file_bytes = plan.total_bytes;
-    }
+    fit_memory(shape, &plan.meta, question, &fit);
+    if (plan.total_bytes > out->file_bytes && fit.known && fit.fits &&
+        (question->vram == 0 || fit.gpu_layers == fit.all_gpu_layers) &&
+        (shape->bytes <= plan.source_bytes || nb_type_info(recipe->base)->block == 1))
+        *out = (struct fitting_recipe){ recipe, plan.needs_importance, true, plan.total_bytes, fit };
     nb_plan_free(&plan);
-    return fits;
 }
 
 void
@@ -82,12 +80,12 @@ find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options
 
     memset(out, 0, sizeof *out);
     each.only_look = true;
-    if (is_quantized(source) && !options->allow_requantize)
+    if (shape == NULL || (is_quantized(source) && !options->allow_requantize))
         n = 0;
-    for (; shape != NULL && n > 0 && out->recipe == NULL; n--) {
-        each.recipe.recipe = &recipes[n - 1];
-        if (is_worth_trying(each.recipe.recipe, stored) && try(source, &each, question, shape, out))
-            out->recipe = each.recipe.recipe;
+    for (size_t i = 0; i < n; i++) {
+        each.recipe.recipe = &recipes[i];
+        if (is_worth_trying(&recipes[i], stored))
+            try(source, &each, question, shape, out);
     }
     free(shape);
 }
