@@ -99,19 +99,18 @@ print_sum(const struct memory_fit *fit, enum nb_type cache_type)
 static void
 print_verdict(const struct memory_fit *fit, const struct memory_question *question)
 {
-    const bool is_split = fit->gpu_layers > 0;
+    const bool is_about = question->vram > 0 || !fit->is_exact;
     char a[CLI_TEXT], b[CLI_TEXT];
 
-    if (is_split)
-        printf("  with -ngl %" PRIu64 " %s of the GPU's %s", fit->gpu_layers, cli_bytes(a, (double)fit->vram),
-               cli_bytes(b, (double)question->vram));
-    if (is_split)
-        printf(" (%s)\n", fit->gpu_layers == fit->all_gpu_layers ? "all layers" : "the rest is computed by the CPU");
+    if (fit->gpu_layers > 0)
+        printf("  -ngl %" PRIu64 " takes about %s of the GPU's %s: %s\n", fit->gpu_layers,
+               cli_bytes(a, (double)fit->vram), cli_bytes(b, (double)question->vram),
+               fit->gpu_layers == fit->all_gpu_layers ? "all layers" : "the CPU computes the rest");
     else if (question->vram > 0)
         printf("  a GPU with %s has no room even for the output: -ngl 0\n", cli_bytes(a, (double)question->vram));
     if (question->ram > 0)
-        printf("  %s %s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
-               cli_bytes(a, (double)fit->ram), cli_bytes(b, (double)question->ram),
+        printf("  %s %s%s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
+               is_about ? "about " : "", cli_bytes(a, (double)fit->ram), cli_bytes(b, (double)question->ram),
                question->is_own_ram ? "this machine" : "--ram");
 }
 
@@ -122,7 +121,7 @@ cell(char *text, const struct memory_fit *fit, const struct memory_question *que
     char size[CLI_TEXT];
 
     if (question->vram > 0)
-        snprintf(text, CLI_TEXT, "%s%" PRIu64 "%s", "-ngl ", fit->gpu_layers, fit->fits ? "" : " no");
+        snprintf(text, CLI_TEXT, "-ngl %" PRIu64 "%s", fit->gpu_layers, fit->fits ? "" : " no");
     else
         snprintf(text, CLI_TEXT, "%s%s", cli_bytes(size, (double)fit->sum), fit->fits ? "" : " no");
     return text;

@@ -222,8 +222,8 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         code = read_one(a, &line->given[i]);
     if (code != NB_OK)
         return code;
-    if (!a->dry_run && (cli_has(line, OPT_CTX) || cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) ||
-                        cli_has(line, OPT_VRAM)))
+    if (!a->dry_run &&
+        (cli_has(line, OPT_CTX) || cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
         return cli_usage("quantize", "--ctx, --cache-type, --ram and --vram need --dry-run");
     if (a->n_include > 0 && a->n_exclude > 0)
         return cli_usage("quantize", "--include-weights and --exclude-weights cannot be combined");
