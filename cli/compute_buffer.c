@@ -127,19 +127,20 @@ take_inputs(struct graph *g)
 }
 
 /*
- * A query, a key or (WITHOUT a position) a value of LENGTH. Norms and rotations are not computed in the place of the
- * matrix product that they change. INPUT is given back if this is the last use of it.
+ * A query, a key or (if not HAS_POSITION) a value of LENGTH. Norms and rotations are not computed in the place of the
+ * matrix product that they change. A part of a fused product is used where it is, until it is changed. LAST is given
+ * back with the last use of what this is computed from.
  */
 static struct graph_block
-project(struct graph *g, const struct layer_shape *l, uint64_t length, bool has_position, struct graph_block input)
+project(struct graph *g, const struct layer_shape *l, uint64_t length, bool has_position, struct graph_block last)
 {
+    const bool is_fused = l->qkv > 0;
     struct graph_block result = { 0 };
 
-    if (l->qkv == 0) { /* else it is a part of that */
+    if (!is_fused || has_position || g->rotates)
         result = take(g, length);
-        give(g, input);
-    }
-    if (has_position)
+    give(g, last);
+    if (!is_fused && has_position)
         result = replace(g, result, length);
     return g->rotates ? replace(g, result, length) : result;
 }
@@ -155,13 +156,14 @@ query(struct graph *g, const struct layer_shape *l, struct attention_inputs *inp
     const struct graph_block input = l->qkv > 0 ? replace(g, norm, l->qkv) : norm;
     const struct graph_block q = project(g, l, l->q, true, none);
     const bool keys_first = g->cache->sliding > 0, is_last = is_last_of_kind(g, number);
+    const bool stays = l->qkv > 0 && !g->rotates; /* INPUT has the value in it */
     struct graph_block k = none, v;
 
     if (keys_first)
         k = project(g, l, l->k, true, none);
-    v = project(g, l, l->v, false, keys_first ? input : none);
+    v = project(g, l, l->v, false, keys_first && !stays ? input : none);
     if (!keys_first)
-        k = project(g, l, l->k, true, input);
+        k = project(g, l, l->k, true, stays ? none : input);
     if (number + 1 == g->shape->layers)
         give(g, g->positions);
     if (is_last)
@@ -169,7 +171,7 @@ query(struct graph *g, const struct layer_shape *l, struct attention_inputs *inp
     give(g, k);
     if (is_last)
         give(g, inputs->key_cells);
-    give(g, l->qkv > 0 ? input : v);
+    give(g, stays ? input : v);
     if (is_last)
         give(g, inputs->value_cells);
     return q;

@@ -30,6 +30,9 @@ static const struct part lengths[] = {
     LENGTH("attn_v", 1, v),
     LENGTH("attn_qkv", 1, qkv),
     LENGTH("attn_output", 0, attended),
+    LENGTH("attn_kv_a_mqa", 1, k),
+    LENGTH("attn_k_b", 2, heads),
+    LENGTH("attn_v_b", 0, rank),
     LENGTH("ffn_gate", 1, ffn.gate),
     LENGTH("ffn_up", 1, ffn.up),
     LENGTH("ffn_down", 0, ffn.down),
@@ -141,25 +144,35 @@ read_numbers(struct model_shape *s, const struct nb_metadata *meta)
         s->experts_used = NB_MAX_EXPERTS;
 }
 
-/* Attention that stores compressed keys and values, states and the like: their layers have none of these. */
+static uint64_t
+product(uint64_t a, uint64_t b)
+{
+    return b > 0 && a > NB_MAX_SIDE / b ? NB_MAX_SIDE : a * b;
+}
+
+/* Lengths that follow from others. False if the layer is not computed in the usual way. */
+static bool
+finish_layer(struct layer_shape *l)
+{
+    if (l->qkv > l->attended) {
+        l->q = l->attended;
+        l->k = l->v = (l->qkv - l->attended) / 2;
+    }
+    if (l->heads > 0) {
+        l->q = product(l->heads, l->k);
+        l->attended = product(l->heads, l->rank);
+    }
+    l->ffn_norm |= l->post_attn_norm && !l->post_ffn_norm; /* then it is not after attention, but before the network */
+    return l->attn_norm && l->ffn_norm && l->attended > 0 && l->qkv == 0 && l->q > 0 && l->k > 0 && l->v > 0 &&
+           (l->ffn.down > 0 || l->expert.down > 0);
+}
+
 static void
 finish(struct model_shape *s, const struct nb_metadata *meta)
 {
     read_numbers(s, meta);
-    for (uint64_t i = 0; i < s->layers; i++) {
-        struct layer_shape *l = &s->layer[i];
-
-        if (l->qkv > l->attended) {
-            l->q = l->attended;
-            l->k = l->v = (l->qkv - l->attended) / 2;
-        }
-        if (!l->ffn_norm && l->post_attn_norm && !l->post_ffn_norm) { /* the one before the network */
-            l->ffn_norm = true;
-            l->post_attn_norm = false;
-        }
-        s->is_usual &= l->attn_norm && l->ffn_norm && l->attended > 0 && l->qkv == 0 && l->q > 0 && l->k > 0 &&
-                       l->v > 0 && (l->ffn.down > 0 || l->expert.down > 0);
-    }
+    for (uint64_t i = 0; i < s->layers; i++)
+        s->is_usual &= finish_layer(&s->layer[i]);
     s->is_usual &= s->layers > 0 && s->embedding > 0;
 }
 

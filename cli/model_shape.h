@@ -19,6 +19,7 @@ struct ffn_shape {
 
 struct layer_shape {
     uint64_t q, k, v, qkv, attended; /* elements for a token: of the projections, and of what attention gives */
+    uint64_t heads, rank;            /* of compressed attention: each head's query is one for what is compressed */
     struct ffn_shape ffn, expert, shared;
     uint64_t experts;
     bool attn_norm, ffn_norm, post_attn_norm, post_ffn_norm;
