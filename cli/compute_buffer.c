@@ -9,6 +9,7 @@
 
 #define CPU_ALIGNMENT 32u
 #define GPU_ALIGNMENT 128u
+#define SMALLEST_ROTATION 64u /* values are rotated so many at a time, and keys if they divide into such parts */
 
 /* What the attention of all full layers, or of all that slide, takes besides results. */
 struct attention_inputs {
@@ -85,7 +86,7 @@ take_square(struct graph *g, uint64_t side)
 static uint64_t
 key_rotation(const struct graph *g)
 {
-    uint64_t side = 64;
+    uint64_t side = SMALLEST_ROTATION;
 
     while (g->shape->key_length % (2 * side) == 0)
         side *= 2;
@@ -104,7 +105,7 @@ take_attention_inputs(struct graph *g, bool slides, bool is_first)
     if (is_first)
         g->positions = graph_take(&g->memory, g->tokens * sizeof(int32_t));
     if (g->rotates)
-        inputs->value_rotation = take_square(g, 64);
+        inputs->value_rotation = take_square(g, SMALLEST_ROTATION);
     inputs->key_cells = graph_take(&g->memory, g->tokens * sizeof(int64_t));
     inputs->value_cells = graph_take(&g->memory, g->tokens * sizeof(int64_t));
     inputs->mask = graph_take(&g->memory, cells * g->tokens * sizeof(uint16_t));
@@ -281,7 +282,7 @@ measure_compute(const struct model_shape *shape, const struct cache_size *cache,
         .tokens = room < COMPUTE_BATCH ? room : COMPUTE_BATCH,
         .cells = cache->context > 0 ? cache->cells : COMPUTE_BATCH,
         .is_quantized = is_quantized,
-        .rotates = is_quantized && shape->key_length % 64 == 0,
+        .rotates = is_quantized && shape->key_length > 0 && shape->key_length % SMALLEST_ROTATION == 0,
         .on_gpu = on_gpu,
     };
 

@@ -29,7 +29,7 @@ embedding_type(const struct nb_source *source)
     return NB_TYPE_NONE;
 }
 
-/* Not recipes for models that were trained in a type, nor those of floats other than the source's. */
+/* Neither recipes for models that were trained in a type, nor those of floats other than the source's. */
 static bool
 is_worth_trying(const struct nb_recipe *recipe, enum nb_type stored)
 {
@@ -48,8 +48,8 @@ is_worth_trying(const struct nb_recipe *recipe, enum nb_type stored)
 
 /* Whether what the plan of OPTIONS writes fits; if it is the largest so far, it is OUT. */
 static void
-try(const struct nb_source *source, const struct nb_plan_options *options, const struct memory_question *question,
-    struct model_shape *shape, struct fitting_recipe *out)
+consider(const struct nb_source *source, const struct nb_plan_options *options, const struct memory_question *question,
+         struct model_shape *shape, struct fitting_recipe *out)
 {
     const struct nb_recipe *recipe = options->recipe.recipe;
     struct nb_plan plan;
@@ -85,7 +85,7 @@ find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options
     for (size_t i = 0; i < n; i++) {
         each.recipe.recipe = &recipes[i];
         if (is_worth_trying(&recipes[i], stored))
-            try(source, &each, question, shape, out);
+            consider(source, &each, question, shape, out);
     }
     free(shape);
 }

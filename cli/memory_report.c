@@ -199,20 +199,31 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
 
 /* --- JSON ------------------------------------------------------------------------------------------------ */
 
+static void
+set_number(json_t *object, const char *key, uint64_t number)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)number));
+}
+
 static json_t *
 fit_json(const struct memory_fit *fit, const struct memory_question *question, enum nb_type cache_type)
 {
-    json_t *object = json_pack("{s:I, s:I, s:s, s:I, s:I, s:b, s:I}", "tensors", (json_int_t)fit->weights, "context",
-                               (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "cache",
-                               (json_int_t)fit->cache, "buffers", (json_int_t)fit->buffers, "buffers_exact",
-                               (int)fit->is_exact, "sum", (json_int_t)fit->sum);
+    json_t *object = json_pack("{s:s, s:b}", "cache_type", nb_type_info(cache_type)->name, "buffers_exact",
+                               (int)fit->is_exact);
 
-    if (object != NULL && question->ram > 0)
+    set_number(object, "context", fit->context);
+    set_number(object, "tensors", fit->weights);
+    set_number(object, "cache", fit->cache);
+    set_number(object, "buffers", fit->buffers);
+    set_number(object, "sum", fit->sum);
+    if (question->ram > 0)
         json_object_set_new(object, "fits", json_boolean(fit->fits));
-    if (object != NULL && question->vram > 0)
-        json_object_update_new(object, json_pack("{s:I, s:I, s:I, s:b}", "gpu_layers", (json_int_t)fit->gpu_layers,
-                                                 "ram_taken", (json_int_t)fit->ram, "vram_taken", (json_int_t)fit->vram,
-                                                 "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers)));
+    if (question->vram > 0) {
+        set_number(object, "gpu_layers", fit->gpu_layers);
+        json_object_set_new(object, "all_on_gpu", json_boolean(fit->gpu_layers == fit->all_gpu_layers));
+        set_number(object, "ram_taken", fit->ram);
+        set_number(object, "vram_taken", fit->vram);
+    }
     return object;
 }
 
@@ -263,10 +274,11 @@ memory_json(const struct memory_subject *subject, const struct memory_question *
     if (!fit.known)
         return json_pack("{s:I}", "tensors", (json_int_t)fit.weights);
     object = fit_json(&fit, question, question->cache_type);
-    json_object_update_new(object,
-                           json_pack("{s:I, s:I, s:I, s:I, s:I}", "layers", (json_int_t)fit.layers, "sliding_layers",
-                                     (json_int_t)fit.sliding, "window", (json_int_t)fit.window, "ram",
-                                     (json_int_t)question->ram, "vram", (json_int_t)question->vram));
+    set_number(object, "layers", fit.layers);
+    set_number(object, "sliding_layers", fit.sliding);
+    set_number(object, "window", fit.window);
+    set_number(object, "ram", question->ram);
+    set_number(object, "vram", question->vram);
     if (fit.context > 0)
         json_object_set_new(object, "table", table_json(&shape, meta, question, fit.context));
     json_object_set_new(object, "largest_recipe", recipe_json(subject, question));

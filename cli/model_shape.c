@@ -137,7 +137,7 @@ read_numbers(struct model_shape *s, const struct nb_metadata *meta)
 
         s->is_usual &= nb_hp(&hp, NB_HP_DEEPSTACK_LAYERS) == 0; /* inputs of several parts */
         s->experts_used = (uint64_t)nb_hp(&hp, NB_HP_EXPERTS_USED);
-        s->key_length = (uint64_t)nb_hp_or(&hp, NB_HP_KEY_LENGTH, heads > 0 ? (double)s->embedding / heads : 0);
+        s->key_length = (uint64_t)nb_hp_or(&hp, NB_HP_KEY_LENGTH, heads > 0 ? nb_hp(&hp, NB_HP_EMBEDDING) / heads : 0);
         nb_hparams_free(&hp);
     }
     if (s->experts_used > NB_MAX_EXPERTS)

@@ -22,8 +22,8 @@ struct layer_shape {
     uint64_t heads, rank;            /* of compressed attention: each head's query is one for what is compressed */
     struct ffn_shape ffn, expert, shared;
     uint64_t experts;
-    bool attn_norm, ffn_norm, post_attn_norm, post_ffn_norm;
-    uint64_t bytes, largest; /* of all its weights; of its largest tensor */
+    bool attn_norm, ffn_norm, post_attn_norm, post_ffn_norm; /* whether it has these norms */
+    uint64_t bytes, largest;                                 /* of all its weights; of its largest tensor */
 };
 
 struct model_shape {

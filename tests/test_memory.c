@@ -417,32 +417,40 @@ a_dry_run_tells_whether_the_result_fits(void **unused)
     expect_output("--dry-run");
 }
 
-/* A file's lengths may be any; what is made of them must end, and be said to be an estimate. */
+/* A file may lack what the sizes follow from, and say what it wants; the answer comes at once, and is an estimate. */
 static void
 odd_models_are_estimated(void **unused)
 {
-    json_t *object, *memory;
+    static const struct {
+        uint32_t embedding, heads, key_length, experts_used;
+    } cases[] = { { 0, 8, 128, 0 }, { 32, 1, 0, 0 }, { 4096, 1, 0, 0 }, { 64, 1, 65536, 0xFFFFFFFF } };
 
     (void)unused;
-    header(3, 2, 5);
-    str("general.architecture");
-    u32(NB_KV_STRING);
-    str("llama");
-    key_u32("llama", "block_count", 512);
-    key_u32("llama", "context_length", 0x7FFFFFFF);
-    key_u32("llama", "attention.head_count", 8);
-    key_u32("llama", "attention.key_length", 128);
-    info("token_embd.weight", 2, 32, 1, NB_F32, 0);
-    info("blk.511.ssm_in.weight", 2, 32, 1, NB_F32, 128);
-    pad(256);
-    scratch_write("odd.gguf", file, length);
-    object = run_json("inspect", "--json", "--vram", "8G", "odd.gguf");
-    memory = json_object_get(object, "memory");
-    assert_true(json_is_false(json_object_get(memory, "buffers_exact")));
-    assert_true(json_array_size(json_object_get(memory, "table")) > 3);
-    json_decref(object);
-    RUN(&run, "inspect", "odd.gguf");
-    expect_output("buffers of about");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *object, *memory;
+
+        header(3, 2, 7);
+        str("general.architecture");
+        u32(NB_KV_STRING);
+        str("llama");
+        key_u32("llama", "block_count", 512);
+        key_u32("llama", "context_length", 0x7FFFFFFF);
+        key_u32("llama", "embedding_length", cases[i].embedding);
+        key_u32("llama", "attention.head_count", cases[i].heads);
+        key_u32("llama", cases[i].key_length > 0 ? "attention.key_length" : "x", cases[i].key_length);
+        key_u32("llama", "expert_used_count", cases[i].experts_used);
+        info("output.weight", 2, 32, 1, NB_F32, 0);
+        info("blk.511.ssm_in.weight", 2, 32, 1, NB_F32, 128);
+        pad(256);
+        scratch_write("odd.gguf", file, length);
+        object = run_json("inspect", "--json", "--vram", "8G", "odd.gguf");
+        memory = json_object_get(object, "memory");
+        assert_true(json_is_false(json_object_get(memory, "buffers_exact")));
+        assert_true(json_array_size(json_object_get(memory, "table")) > 3);
+        json_decref(object);
+        RUN(&run, "inspect", "odd.gguf");
+        expect_output("buffers of about");
+    }
 }
 
 int
