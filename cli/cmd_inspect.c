@@ -87,6 +87,7 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
 {
     const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     char a[CLI_TEXT], b[CLI_TEXT];
+    int code;
 
     printf("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
            arch == NULL ? "no architecture" : arch);
@@ -97,8 +98,9 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
         printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
     putchar('\n');
     print_totals(sum);
-    if (source->n_tensors > 0)
-        print_memory(&(struct memory_subject){ .source = source }, &o->memory);
+    code = source->n_tensors == 0 ? NB_OK : print_memory(&(struct memory_subject){ .source = source }, &o->memory);
+    if (code != NB_OK)
+        return code;
     print_metadata(&source->meta, o->full);
     if (o->tensors)
         print_tensors(source, sum);

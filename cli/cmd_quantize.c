@@ -147,8 +147,10 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                        (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
                        nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
                        cli_notes_json(source));
-    if (a->dry_run)
-        json_object_set_new(object, "memory", memory_json(&subject, &a->memory));
+    if (a->dry_run && json_object_set_new(object, "memory", memory_json(&subject, &a->memory)) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
     return object;
 }
 
@@ -192,6 +194,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
     double started = nb_seconds();
+    int code;
 
     if (cli_is_verbose() && !a->dry_run)
         print_plan(stderr, plan);
@@ -210,9 +213,8 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     if (a->dry_run)
         print_plan(stdout, plan);
     print_summary(a, plan, nb_seconds() - started);
-    if (a->dry_run)
-        print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory);
-    return cli_finish();
+    code = a->dry_run ? print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory) : NB_OK;
+    return code == NB_OK ? cli_finish() : code;
 }
 
 /* The matrix of --calibrate: SOURCE itself is run. */

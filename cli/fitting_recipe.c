@@ -46,8 +46,8 @@ is_worth_trying(const struct nb_recipe *recipe, enum nb_type stored)
     }
 }
 
-/* Whether what the plan of OPTIONS writes fits; if it is the largest so far, it is OUT. */
-static void
+/* If what the plan of OPTIONS writes fits and is the largest so far, it is OUT. */
+static enum nb_status
 consider(const struct nb_source *source, const struct nb_plan_options *options, const struct memory_question *question,
          struct model_shape *shape, struct fitting_recipe *out)
 {
@@ -55,9 +55,10 @@ consider(const struct nb_source *source, const struct nb_plan_options *options, 
     struct nb_plan plan;
     struct memory_fit fit;
     struct nb_error err;
+    const enum nb_status status = nb_plan_make(&plan, source, options, &err);
 
-    if (nb_plan_make(&plan, source, options, &err) != NB_OK)
-        return;
+    if (status != NB_OK)
+        return status;
     out->can_quantize = true;
     shape_of_plan(&plan, shape);
     fit_memory(shape, &plan.meta, question, &fit);
@@ -66,9 +67,10 @@ consider(const struct nb_source *source, const struct nb_plan_options *options, 
         (shape->bytes <= plan.source_bytes || nb_type_info(recipe->base)->block == 1))
         *out = (struct fitting_recipe){ recipe, plan.needs_importance, true, plan.total_bytes, fit };
     nb_plan_free(&plan);
+    return NB_OK;
 }
 
-void
+bool
 find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options *options,
                     const struct memory_question *question, struct fitting_recipe *out)
 {
@@ -78,14 +80,17 @@ find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options
     size_t n;
     const struct nb_recipe *recipes = nb_recipes(&n);
 
+    bool has_memory = shape != NULL;
+
     memset(out, 0, sizeof *out);
     each.only_look = true;
-    if (shape == NULL || (is_quantized(source) && !options->allow_requantize))
+    if (is_quantized(source) && !options->allow_requantize)
         n = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && has_memory; i++) {
         each.recipe.recipe = &recipes[i];
         if (is_worth_trying(&recipes[i], stored))
-            consider(source, &each, question, shape, out);
+            has_memory = nb_status_kind(consider(source, &each, question, shape, out)) != NB_SYSTEM;
     }
     free(shape);
+    return has_memory;
 }

@@ -19,9 +19,9 @@ struct fitting_recipe {
 
 /*
  * Plans SOURCE with every recipe that does not make it larger, and with what else stands in OPTIONS, and finds the
- * largest file that fits as QUESTION asks: with a GPU, all layers on it.
+ * largest file that fits as QUESTION asks: with a GPU, all layers on it. False if out of memory.
  */
-void find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options *options,
+bool find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options *options,
                          const struct memory_question *question, struct fitting_recipe *out);
 
 #endif

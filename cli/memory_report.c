@@ -5,6 +5,7 @@
 #include "cli/fitting_recipe.h"
 #include "cli/memory_fit.h"
 #include "cli/model_shape.h"
+#include "formats/base/status.h"
 #include "formats/base/system.h"
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
@@ -40,13 +41,15 @@ read_shape(const struct memory_subject *subject, struct model_shape *shape, cons
     *meta = subject->plan != NULL ? &subject->plan->meta : &subject->source->meta;
 }
 
-static void
+/* False if out of memory. */
+static bool
 find_recipe(const struct memory_subject *subject, const struct memory_question *question, struct fitting_recipe *found)
 {
     const struct nb_plan_options defaults = { .recipe = { .output_type = NB_TYPE_NONE, .embedding_type = NB_TYPE_NONE },
                                               .via = NB_TYPE_NONE };
 
-    find_fitting_recipe(subject->source, subject->options == NULL ? &defaults : subject->options, question, found);
+    return find_fitting_recipe(subject->source, subject->options == NULL ? &defaults : subject->options, question,
+                               found);
 }
 
 /* The contexts of the table: CONTEXT, and from 4096 tokens on each four times the last, up to the model's own. */
@@ -157,26 +160,25 @@ print_table(const struct model_shape *shape, const struct nb_metadata *meta, con
 }
 
 static void
-print_recipe(const struct memory_subject *subject, const struct memory_question *question)
+print_recipe(const struct fitting_recipe *found, const struct memory_question *question)
 {
-    struct fitting_recipe found;
     char a[CLI_TEXT], b[CLI_TEXT];
 
-    find_recipe(subject, question, &found);
-    if (!found.can_quantize)
+    if (!found->can_quantize)
         return;
-    if (found.recipe == NULL)
+    if (found->recipe == NULL)
         puts("  no recipe makes it small enough");
     else
         printf("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n", question->vram > 0 ? " on the GPU" : "",
-               found.recipe->name, cli_bytes(a, (double)found.file_bytes),
-               cli_bytes(b, (double)(question->vram > 0 ? found.fit.vram : found.fit.sum)),
-               found.needs_importance ? " (needs an importance matrix)" : "");
+               found->recipe->name, cli_bytes(a, (double)found->file_bytes),
+               cli_bytes(b, (double)(question->vram > 0 ? found->fit.vram : found->fit.sum)),
+               found->needs_importance ? " (needs an importance matrix)" : "");
 }
 
-void
+int
 print_memory(const struct memory_subject *subject, const struct memory_question *question)
 {
+    struct fitting_recipe found;
     const struct nb_metadata *meta;
     struct model_shape shape;
     struct memory_fit fit;
@@ -184,47 +186,34 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
 
     read_shape(subject, &shape, &meta);
     fit_memory(&shape, meta, question, &fit);
+    if (!find_recipe(subject, question, &found))
+        return cli_fail_memory();
     puts("\nmemory to run it with llama.cpp");
     if (!fit.known) {
         printf("  weights %s; the size of its cache is not known here\n", cli_bytes(a, (double)fit.weights));
-        return;
+        return NB_OK;
     }
     print_sum(&fit, question->cache_type);
     print_verdict(&fit, question);
     if (question->ram > 0 || question->vram > 0)
-        print_recipe(subject, question);
+        print_recipe(&found, question);
     if (fit.context > 0)
         print_table(&shape, meta, question, fit.context);
+    return NB_OK;
 }
 
-/* --- JSON ------------------------------------------------------------------------------------------------ */
-
-static void
-set_number(json_t *object, const char *key, uint64_t number)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)number));
-}
+/* --- JSON: NULL if out of memory --------------------------------------------------------------------------- */
 
 static json_t *
 fit_json(const struct memory_fit *fit, const struct memory_question *question, enum nb_type cache_type)
 {
-    json_t *object = json_pack("{s:s, s:b}", "cache_type", nb_type_info(cache_type)->name, "buffers_exact",
-                               (int)fit->is_exact);
-
-    set_number(object, "context", fit->context);
-    set_number(object, "tensors", fit->weights);
-    set_number(object, "cache", fit->cache);
-    set_number(object, "buffers", fit->buffers);
-    set_number(object, "sum", fit->sum);
-    if (question->ram > 0)
-        json_object_set_new(object, "fits", json_boolean(fit->fits));
-    if (question->vram > 0) {
-        set_number(object, "gpu_layers", fit->gpu_layers);
-        json_object_set_new(object, "all_on_gpu", json_boolean(fit->gpu_layers == fit->all_gpu_layers));
-        set_number(object, "ram_taken", fit->ram);
-        set_number(object, "vram_taken", fit->vram);
-    }
-    return object;
+    return json_pack("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
+                     (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "tensors",
+                     (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "buffers_exact", (int)fit->is_exact,
+                     "buffers", (json_int_t)fit->buffers, "sum", (json_int_t)fit->sum, "fits",
+                     question->ram > 0 ? json_boolean(fit->fits) : NULL, "gpu_layers", (json_int_t)fit->gpu_layers,
+                     "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers), "ram_taken", (json_int_t)fit->ram,
+                     "vram_taken", (json_int_t)fit->vram);
 }
 
 static json_t *
@@ -237,12 +226,13 @@ table_json(const struct model_shape *shape, const struct nb_metadata *meta, cons
     const size_t n = table_contexts(meta, context, contexts);
     json_t *table = json_array();
 
-    for (size_t r = 0; r < n; r++) {
-        for (size_t c = 0; c < COLUMNS; c++) {
-            each.context = contexts[r];
-            each.cache_type = columns[c];
-            fit_memory(shape, meta, &each, &fit);
-            json_array_append_new(table, fit_json(&fit, question, columns[c]));
+    for (size_t i = 0; i < n * COLUMNS && table != NULL; i++) {
+        each.context = contexts[i / COLUMNS];
+        each.cache_type = columns[i % COLUMNS];
+        fit_memory(shape, meta, &each, &fit);
+        if (json_array_append_new(table, fit_json(&fit, question, each.cache_type)) != 0) {
+            json_decref(table);
+            table = NULL;
         }
     }
     return table;
@@ -253,7 +243,8 @@ recipe_json(const struct memory_subject *subject, const struct memory_question *
 {
     struct fitting_recipe found;
 
-    find_recipe(subject, question, &found);
+    if (!find_recipe(subject, question, &found))
+        return NULL;
     if (found.recipe == NULL)
         return json_null();
     return json_pack("{s:s, s:I, s:b, s:o}", "name", found.recipe->name, "file_bytes", (json_int_t)found.file_bytes,
@@ -267,20 +258,21 @@ memory_json(const struct memory_subject *subject, const struct memory_question *
     const struct nb_metadata *meta;
     struct model_shape shape;
     struct memory_fit fit;
-    json_t *object;
+    json_t *object, *more;
 
     read_shape(subject, &shape, &meta);
     fit_memory(&shape, meta, question, &fit);
     if (!fit.known)
         return json_pack("{s:I}", "tensors", (json_int_t)fit.weights);
     object = fit_json(&fit, question, question->cache_type);
-    set_number(object, "layers", fit.layers);
-    set_number(object, "sliding_layers", fit.sliding);
-    set_number(object, "window", fit.window);
-    set_number(object, "ram", question->ram);
-    set_number(object, "vram", question->vram);
-    if (fit.context > 0)
-        json_object_set_new(object, "table", table_json(&shape, meta, question, fit.context));
-    json_object_set_new(object, "largest_recipe", recipe_json(subject, question));
+    more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "layers", (json_int_t)fit.layers, "sliding_layers",
+                     (json_int_t)fit.sliding, "window", (json_int_t)fit.window, "ram", (json_int_t)question->ram,
+                     "vram", (json_int_t)question->vram, "table", table_json(&shape, meta, question, fit.context),
+                     "largest_recipe", recipe_json(subject, question));
+    if (object == NULL || more == NULL || json_object_update(object, more) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    json_decref(more);
     return object;
 }

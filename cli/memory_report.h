@@ -19,9 +19,12 @@ struct memory_subject {
     const struct nb_plan_options *options; /* for recipes that are tried; NULL: the defaults */
 };
 
-/* Prints whether the model fits, the largest recipe that does, and a table over contexts and types of the cache. */
-void print_memory(const struct memory_subject *subject, const struct memory_question *question);
-/* The same as an object. */
+/*
+ * Prints whether the model fits, the largest recipe that does, and a table over contexts and types of the cache.
+ * Returns an exit code.
+ */
+int print_memory(const struct memory_subject *subject, const struct memory_question *question);
+/* The same as an object; NULL if out of memory. */
 json_t *memory_json(const struct memory_subject *subject, const struct memory_question *question);
 
 #endif
