@@ -52,7 +52,10 @@ find_recipe(const struct memory_subject *subject, const struct memory_question *
                                found);
 }
 
-/* The contexts of the table: CONTEXT, and from 4096 tokens on each four times the last, up to the model's own. */
+/*
+ * The contexts of the table: CONTEXT, and from 4096 tokens on each four times the last, up to the model's own. None if
+ * CONTEXT is 0, as that of a model without a cache is.
+ */
 static size_t
 table_contexts(const struct nb_metadata *meta, uint64_t context, uint64_t out[ROWS])
 {
@@ -65,7 +68,7 @@ table_contexts(const struct nb_metadata *meta, uint64_t context, uint64_t out[RO
     snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
     if (!nb_meta_get_u64(meta, key, &trained))
         trained = context;
-    while (n + 2 < ROWS) {
+    while (context > 0 && n + 2 < ROWS) {
         const uint64_t row = next < trained ? next : trained;
 
         if (context < row && !is_listed)
@@ -76,7 +79,7 @@ table_contexts(const struct nb_metadata *meta, uint64_t context, uint64_t out[RO
             break;
         next *= 4;
     }
-    if (!is_listed)
+    if (context > 0 && !is_listed)
         out[n++] = context;
     return n;
 }
