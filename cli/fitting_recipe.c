@@ -89,7 +89,7 @@ find_fitting_recipe(const struct nb_source *source, const struct nb_plan_options
     for (size_t i = 0; i < n && has_memory; i++) {
         each.recipe.recipe = &recipes[i];
         if (is_worth_trying(&recipes[i], stored))
-            has_memory = nb_status_kind(consider(source, &each, question, shape, out)) != NB_SYSTEM;
+            has_memory = !nb_status_is(consider(source, &each, question, shape, out), NB_SYSTEM);
     }
     free(shape);
     return has_memory;
