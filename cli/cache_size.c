@@ -4,7 +4,6 @@
 #include "formats/gguf/metadata.h"
 #include "formats/models/architecture.h"
 #include "formats/models/hparams.h"
-#include "formats/models/source.h"
 
 #include <string.h>
 
@@ -133,13 +132,18 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
     double values = 0;
 
     window_cells = window_cells < cells ? window_cells : cells;
+    out->cells = cells;
+    out->window_cells = window_cells;
     for (uint64_t i = 0; i < a->layers; i++) {
         const uint64_t heads = heads_of_layer(a, i);
         const bool sliding = slides(a, i);
+        const double kept = (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells);
 
         out->layers += heads > 0;
         out->sliding += heads > 0 && sliding;
-        values += (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells);
+        out->layer[i].slides = sliding;
+        out->layer[i].bytes = kept < MAX_VALUES ? (uint64_t)(kept / info->block * info->block_bytes) : 0;
+        values += kept;
     }
     out->known = values > 0 && values < MAX_VALUES;
     if (!out->known)
@@ -151,14 +155,14 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
 }
 
 void
-measure_cache(const struct nb_source *source, uint64_t context, enum nb_type type, struct cache_size *out)
+measure_cache(const struct nb_metadata *meta, uint64_t context, enum nb_type type, struct cache_size *out)
 {
-    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
+    const char *arch = nb_meta_get_string(meta, "general.architecture");
     struct nb_hparams hp = { 0 };
     struct attention a = { .hp = &hp };
 
     memset(out, 0, sizeof *out);
-    if (arch == NULL || nb_hparams_read(&hp, &source->meta, arch, NULL) != NB_OK)
+    if (arch == NULL || nb_hparams_read(&hp, meta, arch, NULL) != NB_OK)
         return;
     if (read_attention(nb_arch_by_name(arch), &a)) {
         /* Models that look both ways read a text at once, and keep nothing. */

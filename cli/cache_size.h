@@ -3,7 +3,8 @@
 #define NB_CACHE_SIZE_H
 
 #include "formats/elements/types.h"
-#include "formats/models/source.h"
+#include "formats/gguf/metadata.h"
+#include "formats/models/hparams.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,14 +15,19 @@ struct cache_size {
     uint64_t bytes;
     uint64_t window; /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
     uint64_t layers, sliding;
-    bool has_state; /* some layers keep a state of fixed size besides, which BYTES does not count */
+    bool has_state;               /* some layers keep a state of fixed size besides, which BYTES does not count */
+    uint64_t cells, window_cells; /* tokens that there is room for, in a full layer and in a sliding one */
+    struct {
+        uint64_t bytes;
+        bool slides;
+    } layer[NB_MAX_LAYERS];
 };
 
 /*
- * For one sequence of CONTEXT tokens (0: 4096, or what the model was trained for if that is
+ * From a model's metadata, for one sequence of CONTEXT tokens (0: 4096, or what the model was trained for if that is
  * less), keys and values as TYPE, batches of 512 tokens; laid out as llama.cpp v0.5.0 does
  * (src/llama-kv-cache*.cpp).
  */
-void measure_cache(const struct nb_source *source, uint64_t context, enum nb_type type, struct cache_size *out);
+void measure_cache(const struct nb_metadata *meta, uint64_t context, enum nb_type type, struct cache_size *out);
 
 #endif

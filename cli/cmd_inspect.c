@@ -1,9 +1,10 @@
 #include "cli/cli.h"
 
-#include "cli/cache_size.h"
 #include "cli/inspect_imatrix.h"
 #include "cli/inspect_tensor.h"
 #include "cli/kv_text.h"
+#include "cli/memory_fit.h"
+#include "cli/memory_report.h"
 #include "cli/model_summary.h"
 #include "formats/base/status.h"
 #include "formats/elements/types.h"
@@ -20,8 +21,7 @@ struct arguments {
     const char *input, *tensor;
     struct nb_source_options as; /* what a checkpoint is taken for */
     bool json, markdown, tensors, full;
-    uint32_t context;
-    enum nb_type cache_type;
+    struct memory_question memory;
 };
 
 static double
@@ -66,30 +66,6 @@ print_totals(const struct model_summary *sum)
 }
 
 static void
-print_memory(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
-{
-    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
-    struct cache_size cache;
-
-    if (sum->all.tensors == 0)
-        return;
-    measure_cache(source, o->context, o->cache_type, &cache);
-    printf("\nmemory to run\n  tensors %s", cli_bytes(a, (double)sum->all.bytes));
-    if (!cache.known)
-        puts("; the size of its cache is not known here");
-    else if (cache.layers == 0)
-        puts(", and what computing needs; it keeps no cache");
-    else
-        printf(" + cache of %" PRIu64 " tokens in %s %s = %s, and what computing needs%s\n", cache.context,
-               nb_type_info(o->cache_type)->name, cli_bytes(b, (double)cache.bytes),
-               cli_bytes(c, (double)(sum->all.bytes + cache.bytes)),
-               cache.has_state ? " and recurrent layers keep" : "");
-    if (cache.known && cache.sliding > 0)
-        printf("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
-               cache.sliding, cache.layers, cache.window);
-}
-
-static void
 print_tensors(const struct nb_source *source, const struct model_summary *sum)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
@@ -111,6 +87,7 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
 {
     const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     char a[CLI_TEXT], b[CLI_TEXT];
+    int code;
 
     printf("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
            arch == NULL ? "no architecture" : arch);
@@ -121,7 +98,9 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
         printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
     putchar('\n');
     print_totals(sum);
-    print_memory(source, sum, o);
+    code = source->n_tensors == 0 ? NB_OK : print_memory(&(struct memory_subject){ .source = source }, &o->memory);
+    if (code != NB_OK)
+        return code;
     print_metadata(&source->meta, o->full);
     if (o->tensors)
         print_tensors(source, sum);
@@ -217,21 +196,6 @@ total_json(const struct tensor_total *t)
                      "bytes", (json_int_t)t->bytes, "bpw", total_bpw(t));
 }
 
-static json_t *
-memory_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
-{
-    struct cache_size cache;
-
-    measure_cache(source, o->context, o->cache_type, &cache);
-    if (!cache.known)
-        return json_pack("{s:I}", "tensors", (json_int_t)sum->all.bytes);
-    return json_pack("{s:I, s:I, s:I, s:s, s:I, s:I, s:I, s:I}", "tensors", (json_int_t)sum->all.bytes, "cache",
-                     (json_int_t)cache.bytes, "context", (json_int_t)cache.context, "cache_type",
-                     nb_type_info(o->cache_type)->name, "layers", (json_int_t)cache.layers, "sliding_layers",
-                     (json_int_t)cache.sliding, "window", (json_int_t)cache.window, "sum",
-                     (json_int_t)(sum->all.bytes + cache.bytes));
-}
-
 static int
 print_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
@@ -245,13 +209,13 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
     for (unsigned r = 0; r < ROLES; r++)
         if (sum->of_role[r].tensors > 0)
             json_object_set_new(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
-    return cli_print_json(json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path",
-                                    source->path, "format", source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint",
-                                    "file_bytes", (json_int_t)source->file_bytes, "tensor_bytes",
-                                    (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-                                    total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types",
-                                    types, "roles", roles, "memory", memory_json(source, sum, o), "metadata", meta,
-                                    "tensors", tensors_json(source), "notes", cli_notes_json(source)));
+    return cli_print_json(
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
+                  source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
+                  "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
+                  total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles",
+                  roles, "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata",
+                  meta, "tensors", tensors_json(source), "notes", cli_notes_json(source)));
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */
@@ -289,8 +253,7 @@ cmd_inspect(const struct cli_line *line)
         .markdown = cli_has(line, OPT_MARKDOWN),
         .tensors = cli_has(line, OPT_TENSORS),
         .full = cli_has(line, OPT_FULL),
-        .context = cli_number(line, OPT_CTX, 0),
-        .cache_type = cli_type(line, OPT_CACHE_TYPE, NB_F16),
+        .memory = memory_question(line),
     };
 
     return inspect_is_imatrix(o.input) ? inspect_imatrix(o.input, o.json) : inspect(&o);

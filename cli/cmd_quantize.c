@@ -3,6 +3,7 @@
 #include "calib/calibrate.h"
 #include "calib/sums.h"
 #include "cli/calibration.h"
+#include "cli/memory_report.h"
 #include "cli/quantize_options.h"
 #include "formats/base/clock.h"
 #include "formats/base/status.h"
@@ -123,7 +124,8 @@ print_type_counts(const struct nb_plan *plan)
 static json_t *
 plan_json(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
-    json_t *tensors = json_array();
+    const struct memory_subject subject = { source, plan, &a->plan };
+    json_t *object, *tensors = json_array();
 
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
@@ -139,12 +141,17 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                                         "importance", (int)(t->importance != NULL), "source_bytes",
                                         (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
     }
-    return json_pack("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                     a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
-                     (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
-                     (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
-                     nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
-                     cli_notes_json(source));
+    object = json_pack("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
+                       a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
+                       (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
+                       (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
+                       nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
+                       cli_notes_json(source));
+    if (a->dry_run && json_object_set_new(object, "memory", memory_json(&subject, &a->memory)) != 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    return object;
 }
 
 static void
@@ -187,6 +194,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
     double started = nb_seconds();
+    int code;
 
     if (cli_is_verbose() && !a->dry_run)
         print_plan(stderr, plan);
@@ -205,7 +213,8 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     if (a->dry_run)
         print_plan(stdout, plan);
     print_summary(a, plan, nb_seconds() - started);
-    return cli_finish();
+    code = a->dry_run ? print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory) : NB_OK;
+    return code == NB_OK ? cli_finish() : code;
 }
 
 /* The matrix of --calibrate: SOURCE itself is run. */

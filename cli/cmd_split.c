@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct arguments {
     struct nb_split_options split;
@@ -19,37 +18,18 @@ struct arguments {
     char *prefix;
 };
 
-/* "300M", "2G" as gguf-split takes them, in powers of 1000; also "2g", "2GB", and "2GiB" in powers of 1024. */
-static bool
-parse_size(const char *text, uint64_t *out)
-{
-    char *end;
-    const unsigned long value = strtoul(text, &end, 10);
-    const bool giga = *end == 'G' || *end == 'g', mega = *end == 'M' || *end == 'm';
-    const char *rest = giga || mega ? end + 1 : "?";
-    const bool binary = strcasecmp(rest, "iB") == 0;
-    const uint64_t step = binary ? 1024 : 1000;
-
-    *out = value * step * step * (giga ? step : 1);
-    return *text >= '0' && *text <= '9' && (binary || *rest == '\0' || strcasecmp(rest, "B") == 0) && value > 0 &&
-           value <= 1000000;
-}
-
 static int
 read_options(const struct cli_line *line, struct arguments *a)
 {
-    const char *size = cli_text(line, OPT_MAX_SIZE);
-
     *a = (struct arguments){
         .split.max_tensors = cli_number(line, OPT_MAX_TENSORS, 0),
+        .split.max_bytes = cli_size(line, OPT_MAX_SIZE, 0),
         .split.empty_first = cli_has(line, OPT_NO_TENSOR_FIRST_SPLIT),
         .dry_run = cli_has(line, OPT_DRY_RUN),
         .force = cli_has(line, OPT_FORCE),
         .json = cli_has(line, OPT_JSON),
         .input = line->operands[0],
     };
-    if (size != NULL && !parse_size(size, &a->split.max_bytes))
-        return cli_usage("split", "--max-size: '%s' is not a number followed by M or G, such as 300M or 2GB", size);
     if (a->split.max_tensors == 0 && a->split.max_bytes == 0)
         a->split.max_tensors = 128; /* gguf-split's own */
     a->prefix = strdup(line->operands[line->n_operands - 1]);

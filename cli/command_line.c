@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define SHOWN 64 /* bytes of an option's name in a sentence */
 
@@ -222,6 +223,24 @@ read_real(const struct cli_command *command, const char *what, struct cli_given 
     return cli_usage(command->name, "%s: '%s' is not a number of 0 or more", what, g->text);
 }
 
+/* "300M", "2G" as gguf-split takes them, in powers of 1000; also "2g", "2GB", and "2GiB" in powers of 1024. */
+static int
+read_size(const struct cli_command *command, const char *what, struct cli_given *g)
+{
+    char *end;
+    const unsigned long value = strtoul(g->text, &end, 10);
+    const bool giga = *end == 'G' || *end == 'g', mega = *end == 'M' || *end == 'm';
+    const char *rest = giga || mega ? end + 1 : "?";
+    const bool binary = strcasecmp(rest, "iB") == 0;
+    const uint64_t step = binary ? 1024 : 1000;
+
+    g->value.size = value * step * step * (giga ? step : 1);
+    if (*g->text >= '0' && *g->text <= '9' && (binary || *rest == '\0' || strcasecmp(rest, "B") == 0) && value > 0 &&
+        value <= 1000000)
+        return NB_OK;
+    return cli_usage(command->name, "%s: '%s' is not a number followed by M or G, such as 300M or 2GB", what, g->text);
+}
+
 static int
 read_argument(const struct cli_command *command, const char *what, struct cli_given *g)
 {
@@ -230,6 +249,8 @@ read_argument(const struct cli_command *command, const char *what, struct cli_gi
         return read_number(command, what, g);
     case ARG_REAL:
         return read_real(command, what, g);
+    case ARG_SIZE:
+        return read_size(command, what, g);
     case ARG_WORD:
         return read_word(command, what, g);
     case ARG_RECIPE:
@@ -433,6 +454,14 @@ cli_real(const struct cli_line *line, enum cli_option_id id, double otherwise)
     const struct cli_given *g = cli_find(line, id);
 
     return g == NULL ? otherwise : g->value.real;
+}
+
+uint64_t
+cli_size(const struct cli_line *line, enum cli_option_id id, uint64_t otherwise)
+{
+    const struct cli_given *g = cli_find(line, id);
+
+    return g == NULL ? otherwise : g->value.size;
 }
 
 unsigned

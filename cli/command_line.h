@@ -18,6 +18,7 @@ struct cli_given {
         uint32_t number; /* ARG_NUMBER */
         unsigned word;   /* ARG_WORD: which of the words */
         double real;     /* ARG_REAL */
+        uint64_t size;   /* ARG_SIZE */
         enum nb_type type;
         const struct nb_recipe *recipe;
     } value;
@@ -48,6 +49,7 @@ bool cli_has(const struct cli_line *line, enum cli_option_id id);
 char *cli_text(const struct cli_line *line, enum cli_option_id id);
 uint32_t cli_number(const struct cli_line *line, enum cli_option_id id, uint32_t otherwise);
 double cli_real(const struct cli_line *line, enum cli_option_id id, double otherwise);
+uint64_t cli_size(const struct cli_line *line, enum cli_option_id id, uint64_t otherwise);
 unsigned cli_word(const struct cli_line *line, enum cli_option_id id, unsigned otherwise);
 enum nb_type cli_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise);
 

@@ -87,12 +87,14 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .usage = "[OPTIONS] FILE_OR_FOLDER",
         .description =
             "Shows the metadata, the tensors by type and role, sizes and bits per weight of a GGUF file, a "
-            "checkpoint folder or a safetensors file, and the memory that it takes to run: that of its tensors and "
-            "of llama.cpp's cache of keys and values for one sequence. A checkpoint is shown as the GGUF file "
-            "that it would become. For an importance matrix, the statistics of every entry are shown.",
+            "checkpoint folder or a safetensors file, and whether it fits: the memory that its tensors, the cache of "
+            "keys and values, and the buffers take when llama.cpp runs it for one sequence with batches of 512 "
+            "tokens, how many layers fit on a GPU (--vram), and the largest recipe that fits. A checkpoint is shown as "
+            "the GGUF file that it would become. For an importance matrix, the statistics of every entry are shown.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
         .missing = "name a file or folder",
-        .examples = "nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf",
+        .examples = "nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf\n"
+                    "nibble inspect --vram 8G --ram 16G model-Q4_K_M.gguf",
     },
     [CMD_diff] = {
         "diff", cmd_diff, "compare the metadata and tensors of two models",

@@ -8,9 +8,13 @@
 /* What llama.cpp can keep keys and values in. */
 #define CACHE_TYPES "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl"
 
+#define RAM_HELP "memory that the model may take, such as 16G or 16GiB (default: all that this machine has)"
+#define VRAM_HELP "free memory of a GPU, such as 8G: tells how many layers fit there (llama.cpp's -ngl)"
+
 #define TYPES "Tensor types"
 #define IMPORTANCE "Importance matrix"
 #define CONTENT "Metadata, layers and parts"
+#define MEMORY "Whether it fits, with --dry-run"
 const char cli_common_group[] = "Common options";
 #define COMMON cli_common_group
 
@@ -93,6 +97,8 @@ const struct cli_option cli_options[] = {
     { OPT_CACHE_TYPE, 0, "cache-type", NULL, IN(inspect), ARG_TYPE, "TYPE", CACHE_TYPES,
       .help = "type of keys and values in the cache: f32, f16 (default), bf16, q8_0, q5_1, q5_0, q4_1, "
               "q4_0 or iq4_nl" },
+    { OPT_RAM, 0, "ram", NULL, IN(inspect), ARG_SIZE, "SIZE", .help = RAM_HELP },
+    { OPT_VRAM, 0, "vram", NULL, IN(inspect), ARG_SIZE, "SIZE", .help = VRAM_HELP },
     { OPT_MARKDOWN, 0, "markdown", NULL, IN(inspect), ARG_NONE,
       .help = "print Markdown tables, for a README" },
 
@@ -143,7 +149,7 @@ const struct cli_option cli_options[] = {
     /* --- split, tokenize --- */
     { OPT_MAX_TENSORS, 0, "max-tensors", "split-max-tensors", IN(split), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
       .help = "largest number of tensors in a part (default: 128)" },
-    { OPT_MAX_SIZE, 0, "max-size", "split-max-size", IN(split), ARG_TEXT, "SIZE",
+    { OPT_MAX_SIZE, 0, "max-size", "split-max-size", IN(split), ARG_SIZE, "SIZE",
       .help = "largest size of a part: a number followed by M (megabytes) or G (gigabytes), such as 2G or 300MB" },
     { OPT_NO_TENSOR_FIRST_SPLIT, 0, "no-tensor-first-split", NULL, IN(split), ARG_NONE,
       .help = "put only metadata into the first part" },
@@ -215,6 +221,13 @@ const struct cli_option cli_options[] = {
       .group = CONTENT, .help = "leave out these layers and renumber the rest" },
     { OPT_KEEP_SPLIT, 0, "keep-split", NULL, IN(quantize), ARG_NONE, .group = CONTENT,
       .help = "write as many parts as SOURCE, a split GGUF set, has" },
+
+    { OPT_CTX, 'c', "ctx", "ctx-size", IN(quantize), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX, .group = MEMORY,
+      .help = "tokens in the cache (default: 4096, or the model's context length if that is less)" },
+    { OPT_CACHE_TYPE, 0, "cache-type", NULL, IN(quantize), ARG_TYPE, "TYPE", CACHE_TYPES, .group = MEMORY,
+      .help = "type of keys and values in the cache, as for 'nibble inspect' (default: f16)" },
+    { OPT_RAM, 0, "ram", NULL, IN(quantize), ARG_SIZE, "SIZE", .group = MEMORY, .help = RAM_HELP },
+    { OPT_VRAM, 0, "vram", NULL, IN(quantize), ARG_SIZE, "SIZE", .group = MEMORY, .help = VRAM_HELP },
 
     /* --- what all commands have --- */
     { OPT_THREADS, 'j', "threads", NULL, IN_PARALLEL, ARG_NUMBER, "N", .low = 1, .high = 256, .group = COMMON,

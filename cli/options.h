@@ -53,6 +53,7 @@ enum cli_argument {
     ARG_MODEL,     /* a model file or a checkpoint folder */
     ARG_NUMBER,    /* a whole number from LOW to HIGH */
     ARG_REAL,      /* a number that is not negative */
+    ARG_SIZE,      /* bytes: a number followed by M or G, in powers of 1000, or by MiB or GiB, in powers of 1024 */
     ARG_WORD,      /* one of WORDS */
     ARG_TYPE,      /* a tensor type that can be written; one of WORDS, if there are any */
     ARG_TYPE_RULE, /* REGEX=TYPE */
@@ -115,6 +116,7 @@ enum cli_option_id {
     OPT_PRUNE_LAYERS,
     OPT_PURE,
     OPT_QUIET,
+    OPT_RAM,
     OPT_REMOVE,
     OPT_RENAME,
     OPT_SAVE_EVERY,
@@ -135,6 +137,7 @@ enum cli_option_id {
     OPT_VERBOSE,
     OPT_VERSION,
     OPT_VIA,
+    OPT_VRAM,
     OPT_WHOLE_FILE,
     OPT_XXH3,
     OPT_XXH64,

@@ -1,6 +1,7 @@
 #include "cli/quantize_options.h"
 
 #include "cli/cli.h"
+#include "cli/memory_report.h"
 #include "formats/base/file_in.h"
 #include "formats/base/regex.h"
 #include "formats/base/status.h"
@@ -185,6 +186,7 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->calibrate = cli_text(line, OPT_CALIBRATE);
     a->dry_run = cli_has(line, OPT_DRY_RUN);
     a->json = cli_has(line, OPT_JSON);
+    a->memory = memory_question(line);
     a->plan = (struct nb_plan_options){
         .recipe = {
             .recipe = recipe == NULL ? nb_recipe_by_name("Q4_K_M") : recipe->value.recipe,
@@ -220,6 +222,9 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         code = read_one(a, &line->given[i]);
     if (code != NB_OK)
         return code;
+    if (!a->dry_run &&
+        (cli_has(line, OPT_CTX) || cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
+        return cli_usage("quantize", "--ctx, --cache-type, --ram and --vram need --dry-run");
     if (a->n_include > 0 && a->n_exclude > 0)
         return cli_usage("quantize", "--include-weights and --exclude-weights cannot be combined");
     if (a->calibrate != NULL && a->plan.imatrix_path != NULL)

@@ -3,6 +3,7 @@
 #define NB_QUANTIZE_OPTIONS_H
 
 #include "cli/command_line.h"
+#include "cli/memory_fit.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/policy/recipe.h"
@@ -22,8 +23,9 @@ struct quantize_options {
     const char *include[MAX_PATTERNS], *exclude[MAX_PATTERNS];
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
-    struct nb_source_options as; /* what a checkpoint is taken for */
-    const char *calibrate;       /* a text to make the importance matrix from */
+    struct nb_source_options as;   /* what a checkpoint is taken for */
+    const char *calibrate;         /* a text to make the importance matrix from */
+    struct memory_question memory; /* of --dry-run */
     bool dry_run, json, allow_other_tokens;
 };
 

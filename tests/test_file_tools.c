@@ -776,22 +776,13 @@ differences_are_told_with_their_size(void **unused)
 }
 
 static void
-inspect_tells_whether_it_fits(void **unused)
+inspect_shows_one_tensor_or_all(void **unused)
 {
-    json_t *object, *memory;
+    json_t *object;
 
     (void)unused;
     make_model();
-    MUST(0, "inspect", "--json", "--ctx", "1000", "--cache-type", "q8_0", "model.gguf");
-    object = json_loads(run.out, 0, NULL);
-    if (object != NULL) { /* the whole may be longer than what is kept of the output */
-        memory = json_object_get(object, "memory");
-        /* 4 layers x 4 heads x (32 + 32) x 1024 cells x 34 / 32 bytes */
-        assert_int_equal(json_integer_value(json_object_get(memory, "cache")), 4 * 4 * 64 * 1024 * 34 / 32);
-        json_decref(object);
-    }
-    MUST(0, "inspect", "--ctx", "1000", "--cache-type", "q8_0", "model.gguf");
-    expect_output("cache of 1000 tokens in q8_0 1.11 MB");
+    MUST(0, "inspect", "model.gguf");
     expect_output("without embedding and output");
     MUST(0, "inspect", "--markdown", "model.gguf");
     expect_output("| token_embd.weight | q8_0 | 256 x 2048 |");
@@ -801,105 +792,6 @@ inspect_tells_whether_it_fits(void **unused)
     assert_int_equal(json_array_size(json_object_get(object, "largest")), 8);
     json_decref(object);
     MUST(2, "inspect", "--tensor", "no.such", "model.gguf");
-    MUST(2, "inspect", "--cache-type", "q2_k", "model.gguf");
-}
-
-/* A key "ARCH.SUFFIX" of the file in the making. */
-static void
-key_u32(const char *arch, const char *suffix, uint32_t value)
-{
-    char key[64];
-
-    snprintf(key, sizeof key, "%s.%s", arch, suffix);
-    str(key);
-    u32(NB_KV_U32);
-    u32(value);
-}
-
-/* For each of 12 layers whether it slides. */
-static void
-key_pattern(const char *arch, const char *flags)
-{
-    char key[64];
-
-    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", arch);
-    str(key);
-    u32(NB_KV_ARRAY);
-    u32(NB_KV_BOOL);
-    u64(12);
-    for (size_t i = 0; i < 12; i++)
-        put(flags[i] == 's' ? "\1" : "", 1);
-}
-
-/*
- * 12 layers of two heads of 128, 10000 tokens: 10240 cells of 1 KiB in a full layer, 1536 in one that
- * slides a window of 1024.
- */
-static void
-the_cache_holds_what_llama_cpp_keeps(void **unused)
-{
-    static const struct {
-        const char *arch, *pattern;
-        struct {
-            const char *suffix;
-            uint32_t value;
-        } keys[3];
-        unsigned cells, sliding; /* of all layers together */
-    } cases[] = {
-        { "llama", NULL, { { "attention.sliding_window", 1024 } }, 12 * 10240, 0 }, /* which llama.cpp ignores */
-        { "gemma3", NULL, { { "attention.sliding_window", 1024 } }, 2 * 10240 + 10 * 1536, 10 },
-        { "gemma3", NULL, { { NULL, 0 } }, 12 * 10240, 0 },
-        { "gemma2", NULL, { { NULL, 0 } }, 6 * 10240 + 6 * 4608, 6 },
-        { "cohere2moe", NULL, { { "attention.sliding_window", 1024 } }, 3 * 10240 + 9 * 1536, 9 },
-        { "gpt-oss", NULL, { { "attention.sliding_window", 100000 } }, 12 * 10240, 6 },
-        { "gemma4",
-          "sssssfsssssf",
-          { { "attention.sliding_window", 1024 }, { "attention.shared_kv_layers", 4 } },
-          10240 + 7 * 1536,
-          7 },
-        { "gemma4",
-          "sssssfsssssf",
-          { { "attention.sliding_window", 1024 },
-            { "attention.key_length_swa", 64 },
-            { "attention.value_length_swa", 64 } },
-          2 * 10240 + 10 * 1536 / 2,
-          10 },
-        { "deepseek2", NULL, { { "attention.kv_lora_rank", 96 }, { "attention.key_length_mla", 192 } }, 12 * 5120, 0 },
-        { "qwen3next", NULL, { { "full_attention_interval", 4 } }, 3 * 10240, 0 },
-        { "glm4moe", NULL, { { "nextn_predict_layers", 1 } }, 11 * 10240, 0 },
-    };
-
-    (void)unused;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const char *arch = cases[i].arch;
-        json_t *object, *memory;
-        uint32_t extra = 0;
-
-        while (extra < 3 && cases[i].keys[extra].suffix != NULL)
-            extra++;
-        header(3, 0, 7 + extra + (cases[i].pattern != NULL));
-        str("general.architecture");
-        u32(NB_KV_STRING);
-        str(arch);
-        key_u32(arch, "block_count", 12);
-        key_u32(arch, "context_length", 131072);
-        key_u32(arch, "attention.head_count", 8);
-        key_u32(arch, "attention.head_count_kv", 2);
-        key_u32(arch, "attention.key_length", 128);
-        key_u32(arch, "attention.value_length", 128);
-        for (uint32_t k = 0; k < extra; k++)
-            key_u32(arch, cases[i].keys[k].suffix, cases[i].keys[k].value);
-        if (cases[i].pattern != NULL)
-            key_pattern(arch, cases[i].pattern);
-        scratch_write("cache.gguf", file, length);
-        MUST(0, "inspect", "--json", "--ctx", "10000", "cache.gguf");
-        object = json_loads(run.out, 0, NULL);
-        memory = json_object_get(object, "memory");
-        if (json_integer_value(json_object_get(memory, "cache")) != 1024 * (json_int_t)cases[i].cells ||
-            json_integer_value(json_object_get(memory, "sliding_layers")) != cases[i].sliding)
-            fail_msg("case %zu, %s: %s", i, arch, run.out);
-        json_decref(object);
-    }
 }
 
 /* --- memory ---------------------------------------------------------------------------------------------------- */
@@ -1005,8 +897,7 @@ main(void)
         cmocka_unit_test(hashes_are_the_reference_s),
         cmocka_unit_test(manifests_tell_what_has_changed),
         cmocka_unit_test(differences_are_told_with_their_size),
-        cmocka_unit_test(inspect_tells_whether_it_fits),
-        cmocka_unit_test(the_cache_holds_what_llama_cpp_keeps),
+        cmocka_unit_test(inspect_shows_one_tensor_or_all),
         cmocka_unit_test(what_is_interrupted_leaves_no_file),
         cmocka_unit_test(running_out_of_memory_is_told),
     };

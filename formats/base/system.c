@@ -223,6 +223,18 @@ nb_system_large_memory(uint64_t size)
 }
 
 uint64_t
+nb_system_memory(void)
+{
+#ifdef _SC_PHYS_PAGES /* not in POSIX, but Linux, macOS, the BSDs and Solaris have it */
+    const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    if (pages > 0 && size > 0)
+        return (uint64_t)pages * (uint64_t)size;
+#endif
+    return 0;
+}
+
+uint64_t
 nb_system_peak_memory(void)
 {
 #ifdef __APPLE__

@@ -52,6 +52,9 @@ unsigned nb_system_processors(void);
  */
 void *nb_system_large_memory(uint64_t size);
 
+/* The memory of this machine in bytes; 0 if the system does not tell. */
+uint64_t nb_system_memory(void);
+
 /* The peak memory use of this process in bytes. */
 uint64_t nb_system_peak_memory(void);
 
