@@ -167,7 +167,7 @@ read_and_change(const struct arguments *a, struct job *j, struct nb_error *err)
     enum nb_status status = open_file(a, j, err);
 
     if (status == NB_OK)
-        status = nb_gguf_read(&j->file, 0, &j->gguf, err);
+        status = nb_edit_read(&j->file, &j->gguf, err);
     if (status != NB_OK)
         return status;
     nb_meta_copy(&j->meta, &j->gguf.meta);

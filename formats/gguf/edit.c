@@ -11,6 +11,30 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool
+can_be_mended(const struct nb_findings *found)
+{
+    return found->errors == found->of_code[NB_BAD_GGUF_TEXT] + found->of_code[NB_BAD_GGUF_BOOL];
+}
+
+enum nb_status
+nb_edit_read(const struct nb_file_in *file, struct nb_gguf *gguf, struct nb_error *err)
+{
+    struct nb_findings found = { 0 };
+    struct nb_error unused;
+    enum nb_status status = nb_gguf_read(file, 0, gguf, err);
+
+    if (!nb_status_is(status, NB_INPUT))
+        return status;
+    status = nb_gguf_examine(file, 0, gguf, &found, &unused);
+    if (status != NB_OK || !can_be_mended(&found)) {
+        nb_gguf_free(gguf);
+        status = nb_status_is(status, NB_SYSTEM) ? status : NB_INPUT;
+    }
+    nb_findings_free(&found);
+    return status;
+}
+
 /* Makes the header with META for the tensors of GGUF. */
 static enum nb_status
 make_header(const struct nb_gguf *gguf, const struct nb_metadata *meta, unsigned char **header, uint64_t *size,

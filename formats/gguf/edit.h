@@ -14,6 +14,11 @@
 #include <stdbool.h>
 
 /*
+ * nb_gguf_read of a file that is to be changed: texts that are not UTF-8 and booleans that are neither 0 nor 1 are passed
+ * over, since a change may mend them. The writer refuses those that are left.
+ */
+enum nb_status nb_edit_read(const struct nb_file_in *file, struct nb_gguf *gguf, struct nb_error *err) NB_MUST_CHECK;
+/*
  * Whether a header with META has the same length as that of FILE, which was read as GGUF, both padded to
  * the alignment. False for a file without tensors that ends before its padding.
  */
