@@ -47,9 +47,9 @@ const struct cli_option cli_options[] = {
       .help = "use at most N chunks of the text" },
     { OPT_FROM_CHUNK, 0, "from-chunk", "chunk", IN(calibrate), ARG_NUMBER, "N",
       .help = "skip the first N chunks" },
-    { OPT_PRE_TOKENIZER, 0, "pre-tokenizer", NULL, IN(verify), ARG_TEXT, "NAME",
-      .help = "the pre-tokenizer of BASE, if that is a checkpoint folder, instead of the one that nibble "
-              "finds in its tokenizer.json" },
+    { OPT_PRE_TOKENIZER, 0, "pre-tokenizer", NULL, IN(quantize) | IN(verify), ARG_TEXT, "NAME",
+      .help = "the pre-tokenizer of a checkpoint folder (of BASE), instead of the one that nibble finds in its "
+              "tokenizer.json" },
 
     { OPT_MODEL_CLASS, 0, "model-class", NULL, IN(quantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize),
       ARG_TEXT, "NAME",

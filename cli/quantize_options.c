@@ -205,6 +205,8 @@ read_single(struct quantize_options *a, const struct cli_line *line)
         .imatrix_path = cli_text(line, OPT_IMATRIX),
     };
     a->as.model_class = cli_text(line, OPT_MODEL_CLASS);
+    if (cli_has(line, OPT_PRE_TOKENIZER))
+        a->as.pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER);
     a->as.follow_links = cli_has(line, OPT_FOLLOW_LINKS);
     a->allow_other_tokens = cli_has(line, OPT_ALLOW_OTHER_TOKENS);
     a->pipeline.threads = cli_number(line, OPT_THREADS, 0);

@@ -50,7 +50,7 @@ sizes_have_two_digits(void **unused)
 
     (void)unused;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        nb_size_label(cases[i].parameters, label);
+        nb_size_label(&(struct nb_parameters){ .all = cases[i].parameters }, label);
         assert_string_equal(label, cases[i].label);
     }
 }

@@ -13,6 +13,7 @@
 #include "formats/models/config_entries.h"
 #include "formats/models/hparams.h"
 #include "formats/models/view.h"
+#include "formats/tokenizer/tokenizer.h"
 
 #include <jansson.h>
 
@@ -104,6 +105,7 @@ struct nb_family {
     size_t n_to_mlx;
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
+    struct nb_tokenizer_habits tokenizer;
 };
 
 #define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;

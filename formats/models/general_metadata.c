@@ -315,7 +315,8 @@ write_facts(const struct facts *facts, json_t *card, uint64_t parameters, struct
 }
 
 enum nb_status
-nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_metadata *meta, struct nb_error *err)
+nb_general_metadata(struct nb_checkpoint *cp, const struct nb_parameters *parameters, struct nb_metadata *meta,
+                    struct nb_error *err)
 {
     struct facts *facts = nb_arena_calloc(&cp->arena, 1, sizeof *facts);
     json_t *card = NULL, *generation = NULL;
@@ -336,13 +337,13 @@ nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_met
     facts_from_card(facts, card);
     /* A hub's OWNER/NAME is a name; a local path is not. */
     if (id != NULL && *id != '\0' && (strchr(id, '/') == NULL || strchr(id, '/') == strrchr(id, '/')))
-        facts_from_name(facts, id, parameters, meta);
-    facts_from_name(facts, folder, parameters, meta);
+        facts_from_name(facts, id, parameters->all, meta);
+    facts_from_name(facts, folder, parameters->all, meta);
     set_field(facts, NAME, folder);
     nb_size_label(parameters, label);
     set_field(facts, SIZE_LABEL, label);
     status = sampling_keys(generation, meta, err);
-    write_facts(facts, card, parameters, meta);
+    write_facts(facts, card, parameters->all, meta);
     json_decref(card);
     json_decref(generation);
     return status == NB_OK ? nb_meta_status(meta, err) : status;

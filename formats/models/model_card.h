@@ -4,6 +4,7 @@
 
 #include "formats/base/status.h"
 #include "formats/gguf/metadata.h"
+#include "formats/models/model_name.h"
 #include "formats/safetensors/checkpoint.h"
 
 /*
@@ -16,9 +17,9 @@ enum nb_status nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struc
 /*
  * Sets the general.* keys that the reference converter writes, from the same
  * places in the same order: generation_config.json, the model card, the parts
- * of the model's name. PARAMETERS is the total number of elements.
+ * of the model's name.
  */
-enum nb_status nb_general_metadata(struct nb_checkpoint *cp, uint64_t parameters, struct nb_metadata *meta,
-                                   struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_general_metadata(struct nb_checkpoint *cp, const struct nb_parameters *parameters,
+                                   struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

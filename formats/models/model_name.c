@@ -4,6 +4,7 @@
 #include "formats/base/regex.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,22 +233,26 @@ nb_model_title(const char *name, char *title)
 }
 
 void
-nb_size_label(uint64_t parameters, char *label)
+nb_size_label(const struct nb_parameters *p, char *label)
 {
     static const struct {
         double above, scale;
         char unit;
     } units[] = { { 1e12, 1e-12, 'T' }, { 1e9, 1e-9, 'B' }, { 1e6, 1e-6, 'M' }, { -1, 1e-3, 'K' } };
+    const double count = (double)(p->experts > 0 ? p->with_one_expert : p->all);
+    char stack[24] = "";
     size_t i = 0;
     double scaled;
     int decimals;
 
-    while ((double)parameters <= units[i].above)
+    if (p->experts > 0)
+        snprintf(stack, sizeof stack, "%" PRIu64 "x", p->experts);
+    while (count <= units[i].above)
         i++;
-    scaled = (double)parameters * units[i].scale;
+    scaled = count * units[i].scale;
     /* At least two digits, not counting a zero before the point. */
     decimals = rint(scaled) >= 10 ? 0 : rint(scaled) >= 1 ? 1 : 2;
-    snprintf(label, NB_NAME_PART, "%.*f%c", decimals, scaled, units[i].unit);
+    snprintf(label, NB_NAME_PART, "%s%.*f%c", stack, decimals, scaled, units[i].unit);
 }
 
 /* Appends "-" and the value of KEY with spaces as dashes, if there is one. */

@@ -16,8 +16,14 @@ struct nb_model_name {
 void nb_model_name_parse(const char *id, uint64_t parameters, struct nb_model_name *out);
 /* "some-name-7b" as "Some Name 7b". TITLE has NB_NAME_PART bytes. */
 void nb_model_title(const char *name, char *title);
-/* 3700000 as "3.7M". LABEL has NB_NAME_PART bytes. */
-void nb_size_label(uint64_t parameters, char *label);
+/* The parameters of a model: all of them, and for mixtures how many it has with one expert in each stack. */
+struct nb_parameters {
+    uint64_t all;
+    uint64_t experts; /* in a stack; 0: none */
+    uint64_t with_one_expert;
+};
+/* 3700000 as "3.7M", and a mixture as "8x3.7M". LABEL has NB_NAME_PART bytes. */
+void nb_size_label(const struct nb_parameters *parameters, char *label);
 /*
  * The file name that the GGUF naming convention gives a model with this
  * metadata: Base-Size-Finetune-Version-ENCODING.gguf. NAME has SIZE bytes, at

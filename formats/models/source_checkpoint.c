@@ -539,22 +539,45 @@ build_tensors(struct builder *b)
 
 /* --- the source ----------------------------------------------------------------------------------------------- */
 
+/* As gguf-py's get_total_parameter_count: stacks of different heights count with their mean. */
+static struct nb_parameters
+count_parameters(const struct nb_source *source)
+{
+    struct nb_parameters p = { .all = nb_source_parameters(source) };
+    uint64_t stacks = 0;
+
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const struct nb_view *v = &source->tensors[i];
+        const unsigned dimension = strstr(v->name, ".bias") != NULL ? 1 : 2; /* of the experts */
+        const bool is_stack = strstr(v->name, "_exps.") != NULL && v->n_dims >= 3;
+
+        p.with_one_expert += is_stack ? v->elements / v->ne[dimension] : v->elements;
+        p.experts += is_stack ? v->ne[dimension] : 0;
+        stacks += is_stack;
+    }
+    if (stacks > 0)
+        p.experts /= stacks;
+    return p;
+}
+
 static enum nb_status
 build_metadata(struct builder *b, const char *pre_tokenizer)
 {
+    const struct nb_parameters parameters = count_parameters(b->source);
     const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
     struct nb_metadata *meta = &b->source->meta;
     enum nb_status status;
 
     nb_meta_set_string(meta, "general.architecture", b->family->arch->name);
     nb_meta_set_string(meta, "general.type", "model");
-    status = nb_general_metadata(b->cp, nb_source_parameters(b->source), meta, b->err);
+    status = nb_general_metadata(b->cp, &parameters, meta, b->err);
     if (status == NB_OK)
         status = nb_family_metadata(&conversion, meta, b->err);
     if (status != NB_OK)
         return status;
     nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
-    return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, meta, b->err);
+    return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, &b->family->tokenizer, meta,
+                                 b->err);
 }
 
 /* Wrappers put their own name before that of every tensor: torch.compile, DataParallel, PEFT. */

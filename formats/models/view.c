@@ -123,6 +123,16 @@ nb_view_is_stored(const struct nb_view *v)
 bool
 nb_view_is_always_f32(const struct nb_view *v)
 {
+    /* Matrices that the reference converter (conversion/base.py, prepare_tensors) never writes in fewer bits. */
+    static const char *const matrices[] = {
+        ".ffn_gate_inp.weight",   ".ffn_gate_inp_shexp.weight", "position_embd.weight",       "token_types.weight",
+        ".ssm_conv1d.weight",     ".ssm_conv1d_q.weight",       ".ssm_conv1d_k.weight",       ".ssm_conv1d_v.weight",
+        ".shortconv.conv.weight", ".altup_correct_coef.weight", ".altup_predict_coef.weight", ".indexer.proj.weight",
+    };
+
+    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
+        if (nb_ends_with(v->name, matrices[i]))
+            return true;
     return v->n_dims < 2 || nb_ends_with(v->name, "_norm.weight") || !nb_ends_with(v->name, ".weight");
 }
 

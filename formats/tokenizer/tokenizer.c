@@ -383,7 +383,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
     if (pre == NULL)
         return nb_fail(err, NB_UNSUPPORTED,
                        "%s: its pre-tokenizer is none that llama.cpp is known to have (if you know which one it is: "
-                       "--override-kv tokenizer.ggml.pre=str:NAME)",
+                       "--pre-tokenizer NAME)",
                        tj->path);
     if (status == NB_OK)
         status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
@@ -468,8 +468,8 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
 }
 
 enum nb_status
-nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, struct nb_metadata *meta,
-                      struct nb_error *err)
+nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
+                      const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
     json_t *config, *prefix;
     enum nb_status status = nb_checkpoint_json(cp, "tokenizer_config.json", &config, err);
@@ -477,13 +477,14 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, 
     if (status != NB_OK)
         return status;
     prefix = json_object_get(config, "add_prefix_space");
-    if (json_is_boolean(prefix))
+    if (habits->space_prefix && json_is_boolean(prefix))
         nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", json_is_true(prefix));
     status = vocab_and_specials(cp, config, rows, pre, meta, err);
     json_decref(config);
     if (status != NB_OK)
         return status;
-    vocabulary_quirks(rows, meta);
+    if (habits->size_quirks)
+        vocabulary_quirks(rows, meta);
     /* A tokenizer that does not mention BOS adds none, but llama.cpp would by default. */
     if (nb_pre_tokenizer_adds_bos(nb_meta_get_string(meta, "tokenizer.ggml.pre")) &&
         nb_meta_find(meta, "tokenizer.ggml.add_bos_token") == NULL)

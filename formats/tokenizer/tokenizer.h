@@ -14,12 +14,19 @@ struct nb_vocab {
     uint64_t size;
 };
 
+/* What the reference converter does for some families only. */
+struct nb_tokenizer_habits {
+    bool space_prefix; /* writes tokenizer_config.json's add_prefix_space */
+    bool size_quirks;  /* Code Llama's and Granite's keys, for vocabularies of their sizes */
+};
+
 /*
  * Sets all tokenizer.* keys. ROWS is the number of rows of the token embedding:
  * the vocabulary is padded to it. PRE, if not NULL, is written as
  * tokenizer.ggml.pre instead of the detected name.
  */
-enum nb_status nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre, struct nb_metadata *meta,
+enum nb_status nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
+                                     const struct nb_tokenizer_habits *habits, struct nb_metadata *meta,
                                      struct nb_error *err) NB_MUST_CHECK;
 
 /* The rest is private to the files of the conversion. */

@@ -1,0 +1,50 @@
+/*
+ * qwen2, qwen2moe, qwen3, qwen3moe: dense models and mixtures of Qwen 2 to 3. Source: llama.cpp
+ * v0.5.0, src/models/qwen2.cpp, qwen2moe.cpp, qwen3.cpp and qwen3moe.cpp.
+ */
+#include "formats/models/architectures/rows.h"
+
+static const struct nb_arch_tensor qwen2[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    GATED_MLP,
+    { "output.bias", { "vocab" }, NB_OPTIONAL, NULL },
+};
+
+static const struct nb_arch_tensor qwen3[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    Q_K_NORMS("key_length", "key_length"),
+    GATED_MLP,
+};
+
+static const struct nb_arch_tensor qwen2moe[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    EXPERTS("expert_feed_forward"),
+    { BLOCK "ffn_gate_inp_shexp.weight", { "embedding", "1" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_gate_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_up_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_down_shexp.weight", { "shared_feed_forward", "embedding" }, NB_REQUIRED, NULL },
+};
+
+static const struct nb_arch_tensor qwen3moe[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    Q_K_NORMS("key_length", "key_length"),
+    EXPERTS("expert_feed_forward"),
+};
+
+static const enum nb_hparam demanded[] = { DEMANDED };
+static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
+
+const struct nb_arch nb_arch_qwen2 = { ARCH("qwen2", qwen2, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3 = { ARCH("qwen3", qwen3, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen2moe = { ARCH("qwen2moe", qwen2moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3moe = { ARCH("qwen3moe", qwen3moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };

@@ -1,0 +1,52 @@
+/* Tensors that most architectures have, with the dimensions that most give them. */
+#ifndef NB_ARCHITECTURE_ROWS_H
+#define NB_ARCHITECTURE_ROWS_H
+
+#include "formats/models/architecture.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define BLOCK "blk.%l."
+
+#define EMBEDDINGS                                                          \
+    { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },   \
+    { "output_norm.weight", { "embedding" }, NB_REQUIRED, NULL },           \
+    { "output.weight", { "embedding", "vocab" }, NB_TIED, NULL }
+
+#define NORMS                                                               \
+    { BLOCK "attn_norm.weight", { "embedding" }, NB_REQUIRED, NULL },       \
+    { BLOCK "ffn_norm.weight", { "embedding" }, NB_REQUIRED, NULL }
+
+#define ATTENTION                                                                                   \
+    { BLOCK "attn_q.weight", { "embedding", "heads * key_length" }, NB_REQUIRED, NULL },            \
+    { BLOCK "attn_k.weight", { "embedding", "kv_heads * key_length" }, NB_REQUIRED, NULL },         \
+    { BLOCK "attn_v.weight", { "embedding", "kv_heads * value_length" }, NB_REQUIRED, NULL },       \
+    { BLOCK "attn_output.weight", { "heads * value_length", "embedding" }, NB_REQUIRED, NULL }
+#define QKV_BIASES(presence)                                                 \
+    { BLOCK "attn_q.bias", { "heads * key_length" }, presence, NULL },       \
+    { BLOCK "attn_k.bias", { "kv_heads * key_length" }, presence, NULL },    \
+    { BLOCK "attn_v.bias", { "kv_heads * value_length" }, presence, NULL }
+/* LENGTH is that of a head, or of all heads together. */
+#define Q_K_NORMS(q_length, k_length)                                        \
+    { BLOCK "attn_q_norm.weight", { q_length }, NB_REQUIRED, NULL },         \
+    { BLOCK "attn_k_norm.weight", { k_length }, NB_REQUIRED, NULL }
+
+#define GATED_MLP                                                                          \
+    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },       \
+    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },         \
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL }
+
+/* SIZE is that of one expert. */
+#define EXPERTS(size)                                                                            \
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_REQUIRED, NULL },              \
+    { BLOCK "ffn_gate_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, NULL },       \
+    { BLOCK "ffn_up_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, NULL },         \
+    { BLOCK "ffn_down_exps.weight", { size, "embedding", "experts" }, NB_REQUIRED, NULL }
+
+/* What llama.cpp demands of nearly all architectures beyond nb_arch_demanded. */
+#define DEMANDED NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_RMS_EPSILON
+
+#define ARCH(arch, tensor_rows, demanded_keys)                               \
+    .name = arch, .tensors = tensor_rows, .n_tensors = COUNT(tensor_rows),   \
+    .demanded = demanded_keys, .n_demanded = COUNT(demanded_keys)
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * Rows that most families share: Hugging Face's names of tensors and of entries of config.json, and
+ * the keys that the reference converter's base class writes, in its order (conversion/base.py).
+ */
+#ifndef NB_FAMILY_ROWS_H
+#define NB_FAMILY_ROWS_H
+
+#include "formats/models/family.h"
+#include "formats/models/rope_scaling.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* --- tensors ---------------------------------------------------------------------------------------------- */
+
+#define LAYER "model.layers.%l."
+#define BLOCK "blk.%l."
+#define PLAIN { { 0 } }
+/* The rows of q and k from Hugging Face's halves to llama.cpp's neighbours. */
+#define NEIGHBOURS { { NB_MAP_NEIGHBOURS, { "key_length" } } }
+
+#define EMBEDDINGS                                           \
+    { "model.embed_tokens.weight", "token_embd.weight", PLAIN }, \
+    { "model.norm.weight", "output_norm.weight", PLAIN },    \
+    { "lm_head.weight", "output.weight", PLAIN }
+
+/* The norms before attention and feed-forward. */
+#define NORMS                                                           \
+    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", PLAIN }, \
+    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", PLAIN }
+
+/* Q_K is the operation on the rows of q and k. */
+#define ATTENTION(q_k)                                                       \
+    { LAYER "self_attn.q_proj.weight", BLOCK "attn_q.weight", q_k },         \
+    { LAYER "self_attn.k_proj.weight", BLOCK "attn_k.weight", q_k },         \
+    { LAYER "self_attn.v_proj.weight", BLOCK "attn_v.weight", PLAIN },       \
+    { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", PLAIN }
+#define QKV_BIASES(q_k)                                                      \
+    { LAYER "self_attn.q_proj.bias", BLOCK "attn_q.bias", q_k },             \
+    { LAYER "self_attn.k_proj.bias", BLOCK "attn_k.bias", q_k },             \
+    { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", PLAIN }
+#define Q_K_NORMS                                                            \
+    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", PLAIN },  \
+    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", PLAIN }
+
+#define GATED_MLP                                                            \
+    { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", PLAIN },        \
+    { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", PLAIN },            \
+    { LAYER "mlp.down_proj.weight", BLOCK "ffn_down.weight", PLAIN }
+
+/* Experts that are stored one by one: the reference writes a layer's stacks together, here in the order of the rows. */
+#define EXPERTS                                                                          \
+    { LAYER "mlp.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },                     \
+    { LAYER "mlp.experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN },    \
+    { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN },    \
+    { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }
+
+/* --- config.json ------------------------------------------------------------------------------------------ */
+
+#define CONFIG_SIZES                                       \
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },           \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },              \
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },     \
+    { NB_HP_HEADS, "num_attention_heads", NULL },          \
+    { NB_HP_KV_HEADS, "num_key_value_heads", "heads" }
+/* A head's length where the class has an entry for it. */
+#define CONFIG_HEAD_DIM(otherwise)                         \
+    { NB_HP_KEY_LENGTH, "head_dim", otherwise },           \
+    { NB_HP_VALUE_LENGTH, "head_dim", otherwise },         \
+    { NB_HP_ROPE_DIMS, "head_dim", otherwise }
+#define CONFIG_ROPE_BASE(otherwise) { NB_HP_ROPE_BASE, "rope_theta", otherwise }
+#define CONFIG_EXPERTS(count, used)                        \
+    { NB_HP_EXPERTS, count, NULL },                        \
+    { NB_HP_EXPERTS_USED, used, NULL }
+
+/* --- keys ------------------------------------------------------------------------------------------------- */
+
+#define KEY(hparam) { NB_KEY_HPARAM, hparam, NULL }
+#define KEY_IF_GIVEN(hparam) { NB_KEY_IF_GIVEN, hparam, NULL }
+/* HEAD_LENGTH is KEY or KEY_IF_GIVEN: some configuration classes compute a head_dim, which then counts as given. */
+#define BASE_KEYS(head_length)                             \
+    KEY(NB_HP_LAYERS),                                     \
+    KEY(NB_HP_CONTEXT),                                    \
+    KEY(NB_HP_EMBEDDING),                                  \
+    KEY(NB_HP_FEED_FORWARD),                               \
+    KEY(NB_HP_HEADS),                                      \
+    KEY(NB_HP_KV_HEADS),                                   \
+    { NB_KEY_WRITER, 0, nb_write_rope_scaling },           \
+    KEY(NB_HP_ROPE_BASE),                                  \
+    KEY(NB_HP_RMS_EPSILON),                                \
+    KEY(NB_HP_EXPERTS),                                    \
+    KEY(NB_HP_EXPERTS_USED),                               \
+    head_length(NB_HP_KEY_LENGTH),                         \
+    head_length(NB_HP_VALUE_LENGTH),                       \
+    { NB_KEY_WRITER, 0, nb_write_file_type }
+
+/* --- the family ------------------------------------------------------------------------------------------- */
+
+#define FAMILY(class_list, architecture, config_rows, rule_rows, key_rows, tensor_rows)       \
+    .classes = class_list, .arch = &architecture,                                             \
+    .config = config_rows, .n_config = COUNT(config_rows),                                    \
+    .rules = rule_rows, .n_rules = COUNT(rule_rows),                                          \
+    .keys = key_rows, .n_keys = COUNT(key_rows),                                              \
+    .to_gguf = tensor_rows, .n_to_gguf = COUNT(tensor_rows)
+
+#endif

@@ -1,0 +1,12 @@
+/* Checkpoints made from the goldens of tests/golden/families: nothing but formulas and JSON, and always the same bytes. */
+#ifndef NB_GOLDEN_CHECKPOINT_H
+#define NB_GOLDEN_CHECKPOINT_H
+
+#include <jansson.h>
+
+/* The golden at PATH, which is compressed by gzip. */
+json_t *golden_read(const char *path);
+/* Writes the checkpoint that GOLDEN describes to the scratch folder's FOLDER. */
+void golden_checkpoint(json_t *golden, const char *folder);
+
+#endif

@@ -1,0 +1,274 @@
+/*
+ * Every model family against the reference's converter: each golden of tests/golden/families describes a
+ * checkpoint and the GGUF file that llama.cpp v0.5.0's converter makes of it. Whole files are compared; where
+ * they differ, the first key or tensor that does is named. 'test_families NAME...' compares only those.
+ */
+#include "formats/gguf/gguf.h"
+#include "golden_checkpoint.h"
+#include "scratch.h"
+#include "testing.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <strings.h>
+#include <xxhash.h>
+
+#define GOLDENS TEST_DATA "/golden/families"
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* Where nibble means to write something else: see "Differences from the reference" in formats/README.md. */
+static const struct {
+    const char *golden, *key;
+} exceptions[] = {
+    { "", "" },
+};
+
+static char **only;
+static const char *current; /* the golden that is compared */
+
+static bool
+is_exception(const char *key)
+{
+    for (size_t i = 0; i < COUNT(exceptions); i++)
+        if (strcmp(exceptions[i].golden, current) == 0 && (key == NULL || strcmp(exceptions[i].key, key) == 0))
+            return true;
+    return false;
+}
+
+/* --- comparing what a file holds --------------------------------------------------------------------------------- */
+
+static const char *
+hash_of(const void *bytes, size_t size, char hash[17])
+{
+    snprintf(hash, 17, "%016" PRIx64, XXH64(bytes, size, 0));
+    return hash;
+}
+
+/* One value as the goldens have it: the decimal of an F32 is exact, so doubles compare. */
+static bool
+is_scalar(enum nb_kv_type type, const unsigned char *at, uint64_t size, json_t *expected)
+{
+    struct nb_kv kv = { .key = "x", .type = type, .element = type, .count = 1, .data = at, .size = size };
+    struct nb_metadata meta = { .items = &kv, .count = 1 };
+    double number;
+
+    if (type == NB_KV_STRING)
+        return json_is_string(expected) && json_string_length(expected) == size &&
+               memcmp(json_string_value(expected), at, size) == 0;
+    if (type == NB_KV_BOOL)
+        return json_is_boolean(expected) && *at == json_is_true(expected);
+    return json_is_number(expected) && nb_meta_get_f64(&meta, "x", &number) && number == json_number_value(expected);
+}
+
+static bool
+is_array(const struct nb_kv *kv, json_t *expected)
+{
+    json_t *values = json_object_get(expected, "values"), *value;
+    const unsigned char *at = kv->data;
+    char hash[17];
+    size_t i;
+
+    if (!json_is_object(expected) ||
+        strcmp(nb_kv_type_name(kv->element), json_string_value(json_object_get(expected, "of"))) != 0)
+        return false;
+    if (values == NULL)
+        return kv->count == (uint64_t)json_integer_value(json_object_get(expected, "n")) &&
+               strcmp(hash_of(kv->data, kv->size, hash), json_string_value(json_object_get(expected, "xxh64"))) == 0;
+    if (kv->count != json_array_size(values))
+        return false;
+    json_array_foreach(values, i, value) {
+        uint64_t size = nb_kv_type_size(kv->element);
+        const unsigned char *element = at;
+
+        if (kv->element == NB_KV_STRING)
+            element = (const unsigned char *)nb_kv_next_string(&at, &size);
+        else
+            at += size;
+        if (!is_scalar(kv->element, element, size, value))
+            return false;
+    }
+    return true;
+}
+
+/* How KV differs from EXPECTED, [key, type, value]; NULL: not at all. */
+static const char *
+key_difference(const struct nb_kv *kv, json_t *expected)
+{
+    json_t *value = json_array_get(expected, 2);
+
+    if (strcmp(kv->key, json_string_value(json_array_get(expected, 0))) != 0)
+        return "stands in its place";
+    if (strcmp(kv->type == NB_KV_ARRAY ? "arr" : nb_kv_type_name(kv->type),
+               json_string_value(json_array_get(expected, 1))))
+        return "has another type";
+    return (kv->type == NB_KV_ARRAY ? is_array(kv, value) : is_scalar(kv->type, kv->data, kv->size, value))
+               ? NULL
+               : "has another value";
+}
+
+static void
+compare_keys(const struct nb_metadata *meta, json_t *expected)
+{
+    for (size_t i = 0; i < meta->count && i < json_array_size(expected); i++) {
+        json_t *row = json_array_get(expected, i);
+        const char *how = key_difference(&meta->items[i], row);
+        char *text;
+
+        if (how == NULL || is_exception(meta->items[i].key))
+            continue;
+        text = json_dumps(row, JSON_ENCODE_ANY);
+        fail_msg("%s: key %zu: expected %.200s, but '%s' %s", current, i, text, meta->items[i].key, how);
+    }
+    if (meta->count != json_array_size(expected))
+        fail_msg("%s: has %zu keys, expected %zu: the first one too many or missing is '%s'", current, meta->count,
+                 json_array_size(expected),
+                 meta->count > json_array_size(expected)
+                     ? meta->items[json_array_size(expected)].key
+                     : json_string_value(json_array_get(json_array_get(expected, meta->count), 0)));
+}
+
+static void
+compare_tensor(const struct nb_file_in *file, const struct nb_tensor *t, json_t *expected)
+{
+    json_t *ne = json_object_get(expected, "ne");
+    unsigned char *bytes = malloc(t->bytes + 1);
+    struct nb_error err;
+    char hash[17];
+
+    if (strcmp(t->name, json_string_value(json_object_get(expected, "name"))) != 0)
+        fail_msg("%s: expected tensor '%s', but '%s' stands in its place", current,
+                 json_string_value(json_object_get(expected, "name")), t->name);
+    if (t->n_dims != json_array_size(ne))
+        fail_msg("%s: tensor '%s' has %u dimensions, expected %zu", current, t->name, t->n_dims, json_array_size(ne));
+    for (unsigned i = 0; i < t->n_dims; i++)
+        if (t->ne[i] != (uint64_t)json_integer_value(json_array_get(ne, i)))
+            fail_msg("%s: tensor '%s': dimension %u is %" PRIu64, current, t->name, i, t->ne[i]);
+    if (strcasecmp(nb_type_info(t->type)->name, json_string_value(json_object_get(expected, "type"))) != 0)
+        fail_msg("%s: tensor '%s' is %s, expected %s", current, t->name, nb_type_info(t->type)->name,
+                 json_string_value(json_object_get(expected, "type")));
+    assert_non_null(bytes);
+    assert_int_equal(nb_file_read(file, t->offset, bytes, t->bytes, &err), NB_OK);
+    if (strcmp(hash_of(bytes, t->bytes, hash), json_string_value(json_object_get(expected, "xxh64"))) != 0)
+        fail_msg("%s: tensor '%s' has other bytes", current, t->name);
+    free(bytes);
+}
+
+static void
+compare_contents(const char *path, json_t *expected)
+{
+    json_t *tensors = json_object_get(expected, "tensors");
+    struct nb_gguf gguf;
+    struct nb_file_in file;
+    struct nb_error err;
+
+    assert_int_equal(nb_file_open(&file, path, &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&file, 0, &gguf, &err), NB_OK);
+    compare_keys(&gguf.meta, json_object_get(expected, "kv"));
+    for (size_t i = 0; i < gguf.count && i < json_array_size(tensors); i++)
+        compare_tensor(&file, &gguf.tensors[i], json_array_get(tensors, i));
+    if (gguf.count != json_array_size(tensors))
+        fail_msg("%s: has %zu tensors, expected %zu", current, gguf.count, json_array_size(tensors));
+    nb_gguf_free(&gguf);
+    nb_file_close(&file);
+}
+
+/* --- converting -------------------------------------------------------------------------------------------------- */
+
+static void
+convert(json_t *golden, const char *folder, const char *out)
+{
+    static struct run run;
+    const char *type = json_string_value(json_object_get(golden, "outtype"));
+    const char *pre = json_string_value(json_object_get(golden, "pre"));
+
+    /* The tokenizers stand in for those of the families, so they are told what they stand for. */
+    if (pre == NULL)
+        RUN(&run, "quantize", folder, "-t", type, "-o", out, "--force", "--allow-other-tokens");
+    else
+        RUN(&run, "quantize", folder, "-t", type, "-o", out, "--force", "--allow-other-tokens", "--pre-tokenizer", pre);
+    if (run.code != 0)
+        fail_msg("%s: exit code %d: %s", current, run.code, run.err);
+}
+
+static void
+compare(const char *name)
+{
+    char path[SCRATCH_PATH], folder[256], out[SCRATCH_PATH], checked[SCRATCH_PATH];
+    static struct run run;
+    json_t *golden, *expected;
+    unsigned char *bytes;
+    char hash[17];
+    size_t size;
+
+    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", name);
+    golden = golden_read(path);
+    expected = json_object_get(golden, "expected");
+    current = name;
+    snprintf(folder, sizeof folder, "%s", json_string_value(json_object_get(golden, "folder")));
+    golden_checkpoint(golden, folder);
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    convert(golden, scratch_path(folder), out);
+    bytes = scratch_read(out, &size);
+    if (strcmp(hash_of(bytes, size, hash), json_string_value(json_object_get(expected, "file_xxh64"))) != 0) {
+        compare_contents(out, expected);
+        if (!is_exception(NULL))
+            fail_msg("%s: the file differs, but no key or tensor does", name);
+    } else if (is_exception(NULL)) {
+        fail_msg("%s: is an exception, but does not differ", name);
+    }
+    free(bytes);
+    snprintf(checked, sizeof checked, "%s", out);
+    RUN(&run, "check", checked);
+    if (run.code != 0)
+        fail_msg("%s: %s%s", name, run.out, run.err);
+    scratch_remove(scratch_path(folder));
+    json_decref(golden);
+}
+
+static bool
+is_wanted(const char *name)
+{
+    for (char **o = only; *o != NULL; o++)
+        if (strcmp(*o, name) == 0)
+            return true;
+    return *only == NULL;
+}
+
+static void
+families_are_converted_as_the_reference_does(void **unused)
+{
+    static const char ending[] = ".json.gz";
+    struct dirent **entries;
+    const int n = scandir(GOLDENS, &entries, NULL, alphasort);
+    size_t compared = 0;
+
+    (void)unused;
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        char name[256];
+        const size_t length = strlen(entries[i]->d_name);
+
+        if (length > strlen(ending) && strcmp(entries[i]->d_name + length - strlen(ending), ending) == 0) {
+            snprintf(name, sizeof name, "%.*s", (int)(length - strlen(ending)), entries[i]->d_name);
+            if (is_wanted(name)) {
+                compare(name);
+                compared++;
+            }
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    assert_true(compared > 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(families_are_converted_as_the_reference_does),
+    };
+
+    (void)argc;
+    only = argv + 1;
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
