@@ -4,6 +4,7 @@
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "formats/models/view.h"
 
@@ -163,34 +164,16 @@ cli_finish(void)
     return NB_SYSTEM;
 }
 
-static const char *
-scaled(char *text, double value, const char *unit)
-{
-    static const char *const prefixes[] = { "", "k", "M", "G", "T" };
-    size_t i = 0;
-
-    while (value >= 999.5 && i + 1 < sizeof prefixes / sizeof prefixes[0]) {
-        value /= 1000;
-        i++;
-    }
-    snprintf(text, CLI_TEXT,
-             i == 0 || value >= 99.95 ? "%.0f %s%s"
-             : value >= 9.995         ? "%.1f %s%s"
-                                      : "%.2f %s%s",
-             value, prefixes[i], unit);
-    return text;
-}
-
 const char *
 cli_bytes(char *text, double bytes)
 {
-    return scaled(text, bytes, "B");
+    return nb_scaled(text, CLI_TEXT, bytes, "B");
 }
 
 const char *
 cli_count(char *text, double count)
 {
-    size_t n = strlen(scaled(text, count, ""));
+    size_t n = strlen(nb_scaled(text, CLI_TEXT, count, ""));
 
     if (n > 0 && text[n - 1] == ' ') /* no prefix either */
         text[n - 1] = '\0';
