@@ -99,10 +99,10 @@ read_options(const struct cli_line *line, struct arguments *a)
 static json_t *
 diff_json(const struct metadata_diff *diff)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < diff->count; i++)
-        json_array_append_new(list, metadata_change_json(&diff->changes[i]));
+        cli_json_add(list, metadata_change_json(&diff->changes[i]));
     return list;
 }
 
@@ -112,14 +112,14 @@ print(const struct arguments *a, const struct metadata_diff *diff, bool in_place
     const char *output = a->output != NULL ? a->output : a->input;
 
     if (a->json)
-        return cli_print_json(json_pack("{s:s, s:b, s:b, s:o}", "output", output, "written", !a->dry_run, "in_place",
-                                        in_place, "metadata", diff_json(diff)));
+        return cli_print_json(cli_json("{s:s, s:b, s:b, s:o}", "output", output, "written", !a->dry_run, "in_place",
+                                       in_place, "metadata", diff_json(diff)));
     metadata_diff_print(diff);
     if (diff->count == 0)
-        printf("%s: nothing changes\n", output);
+        cli_print("%s: nothing changes\n", output);
     else
-        printf("%s: %zu key%s %s, %s\n", output, diff->count, diff->count == 1 ? "" : "s",
-               a->dry_run ? "would change" : "changed", in_place ? "in place" : "as a new file");
+        cli_print("%s: %zu key%s %s, %s\n", output, diff->count, diff->count == 1 ? "" : "s",
+                  a->dry_run ? "would change" : "changed", in_place ? "in place" : "as a new file");
     return cli_finish();
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct arguments {
     bool kinds[NB_HASHES], any;
@@ -52,6 +53,8 @@ read_options(const struct cli_line *line, struct arguments *a)
     read_kinds(line, a);
     if (a->input == NULL && a->check == NULL)
         return cli_usage("hash", "name a file or folder");
+    if (a->check == NULL && !a->json && strchr(a->input, '\n') != NULL)
+        return cli_usage("hash", "%s: a manifest cannot have a name with a line feed", a->input);
     if (a->json && a->output != NULL)
         return cli_usage("hash", "-o writes a manifest; --json goes to standard output");
     if (a->of_file && (a->kinds[NB_HASH_XXH64] || a->kinds[NB_HASH_XXH3] || a->kinds[NB_HASH_UUID]))
@@ -63,18 +66,29 @@ read_options(const struct cli_line *line, struct arguments *a)
 
 /* --- writing ---------------------------------------------------------------------------------------------- */
 
+/* In a manifest a name is what it is, so that it is found again; only people need it shown. */
+static void
+print_name(FILE *f, const char *name)
+{
+    if (isatty(fileno(f)) != 0)
+        cli_print_to(f, "%s", name);
+    else
+        fputs(name, f);
+}
+
 static void
 print_job(FILE *f, const struct nb_stored_tensors *s, const char *path, const struct nb_hash_job *job)
 {
     char text[2 * NB_HASH_MAX + 8];
 
     nb_hash_text(job->kind, job->digest, text);
-    if (job->scope == NB_HASH_FILE)
-        fprintf(f, "%s  %s\n", text, s->n_files > 1 ? s->files[job->which].name : path);
-    else if (job->scope == NB_HASH_TENSOR)
-        fprintf(f, "%-8s  %s  %s:%s\n", nb_hash_name(job->kind), text, path, s->tensors[job->which].name);
-    else
-        fprintf(f, "%-8s  %s  %s\n", nb_hash_name(job->kind), text, path);
+    if (job->scope != NB_HASH_FILE)
+        cli_print_to(f, "%-8s  ", nb_hash_name(job->kind));
+    cli_print_to(f, "%s  ", text);
+    print_name(f, job->scope == NB_HASH_FILE && s->n_files > 1 ? s->files[job->which].name : path);
+    if (job->scope == NB_HASH_TENSOR)
+        cli_print_to(f, ":%s", s->tensors[job->which].name);
+    cli_print_to(f, "\n");
 }
 
 static json_t *
@@ -83,21 +97,21 @@ job_json(const struct nb_stored_tensors *s, const struct nb_hash_job *job)
     char text[2 * NB_HASH_MAX + 8];
 
     nb_hash_text(job->kind, job->digest, text);
-    return json_pack("{s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(job->kind), "of",
-                     job->scope == NB_HASH_FILE     ? "file"
-                     : job->scope == NB_HASH_TENSOR ? "tensor"
-                                                    : "model",
-                     "tensor", job->scope == NB_HASH_TENSOR ? s->tensors[job->which].name : NULL, "digest", text);
+    return cli_json("{s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(job->kind), "of",
+                    job->scope == NB_HASH_FILE     ? "file"
+                    : job->scope == NB_HASH_TENSOR ? "tensor"
+                                                   : "model",
+                    "tensor", job->scope == NB_HASH_TENSOR ? s->tensors[job->which].name : NULL, "digest", text);
 }
 
 static int
 print_json(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, job_json(s, &jobs[i]));
-    return cli_print_json(json_pack("{s:s, s:o}", "path", a->input, "hashes", list));
+        cli_json_add(list, job_json(s, &jobs[i]));
+    return cli_print_json(cli_json("{s:s, s:o}", "path", a->input, "hashes", list));
 }
 
 /* The jobs in the order of the lines; returns how many. */
@@ -243,13 +257,20 @@ report(const struct manifest_entry *e, const struct nb_hash_job *job, struct tal
     result = job == NULL ? "Not found" : strcmp(text, e->digest) == 0 ? "Ok" : "Mismatch";
     *(job == NULL ? &tally->missing : strcmp(text, e->digest) == 0 ? &tally->equal : &tally->different) += 1;
     if (tally->list != NULL)
-        json_array_append_new(tally->list,
-                              json_pack("{s:s, s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(e->kind), "name", e->name,
-                                        "digest", e->digest, "found", job == NULL ? NULL : text, "result", result));
+        cli_json_add(tally->list, cli_json("{s:s, s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(e->kind), "name", e->name,
+                                           "digest", e->digest, "found", job == NULL ? NULL : text, "result", result));
     else if (e->of_file)
-        printf("%s: %s\n", e->name, job == NULL ? "NOT FOUND" : strcmp(result, "Ok") == 0 ? "OK" : "FAILED");
+        cli_print("%s: ", e->name);
     else
-        printf("%-8s  %s  %s  -  %s\n", nb_hash_name(e->kind), e->digest, e->name, result);
+        cli_print("%-8s  %s  %s  -  ", nb_hash_name(e->kind), e->digest, e->name);
+    if (tally->list == NULL) {
+        cli_colored(stdout, strcmp(result, "Ok") == 0 ? CLI_GOOD : CLI_BAD,
+                    !e->of_file                 ? result
+                    : job == NULL               ? "NOT FOUND"
+                    : strcmp(result, "Ok") == 0 ? "OK"
+                                                : "FAILED");
+        cli_print("\n");
+    }
 }
 
 /* Compares the entries of MEMBERS, which are all of the file PATH. */
@@ -346,7 +367,7 @@ check(const struct arguments *a)
 
     if (status != NB_OK)
         return cli_fail(&err);
-    tally.list = a->json ? json_array() : NULL;
+    tally.list = a->json ? cli_json_array() : NULL;
     status = compare_all(a, &m, &tally, &err);
     manifest_free(&m);
     if (status == NB_OK && tally.equal + tally.different + tally.missing == 0)
@@ -356,12 +377,12 @@ check(const struct arguments *a)
         return cli_fail(&err);
     }
     if (a->json) {
-        code = cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:o}", "manifest", a->check, "equal",
-                                        (json_int_t)tally.equal, "different", (json_int_t)tally.different, "not_found",
-                                        (json_int_t)tally.missing, "entries", tally.list));
+        code = cli_print_json(cli_json("{s:s, s:I, s:I, s:I, s:o}", "manifest", a->check, "equal",
+                                       (json_int_t)tally.equal, "different", (json_int_t)tally.different, "not_found",
+                                       (json_int_t)tally.missing, "entries", tally.list));
     } else {
-        printf("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different,
-               tally.missing);
+        cli_print("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different,
+                  tally.missing);
         code = cli_finish();
     }
     return code != NB_OK ? code : tally.different + tally.missing > 0 ? NB_NO : NB_OK;

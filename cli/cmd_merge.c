@@ -53,8 +53,8 @@ merge(const struct cli_line *line, const char *output)
         return cli_fail(&err);
     if (cli_has(line, OPT_JSON))
         return cli_print_json(
-            json_pack("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
-    printf("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
+            cli_json("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
+    cli_print("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
     return cli_finish();
 }
 

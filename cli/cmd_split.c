@@ -43,7 +43,7 @@ read_options(const struct cli_line *line, struct arguments *a)
 static int
 print_parts(const struct arguments *a, const struct nb_split *s)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
     char text[CLI_TEXT];
 
     for (uint32_t i = 0; i < s->count; i++) {
@@ -51,14 +51,14 @@ print_parts(const struct arguments *a, const struct nb_split *s)
         char *name = nb_split_name(a->prefix, strlen(a->prefix), i, s->count);
 
         if (a->json)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", name == NULL ? "" : name, "tensors",
-                                                  (json_int_t)p->count, "bytes", (json_int_t)p->bytes));
+            cli_json_add(list, cli_json("{s:s, s:I, s:I}", "path", name == NULL ? "" : name, "tensors",
+                                        (json_int_t)p->count, "bytes", (json_int_t)p->bytes));
         else
-            printf("%s: %zu tensors, %s\n", name == NULL ? "" : name, p->count, cli_bytes(text, (double)p->bytes));
+            cli_print("%s: %zu tensors, %s\n", name == NULL ? "" : name, p->count, cli_bytes(text, (double)p->bytes));
         free(name);
     }
     if (a->json)
-        return cli_print_json(json_pack("{s:b, s:o}", "written", !a->dry_run, "parts", list));
+        return cli_print_json(cli_json("{s:b, s:o}", "written", !a->dry_run, "parts", list));
     json_decref(list);
     return cli_finish();
 }

@@ -140,20 +140,21 @@ on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 static int
 judge(const struct verify_options *o, const struct verify_report *report)
 {
+    struct nb_error err;
     int code = NB_OK;
 
     for (size_t i = 1; i < report->models; i++) {
         const struct nb_drift_stats *s = &report->stats[i];
 
         if (s->kld.value > o->max_kld) {
-            fprintf(stderr, "nibble: %s: mean KL divergence %.6f is above %g\n", report->source[i].path, s->kld.value,
-                    o->max_kld);
-            code = NB_NO;
+            (void)nb_fail(&err, NB_NO, "%s: mean KL divergence %.6f is above %g", report->source[i].path, s->kld.value,
+                          o->max_kld);
+            code = cli_complain(&err);
         }
         if (s->ratio.value > o->max_ratio) {
-            fprintf(stderr, "nibble: %s: perplexity is %.4f times that of %s, above %g\n", report->source[i].path,
-                    s->ratio.value, report->source[0].path, o->max_ratio);
-            code = NB_NO;
+            (void)nb_fail(&err, NB_NO, "%s: perplexity is %.4f times that of %s, above %g", report->source[i].path,
+                          s->ratio.value, report->source[0].path, o->max_ratio);
+            code = cli_complain(&err);
         }
     }
     return code;

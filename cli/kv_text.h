@@ -13,6 +13,8 @@
 json_t *kv_json(const struct nb_kv *kv, uint64_t limit);
 /* On one line, to F: long strings and arrays shortened unless FULL. Safe for a terminal. */
 void kv_print(FILE *f, const struct nb_kv *kv, bool full);
+/* The same, not FULL, to the standard output, in the columns that are left after COLUMN, or, with --wide, in any number. */
+void kv_print_short(const struct nb_kv *kv, int column);
 
 /* A value in the making. */
 struct kv_value {

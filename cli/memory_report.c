@@ -91,14 +91,14 @@ print_sum(const struct memory_fit *fit, enum nb_type cache_type)
 {
     char a[CLI_TEXT], b[CLI_TEXT];
 
-    printf("  weights %s", cli_bytes(a, (double)fit->weights));
+    cli_print("  weights %s", cli_bytes(a, (double)fit->weights));
     if (fit->context > 0)
-        printf(" + cache of %" PRIu64 " tokens in %s %s", fit->context, nb_type_info(cache_type)->name,
+        cli_print(" + cache of %" PRIu64 " tokens in %s %s", fit->context, nb_type_info(cache_type)->name,
                cli_bytes(b, (double)fit->cache));
-    printf(" + buffers %s%s", fit->is_exact ? "" : "of about ", cli_bytes(a, (double)fit->buffers));
-    printf(" = %s%s\n", cli_bytes(b, (double)fit->sum), fit->has_state ? ", and what recurrent layers keep" : "");
+    cli_print(" + buffers %s%s", fit->is_exact ? "" : "of about ", cli_bytes(a, (double)fit->buffers));
+    cli_print(" = %s%s\n", cli_bytes(b, (double)fit->sum), fit->has_state ? ", and what recurrent layers keep" : "");
     if (fit->sliding > 0)
-        printf("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
+        cli_print("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
                fit->sliding, fit->layers, fit->window);
 }
 
@@ -109,13 +109,13 @@ print_verdict(const struct memory_fit *fit, const struct memory_question *questi
     char a[CLI_TEXT], b[CLI_TEXT];
 
     if (fit->gpu_layers > 0)
-        printf("  -ngl %" PRIu64 " takes about %s of the GPU's %s: %s\n", fit->gpu_layers,
+        cli_print("  -ngl %" PRIu64 " takes about %s of the GPU's %s: %s\n", fit->gpu_layers,
                cli_bytes(a, (double)fit->vram), cli_bytes(b, (double)question->vram),
                fit->gpu_layers == fit->all_gpu_layers ? "all layers" : "the CPU computes the rest");
     else if (question->vram > 0)
-        printf("  a GPU with %s has no room even for the output: -ngl 0\n", cli_bytes(a, (double)question->vram));
+        cli_print("  a GPU with %s has no room even for the output: -ngl 0\n", cli_bytes(a, (double)question->vram));
     if (question->ram > 0)
-        printf("  %s %s%s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
+        cli_print("  %s %s%s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
                is_about ? "about " : "", cli_bytes(a, (double)fit->ram), cli_bytes(b, (double)question->ram),
                question->is_own_ram ? "this machine" : "--ram");
 }
@@ -146,14 +146,14 @@ print_table(const struct model_shape *shape, const struct nb_metadata *meta, con
 
     fputs("\n  tokens    ", stdout);
     for (size_t c = 0; c < COLUMNS; c++)
-        printf("%14s", nb_type_info(columns[c])->name);
+        cli_print("%14s", nb_type_info(columns[c])->name);
     for (size_t r = 0; r < n; r++) {
         each.context = contexts[r];
-        printf("\n  %-10" PRIu64, contexts[r]);
+        cli_print("\n  %-10" PRIu64, contexts[r]);
         for (size_t c = 0; c < COLUMNS; c++) {
             each.cache_type = columns[c];
             fit_memory(shape, meta, &each, &fit);
-            printf("%14s", cell(text, &fit, question));
+            cli_print("%14s", cell(text, &fit, question));
             is_marked |= !fit.fits;
         }
     }
@@ -172,7 +172,7 @@ print_recipe(const struct fitting_recipe *found, const struct memory_question *q
     if (found->recipe == NULL)
         puts("  no recipe makes it small enough");
     else
-        printf("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n", question->vram > 0 ? " on the GPU" : "",
+        cli_print("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n", question->vram > 0 ? " on the GPU" : "",
                found->recipe->name, cli_bytes(a, (double)found->file_bytes),
                cli_bytes(b, (double)(question->vram > 0 ? found->fit.vram : found->fit.sum)),
                found->needs_importance ? " (needs an importance matrix)" : "");
@@ -193,7 +193,7 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
         return cli_fail_memory();
     puts("\nmemory to run it with llama.cpp");
     if (!fit.known) {
-        printf("  weights %s; the size of its cache is not known here\n", cli_bytes(a, (double)fit.weights));
+        cli_print("  weights %s; the size of its cache is not known here\n", cli_bytes(a, (double)fit.weights));
         return NB_OK;
     }
     print_sum(&fit, question->cache_type);
@@ -210,7 +210,7 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
 static json_t *
 fit_json(const struct memory_fit *fit, const struct memory_question *question, enum nb_type cache_type)
 {
-    return json_pack("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
+    return cli_json("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
                      (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "tensors",
                      (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "buffers_exact", (int)fit->is_exact,
                      "buffers", (json_int_t)fit->buffers, "sum", (json_int_t)fit->sum, "fits",
@@ -227,13 +227,13 @@ table_json(const struct model_shape *shape, const struct nb_metadata *meta, cons
     struct memory_fit fit;
     uint64_t contexts[ROWS];
     const size_t n = table_contexts(meta, context, contexts);
-    json_t *table = json_array();
+    json_t *table = cli_json_array();
 
     for (size_t i = 0; i < n * COLUMNS && table != NULL; i++) {
         each.context = contexts[i / COLUMNS];
         each.cache_type = columns[i % COLUMNS];
         fit_memory(shape, meta, &each, &fit);
-        if (json_array_append_new(table, fit_json(&fit, question, each.cache_type)) != 0) {
+        if (cli_json_add(table, fit_json(&fit, question, each.cache_type)) != 0) {
             json_decref(table);
             table = NULL;
         }
@@ -250,7 +250,7 @@ recipe_json(const struct memory_subject *subject, const struct memory_question *
         return NULL;
     if (found.recipe == NULL)
         return json_null();
-    return json_pack("{s:s, s:I, s:b, s:o}", "name", found.recipe->name, "file_bytes", (json_int_t)found.file_bytes,
+    return cli_json("{s:s, s:I, s:b, s:o}", "name", found.recipe->name, "file_bytes", (json_int_t)found.file_bytes,
                      "needs_importance", (int)found.needs_importance, "memory",
                      fit_json(&found.fit, question, question->cache_type));
 }
@@ -266,9 +266,9 @@ memory_json(const struct memory_subject *subject, const struct memory_question *
     read_shape(subject, &shape, &meta);
     fit_memory(&shape, meta, question, &fit);
     if (!fit.known)
-        return json_pack("{s:I}", "tensors", (json_int_t)fit.weights);
+        return cli_json("{s:I}", "tensors", (json_int_t)fit.weights);
     object = fit_json(&fit, question, question->cache_type);
-    more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "layers", (json_int_t)fit.layers, "sliding_layers",
+    more = cli_json("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "layers", (json_int_t)fit.layers, "sliding_layers",
                      (json_int_t)fit.sliding, "window", (json_int_t)fit.window, "ram", (json_int_t)question->ram,
                      "vram", (json_int_t)question->vram, "table", table_json(&shape, meta, question, fit.context),
                      "largest_recipe", recipe_json(subject, question));

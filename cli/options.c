@@ -234,6 +234,8 @@ const struct cli_option cli_options[] = {
       .help = "number of threads (default: one for each core)" },
     { OPT_JSON, 0, "json", NULL, IN_ALL & ~IN(help), ARG_NONE, .group = COMMON,
       .help = "print one JSON object on standard output" },
+    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff), ARG_NONE,
+      .group = COMMON, .help = "print tables with all columns, and names in full, also where they take more than 80 columns" },
     { OPT_QUIET, 'q', "quiet", NULL, IN_ALL, ARG_NONE, .group = COMMON,
       .help = "hide progress and notes, but not warnings and errors" },
     { OPT_VERBOSE, 'v', "verbose", NULL, IN_ALL, ARG_NONE, .group = COMMON,

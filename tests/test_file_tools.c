@@ -705,7 +705,7 @@ manifests_tell_what_has_changed(void **unused)
     MUST(0, "hash", "--check", "e.manifest", "--json");
     expect_output("\"equal\":39,\"different\":0");
     MUST(0, "hash", "--no-layer", "--json", "e.gguf");
-    expect_output("{\"path\":\"e.gguf\",\"hashes\":[{\"hash\":\"xxh64\",\"of\":\"model\",\"digest\":"
+    expect_output("{\"version\":1,\"path\":\"e.gguf\",\"hashes\":[{\"hash\":\"xxh64\",\"of\":\"model\",\"digest\":"
                   "\"941561f89a97f068\"}]}");
     MUST(0, "hash", "--check", "e.manifest", "--all", "--xxh3", "-j", "3");
     expect_output("156 equal, 0 different, 0 not found"); /* 38 tensors and the model, four hashes of each */
@@ -768,7 +768,7 @@ differences_are_told_with_their_size(void **unused)
     assert_true(json_real_value(json_object_get(first, "cosine")) > 0.9999);
     json_decref(object);
     /* A folder is the file it becomes: its rows are in the order of GGUF. */
-    MUST(1, "diff", "--no-metadata", SAMPLE, "f16.gguf");
+    MUST(1, "diff", "--wide", "--no-metadata", SAMPLE, "f16.gguf");
     expect_output("relative RMS 0, cosine 1");
     MUST(0, "diff", "--no-tensors", "--ignore", "general.file_type", SAMPLE, "f16.gguf");
     MUST(2, "diff", "model.gguf");
