@@ -6,6 +6,7 @@
 #include "cli/json.h"
 #include "cli/print.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/models/source.h"
 #include "formats/models/view.h"
 
@@ -82,5 +83,7 @@ void cli_progress_update(void *context, uint64_t done, uint64_t total);
 /* The same with the SHARE that is done, from 0 to 1; TEXT, which may be "", is shown after the bar. */
 void cli_progress_share(struct cli_progress *progress, double share, const char *text);
 void cli_progress_end(struct cli_progress *progress);
+/* Starts PROGRESS and returns what shows it, and stops at a signal (cli_catch_signals), for a command that cleans up. */
+struct nb_watch cli_watch(struct cli_progress *progress);
 
 #endif

@@ -43,6 +43,8 @@ static enum nb_status
 compare(const struct arguments *a, struct models *m, struct nb_error *err)
 {
     struct nb_pool *pool = NULL;
+    struct cli_progress progress;
+    const struct nb_watch watch = { cli_progress_update, &progress, NULL };
     enum nb_status status = NB_OK;
     size_t kept = 0;
 
@@ -57,10 +59,12 @@ compare(const struct arguments *a, struct models *m, struct nb_error *err)
     m->metadata.count = kept;
     if (status != NB_OK || a->no_tensors)
         return status;
+    cli_progress_start(&progress);
     m->errors = calloc(m->a.n_tensors + 1, sizeof *m->errors);
     status = m->errors == NULL ? nb_fail_memory(err) : nb_pool_new(&pool, a->threads, err);
     if (status == NB_OK)
-        status = nb_weight_errors(&m->a, &m->b, pool, m->errors, err);
+        status = nb_weight_errors(&m->a, &m->b, pool, &watch, m->errors, err);
+    cli_progress_end(&progress);
     nb_pool_free(pool);
     return status;
 }

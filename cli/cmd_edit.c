@@ -180,12 +180,19 @@ read_and_change(const struct arguments *a, struct job *j, struct nb_error *err)
 static enum nb_status
 write_change(const struct arguments *a, const struct job *j, bool in_place, struct nb_error *err)
 {
+    struct cli_progress progress;
+    struct nb_watch watch;
+    enum nb_status status;
+
     if (in_place)
         return nb_edit_in_place(&j->file, &j->gguf, &j->meta, err);
     if (a->output != NULL && nb_file_is(&j->file, a->output))
         return nb_fail(err, NB_USAGE, "%s: is the file that is read; omit -o to change it", a->output);
-    return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
-                        a->output == NULL || a->force, cli_catch_signals(), err);
+    watch = cli_watch(&progress);
+    status = nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
+                          a->output == NULL || a->force, &watch, err);
+    cli_progress_end(&progress);
+    return status;
 }
 
 static int

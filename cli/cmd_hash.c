@@ -182,6 +182,20 @@ open_stored(struct nb_stored_tensors *s, const struct arguments *a, const char *
                                         : nb_stored_open(s, path, a->follow_links, err);
 }
 
+static enum nb_status
+hash(const struct arguments *a, const struct nb_stored_tensors *s, struct nb_hash_job *jobs, size_t count,
+     struct nb_error *err)
+{
+    struct cli_progress progress;
+    const struct nb_watch watch = { cli_progress_update, &progress, NULL };
+    enum nb_status status;
+
+    cli_progress_start(&progress);
+    status = nb_hash_run(s, jobs, count, a->threads, &watch, err);
+    cli_progress_end(&progress);
+    return status;
+}
+
 static int
 generate(const struct arguments *a)
 {
@@ -195,7 +209,7 @@ generate(const struct arguments *a)
         return cli_fail(&err);
     jobs = calloc((s.count + s.n_files + 1) * NB_HASHES, sizeof *jobs);
     count = jobs == NULL ? 0 : list_jobs(a, &s, jobs);
-    status = jobs == NULL ? nb_fail_memory(&err) : nb_hash_run(&s, jobs, count, a->threads, &err);
+    status = jobs == NULL ? nb_fail_memory(&err) : hash(a, &s, jobs, count, &err);
     if (status == NB_OK && a->json)
         status = (enum nb_status)print_json(a, &s, jobs, count);
     else if (status == NB_OK && print_all(a, &s, jobs, count, &err) == NB_OK)
@@ -307,7 +321,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
                                              : NB_HASH_TENSOR,
             };
     }
-    status = nb_hash_run(&s, jobs, n, a->threads, err);
+    status = hash(a, &s, jobs, n, err);
     for (size_t i = 0; i < count && status == NB_OK; i++)
         report(members[i], there[i] ? &jobs[reported++] : NULL, tally);
     nb_stored_close(&s);

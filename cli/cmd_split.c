@@ -68,6 +68,8 @@ split(const struct arguments *a)
 {
     struct nb_source source;
     struct nb_gguf_set set;
+    struct cli_progress progress;
+    struct nb_watch watch;
     struct nb_split plan = { 0 };
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, a->input, NULL, &err);
@@ -75,11 +77,13 @@ split(const struct arguments *a)
     if (status != NB_OK)
         return cli_fail(&err);
     set = nb_source_gguf_set(&source);
-    set.stop = cli_catch_signals();
+    watch = cli_watch(&progress);
+    set.watch = &watch;
     status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is not a GGUF file", source.path)
                                            : nb_split_plan(&plan, &set, &a->split, &err);
     if (status == NB_OK && !a->dry_run)
         status = nb_split_write(&plan, &set, a->prefix, a->force, &err);
+    cli_progress_end(&progress);
     nb_source_close(&source);
     if (status == NB_OK)
         status = (enum nb_status)print_parts(a, &plan);

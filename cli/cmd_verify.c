@@ -181,7 +181,7 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
 static enum nb_status
 compare_weights(struct verify_run *r, struct verify_report *report, struct nb_error *err)
 {
-    const struct nb_pool_watch watch = { .stop = cli_catch_signals() };
+    const struct nb_watch watch = { cli_progress_update, &r->progress, cli_catch_signals() };
     struct nb_pool *pool;
     enum nb_status status;
 
@@ -191,13 +191,13 @@ compare_weights(struct verify_run *r, struct verify_report *report, struct nb_er
     status = nb_pool_new(&pool, r->options->drift.threads, err);
     if (status != NB_OK)
         return status;
-    nb_pool_watch(pool, &watch);
+    cli_progress_start(&r->progress);
     cli_progress_say(&r->progress, "comparing the weights");
     for (size_t i = 1; i < r->models && status == NB_OK; i++) {
         report->errors[i] = calloc(r->source[0].n_tensors, sizeof *report->errors[i]);
         status = report->errors[i] == NULL
                      ? nb_fail_memory(err)
-                     : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
+                     : nb_weight_errors(&r->source[0], &r->source[i], pool, &watch, report->errors[i], err);
     }
     cli_progress_end(&r->progress);
     nb_pool_free(pool);

@@ -117,3 +117,10 @@ cli_progress_end(struct cli_progress *p)
     if (p->on && p->terminal)
         fputs("\r\033[K", stderr);
 }
+
+struct nb_watch
+cli_watch(struct cli_progress *p)
+{
+    cli_progress_start(p);
+    return (struct nb_watch){ cli_progress_update, p, cli_catch_signals() };
+}
