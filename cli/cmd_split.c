@@ -16,6 +16,7 @@ struct arguments {
     bool dry_run, force, json;
     const char *input;
     char *prefix;
+    bool named; /* PREFIX was given, and is not the name of INPUT */
 };
 
 static int
@@ -33,6 +34,7 @@ read_options(const struct cli_line *line, struct arguments *a)
     if (a->split.max_tensors == 0 && a->split.max_bytes == 0)
         a->split.max_tensors = 128; /* gguf-split's own */
     a->prefix = strdup(line->operands[line->n_operands - 1]);
+    a->named = line->n_operands > 1;
     if (a->prefix == NULL)
         return cli_fail_memory();
     if (nb_ends_with(a->prefix, ".gguf"))
@@ -63,6 +65,33 @@ print_parts(const struct arguments *a, const struct nb_split *s)
     return cli_finish();
 }
 
+/* A set that is split anew: its parts are named as the old ones without their numbers. */
+static void
+take_set(const struct arguments *a, const struct nb_source *source)
+{
+    size_t prefix;
+
+    if (source->store.n_files < 2)
+        return;
+    cli_note("%s: is the first of %u parts; the whole set is split anew", a->input, (unsigned)source->store.n_files);
+    if (!a->named && nb_split_prefix(a->input, 0, source->store.n_files, &prefix))
+        a->prefix[prefix] = '\0';
+}
+
+/* What --max-size does not count. */
+static void
+note_sizes(const struct arguments *a, const struct nb_split *s)
+{
+    uint32_t larger = 0;
+
+    for (uint32_t i = 0; i < s->count; i++)
+        larger += a->split.max_bytes > 0 && s->parts[i].bytes > a->split.max_bytes;
+    if (larger > 0)
+        cli_note("%u of %u parts are larger than --max-size: it counts tensors, not the metadata before them, and no "
+                 "tensor is divided",
+                 (unsigned)larger, (unsigned)s->count);
+}
+
 static int
 split(const struct arguments *a)
 {
@@ -76,6 +105,7 @@ split(const struct arguments *a)
 
     if (status != NB_OK)
         return cli_fail(&err);
+    take_set(a, &source);
     set = nb_source_gguf_set(&source);
     watch = cli_watch(&progress);
     set.watch = &watch;
@@ -85,6 +115,8 @@ split(const struct arguments *a)
         status = nb_split_write(&plan, &set, a->prefix, a->force, &err);
     cli_progress_end(&progress);
     nb_source_close(&source);
+    if (status == NB_OK)
+        note_sizes(a, &plan);
     if (status == NB_OK)
         status = (enum nb_status)print_parts(a, &plan);
     else

@@ -878,6 +878,50 @@ what_is_interrupted_leaves_no_file(void **unused)
     nb_source_close(&source);
 }
 
+/* What was named is one file of a set, and what is meant is the model. */
+static void
+a_set_is_split_anew_as_a_whole(void **unused)
+{
+    (void)unused;
+    make_model();
+    MUST(0, "split", "model.gguf", "anew", "--max-tensors", "10");
+    MUST(0, "split", "anew-00001-of-00004.gguf", "--max-tensors", "20");
+    expect_output("anew-00001-of-00002.gguf: 20 tensors");
+    assert_non_null(strstr(run.err, "is the first of 4 parts; the whole set is split anew"));
+    MUST(0, "merge", "anew-00001-of-00002.gguf", "-o", "anew.gguf");
+    assert_int_equal(scratch_hash(scratch_path("anew.gguf")), scratch_hash(scratch_path("model.gguf")));
+    MUST(3, "split", "anew-00002-of-00004.gguf");
+    assert_non_null(strstr(run.err, "not the first part of its split set"));
+    MUST(0, "split", "--dry-run", "--max-size", "1M", "model.gguf");
+    assert_non_null(strstr(run.err, "larger than --max-size: it counts tensors, not the metadata"));
+}
+
+static void
+a_change_of_what_others_depend_on_is_warned_of(void **unused)
+{
+    static const struct {
+        const char *option, *text, *warning;
+    } cases[] = {
+        { "--set", "general.architecture=phi3", "warning: general.architecture: readers find" },
+        { "--remove", "general.architecture", "warning: general.architecture: readers find" },
+        { "--rename", "general.architecture=x.y", "warning: general.architecture: readers find" },
+        { "--set", "llama.block_count=5", "warning: llama.block_count: the tensors have" },
+        { "--set", "tokenizer.ggml.pre=gpt-2", "warning: tokenizer.ggml.pre: texts become" },
+        { "--set", "tokenizer.ggml.tokens[3]=x", "warning: tokenizer.ggml.tokens: texts become" },
+        { "--set", "general.name=str:x", NULL },
+        { "--set", "llama.context_length=512", NULL },
+    };
+
+    (void)unused;
+    make_model();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        MUST(0, "edit", "--dry-run", cases[i].option, cases[i].text, "model.gguf");
+        if ((strstr(run.err, cases[i].warning == NULL ? "warning" : cases[i].warning) != NULL) !=
+            (cases[i].warning != NULL))
+            fail_msg("%s %s: %s", cases[i].option, cases[i].text, run.err);
+    }
+}
+
 /* What a watch was told. */
 struct told {
     uint64_t calls, done, total;
@@ -953,6 +997,8 @@ main(void)
         cmocka_unit_test(differences_are_told_with_their_size),
         cmocka_unit_test(inspect_shows_one_tensor_or_all),
         cmocka_unit_test(what_is_interrupted_leaves_no_file),
+        cmocka_unit_test(a_set_is_split_anew_as_a_whole),
+        cmocka_unit_test(a_change_of_what_others_depend_on_is_warned_of),
         cmocka_unit_test(what_copies_or_reads_tells_how_far_it_is),
         cmocka_unit_test(running_out_of_memory_is_told),
     };
