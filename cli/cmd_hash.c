@@ -2,7 +2,6 @@
 
 #include "cli/manifest.h"
 #include "formats/base/file_in.h"
-#include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
 #include "formats/models/stored_tensors.h"
@@ -138,21 +137,6 @@ list_jobs(const struct arguments *a, const struct nb_stored_tensors *s, struct n
 }
 
 static enum nb_status
-write_manifest(const char *path, const char *text, size_t size, struct nb_error *err)
-{
-    struct nb_file_out out;
-    enum nb_status status = nb_out_create(&out, path, size, true, err);
-
-    if (status != NB_OK)
-        return status;
-    status = nb_out_write(&out, 0, text, size, err);
-    if (status == NB_OK)
-        return nb_out_commit(&out, true, err);
-    nb_out_abort(&out);
-    return status;
-}
-
-static enum nb_status
 print_all(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count,
           struct nb_error *err)
 {
@@ -169,7 +153,7 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
     if (a->output == NULL)
         return NB_OK;
     failed = fclose(f) != 0;
-    status = failed ? nb_fail_memory(err) : write_manifest(a->output, text, size, err);
+    status = failed ? nb_fail_memory(err) : cli_write_file(a->output, text, size, err);
     free(text);
     return status;
 }

@@ -24,8 +24,8 @@ struct verify_options {
     bool force;                    /* overwrite HTML */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
-    double max_kld, max_ratio; /* NaN: no limit */
-    bool json, tensors;
+    double max_kld, max_ratio;     /* NaN: no limit */
+    bool json, tensors, to_stdout; /* TO_STDOUT: of HTML */
 };
 
 /* The models of one run, and what was measured of them. */
@@ -231,7 +231,7 @@ verify(struct verify_options *o, const struct cli_line *line)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
-    if (status == NB_OK && o->html != NULL)
+    if (status == NB_OK && o->html != NULL && !o->to_stdout)
         status = cli_check_output(o->html, o->force, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
@@ -247,7 +247,7 @@ verify(struct verify_options *o, const struct cli_line *line)
     if (status != NB_OK)
         code = cli_fail(&err);
     else
-        code = o->json ? verify_report_json(&report) : verify_report_table(&report);
+        code = o->to_stdout ? cli_finish() : o->json ? verify_report_json(&report) : verify_report_table(&report);
     if (status == NB_OK && code == NB_OK)
         code = judge(o, &report);
     free_report(&report);
@@ -275,5 +275,8 @@ cmd_verify(const struct cli_line *line)
         .tensors = cli_has(line, OPT_TENSORS),
     };
 
+    o.to_stdout = o.html != NULL && strcmp(o.html, "-") == 0;
+    if (o.to_stdout && o.json)
+        return cli_usage("verify", "--html - and --json both print to the standard output; name a file for the page");
     return verify(&o, line);
 }

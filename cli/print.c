@@ -1,5 +1,6 @@
 #include "cli/print.h"
 
+#include "formats/base/file_out.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
@@ -41,6 +42,26 @@ columns_of(const char *text, size_t length)
         }
     }
     return columns;
+}
+
+enum nb_status
+cli_write_file(const char *name, const void *bytes, size_t size, struct nb_error *err)
+{
+    struct nb_file_out out;
+    enum nb_status status;
+
+    if (strcmp(name, "-") == 0) {
+        fwrite(bytes, 1, size, stdout);
+        return NB_OK; /* cli_finish tells what went wrong */
+    }
+    status = nb_out_create(&out, name, size, true, err);
+    if (status != NB_OK)
+        return status;
+    status = nb_out_write(&out, 0, bytes, size, err);
+    if (status == NB_OK)
+        return nb_out_commit(&out, true, err);
+    nb_out_abort(&out);
+    return status;
 }
 
 void

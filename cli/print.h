@@ -22,6 +22,11 @@ void cli_print_list(FILE *f, const char *format, va_list args) NB_PRINTF(2, 0);
 /* The LENGTH bytes at TEXT as they are shown. */
 void cli_show(FILE *f, const char *text, size_t length);
 
+/*
+ * Writes the file NAME, which may exist, of SIZE bytes, whole or not at all; with "-" as NAME the bytes go to the standard
+ * output, as they are.
+ */
+enum nb_status cli_write_file(const char *name, const void *bytes, size_t size, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT in WIDTH columns, filled with blanks; of one that takes more, its end after "..", as names differ in it. */
 void cli_print_name(FILE *f, const char *text, int width);
 /* TEXT in at most WIDTH columns: of one that takes more, its beginning before "...". */

@@ -2,7 +2,6 @@
 
 #include "cli/cli.h"
 #include "cli/verdict.h"
-#include "formats/base/file_out.h"
 #include "formats/base/system.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
@@ -153,7 +152,6 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
     const char *page = (const char *)page_bytes, *place = strstr(page, PLACE);
     char *text = page_data(r), *whole = NULL;
     size_t size = 0;
-    struct nb_file_out out;
     FILE *file = open_memstream(&whole, &size);
     enum nb_status status;
 
@@ -165,13 +163,7 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
     if (file == NULL || fclose(file) != 0 || text == NULL) {
         status = nb_fail_memory(err);
     } else {
-        status = nb_out_create(&out, name, size, true, err);
-        if (status == NB_OK)
-            status = nb_out_write(&out, 0, whole, size, err);
-        if (status == NB_OK)
-            status = nb_out_commit(&out, true, err);
-        else
-            nb_out_abort(&out);
+        status = cli_write_file(name, whole, size, err);
     }
     free(text);
     free(whole);

@@ -156,6 +156,36 @@ a_manifest_in_a_file_has_the_true_names(void **unused)
     assert_non_null(strstr(run.err, "a name with a line feed"));
 }
 
+/* What "-" means for files that are text. */
+static void
+texts_can_go_to_standard_output(void **unused)
+{
+    (void)unused;
+    RUN(&run, "hash", "--no-layer", "-o", "-", "model.gguf");
+    assert_int_equal(run.code, 0);
+    assert_memory_equal(run.out, "xxh64     ", 10);
+    RUN(&run, "verify", SAMPLE, "-f", TEXT, "--chunks", "1", "--html", "-");
+    assert_int_equal(run.code, 0);
+    assert_memory_equal(run.out, "<!DOCTYPE html>", 15);
+    assert_null(strstr(run.out, "tokens scored, in"));
+    RUN(&run, "verify", SAMPLE, "-f", TEXT, "--chunks", "1", "--html", "-", "--json");
+    assert_int_equal(run.code, 2);
+    RUN(&run, "merge", "model.gguf", "-o", "-");
+    assert_int_equal(run.code, 2);
+    assert_false(scratch_exists(scratch_path("-")));
+}
+
+static void
+a_part_of_a_character_is_shown_as_its_bytes(void **unused)
+{
+    (void)unused;
+    RUN(&run, "tokenize", "model.gguf", "--no-bos", "-p", "\xe2\x82\xac");
+    assert_non_null(strstr(run.out, "-> '<0xE2>'\n"));
+    assert_non_null(strstr(run.out, "-> '<0x82>'\n"));
+    RUN(&run, "tokenize", "model.gguf", "--no-bos", "-p", "\xe2\x82\xac", "--json");
+    assert_non_null(strstr(run.out, "\"piece\":null,\"bytes\":[226]"));
+}
+
 /* --- JSON --------------------------------------------------------------------------------------------------- */
 
 static const char *const with_json[][MAX_ARGS] = {
@@ -357,6 +387,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_from_a_stranger_gives_orders_to_a_terminal),
         cmocka_unit_test(a_manifest_in_a_file_has_the_true_names),
+        cmocka_unit_test(texts_can_go_to_standard_output),
+        cmocka_unit_test(a_part_of_a_character_is_shown_as_its_bytes),
         cmocka_unit_test(every_object_has_the_version_of_the_schema),
         cmocka_unit_test(an_error_is_an_object_too),
         cmocka_unit_test(no_file_is_lost_from_a_list),
