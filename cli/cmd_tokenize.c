@@ -111,6 +111,16 @@ each_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const 
     return status;
 }
 
+/* The one element of LISTS, which is released. */
+static json_t *
+only(json_t *lists)
+{
+    json_t *first = json_incref(json_array_get(lists, 0));
+
+    json_decref(lists);
+    return first;
+}
+
 static int
 print(const struct tokenize_options *a, const struct nb_tokenizer *t, const char *text, size_t length)
 {
@@ -124,7 +134,7 @@ print(const struct tokenize_options *a, const struct nb_tokenizer *t, const char
     }
     if (a->json)
         return cli_print_json(cli_json("{s:I, s:o}", "count", (json_int_t)count, a->null_data ? "texts" : "tokens",
-                                       a->null_data ? lists : json_incref(json_array_get(lists, 0))));
+                                       a->null_data ? lists : only(lists)));
     json_decref(lists);
     if (a->count)
         cli_print("Total number of tokens: %zu\n", count);
