@@ -32,18 +32,16 @@ share(uint64_t part, uint64_t all)
 
 /* --- text ------------------------------------------------------------------------------------------------ */
 
-#define KEY_COLUMNS 38 /* for the longest usual key, llama.attention.layer_norm_rms_epsilon */
-
 static void
 print_metadata(const struct nb_metadata *meta, bool full)
 {
     cli_print("\nmetadata (%zu)\n", meta->count);
     for (size_t i = 0; i < meta->count; i++) {
-        cli_print("  %-*s ", KEY_COLUMNS, meta->items[i].key);
+        cli_print("  %-*s ", KV_KEY_COLUMNS, meta->items[i].key);
         if (full)
             kv_print(stdout, &meta->items[i], true);
         else
-            kv_print_short(&meta->items[i], 2 + KEY_COLUMNS + 1);
+            kv_print_short(&meta->items[i], 2 + 1);
         cli_print("\n");
     }
 }

@@ -141,15 +141,16 @@ kv_print(FILE *f, const struct nb_kv *kv, bool full)
 }
 
 void
-kv_print_short(const struct nb_kv *kv, int column)
+kv_print_short(const struct nb_kv *kv, int other)
 {
+    const int key = (int)strlen(kv->key), left = CLI_NARROW - other - (key > KV_KEY_COLUMNS ? key : KV_KEY_COLUMNS);
     char *text = NULL;
     size_t size = 0;
     FILE *f = cli_is_wide() ? NULL : open_memstream(&text, &size);
 
     kv_print(f == NULL ? stdout : f, kv, false);
     if (f != NULL && fclose(f) == 0 && text != NULL)
-        cli_print_start(stdout, text, CLI_NARROW - column);
+        cli_print_start(stdout, text, left);
     free(text);
 }
 

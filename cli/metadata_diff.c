@@ -68,13 +68,11 @@ metadata_diff_free(struct metadata_diff *diff)
     *diff = (struct metadata_diff){ 0 };
 }
 
-#define KEY_COLUMNS 38 /* for the longest usual key, llama.attention.layer_norm_rms_epsilon */
-
 static void
 print_side(char sign, const struct nb_kv *kv)
 {
-    cli_print("%c %-*s %-5s ", sign, KEY_COLUMNS, kv->key, kv->type == NB_KV_ARRAY ? "" : nb_kv_type_name(kv->type));
-    kv_print_short(kv, 2 + KEY_COLUMNS + 1 + 5 + 1);
+    cli_print("%c %-*s %-5s ", sign, KV_KEY_COLUMNS, kv->key, kv->type == NB_KV_ARRAY ? "" : nb_kv_type_name(kv->type));
+    kv_print_short(kv, 2 + 1 + 5 + 1);
     cli_print("\n");
 }
 

@@ -73,7 +73,7 @@ by_magic(const struct sample *s)
     return NULL;
 }
 
-/* A pickle begins with the opcode PROTO and a version (pickletools); no length of another format looks like that. */
+/* A pickle begins with the opcode PROTO and a version (pickletools), then another opcode, and none is 0. */
 static bool
 is_pickle(const struct sample *s)
 {
@@ -212,9 +212,9 @@ nb_mistaken(const char *first, size_t length, uint64_t size, char what[NB_MISTAK
     const char *found = by_magic(&s);
 
     *what = '\0';
-    found = found == NULL && is_pickle(&s) ? PYTORCH : found;
     found = found == NULL && is_safetensors(&s) ? "a safetensors file: give it a name that ends with .safetensors"
                                                 : found;
+    found = found == NULL && is_pickle(&s) ? PYTORCH : found;
     found = found == NULL ? by_zip(&s) : found;
     found = found == NULL ? by_words(&t) : found;
     if (found != NULL)
