@@ -79,9 +79,9 @@ print_tensors(const struct verify_report *r, size_t model)
         return;
     memcpy(sorted, r->errors[model], n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, worst_first);
-    cli_print(
-        "\n%s:\nerror of the weights relative to their size, the worst of %zu tensors\nand, of each, the worst block of 256 weights\n",
-        nb_base_name(r->source[model].path), n);
+    cli_print("\n%s:\nerror of the weights relative to their size, the worst of %zu tensors\n"
+              "and, of each, the worst block of 256 weights\n",
+              nb_base_name(r->source[model].path), n);
     for (size_t i = 0; i < n && i < WORST; i++)
         if (sorted[i].other != NULL)
             cli_print("  %-32s %-8s %9.5f  worst block %9.5f\n", sorted[i].base->name,
