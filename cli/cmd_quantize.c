@@ -143,15 +143,13 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                                        (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
     }
     object = cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                       a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
-                       (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
-                       (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
-                       nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
-                       cli_notes_json(source));
-    if (a->dry_run && cli_json_set(object, "memory", memory_json(&subject, &a->memory)) != 0) {
-        json_decref(object);
-        object = NULL;
-    }
+                      a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
+                      (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
+                      (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
+                      nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
+                      cli_notes_json(source));
+    if (a->dry_run)
+        cli_json_set(object, "memory", memory_json(&subject, &a->memory));
     return object;
 }
 

@@ -99,6 +99,14 @@ cli_json_set(json_t *object, const char *key, json_t *value)
     json_decref(name);
 }
 
+void
+cli_json_merge(json_t *object, json_t *more)
+{
+    if (json_object_update(object, more) != 0)
+        is_incomplete = true;
+    json_decref(more);
+}
+
 /* --- formats ---------------------------------------------------------------------------------------------- */
 
 static json_t *object_of(const char **at, va_list *args);

@@ -31,6 +31,9 @@ json_t *cli_json_array(void);
 void cli_json_add(json_t *array, json_t *value);
 void cli_json_set(json_t *object, const char *key, json_t *value);
 
+/* All members of MORE, which is released, to OBJECT. */
+void cli_json_merge(json_t *object, json_t *more);
+
 /* What --json asks for, also before the command line was understood. */
 void cli_set_json(bool wanted);
 /* OBJECT, which is released, with the version, as one line on stdout. Returns the exit code. */
