@@ -217,11 +217,11 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
             cli_json_set(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
     return cli_print_json(
         cli_json("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
-                  source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
-                  "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-                  total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles",
-                  roles, "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata",
-                  meta, "tensors", tensors_json(source), "notes", cli_notes_json(source)));
+                 source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
+                 "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
+                 total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
+                 "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata", meta,
+                 "tensors", tensors_json(source), "notes", cli_notes_json(source)));
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

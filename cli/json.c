@@ -117,6 +117,7 @@ value_of(const char **at, va_list *args, bool *left_out)
 {
     const char kind = **at, next = kind == '\0' ? '\0' : (*at)[1];
     const char *text;
+    json_t *value;
 
     if (kind == '{')
         return object_of(at, args);
@@ -136,7 +137,10 @@ value_of(const char **at, va_list *args, bool *left_out)
     case 'f':
         return cli_json_real(va_arg(*args, double));
     case 'o':
-        return checked(va_arg(*args, json_t *));
+        value = va_arg(*args, json_t *);
+        *at += next == '?' || next == '*';
+        *left_out = value == NULL && next == '*';
+        return *left_out ? NULL : value == NULL && next == '?' ? json_null() : checked(value);
     default:
         return checked(NULL);
     }

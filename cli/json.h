@@ -18,7 +18,7 @@
  * An object, as json_pack makes it of FORMAT "{s:s, s:I}": a key, and a value, which is one of
  *   s a text; "s?" is null and "s*" leaves the key out where it is NULL    b a boolean, an int
  *   i a number, an int    I the same, a json_int_t    f the same, a double; null if it is not finite
- *   o a json_t, which is released    {...} an object
+ *   o a json_t, which is released; "o?" and "o*" as with s    {...} an object
  */
 json_t *cli_json(const char *format, ...);
 /* TEXT; bytes that are not UTF-8 are written as "\xE9". */

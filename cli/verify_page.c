@@ -52,7 +52,7 @@ types_json(const struct nb_source *source)
 
     for (size_t i = 0; i < source->n_tensors; i++)
         cli_json_add(list, cli_json("{s:s, s:s}", "name", source->tensors[i].name, "type",
-                                              nb_type_info(source->tensors[i].type)->name));
+                                    nb_type_info(source->tensors[i].type)->name));
     return list;
 }
 
@@ -60,8 +60,10 @@ types_json(const struct nb_source *source)
 static json_t *
 command_json(const struct cli_line *line)
 {
-    json_t *words = cli_json("[s, s]", "nibble", line->command->name);
+    json_t *words = cli_json_array();
 
+    cli_json_add(words, cli_json_text("nibble"));
+    cli_json_add(words, cli_json_text(line->command->name));
     for (size_t i = 0; i < line->n_given; i++) {
         cli_json_add(words, json_sprintf("--%s", line->given[i].option->name));
         if (line->given[i].text != NULL)

@@ -196,15 +196,14 @@ model_json(const struct verify_report *r, size_t i)
     const struct nb_drift_stats *s = &r->stats[i];
     char verdict[VERDICT_TEXT];
     json_t *o = cli_json("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
-                          (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
-                          s->perplexity.value, "perplexity_stderr", s->perplexity.error);
+                         (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
+                         s->perplexity.value, "perplexity_stderr", s->perplexity.error);
 
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);
     if (i == 0)
         return o;
-    cli_json_set(o, "verdict",
-                        cli_json("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
+    cli_json_set(o, "verdict", cli_json("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
     set(o, "perplexity_ratio", s->ratio.value);
     set(o, "perplexity_ratio_stderr", s->ratio.error);
     set(o, "ln_perplexity_ratio", s->ln_ratio.value);
