@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo test interop coverage fuzz bench install clean packages
+.PHONY: all demo demo_begins test interop coverage fuzz bench install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
@@ -16,11 +16,23 @@ packages:
 $(BUILD)/CMakeCache.txt: | packages
 	cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 
-demo: all
+# What the sample model becomes, and what that costs: seconds of work, after the build.
+SAMPLE := data/tinystories-3m
+DEMO := $(BUILD)/tinystories-3M-Q4_K_M.gguf
+demo: | demo_begins all
 	@echo
-	$(BUILD)/nibble quantize data/tinystories-3m -t Q4_K_M -o $(BUILD)/tinystories-3M-Q4_K_M.gguf --force
+	$(BUILD)/nibble quantize $(SAMPLE) -t Q4_K_M -o $(DEMO) --force
 	@echo
-	$(BUILD)/nibble inspect $(BUILD)/tinystories-3M-Q4_K_M.gguf
+	$(BUILD)/nibble check $(DEMO)
+	@echo
+	$(BUILD)/nibble verify $(SAMPLE) $(DEMO) -f data/tinystories-valid.txt -c 256 --chunks 20 --max-kld 0.05
+	@echo
+	@echo "$(DEMO) is the model in 4 bits, and answers as the original does, within a KL divergence of 0.05."
+	@echo "Next: '$(BUILD)/nibble inspect $(DEMO)', '$(BUILD)/nibble --help', or a model of yours."
+
+demo_begins:
+	@echo "nibble: what is missing of compilers and libraries is installed, the program is built in $(BUILD)/,"
+	@echo "and the sample model in $(SAMPLE) is converted to 4 bits and compared with the original."
 
 test: all
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)
@@ -53,7 +65,12 @@ bench: all
 	@echo
 	sh tests/bench/end_to_end $(BUILD)/nibble $(BUILD)/make_checkpoint data/tinystories-3m $(MEGABYTES)
 
+# A PREFIX that is given holds, also if the build was configured with another one before.
 install: all
+ifneq ($(origin PREFIX),file)
+	cmake -S . -B $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	cmake --build $(BUILD) -j $(JOBS)
+endif
 	cmake --install $(BUILD)
 
 clean:

@@ -81,11 +81,10 @@ calibration_warn(const struct nb_sums *sums)
         for (uint64_t x = 0; x < e->experts; x++)
             idle += e->tokens[x] == 0;
         if (idle == e->experts)
-            fprintf(stderr, "warning: %s: received no token\n", e->name);
+            cli_warn("%s: received no token", e->name);
         else if (idle > 0)
-            fprintf(stderr, "warning: %s: %zu of %zu experts received no token\n", e->name, idle, (size_t)e->experts);
+            cli_warn("%s: %zu of %zu experts received no token", e->name, idle, (size_t)e->experts);
         if (zero > 0)
-            fprintf(stderr, "warning: %s: %zu of %zu columns are zero\n", e->name, (size_t)zero,
-                    (size_t)(e->columns * e->experts));
+            cli_warn("%s: %zu of %zu columns are zero", e->name, (size_t)zero, (size_t)(e->columns * e->experts));
     }
 }

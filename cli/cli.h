@@ -3,17 +3,21 @@
 #define NB_CLI_H
 
 #include "cli/command_line.h"
+#include "cli/json.h"
+#include "cli/print.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/models/source.h"
 #include "formats/models/view.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Prints "nibble: " and the sentence of ERR to stderr; returns the exit code. */
+/* Prints "nibble: " and the sentence of ERR to stderr, with --json also as an object; returns the exit code. */
 int cli_fail(const struct nb_error *err);
+/* The same without the object, for a command that goes on and has the error in its own. */
+int cli_complain(const struct nb_error *err);
 /* The same with "out of memory". */
 int cli_fail_memory(void);
 /* The same for a mistake on the command line, followed by a pointer to --help of COMMAND. */
@@ -23,12 +27,17 @@ int cli_usage(const char *command, const char *format, ...) NB_PRINTF(2, 3);
  * was installed. In a static buffer; NULL where it is in none of these.
  */
 const char *cli_data_file(const char *name);
+#define CLI_NARROW 80 /* columns that tables fit into, unless --wide was given */
+bool cli_is_wide(void);
+void cli_set_wide(bool wide);
 /* What -q and -v ask for. */
 void cli_set_volume(bool quiet, bool verbose);
 bool cli_is_quiet(void);
 bool cli_is_verbose(void);
 /* A line on stderr that begins with "note: ", unless -q was given. */
 void cli_note(const char *format, ...) NB_PRINTF(1, 2);
+/* A line on stderr that begins with "warning: ". */
+void cli_warn(const char *format, ...) NB_PRINTF(1, 2);
 /* A line on stderr that begins with "info: ", if -v was given. */
 void cli_detail(const char *format, ...) NB_PRINTF(1, 2);
 /* The notes of a source, each as a cli_note. */
@@ -36,8 +45,6 @@ void cli_print_notes(const struct nb_source *source);
 /* A warning if chunks of TOKENS tokens are longer than the model's context: what follows was not trained. */
 void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 json_t *cli_notes_json(const struct nb_source *source);
-/* OBJECT, which is released, as one line on stdout. */
-int cli_print_json(json_t *object);
 /* Whether the file NAME may be written, if it exists only with FORCE; for use before long work whose result it holds. */
 enum nb_status cli_check_output(const char *name, bool force, struct nb_error *err) NB_MUST_CHECK;
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
@@ -76,5 +83,7 @@ void cli_progress_update(void *context, uint64_t done, uint64_t total);
 /* The same with the SHARE that is done, from 0 to 1; TEXT, which may be "", is shown after the bar. */
 void cli_progress_share(struct cli_progress *progress, double share, const char *text);
 void cli_progress_end(struct cli_progress *progress);
+/* Starts PROGRESS and returns what shows it, and stops at a signal (cli_catch_signals), for a command that cleans up. */
+struct nb_watch cli_watch(struct cli_progress *progress);
 
 #endif

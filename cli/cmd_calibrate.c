@@ -30,19 +30,19 @@ report(const struct calibrate_options *o, const struct nb_sums *sums, double sec
     const struct nb_coverage c = nb_coverage(sums);
 
     if (o->json)
-        return cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", o->output,
-                                        "chunks", (json_int_t)sums->chunks, "chunk_tokens",
-                                        (json_int_t)sums->chunk_size, "tokens", (json_int_t)c.tokens, "entries",
-                                        (json_int_t)c.entries, "entries_without_tokens", (json_int_t)c.empty, "experts",
-                                        (json_int_t)c.experts, "experts_without_tokens", (json_int_t)c.idle_experts,
-                                        "columns", (json_int_t)c.columns, "zero_columns", (json_int_t)c.zero_columns,
-                                        "seconds", seconds));
-    printf("%s: %zu entries, %" PRIu64 " chunks, %" PRIu64 " tokens, in %.1f s\n", o->output, c.entries, sums->chunks,
-           c.tokens, seconds);
-    printf("  covered: %zu of %zu entries, ", c.entries - c.empty, c.entries);
+        return cli_print_json(cli_json("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "output", o->output,
+                                       "chunks", (json_int_t)sums->chunks, "chunk_tokens", (json_int_t)sums->chunk_size,
+                                       "tokens", (json_int_t)c.tokens, "entries", (json_int_t)c.entries,
+                                       "entries_without_tokens", (json_int_t)c.empty, "experts", (json_int_t)c.experts,
+                                       "experts_without_tokens", (json_int_t)c.idle_experts, "columns",
+                                       (json_int_t)c.columns, "zero_columns", (json_int_t)c.zero_columns, "seconds",
+                                       seconds));
+    cli_print("%s: %zu entries, %" PRIu64 " chunks, %" PRIu64 " tokens, in %.1f s\n", o->output, c.entries,
+              sums->chunks, c.tokens, seconds);
+    cli_print("  covered: %zu of %zu entries, ", c.entries - c.empty, c.entries);
     if (c.experts > 0)
-        printf("%zu of %zu experts, ", c.experts - c.idle_experts, c.experts);
-    printf("%.2f %% of the columns\n", c.columns == 0 ? 0 : 100 * (1 - (double)c.zero_columns / (double)c.columns));
+        cli_print("%zu of %zu experts, ", c.experts - c.idle_experts, c.experts);
+    cli_print("%.2f %% of the columns\n", c.columns == 0 ? 0 : 100 * (1 - (double)c.zero_columns / (double)c.columns));
     return cli_finish();
 }
 

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "cli/help.h"
 #include "formats/base/findings.h"
 #include "formats/base/status.h"
 #include "verify/check/check.h"
@@ -14,22 +15,38 @@ severity_name(enum nb_code code)
     return nb_code_info(code)->severity == NB_ERROR ? "error" : "warning";
 }
 
+static void
+print_severity(enum nb_code code)
+{
+    cli_colored(stdout, nb_code_info(code)->severity == NB_ERROR ? CLI_BAD : CLI_CARE, severity_name(code));
+}
+
+static void
+print_code(const struct nb_code_info *info, enum nb_code code)
+{
+    cli_print("%-26s %-8s ", info->name, severity_name(code));
+    if (cli_is_wide())
+        cli_print("%s\n", info->meaning);
+    else
+        cli_fill(stdout, info->meaning, 26 + 1 + 8 + 1, 26 + 1 + 8 + 1);
+}
+
 static int
 list_codes(bool json)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (unsigned i = 0; i < NB_CODES; i++) {
         const struct nb_code_info *info = nb_code_info((enum nb_code)i);
 
         if (json)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "code", info->name, "severity",
-                                                  severity_name((enum nb_code)i), "meaning", info->meaning));
+            cli_json_add(list, cli_json("{s:s, s:s, s:s}", "code", info->name, "severity",
+                                        severity_name((enum nb_code)i), "meaning", info->meaning));
         else
-            printf("%-26s %-8s %s\n", info->name, severity_name((enum nb_code)i), info->meaning);
+            print_code(info, (enum nb_code)i);
     }
     if (json)
-        return cli_print_json(json_pack("{s:o}", "codes", list));
+        return cli_print_json(cli_json("{s:o}", "codes", list));
     json_decref(list);
     return cli_finish();
 }
@@ -39,47 +56,51 @@ print_text(const char *path, const struct nb_findings *f, const struct nb_check_
 {
     char text[CLI_TEXT];
 
-    for (size_t i = 0; i < f->count; i++)
-        printf("%s: %s: %s [%s]\n", f->items[i].place.file, severity_name(f->items[i].code), f->items[i].sentence,
-               nb_code_info(f->items[i].code)->name);
+    for (size_t i = 0; i < f->count; i++) {
+        cli_print("%s: ", f->items[i].place.file);
+        print_severity(f->items[i].code);
+        cli_print(": %s [%s]\n", f->items[i].sentence, nb_code_info(f->items[i].code)->name);
+    }
     for (unsigned c = 0; c < NB_CODES; c++)
         if (f->of_code[c] > NB_LISTED_PER_CODE)
-            printf("%s: %" PRIu64 " more of these [%s]\n", path, f->of_code[c] - NB_LISTED_PER_CODE,
-                   nb_code_info((enum nb_code)c)->name);
-    printf("%s: %s: %s, %" PRIu64 " tensors", path, f->errors == 0 ? "sound" : "not sound", r->format, r->tensors);
+            cli_print("%s: %" PRIu64 " more of these [%s]\n", path, f->of_code[c] - NB_LISTED_PER_CODE,
+                      nb_code_info((enum nb_code)c)->name);
+    cli_print("%s: ", path);
+    cli_colored(stdout, f->errors == 0 ? CLI_GOOD : CLI_BAD, f->errors == 0 ? "sound" : "not sound");
+    cli_print(": %s, %" PRIu64 " tensors", r->format, r->tensors);
     if (r->bytes_read > 0)
-        printf(", %s of data read", cli_bytes(text, (double)r->bytes_read));
+        cli_print(", %s of data read", cli_bytes(text, (double)r->bytes_read));
     if (f->errors + f->warnings > 0)
-        printf("; %" PRIu64 " error%s, %" PRIu64 " warning%s", f->errors, f->errors == 1 ? "" : "s", f->warnings,
-               f->warnings == 1 ? "" : "s");
-    putchar('\n');
+        cli_print("; %" PRIu64 " error%s, %" PRIu64 " warning%s", f->errors, f->errors == 1 ? "" : "s", f->warnings,
+                  f->warnings == 1 ? "" : "s");
+    cli_print("\n");
 }
 
 static json_t *
 finding_json(const struct nb_finding *f)
 {
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s}", "code", nb_code_info(f->code)->name, "severity",
-                               severity_name(f->code), "file", f->place.file, "message", f->sentence);
+    json_t *object = cli_json("{s:s, s:s, s:s, s:s}", "code", nb_code_info(f->code)->name, "severity",
+                              severity_name(f->code), "file", f->place.file, "message", f->sentence);
 
     /* A name may not be UTF-8; then the message has it made printable. */
     if (f->place.about != NB_ABOUT_FILE)
-        json_object_set_new(object, f->place.about == NB_ABOUT_KEY ? "key" : "tensor", json_string(f->place.name));
+        cli_json_set(object, f->place.about == NB_ABOUT_KEY ? "key" : "tensor", cli_json_text(f->place.name));
     if (f->place.offset != NB_NO_OFFSET)
-        json_object_set_new(object, "offset", json_integer((json_int_t)f->place.offset));
+        cli_json_set(object, "offset", cli_json_integer((json_int_t)f->place.offset));
     return object;
 }
 
 static json_t *
 result_json(const char *path, const struct nb_findings *f, const struct nb_check_result *r)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < f->count; i++)
-        json_array_append_new(list, finding_json(&f->items[i]));
-    return json_pack("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "path", path, "format", r->format, "sound",
-                     f->errors == 0, "errors", (json_int_t)f->errors, "warnings", (json_int_t)f->warnings, "files",
-                     (json_int_t)r->files, "tensors", (json_int_t)r->tensors, "bytes_read", (json_int_t)r->bytes_read,
-                     "findings", list);
+        cli_json_add(list, finding_json(&f->items[i]));
+    return cli_json("{s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "path", path, "format", r->format, "sound",
+                    f->errors == 0, "errors", (json_int_t)f->errors, "warnings", (json_int_t)f->warnings, "files",
+                    (json_int_t)r->files, "tensors", (json_int_t)r->tensors, "bytes_read", (json_int_t)r->bytes_read,
+                    "findings", list);
 }
 
 /* Checks PATH, and prints the result or adds it to LIST. */
@@ -99,10 +120,13 @@ check(const char *path, struct nb_check_options *options, json_t *list)
     status = nb_check(path, options, &findings, &result, &err);
     cli_progress_end(&progress);
     if (status != NB_OK) {
-        code = cli_fail(&err);
+        code = cli_complain(&err);
+        if (list != NULL)
+            cli_json_add(list, cli_json("{s:s, s:{s:s, s:s}}", "path", path, "error", "code",
+                                        cli_status_name(err.status), "message", err.message));
     } else {
         if (list != NULL)
-            json_array_append_new(list, result_json(path, &findings, &result));
+            cli_json_add(list, result_json(path, &findings, &result));
         else
             print_text(path, &findings, &result);
         code = findings.errors == 0 ? NB_OK : NB_NO;
@@ -114,14 +138,14 @@ check(const char *path, struct nb_check_options *options, json_t *list)
 static int
 check_all(char **paths, struct nb_check_options *options, bool json)
 {
-    json_t *list = json ? json_array() : NULL;
+    json_t *list = json ? cli_json_array() : NULL;
     int worst = NB_OK, code;
 
     for (; *paths != NULL; paths++) {
         code = check(*paths, options, list);
         worst = code > worst ? code : worst;
     }
-    code = json ? cli_print_json(json_pack("{s:b, s:o}", "sound", worst == NB_OK, "files", list)) : cli_finish();
+    code = json ? cli_print_json(cli_json("{s:b, s:o}", "sound", worst == NB_OK, "files", list)) : cli_finish();
     return code > worst ? code : worst;
 }
 

@@ -43,6 +43,8 @@ static enum nb_status
 compare(const struct arguments *a, struct models *m, struct nb_error *err)
 {
     struct nb_pool *pool = NULL;
+    struct cli_progress progress;
+    const struct nb_watch watch = { cli_progress_update, &progress, NULL };
     enum nb_status status = NB_OK;
     size_t kept = 0;
 
@@ -57,10 +59,12 @@ compare(const struct arguments *a, struct models *m, struct nb_error *err)
     m->metadata.count = kept;
     if (status != NB_OK || a->no_tensors)
         return status;
+    cli_progress_start(&progress);
     m->errors = calloc(m->a.n_tensors + 1, sizeof *m->errors);
     status = m->errors == NULL ? nb_fail_memory(err) : nb_pool_new(&pool, a->threads, err);
     if (status == NB_OK)
-        status = nb_weight_errors(&m->a, &m->b, pool, m->errors, err);
+        status = nb_weight_errors(&m->a, &m->b, pool, &watch, m->errors, err);
+    cli_progress_end(&progress);
     nb_pool_free(pool);
     return status;
 }
@@ -70,11 +74,21 @@ compare(const struct arguments *a, struct models *m, struct nb_error *err)
 static json_t *
 shape_json(const struct nb_view *t)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (uint32_t i = 0; i < t->n_dims; i++)
-        json_array_append_new(list, json_integer((json_int_t)t->ne[i]));
+        cli_json_add(list, cli_json_integer((json_int_t)t->ne[i]));
     return list;
+}
+
+static void
+print_error(const struct nb_weight_error *e, const char *type_a, const char *type_b)
+{
+    cli_print("%-7s %s %-7s  relative RMS %.6g", type_a, strcmp(type_a, type_b) == 0 ? "= " : "->", type_b,
+              e->relative_rms);
+    if (cli_is_wide())
+        cli_print(", cosine %.8g", e->cosine);
+    cli_print("\n");
 }
 
 /* One tensor that is not the same: A or B is NULL where it is on one side only; E where the shapes are equal. */
@@ -87,30 +101,29 @@ print_change(const struct nb_view *a, const struct nb_view *b, const struct nb_w
     char x[CLI_TEXT], y[CLI_TEXT];
 
     if (list != NULL) {
-        json_t *o = json_pack("{s:s, s:s?, s:s?, s:o, s:o}", "name", any->name, "was_type", type_a, "is_type", type_b,
-                              "was_shape", a == NULL ? json_null() : shape_json(a), "is_shape",
-                              b == NULL ? json_null() : shape_json(b));
+        json_t *o = cli_json("{s:s, s:s?, s:s?, s:o, s:o}", "name", any->name, "was_type", type_a, "is_type", type_b,
+                             "was_shape", a == NULL ? json_null() : shape_json(a), "is_shape",
+                             b == NULL ? json_null() : shape_json(b));
 
         if (e != NULL && e->compared) {
-            json_object_set_new(o, "relative_rms", json_real(e->relative_rms));
-            json_object_set_new(o, "cosine", json_real(e->cosine));
+            cli_json_set(o, "relative_rms", cli_json_real(e->relative_rms));
+            cli_json_set(o, "cosine", cli_json_real(e->cosine));
         }
-        json_array_append_new(list, o);
+        cli_json_add(list, o);
         return;
     }
     if (a == NULL || b == NULL) {
-        printf("%c %-40s %-8s %18s\n", a == NULL ? '+' : '-', any->name, a == NULL ? type_b : type_a,
-               cli_shape(x, any));
+        cli_print("%c %-32s %-8s %18s\n", a == NULL ? '+' : '-', any->name, a == NULL ? type_b : type_a,
+                  cli_shape(x, any));
         return;
     }
-    printf("~ %-40s ", a->name);
+    cli_print("~ %-32s ", a->name);
     if (e == NULL)
-        printf("%s -> %s\n", cli_shape(x, a), cli_shape(y, b));
+        cli_print("%s -> %s\n", cli_shape(x, a), cli_shape(y, b));
     else if (!e->compared)
-        printf("%s -> %s, content differs\n", type_a, type_b);
+        cli_print("%s -> %s, content differs\n", type_a, type_b);
     else
-        printf("%-6s %s %-6s  relative RMS %.6g, cosine %.8g\n", type_a, a->type == b->type ? "= " : "->", type_b,
-               e->relative_rms, e->cosine);
+        print_error(e, type_a, type_b);
 }
 
 static enum nb_status
@@ -145,7 +158,7 @@ print_tensors(struct models *m, json_t *list, struct nb_error *err)
 static int
 print(const struct arguments *a, struct models *m)
 {
-    json_t *tensors = a->json ? json_array() : NULL, *keys;
+    json_t *tensors = a->json ? cli_json_array() : NULL, *keys;
     struct nb_error err;
     bool same;
     int code;
@@ -158,14 +171,15 @@ print(const struct arguments *a, struct models *m)
     }
     same = m->metadata.count + m->changed + m->gone + m->added == 0;
     if (a->json) {
-        keys = json_array();
+        keys = cli_json_array();
         for (size_t i = 0; i < m->metadata.count; i++)
-            json_array_append_new(keys, metadata_change_json(&m->metadata.changes[i]));
-        code = cli_print_json(json_pack("{s:s, s:s, s:b, s:o, s:o, s:I}", "a", a->a, "b", a->b, "same", same,
-                                        "metadata", keys, "tensors", tensors, "equal_tensors", (json_int_t)m->equal));
+            cli_json_add(keys, metadata_change_json(&m->metadata.changes[i]));
+        code = cli_print_json(cli_json("{s:s, s:s, s:b, s:o, s:o, s:I}", "a", a->a, "b", a->b, "same", same, "metadata",
+                                       keys, "tensors", tensors, "equal_tensors", (json_int_t)m->equal));
     } else {
-        printf("%s: %zu keys differ; %zu tensors differ, %zu gone, %zu new, %zu equal\n", same ? "same" : "different",
-               m->metadata.count, m->changed, m->gone, m->added, m->equal);
+        cli_colored(stdout, same ? CLI_GOOD : CLI_CARE, same ? "same" : "different");
+        cli_print(": %zu keys differ; %zu tensors differ, %zu gone, %zu new, %zu equal\n", m->metadata.count,
+                  m->changed, m->gone, m->added, m->equal);
         code = cli_finish();
     }
     return code != NB_OK ? code : same ? NB_OK : NB_NO;

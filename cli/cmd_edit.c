@@ -4,6 +4,7 @@
 #include "cli/metadata_diff.h"
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/gguf/edit.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/journal.h"
@@ -99,10 +100,10 @@ read_options(const struct cli_line *line, struct arguments *a)
 static json_t *
 diff_json(const struct metadata_diff *diff)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < diff->count; i++)
-        json_array_append_new(list, metadata_change_json(&diff->changes[i]));
+        cli_json_add(list, metadata_change_json(&diff->changes[i]));
     return list;
 }
 
@@ -112,14 +113,14 @@ print(const struct arguments *a, const struct metadata_diff *diff, bool in_place
     const char *output = a->output != NULL ? a->output : a->input;
 
     if (a->json)
-        return cli_print_json(json_pack("{s:s, s:b, s:b, s:o}", "output", output, "written", !a->dry_run, "in_place",
-                                        in_place, "metadata", diff_json(diff)));
+        return cli_print_json(cli_json("{s:s, s:b, s:b, s:o}", "output", output, "written", !a->dry_run, "in_place",
+                                       in_place, "metadata", diff_json(diff)));
     metadata_diff_print(diff);
     if (diff->count == 0)
-        printf("%s: nothing changes\n", output);
+        cli_print("%s: nothing changes\n", output);
     else
-        printf("%s: %zu key%s %s, %s\n", output, diff->count, diff->count == 1 ? "" : "s",
-               a->dry_run ? "would change" : "changed", in_place ? "in place" : "as a new file");
+        cli_print("%s: %zu key%s %s, %s\n", output, diff->count, diff->count == 1 ? "" : "s",
+                  a->dry_run ? "would change" : "changed", in_place ? "in place" : "as a new file");
     return cli_finish();
 }
 
@@ -180,12 +181,72 @@ read_and_change(const struct arguments *a, struct job *j, struct nb_error *err)
 static enum nb_status
 write_change(const struct arguments *a, const struct job *j, bool in_place, struct nb_error *err)
 {
+    struct cli_progress progress;
+    struct nb_watch watch;
+    enum nb_status status;
+
     if (in_place)
         return nb_edit_in_place(&j->file, &j->gguf, &j->meta, err);
     if (a->output != NULL && nb_file_is(&j->file, a->output))
         return nb_fail(err, NB_USAGE, "%s: is the file that is read; omit -o to change it", a->output);
-    return nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
-                        a->output == NULL || a->force, cli_catch_signals(), err);
+    watch = cli_watch(&progress);
+    status = nb_edit_copy(&j->file, &j->gguf, &j->meta, a->output != NULL ? a->output : place(a),
+                          a->output == NULL || a->force, &watch, err);
+    cli_progress_end(&progress);
+    return status;
+}
+
+/* Keys that others in the file depend on; one that ends with '.' stands for all that begin so. */
+static const struct {
+    const char *key, *breaks;
+} essential[] = {
+    { "general.architecture", "readers find all other keys, and the tensors, by it" },
+    { "general.quantization_version", "readers refuse versions that they do not know" },
+    { "split.", "the parts of a set are found by it" },
+    { "tokenizer.ggml.model", "texts become other tokens than those that the model was trained on" },
+    { "tokenizer.ggml.pre", "texts become other tokens than those that the model was trained on" },
+    { "tokenizer.ggml.tokens", "texts become other tokens than those that the model was trained on" },
+    { "tokenizer.ggml.scores", "texts become other tokens than those that the model was trained on" },
+    { "tokenizer.ggml.token_type", "texts become other tokens than those that the model was trained on" },
+    { "tokenizer.ggml.merges", "texts become other tokens than those that the model was trained on" },
+    /* of an architecture, the numbers that tensors' shapes are made of */
+    { "block_count", "the tensors have the shapes that it had when they were made" },
+    { "vocab_size", "the tensors have the shapes that it had when they were made" },
+    { "embedding_length", "the tensors have the shapes that it had when they were made" },
+    { "feed_forward_length", "the tensors have the shapes that it had when they were made" },
+    { "expert_count", "the tensors have the shapes that it had when they were made" },
+    { "attention.head_count", "the tensors have the shapes that it had when they were made" },
+    { "attention.head_count_kv", "the tensors have the shapes that it had when they were made" },
+    { "attention.key_length", "the tensors have the shapes that it had when they were made" },
+    { "attention.value_length", "the tensors have the shapes that it had when they were made" },
+};
+
+/* Whether KEY is NAME, or begins with it if that ends with '.', or is that of the architecture ARCH. */
+static bool
+is_key(const char *key, const char *name, const char *arch)
+{
+    const size_t n = arch == NULL ? 0 : strlen(arch);
+
+    if (nb_ends_with(name, ".") ? strncmp(key, name, strlen(name)) == 0 : strcmp(key, name) == 0)
+        return true;
+    return arch != NULL && strncmp(key, arch, n) == 0 && key[n] == '.' && strcmp(key + n + 1, name) == 0;
+}
+
+/* Says what a change breaks, unless it only adds something. */
+static void
+warn_of(const struct metadata_diff *diff, const struct nb_metadata *before)
+{
+    const char *arch = nb_meta_get_string(before, "general.architecture");
+    size_t warned = 0;
+
+    for (size_t i = 0; i < diff->count; i++)
+        for (size_t k = 0; k < sizeof essential / sizeof essential[0]; k++)
+            if (diff->changes[i].a != NULL && is_key(diff->changes[i].a->key, essential[k].key, arch)) {
+                cli_warn("%s: %s", diff->changes[i].a->key, essential[k].breaks);
+                warned++;
+            }
+    if (warned > 0)
+        cli_note("'nibble check' tells whether the file is still sound");
 }
 
 static int
@@ -203,6 +264,8 @@ edit(const struct arguments *a)
     if (status == NB_OK)
         status = nb_edit_fits(&j.file, &j.gguf, &j.meta, &in_place, &err);
     in_place = in_place && a->output == NULL;
+    if (status == NB_OK)
+        warn_of(&diff, &j.gguf.meta);
     if (status == NB_OK && !a->dry_run && (diff.count > 0 || a->output != NULL))
         status = write_change(a, &j, in_place, &err);
     code = status == NB_OK ? print(a, &diff, in_place) : cli_fail(&err);

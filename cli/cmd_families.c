@@ -14,28 +14,28 @@ yes_no(bool yes)
 static int
 print_json(void)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
-        json_t *classes = json_array();
+        json_t *classes = cli_json_array();
 
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
-            json_array_append_new(classes, json_string(*name));
-        json_array_append_new(list, json_pack("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture",
-                                              (*f)->arch->name, "converts", (int)((*f)->n_to_gguf > 0), "runs",
-                                              (int)((*f)->arch->n_blocks > 0), "mlx", (int)((*f)->n_to_mlx > 0)));
+            cli_json_add(classes, cli_json_text(*name));
+        cli_json_add(list, cli_json("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture", (*f)->arch->name,
+                                    "converts", (int)((*f)->n_to_gguf > 0), "runs", (int)((*f)->arch->n_blocks > 0),
+                                    "mlx", (int)((*f)->n_to_mlx > 0)));
     }
-    return cli_print_json(json_pack("{s:o}", "families", list));
+    return cli_print_json(cli_json("{s:o}", "families", list));
 }
 
 static int
 print_table(void)
 {
-    printf("%-24s %-14s %-9s %-5s %s\n", "model class", "architecture", "converts", "runs", "MLX");
+    cli_print("%-24s %-14s %-9s %-5s %s\n", "model class", "architecture", "converts", "runs", "MLX");
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
-            printf("%-24s %-14s %-9s %-5s %s\n", *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
-                   yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->n_to_mlx > 0));
+            cli_print("%-24s %-14s %-9s %-5s %s\n", *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
+                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->n_to_mlx > 0));
     return cli_finish();
 }
 

@@ -2,7 +2,6 @@
 
 #include "cli/manifest.h"
 #include "formats/base/file_in.h"
-#include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
 #include "formats/models/stored_tensors.h"
@@ -12,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct arguments {
     bool kinds[NB_HASHES], any;
@@ -52,6 +52,8 @@ read_options(const struct cli_line *line, struct arguments *a)
     read_kinds(line, a);
     if (a->input == NULL && a->check == NULL)
         return cli_usage("hash", "name a file or folder");
+    if (a->check == NULL && !a->json && strchr(a->input, '\n') != NULL)
+        return cli_usage("hash", "%s: a manifest cannot have a name with a line feed", a->input);
     if (a->json && a->output != NULL)
         return cli_usage("hash", "-o writes a manifest; --json goes to standard output");
     if (a->of_file && (a->kinds[NB_HASH_XXH64] || a->kinds[NB_HASH_XXH3] || a->kinds[NB_HASH_UUID]))
@@ -63,18 +65,29 @@ read_options(const struct cli_line *line, struct arguments *a)
 
 /* --- writing ---------------------------------------------------------------------------------------------- */
 
+/* In a manifest a name is what it is, so that it is found again; only people need it shown. */
+static void
+print_name(FILE *f, const char *name)
+{
+    if (isatty(fileno(f)) != 0)
+        cli_print_to(f, "%s", name);
+    else
+        fputs(name, f);
+}
+
 static void
 print_job(FILE *f, const struct nb_stored_tensors *s, const char *path, const struct nb_hash_job *job)
 {
     char text[2 * NB_HASH_MAX + 8];
 
     nb_hash_text(job->kind, job->digest, text);
-    if (job->scope == NB_HASH_FILE)
-        fprintf(f, "%s  %s\n", text, s->n_files > 1 ? s->files[job->which].name : path);
-    else if (job->scope == NB_HASH_TENSOR)
-        fprintf(f, "%-8s  %s  %s:%s\n", nb_hash_name(job->kind), text, path, s->tensors[job->which].name);
-    else
-        fprintf(f, "%-8s  %s  %s\n", nb_hash_name(job->kind), text, path);
+    if (job->scope != NB_HASH_FILE)
+        cli_print_to(f, "%-8s  ", nb_hash_name(job->kind));
+    cli_print_to(f, "%s  ", text);
+    print_name(f, job->scope == NB_HASH_FILE && s->n_files > 1 ? s->files[job->which].name : path);
+    if (job->scope == NB_HASH_TENSOR)
+        cli_print_to(f, ":%s", s->tensors[job->which].name);
+    cli_print_to(f, "\n");
 }
 
 static json_t *
@@ -83,21 +96,21 @@ job_json(const struct nb_stored_tensors *s, const struct nb_hash_job *job)
     char text[2 * NB_HASH_MAX + 8];
 
     nb_hash_text(job->kind, job->digest, text);
-    return json_pack("{s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(job->kind), "of",
-                     job->scope == NB_HASH_FILE     ? "file"
-                     : job->scope == NB_HASH_TENSOR ? "tensor"
-                                                    : "model",
-                     "tensor", job->scope == NB_HASH_TENSOR ? s->tensors[job->which].name : NULL, "digest", text);
+    return cli_json("{s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(job->kind), "of",
+                    job->scope == NB_HASH_FILE     ? "file"
+                    : job->scope == NB_HASH_TENSOR ? "tensor"
+                                                   : "model",
+                    "tensor", job->scope == NB_HASH_TENSOR ? s->tensors[job->which].name : NULL, "digest", text);
 }
 
 static int
 print_json(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, job_json(s, &jobs[i]));
-    return cli_print_json(json_pack("{s:s, s:o}", "path", a->input, "hashes", list));
+        cli_json_add(list, job_json(s, &jobs[i]));
+    return cli_print_json(cli_json("{s:s, s:o}", "path", a->input, "hashes", list));
 }
 
 /* The jobs in the order of the lines; returns how many. */
@@ -124,21 +137,6 @@ list_jobs(const struct arguments *a, const struct nb_stored_tensors *s, struct n
 }
 
 static enum nb_status
-write_manifest(const char *path, const char *text, size_t size, struct nb_error *err)
-{
-    struct nb_file_out out;
-    enum nb_status status = nb_out_create(&out, path, size, true, err);
-
-    if (status != NB_OK)
-        return status;
-    status = nb_out_write(&out, 0, text, size, err);
-    if (status == NB_OK)
-        return nb_out_commit(&out, true, err);
-    nb_out_abort(&out);
-    return status;
-}
-
-static enum nb_status
 print_all(const struct arguments *a, const struct nb_stored_tensors *s, const struct nb_hash_job *jobs, size_t count,
           struct nb_error *err)
 {
@@ -155,7 +153,7 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
     if (a->output == NULL)
         return NB_OK;
     failed = fclose(f) != 0;
-    status = failed ? nb_fail_memory(err) : write_manifest(a->output, text, size, err);
+    status = failed ? nb_fail_memory(err) : cli_write_file(a->output, text, size, err);
     free(text);
     return status;
 }
@@ -166,6 +164,20 @@ open_stored(struct nb_stored_tensors *s, const struct arguments *a, const char *
 {
     return bytes && !nb_is_folder(path) ? nb_stored_open_bytes(s, path, err)
                                         : nb_stored_open(s, path, a->follow_links, err);
+}
+
+static enum nb_status
+hash(const struct arguments *a, const struct nb_stored_tensors *s, struct nb_hash_job *jobs, size_t count,
+     struct nb_error *err)
+{
+    struct cli_progress progress;
+    const struct nb_watch watch = { cli_progress_update, &progress, NULL };
+    enum nb_status status;
+
+    cli_progress_start(&progress);
+    status = nb_hash_run(s, jobs, count, a->threads, &watch, err);
+    cli_progress_end(&progress);
+    return status;
 }
 
 static int
@@ -181,7 +193,7 @@ generate(const struct arguments *a)
         return cli_fail(&err);
     jobs = calloc((s.count + s.n_files + 1) * NB_HASHES, sizeof *jobs);
     count = jobs == NULL ? 0 : list_jobs(a, &s, jobs);
-    status = jobs == NULL ? nb_fail_memory(&err) : nb_hash_run(&s, jobs, count, a->threads, &err);
+    status = jobs == NULL ? nb_fail_memory(&err) : hash(a, &s, jobs, count, &err);
     if (status == NB_OK && a->json)
         status = (enum nb_status)print_json(a, &s, jobs, count);
     else if (status == NB_OK && print_all(a, &s, jobs, count, &err) == NB_OK)
@@ -243,13 +255,20 @@ report(const struct manifest_entry *e, const struct nb_hash_job *job, struct tal
     result = job == NULL ? "Not found" : strcmp(text, e->digest) == 0 ? "Ok" : "Mismatch";
     *(job == NULL ? &tally->missing : strcmp(text, e->digest) == 0 ? &tally->equal : &tally->different) += 1;
     if (tally->list != NULL)
-        json_array_append_new(tally->list,
-                              json_pack("{s:s, s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(e->kind), "name", e->name,
-                                        "digest", e->digest, "found", job == NULL ? NULL : text, "result", result));
+        cli_json_add(tally->list, cli_json("{s:s, s:s, s:s, s:s*, s:s}", "hash", nb_hash_name(e->kind), "name", e->name,
+                                           "digest", e->digest, "found", job == NULL ? NULL : text, "result", result));
     else if (e->of_file)
-        printf("%s: %s\n", e->name, job == NULL ? "NOT FOUND" : strcmp(result, "Ok") == 0 ? "OK" : "FAILED");
+        cli_print("%s: ", e->name);
     else
-        printf("%-8s  %s  %s  -  %s\n", nb_hash_name(e->kind), e->digest, e->name, result);
+        cli_print("%-8s  %s  %s  -  ", nb_hash_name(e->kind), e->digest, e->name);
+    if (tally->list == NULL) {
+        cli_colored(stdout, strcmp(result, "Ok") == 0 ? CLI_GOOD : CLI_BAD,
+                    !e->of_file                 ? result
+                    : job == NULL               ? "NOT FOUND"
+                    : strcmp(result, "Ok") == 0 ? "OK"
+                                                : "FAILED");
+        cli_print("\n");
+    }
 }
 
 /* Compares the entries of MEMBERS, which are all of the file PATH. */
@@ -286,7 +305,7 @@ compare(const struct arguments *a, struct manifest_entry **members, size_t count
                                              : NB_HASH_TENSOR,
             };
     }
-    status = nb_hash_run(&s, jobs, n, a->threads, err);
+    status = hash(a, &s, jobs, n, err);
     for (size_t i = 0; i < count && status == NB_OK; i++)
         report(members[i], there[i] ? &jobs[reported++] : NULL, tally);
     nb_stored_close(&s);
@@ -346,7 +365,7 @@ check(const struct arguments *a)
 
     if (status != NB_OK)
         return cli_fail(&err);
-    tally.list = a->json ? json_array() : NULL;
+    tally.list = a->json ? cli_json_array() : NULL;
     status = compare_all(a, &m, &tally, &err);
     manifest_free(&m);
     if (status == NB_OK && tally.equal + tally.different + tally.missing == 0)
@@ -356,12 +375,12 @@ check(const struct arguments *a)
         return cli_fail(&err);
     }
     if (a->json) {
-        code = cli_print_json(json_pack("{s:s, s:I, s:I, s:I, s:o}", "manifest", a->check, "equal",
-                                        (json_int_t)tally.equal, "different", (json_int_t)tally.different, "not_found",
-                                        (json_int_t)tally.missing, "entries", tally.list));
+        code = cli_print_json(cli_json("{s:s, s:I, s:I, s:I, s:o}", "manifest", a->check, "equal",
+                                       (json_int_t)tally.equal, "different", (json_int_t)tally.different, "not_found",
+                                       (json_int_t)tally.missing, "entries", tally.list));
     } else {
-        printf("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different,
-               tally.missing);
+        cli_print("\n%s: %zu equal, %zu different, %zu not found\n", a->check, tally.equal, tally.different,
+                  tally.missing);
         code = cli_finish();
     }
     return code != NB_OK ? code : tally.different + tally.missing > 0 ? NB_NO : NB_OK;

@@ -35,11 +35,14 @@ share(uint64_t part, uint64_t all)
 static void
 print_metadata(const struct nb_metadata *meta, bool full)
 {
-    printf("\nmetadata (%zu)\n", meta->count);
+    cli_print("\nmetadata (%zu)\n", meta->count);
     for (size_t i = 0; i < meta->count; i++) {
-        printf("  %-44s ", meta->items[i].key);
-        kv_print(stdout, &meta->items[i], full);
-        putchar('\n');
+        cli_print("  %-*s ", KV_KEY_COLUMNS, meta->items[i].key);
+        if (full)
+            kv_print(stdout, &meta->items[i], true);
+        else
+            kv_print_short(&meta->items[i], 2 + 1);
+        cli_print("\n");
     }
 }
 
@@ -49,18 +52,18 @@ print_total(const char *name, const struct tensor_total *t, const struct model_s
     char a[CLI_TEXT], b[CLI_TEXT];
 
     if (t->tensors > 0)
-        printf("  %-12s %6" PRIu64 " tensors %10s weights %10s %5.1f %% %6.2f bpw\n", name, t->tensors,
-               cli_count(a, (double)t->elements), cli_bytes(b, (double)t->bytes), share(t->bytes, sum->all.bytes),
-               total_bpw(t));
+        cli_print("  %-12s %6" PRIu64 " tensors %10s weights %10s %5.1f %% %6.2f bpw\n", name, t->tensors,
+                  cli_count(a, (double)t->elements), cli_bytes(b, (double)t->bytes), share(t->bytes, sum->all.bytes),
+                  total_bpw(t));
 }
 
 static void
 print_totals(const struct model_summary *sum)
 {
-    puts("\ntypes");
+    cli_print("\ntypes\n");
     for (unsigned t = 0; t < NB_TYPES; t++)
         print_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
-    puts("\nroles");
+    cli_print("\nroles\n");
     for (unsigned r = 0; r < ROLES; r++)
         print_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
 }
@@ -70,15 +73,17 @@ print_tensors(const struct nb_source *source, const struct model_summary *sum)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
-    printf("\ntensors (%zu)\n", source->n_tensors);
+    cli_print("\ntensors (%zu)\n", source->n_tensors);
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
 
-        printf("  %-40s %-8s %18s %10s %5.1f %% %14" PRIu64, t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-               cli_bytes(bytes, (double)t->bytes), share(t->bytes, sum->all.bytes), nb_view_offset(t));
-        if (source->kind == NB_SOURCE_CHECKPOINT)
-            printf("  %s", t->source_name);
-        putchar('\n');
+        cli_print("  %-36s %-8s %18s %9s", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
+                  cli_bytes(bytes, (double)t->bytes));
+        if (cli_is_wide())
+            cli_print(" %5.1f %% %14" PRIu64, share(t->bytes, sum->all.bytes), nb_view_offset(t));
+        if (cli_is_wide() && source->kind == NB_SOURCE_CHECKPOINT)
+            cli_print("  %s", t->source_name);
+        cli_print("\n");
     }
 }
 
@@ -89,14 +94,13 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
     char a[CLI_TEXT], b[CLI_TEXT];
     int code;
 
-    printf("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
-           arch == NULL ? "no architecture" : arch);
-    printf("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight",
-           cli_count(a, (double)sum->all.elements), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
-           source->store.n_files, source->store.n_files == 1 ? "" : "s", total_bpw(&sum->all));
+    cli_print("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
+              arch == NULL ? "no architecture" : arch);
+    cli_print("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight\n",
+              cli_count(a, (double)sum->all.elements), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
+              source->store.n_files, source->store.n_files == 1 ? "" : "s", total_bpw(&sum->all));
     if (sum->layers.elements > 0 && sum->layers.elements < sum->all.elements)
-        printf(" (%.2f without embedding and output)", total_bpw(&sum->layers));
-    putchar('\n');
+        cli_print("  %.2f bits per weight without embedding and output\n", total_bpw(&sum->layers));
     print_totals(sum);
     code = source->n_tensors == 0 ? NB_OK : print_memory(&(struct memory_subject){ .source = source }, &o->memory);
     if (code != NB_OK)
@@ -122,10 +126,11 @@ print_cell(const struct nb_kv *kv, bool full)
         return;
     kv_print(f, kv, full);
     fclose(f);
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] == '|' || text[i] == '<' || text[i] == '*' || text[i] == '`')
-            putchar('\\');
-        putchar(text[i]);
+    for (size_t i = 0, n; i < size; i += n) {
+        if (strchr("|<*`", text[i]) != NULL)
+            cli_print("\\");
+        n = 1 + strcspn(text + i + 1, "|<*`");
+        cli_print("%.*s", (int)n, text + i);
     }
     free(text);
 }
@@ -134,8 +139,8 @@ static void
 print_markdown_total(const char *name, const struct tensor_total *t, const struct model_summary *sum)
 {
     if (t->tensors > 0)
-        printf("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %.1f %% | %.2f |\n", name, t->tensors, t->elements,
-               t->bytes, share(t->bytes, sum->all.bytes), total_bpw(t));
+        cli_print("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %.1f %% | %.2f |\n", name, t->tensors, t->elements,
+                  t->bytes, share(t->bytes, sum->all.bytes), total_bpw(t));
 }
 
 static int
@@ -143,27 +148,28 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
 {
     char shape[CLI_TEXT], a[CLI_TEXT], b[CLI_TEXT];
 
-    printf("## %s\n\n", source->path);
-    printf("%s parameters, %s, %.2f bits per weight (%.2f without embedding and output)\n\n",
-           cli_count(a, (double)sum->all.elements), cli_bytes(b, (double)source->file_bytes), total_bpw(&sum->all),
-           total_bpw(&sum->layers));
-    puts("| type or role | tensors | weights | bytes | share | bpw |\n| --- | ---: | ---: | ---: | ---: | ---: |");
+    cli_print("## %s\n\n", source->path);
+    cli_print("%s parameters, %s, %.2f bits per weight (%.2f without embedding and output)\n\n",
+              cli_count(a, (double)sum->all.elements), cli_bytes(b, (double)source->file_bytes), total_bpw(&sum->all),
+              total_bpw(&sum->layers));
+    cli_print(
+        "| type or role | tensors | weights | bytes | share | bpw |\n| --- | ---: | ---: | ---: | ---: | ---: |\n");
     for (unsigned t = 0; t < NB_TYPES; t++)
         print_markdown_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
     for (unsigned r = 0; r < ROLES; r++)
         print_markdown_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
-    puts("\n| key | type | value |\n| --- | --- | --- |");
+    cli_print("\n| key | type | value |\n| --- | --- | --- |\n");
     for (size_t i = 0; i < source->meta.count; i++) {
-        printf("| %s | %s | ", source->meta.items[i].key, nb_kv_type_name(source->meta.items[i].type));
+        cli_print("| %s | %s | ", source->meta.items[i].key, nb_kv_type_name(source->meta.items[i].type));
         print_cell(&source->meta.items[i], o->full);
-        puts(" |");
+        cli_print(" |\n");
     }
-    puts("\n| tensor | type | shape | bytes | offset |\n| --- | --- | --- | ---: | ---: |");
+    cli_print("\n| tensor | type | shape | bytes | offset |\n| --- | --- | --- | ---: | ---: |\n");
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
 
-        printf("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, nb_type_info(t->type)->name,
-               cli_shape(shape, t), t->bytes, nb_view_offset(t));
+        cli_print("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, nb_type_info(t->type)->name,
+                  cli_shape(shape, t), t->bytes, nb_view_offset(t));
     }
     return cli_finish();
 }
@@ -173,18 +179,18 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
 static json_t *
 tensors_json(const struct nb_source *source)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
-        json_t *shape = json_array();
+        json_t *shape = cli_json_array();
 
         for (uint32_t d = 0; d < t->n_dims; d++)
-            json_array_append_new(shape, json_integer((json_int_t)t->ne[d]));
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name", t->source_name,
-                            "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "file",
-                            (json_int_t)t->pieces->stored->file, "offset", (json_int_t)nb_view_offset(t)));
+            cli_json_add(shape, cli_json_integer((json_int_t)t->ne[d]));
+        cli_json_add(list,
+                     cli_json("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name", t->source_name,
+                              "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes,
+                              "file", (json_int_t)t->pieces->stored->file, "offset", (json_int_t)nb_view_offset(t)));
     }
     return list;
 }
@@ -192,30 +198,30 @@ tensors_json(const struct nb_source *source)
 static json_t *
 total_json(const struct tensor_total *t)
 {
-    return json_pack("{s:I, s:I, s:I, s:f}", "tensors", (json_int_t)t->tensors, "weights", (json_int_t)t->elements,
-                     "bytes", (json_int_t)t->bytes, "bpw", total_bpw(t));
+    return cli_json("{s:I, s:I, s:I, s:f}", "tensors", (json_int_t)t->tensors, "weights", (json_int_t)t->elements,
+                    "bytes", (json_int_t)t->bytes, "bpw", total_bpw(t));
 }
 
 static int
 print_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
-    json_t *meta = json_object(), *types = json_object(), *roles = json_object();
+    json_t *meta = cli_json("{}"), *types = cli_json("{}"), *roles = cli_json("{}");
 
     for (size_t i = 0; i < source->meta.count; i++)
-        json_object_set_new(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
+        cli_json_set(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
     for (unsigned t = 0; t < NB_TYPES; t++)
         if (sum->of_type[t].tensors > 0)
-            json_object_set_new(types, nb_type_info((enum nb_type)t)->name, total_json(&sum->of_type[t]));
+            cli_json_set(types, nb_type_info((enum nb_type)t)->name, total_json(&sum->of_type[t]));
     for (unsigned r = 0; r < ROLES; r++)
         if (sum->of_role[r].tensors > 0)
-            json_object_set_new(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
+            cli_json_set(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
     return cli_print_json(
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
-                  source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
-                  "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-                  total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles",
-                  roles, "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata",
-                  meta, "tensors", tensors_json(source), "notes", cli_notes_json(source)));
+        cli_json("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
+                 source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
+                 "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
+                 total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
+                 "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata", meta,
+                 "tensors", tensors_json(source), "notes", cli_notes_json(source)));
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */

@@ -33,6 +33,8 @@ merge(const struct cli_line *line, const char *output)
     const char *first = line->operands[0];
     struct nb_source source;
     struct nb_gguf_set set;
+    struct cli_progress progress;
+    struct nb_watch watch;
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, first, NULL, &err);
     const uint32_t files = status == NB_OK ? source.store.n_files : 0;
@@ -41,20 +43,22 @@ merge(const struct cli_line *line, const char *output)
     if (status != NB_OK)
         return cli_fail(&err);
     set = nb_source_gguf_set(&source);
-    set.stop = cli_catch_signals();
+    watch = cli_watch(&progress);
+    set.watch = &watch;
     if (source.kind != NB_SOURCE_GGUF)
         status = nb_fail(&err, NB_USAGE, "%s: is not a GGUF file", first);
     if (status == NB_OK)
         status = check_named(&source, line->operands, line->n_operands, &err);
     if (status == NB_OK)
         status = nb_split_merge(&set, output, cli_has(line, OPT_FORCE), &err);
+    cli_progress_end(&progress);
     nb_source_close(&source);
     if (status != NB_OK)
         return cli_fail(&err);
     if (cli_has(line, OPT_JSON))
         return cli_print_json(
-            json_pack("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
-    printf("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
+            cli_json("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
+    cli_print("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
     return cli_finish();
 }
 

@@ -65,8 +65,9 @@ print_fallbacks(const struct nb_plan *plan)
 
     if (plan->n_fallbacks == 0)
         return;
-    fprintf(stderr, "warning: %zu of %zu tensors have rows that do not divide into blocks of the type they should get",
-            plan->n_fallbacks, plan->n_tensors);
+    cli_colored(stderr, CLI_CARE, "warning:");
+    cli_print_to(stderr, " %zu of %zu tensors have rows that do not divide into blocks of the type they should get",
+                 plan->n_fallbacks, plan->n_tensors);
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
         size_t count = 0;
@@ -75,11 +76,11 @@ print_fallbacks(const struct nb_plan *plan)
             continue;
         for (size_t k = i; k < plan->n_tensors; k++)
             count += is_same_fallback(t, &plan->tensors[k]);
-        fprintf(stderr, "%s %zu of %s get %s (rows of %" PRIu64 ")", separator, count,
-                nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name, t->source->ne[0]);
+        cli_print_to(stderr, "%s %zu of %s get %s (rows of %" PRIu64 ")", separator, count,
+                     nb_type_info(t->choice.meant)->name, nb_type_info(t->choice.type)->name, t->source->ne[0]);
         separator = ",";
     }
-    fputs(cli_is_verbose() ? "\n" : "; -v names them\n", stderr);
+    cli_print_to(stderr, "%s\n", cli_is_verbose() ? "" : "; -v names them");
 }
 
 #define NAMES 3 /* of a list, without -v */
@@ -94,14 +95,15 @@ print_lacking(const struct nb_plan *plan)
         count += plan->tensors[i].lacks_importance;
     if (count == 0)
         return;
-    fprintf(stderr, "warning: %zu %s quantized without importance, because the matrix has no entry for %s:", count,
-            count == 1 ? "tensor is" : "tensors are", count == 1 ? "it" : "them");
+    cli_colored(stderr, CLI_CARE, "warning:");
+    cli_print_to(stderr, " %zu %s quantized without importance, because the matrix has no entry for %s:", count,
+                 count == 1 ? "tensor is" : "tensors are", count == 1 ? "it" : "them");
     for (size_t i = 0; i < plan->n_tensors && (named < NAMES || cli_is_verbose()); i++)
         if (plan->tensors[i].lacks_importance)
-            fprintf(stderr, "%s %s", named++ == 0 ? "" : ",", plan->tensors[i].source->name);
+            cli_print_to(stderr, "%s %s", named++ == 0 ? "" : ",", plan->tensors[i].source->name);
     if (named < count)
-        fprintf(stderr, " and %zu more; -v names them", count - named);
-    fputc('\n', stderr);
+        cli_print_to(stderr, " and %zu more; -v names them", count - named);
+    cli_print_to(stderr, "\n");
 }
 
 /* "q4_K 21, q6_K 8, f32 9" */
@@ -115,7 +117,7 @@ print_type_counts(const struct nb_plan *plan)
         counts[plan->tensors[i].choice.type]++;
     for (unsigned t = 0; t < NB_TYPES; t++) {
         if (counts[t] > 0) {
-            printf("%s%zu %s", first ? "" : ", ", counts[t], nb_type_info((enum nb_type)t)->name);
+            cli_print("%s%zu %s", first ? "" : ", ", counts[t], nb_type_info((enum nb_type)t)->name);
             first = false;
         }
     }
@@ -125,32 +127,29 @@ static json_t *
 plan_json(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
     const struct memory_subject subject = { source, plan, &a->plan };
-    json_t *object, *tensors = json_array();
+    json_t *object, *tensors = cli_json_array();
 
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
-        json_t *shape = json_array();
+        json_t *shape = cli_json_array();
 
         for (uint32_t d = 0; d < t->source->n_dims; d++)
-            json_array_append_new(shape, json_integer((json_int_t)t->source->ne[d]));
-        json_array_append_new(tensors,
-                              json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name", t->source->name,
-                                        "source_name", t->source->source_name, "shape", shape, "source_type",
-                                        nb_type_info(t->source->type)->name, "type", nb_type_info(t->choice.type)->name,
-                                        "meant", nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
-                                        "importance", (int)(t->importance != NULL), "source_bytes",
-                                        (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
+            cli_json_add(shape, cli_json_integer((json_int_t)t->source->ne[d]));
+        cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name", t->source->name,
+                                       "source_name", t->source->source_name, "shape", shape, "source_type",
+                                       nb_type_info(t->source->type)->name, "type", nb_type_info(t->choice.type)->name,
+                                       "meant", nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
+                                       "importance", (int)(t->importance != NULL), "source_bytes",
+                                       (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
     }
-    object = json_pack("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                       a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
-                       (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
-                       (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
-                       nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
-                       cli_notes_json(source));
-    if (a->dry_run && json_object_set_new(object, "memory", memory_json(&subject, &a->memory)) != 0) {
-        json_decref(object);
-        object = NULL;
-    }
+    object = cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
+                      a->output, "recipe", a->plan.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
+                      (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
+                      (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
+                      nb_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
+                      cli_notes_json(source));
+    if (a->dry_run)
+        cli_json_set(object, "memory", memory_json(&subject, &a->memory));
     return object;
 }
 
@@ -162,9 +161,11 @@ print_plan(FILE *f, const struct nb_plan *plan)
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const struct nb_plan_tensor *t = &plan->tensors[i];
 
-        fprintf(f, "%-36s %18s  %7s -> %-7s %-8s %10s\n", t->source->name, cli_shape(shape, t->source),
-                nb_type_info(t->source->type)->name, nb_type_info(t->choice.type)->name, reason(&t->choice),
-                cli_bytes(bytes, (double)t->bytes));
+        cli_print_to(f, "%-36s", t->source->name);
+        if (cli_is_wide())
+            cli_print_to(f, " %18s ", cli_shape(shape, t->source));
+        cli_print_to(f, " %7s -> %-7s %-8s %10s\n", nb_type_info(t->source->type)->name,
+                     nb_type_info(t->choice.type)->name, reason(&t->choice), cli_bytes(bytes, (double)t->bytes));
     }
 }
 
@@ -173,18 +174,18 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
 {
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
 
-    printf("%s -> %s (%s", a->source, a->output, a->plan.recipe.recipe->name);
+    cli_print("%s -> %s (%s", a->source, a->output, a->plan.recipe.recipe->name);
     if (plan->n_files > 1)
-        printf(", in %u parts", (unsigned)plan->n_files);
-    fputs(")\n  ", stdout);
-    printf("%s parameters in %zu tensors: ", cli_count(x, (double)plan->parameters), plan->n_tensors);
+        cli_print(", in %u parts", (unsigned)plan->n_files);
+    cli_print(")\n  ");
+    cli_print("%s parameters in %zu tensors: ", cli_count(x, (double)plan->parameters), plan->n_tensors);
     print_type_counts(plan);
-    printf("\n  %s -> %s, %.2f bits per weight", cli_bytes(x, (double)plan->source_bytes),
-           cli_bytes(y, (double)plan->total_bytes), nb_plan_bpw(plan));
+    cli_print("\n  %s -> %s, %.2f bits per weight", cli_bytes(x, (double)plan->source_bytes),
+              cli_bytes(y, (double)plan->total_bytes), nb_plan_bpw(plan));
     if (a->dry_run)
-        puts(" (nothing written)");
+        cli_print(" (nothing written)\n");
     else
-        printf(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
+        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
 }
 
 static int
@@ -272,8 +273,7 @@ quantize(struct quantize_options *a, const struct nb_source *source)
         print_fallbacks(&plan);
         print_lacking(&plan);
         if (plan.needs_importance)
-            fputs("warning: this is refused without --dry-run, because it needs an importance matrix (--imatrix)\n",
-                  stderr);
+            cli_warn("this is refused without --dry-run, because it needs an importance matrix (--imatrix)");
     }
     code = run_plan(a, source, &plan);
     nb_plan_free(&plan);

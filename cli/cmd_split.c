@@ -16,6 +16,7 @@ struct arguments {
     bool dry_run, force, json;
     const char *input;
     char *prefix;
+    bool named; /* PREFIX was given, and is not the name of INPUT */
 };
 
 static int
@@ -33,6 +34,7 @@ read_options(const struct cli_line *line, struct arguments *a)
     if (a->split.max_tensors == 0 && a->split.max_bytes == 0)
         a->split.max_tensors = 128; /* gguf-split's own */
     a->prefix = strdup(line->operands[line->n_operands - 1]);
+    a->named = line->n_operands > 1;
     if (a->prefix == NULL)
         return cli_fail_memory();
     if (nb_ends_with(a->prefix, ".gguf"))
@@ -43,7 +45,7 @@ read_options(const struct cli_line *line, struct arguments *a)
 static int
 print_parts(const struct arguments *a, const struct nb_split *s)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
     char text[CLI_TEXT];
 
     for (uint32_t i = 0; i < s->count; i++) {
@@ -51,16 +53,43 @@ print_parts(const struct arguments *a, const struct nb_split *s)
         char *name = nb_split_name(a->prefix, strlen(a->prefix), i, s->count);
 
         if (a->json)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "path", name == NULL ? "" : name, "tensors",
-                                                  (json_int_t)p->count, "bytes", (json_int_t)p->bytes));
+            cli_json_add(list, cli_json("{s:s, s:I, s:I}", "path", name == NULL ? "" : name, "tensors",
+                                        (json_int_t)p->count, "bytes", (json_int_t)p->bytes));
         else
-            printf("%s: %zu tensors, %s\n", name == NULL ? "" : name, p->count, cli_bytes(text, (double)p->bytes));
+            cli_print("%s: %zu tensors, %s\n", name == NULL ? "" : name, p->count, cli_bytes(text, (double)p->bytes));
         free(name);
     }
     if (a->json)
-        return cli_print_json(json_pack("{s:b, s:o}", "written", !a->dry_run, "parts", list));
+        return cli_print_json(cli_json("{s:b, s:o}", "written", !a->dry_run, "parts", list));
     json_decref(list);
     return cli_finish();
+}
+
+/* A set that is split anew: its parts are named as the old ones without their numbers. */
+static void
+take_set(const struct arguments *a, const struct nb_source *source)
+{
+    size_t prefix;
+
+    if (source->store.n_files < 2)
+        return;
+    cli_note("%s: is the first of %u parts; the whole set is split anew", a->input, (unsigned)source->store.n_files);
+    if (!a->named && nb_split_prefix(a->input, 0, source->store.n_files, &prefix))
+        a->prefix[prefix] = '\0';
+}
+
+/* What --max-size does not count. */
+static void
+note_sizes(const struct arguments *a, const struct nb_split *s)
+{
+    uint32_t larger = 0;
+
+    for (uint32_t i = 0; i < s->count; i++)
+        larger += a->split.max_bytes > 0 && s->parts[i].bytes > a->split.max_bytes;
+    if (larger > 0)
+        cli_note("%u of %u parts are larger than --max-size: it counts tensors, not the metadata before them, and no "
+                 "tensor is divided",
+                 (unsigned)larger, (unsigned)s->count);
 }
 
 static int
@@ -68,19 +97,26 @@ split(const struct arguments *a)
 {
     struct nb_source source;
     struct nb_gguf_set set;
+    struct cli_progress progress;
+    struct nb_watch watch;
     struct nb_split plan = { 0 };
     struct nb_error err;
     enum nb_status status = nb_source_open(&source, a->input, NULL, &err);
 
     if (status != NB_OK)
         return cli_fail(&err);
+    take_set(a, &source);
     set = nb_source_gguf_set(&source);
-    set.stop = cli_catch_signals();
+    watch = cli_watch(&progress);
+    set.watch = &watch;
     status = source.kind != NB_SOURCE_GGUF ? nb_fail(&err, NB_INPUT, "%s: is not a GGUF file", source.path)
                                            : nb_split_plan(&plan, &set, &a->split, &err);
     if (status == NB_OK && !a->dry_run)
         status = nb_split_write(&plan, &set, a->prefix, a->force, &err);
+    cli_progress_end(&progress);
     nb_source_close(&source);
+    if (status == NB_OK)
+        note_sizes(a, &plan);
     if (status == NB_OK)
         status = (enum nb_status)print_parts(a, &plan);
     else

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
@@ -15,43 +16,55 @@ struct tokenize_options {
     unsigned flags;
 };
 
-/* A piece as a person can read it: what would move the cursor is shown as \n or \x07. */
+/* A piece as a person can read it; the bytes of a part of a character as <0xE6>, as vocabularies write them. */
 static void
 print_piece(const char *piece, size_t length)
 {
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char c = (unsigned char)piece[i];
+    char shown[NB_SHOWN];
 
-        if (c == '\n')
-            fputs("\\n", stdout);
-        else if (c < 0x20 || c == 0x7F)
-            printf("\\x%02x", c);
+    for (size_t i = 0, n; i < length; i += n) {
+        n = nb_show_character(piece + i, length - i, shown);
+        if (nb_utf8_valid(piece + i, n))
+            cli_show(stdout, piece + i, n);
         else
-            putchar(c);
+            cli_print("<0x%02X>", (unsigned char)piece[i]);
     }
 }
 
 static void
 print_ids(const struct nb_ids *ids)
 {
-    putchar('[');
+    cli_print("[");
     for (size_t i = 0; i < ids->count; i++)
-        printf("%s%d", i > 0 ? ", " : "", (int)ids->id[i]);
-    puts("]");
+        cli_print("%s%d", i > 0 ? ", " : "", (int)ids->id[i]);
+    cli_print("]\n");
+}
+
+static json_t *
+bytes_json(const char *bytes, size_t count)
+{
+    json_t *list = cli_json_array();
+
+    for (size_t i = 0; i < count; i++)
+        cli_json_add(list, cli_json_integer((unsigned char)bytes[i]));
+    return list;
 }
 
 static json_t *
 tokens_json(const struct nb_tokenizer *t, const struct nb_ids *ids)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
     char piece[1024];
 
     for (size_t i = 0; i < ids->count; i++) {
-        json_t *text = json_stringn(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
+        const size_t length = nb_token_bytes(t, ids->id[i], piece, sizeof piece);
+        const bool text = nb_utf8_valid(piece, length); /* a part of a character is none */
+        json_t *token = cli_json("{s:i, s:o}", "id", (int)ids->id[i], "piece",
+                                 text ? cli_json_textn(piece, length) : json_null());
 
-        /* A piece may be a part of a character, which JSON cannot say. */
-        json_array_append_new(list, json_pack("{s:i, s:o}", "id", (int)ids->id[i], "piece",
-                                              text == NULL ? json_null() : text));
+        if (!text)
+            cli_json_set(token, "bytes", bytes_json(piece, length));
+        cli_json_add(list, token);
     }
     return list;
 }
@@ -64,9 +77,9 @@ print_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const
     if (a->ids)
         print_ids(ids);
     for (size_t i = 0; i < ids->count && !a->ids; i++) {
-        printf("%6d -> '", (int)ids->id[i]);
+        cli_print("%6d -> '", (int)ids->id[i]);
         print_piece(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
-        puts("'");
+        cli_print("'\n");
     }
 }
 
@@ -86,9 +99,9 @@ each_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const 
         ids.count = 0;
         status = nb_tokenize(t, text + from, n, a->flags, &ids, err);
         if (status == NB_OK && from > 0 && !a->ids && !a->json)
-            putchar('\n');
+            cli_print("\n");
         if (status == NB_OK && a->json)
-            json_array_append_new(lists, tokens_json(t, &ids));
+            cli_json_add(lists, tokens_json(t, &ids));
         else if (status == NB_OK)
             print_text(a, t, &ids);
         *count += ids.count;
@@ -98,10 +111,20 @@ each_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const 
     return status;
 }
 
+/* The one element of LISTS, which is released. */
+static json_t *
+only(json_t *lists)
+{
+    json_t *first = json_incref(json_array_get(lists, 0));
+
+    json_decref(lists);
+    return first;
+}
+
 static int
 print(const struct tokenize_options *a, const struct nb_tokenizer *t, const char *text, size_t length)
 {
-    json_t *lists = json_array();
+    json_t *lists = cli_json_array();
     struct nb_error err;
     size_t count = 0;
 
@@ -110,11 +133,11 @@ print(const struct tokenize_options *a, const struct nb_tokenizer *t, const char
         return cli_fail(&err);
     }
     if (a->json)
-        return cli_print_json(json_pack("{s:I, s:o}", "count", (json_int_t)count, a->null_data ? "texts" : "tokens",
-                                        a->null_data ? lists : json_incref(json_array_get(lists, 0))));
+        return cli_print_json(cli_json("{s:I, s:o}", "count", (json_int_t)count, a->null_data ? "texts" : "tokens",
+                                       a->null_data ? lists : only(lists)));
     json_decref(lists);
     if (a->count)
-        printf("Total number of tokens: %zu\n", count);
+        cli_print("Total number of tokens: %zu\n", count);
     return cli_finish();
 }
 

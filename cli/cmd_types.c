@@ -16,26 +16,24 @@ abilities(enum nb_type type)
 static int
 print_json(void)
 {
-    json_t *types = json_array(), *list = json_array();
+    json_t *types = cli_json_array(), *list = cli_json_array();
     size_t n;
     const struct nb_recipe *r = nb_recipes(&n);
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list,
-                              json_pack("{s:s, s:i, s:s, s:s}", "name", r[i].name, "file_type", (int)r[i].file_type,
-                                        "base", r[i].base == NB_TYPE_NONE ? "" : nb_type_info(r[i].base)->name,
-                                        "description", r[i].description));
+        cli_json_add(list, cli_json("{s:s, s:i, s:s, s:s}", "name", r[i].name, "file_type", (int)r[i].file_type, "base",
+                                    r[i].base == NB_TYPE_NONE ? "" : nb_type_info(r[i].base)->name, "description",
+                                    r[i].description));
     for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
         const struct nb_type_info *info = nb_type_info((enum nb_type)t);
 
         if (info->kind != NB_KIND_NONE)
-            json_array_append_new(types,
-                                  json_pack("{s:s, s:i, s:i, s:i, s:f, s:b, s:b}", "name", info->name, "id", (int)t,
-                                            "block", (int)info->block, "block_bytes", (int)info->block_bytes, "bpw",
-                                            nb_type_bpw((enum nb_type)t), "read", (int)nb_can_decode((enum nb_type)t),
-                                            "write", (int)nb_can_encode((enum nb_type)t)));
+            cli_json_add(types, cli_json("{s:s, s:i, s:i, s:i, s:f, s:b, s:b}", "name", info->name, "id", (int)t,
+                                         "block", (int)info->block, "block_bytes", (int)info->block_bytes, "bpw",
+                                         nb_type_bpw((enum nb_type)t), "read", (int)nb_can_decode((enum nb_type)t),
+                                         "write", (int)nb_can_encode((enum nb_type)t)));
     }
-    return cli_print_json(json_pack("{s:o, s:o}", "recipes", list, "types", types));
+    return cli_print_json(cli_json("{s:o, s:o}", "recipes", list, "types", types));
 }
 
 static int
@@ -44,22 +42,22 @@ print_tables(void)
     size_t n;
     const struct nb_recipe *r = nb_recipes(&n);
 
-    printf("%-10s %-8s %6s  %s\n", "recipe", "base", "bpw", "");
+    cli_print("%-10s %-8s %6s  %s\n", "recipe", "base", "bpw", "");
     for (size_t i = 0; i < n; i++)
         if (r[i].base == NB_TYPE_NONE)
-            printf("%-10s %-8s %6s  %s\n", r[i].name, "-", "-", r[i].description);
+            cli_print("%-10s %-8s %6s  %s\n", r[i].name, "-", "-", r[i].description);
         else
-            printf("%-10s %-8s %6.4g  %s\n", r[i].name, nb_type_info(r[i].base)->name, nb_type_bpw(r[i].base),
-                   r[i].description);
-    printf("\n%-8s %3s %6s %6s %8s  %s\n", "type", "id", "block", "bytes", "bpw", "");
+            cli_print("%-10s %-8s %6.4g  %s\n", r[i].name, nb_type_info(r[i].base)->name, nb_type_bpw(r[i].base),
+                      r[i].description);
+    cli_print("\n%-8s %3s %6s %6s %8s  %s\n", "type", "id", "block", "bytes", "bpw", "");
     for (unsigned t = 0; t < NB_GGUF_TYPES; t++) {
         const struct nb_type_info *info = nb_type_info((enum nb_type)t);
 
         if (info->kind != NB_KIND_NONE)
-            printf("%-8s %3u %6u %6u %8.5g  %s\n", info->name, t, info->block, info->block_bytes,
-                   nb_type_bpw((enum nb_type)t), abilities((enum nb_type)t));
+            cli_print("%-8s %3u %6u %6u %8.5g  %s\n", info->name, t, info->block, info->block_bytes,
+                      nb_type_bpw((enum nb_type)t), abilities((enum nb_type)t));
     }
-    puts("\nbpw of a recipe is its base type's; its rules give some tensors more.");
+    cli_print("\nbpw of a recipe is its base type's; its rules give some tensors more.\n");
     return cli_finish();
 }
 

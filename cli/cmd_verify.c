@@ -24,8 +24,8 @@ struct verify_options {
     bool force;                    /* overwrite HTML */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
-    double max_kld, max_ratio; /* NaN: no limit */
-    bool json, tensors;
+    double max_kld, max_ratio;     /* NaN: no limit */
+    bool json, tensors, to_stdout; /* TO_STDOUT: of HTML */
 };
 
 /* The models of one run, and what was measured of them. */
@@ -140,20 +140,21 @@ on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 static int
 judge(const struct verify_options *o, const struct verify_report *report)
 {
+    struct nb_error err;
     int code = NB_OK;
 
     for (size_t i = 1; i < report->models; i++) {
         const struct nb_drift_stats *s = &report->stats[i];
 
         if (s->kld.value > o->max_kld) {
-            fprintf(stderr, "nibble: %s: mean KL divergence %.6f is above %g\n", report->source[i].path, s->kld.value,
-                    o->max_kld);
-            code = NB_NO;
+            (void)nb_fail(&err, NB_NO, "%s: mean KL divergence %.6f is above %g", report->source[i].path, s->kld.value,
+                          o->max_kld);
+            code = cli_complain(&err);
         }
         if (s->ratio.value > o->max_ratio) {
-            fprintf(stderr, "nibble: %s: perplexity is %.4f times that of %s, above %g\n", report->source[i].path,
-                    s->ratio.value, report->source[0].path, o->max_ratio);
-            code = NB_NO;
+            (void)nb_fail(&err, NB_NO, "%s: perplexity is %.4f times that of %s, above %g", report->source[i].path,
+                          s->ratio.value, report->source[0].path, o->max_ratio);
+            code = cli_complain(&err);
         }
     }
     return code;
@@ -180,7 +181,7 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
 static enum nb_status
 compare_weights(struct verify_run *r, struct verify_report *report, struct nb_error *err)
 {
-    const struct nb_pool_watch watch = { .stop = cli_catch_signals() };
+    const struct nb_watch watch = { cli_progress_update, &r->progress, cli_catch_signals() };
     struct nb_pool *pool;
     enum nb_status status;
 
@@ -190,13 +191,13 @@ compare_weights(struct verify_run *r, struct verify_report *report, struct nb_er
     status = nb_pool_new(&pool, r->options->drift.threads, err);
     if (status != NB_OK)
         return status;
-    nb_pool_watch(pool, &watch);
+    cli_progress_start(&r->progress);
     cli_progress_say(&r->progress, "comparing the weights");
     for (size_t i = 1; i < r->models && status == NB_OK; i++) {
         report->errors[i] = calloc(r->source[0].n_tensors, sizeof *report->errors[i]);
         status = report->errors[i] == NULL
                      ? nb_fail_memory(err)
-                     : nb_weight_errors(&r->source[0], &r->source[i], pool, report->errors[i], err);
+                     : nb_weight_errors(&r->source[0], &r->source[i], pool, &watch, report->errors[i], err);
     }
     cli_progress_end(&r->progress);
     nb_pool_free(pool);
@@ -230,7 +231,7 @@ verify(struct verify_options *o, const struct cli_line *line)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
-    if (status == NB_OK && o->html != NULL)
+    if (status == NB_OK && o->html != NULL && !o->to_stdout)
         status = cli_check_output(o->html, o->force, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
@@ -246,7 +247,7 @@ verify(struct verify_options *o, const struct cli_line *line)
     if (status != NB_OK)
         code = cli_fail(&err);
     else
-        code = o->json ? verify_report_json(&report) : verify_report_table(&report);
+        code = o->to_stdout ? cli_finish() : o->json ? verify_report_json(&report) : verify_report_table(&report);
     if (status == NB_OK && code == NB_OK)
         code = judge(o, &report);
     free_report(&report);
@@ -274,5 +275,8 @@ cmd_verify(const struct cli_line *line)
         .tensors = cli_has(line, OPT_TENSORS),
     };
 
+    o.to_stdout = o.html != NULL && strcmp(o.html, "-") == 0;
+    if (o.to_stdout && o.json)
+        return cli_usage("verify", "--html - and --json both print to the standard output; name a file for the page");
     return verify(&o, line);
 }

@@ -265,6 +265,8 @@ read_argument(const struct cli_command *command, const char *what, struct cli_gi
 
 /* --- lines -------------------------------------------------------------------------------------------------------- */
 
+#define WRITES_TEXT IN(hash) /* to what -o names, and so also to "-" */
+
 /* The arguments that are not read yet. */
 struct rest {
     char **argv;
@@ -296,7 +298,7 @@ add(struct cli_line *line, const struct cli_option *o, const char *what, char *t
     }
     if (is_given_otherwise(line, o, text))
         return cli_usage(line->command->name, "%s is given twice, with different arguments", what);
-    if (o->id == OPT_OUTPUT && text != NULL && strcmp(text, "-") == 0)
+    if (o->id == OPT_OUTPUT && (o->commands & WRITES_TEXT) == 0 && text != NULL && strcmp(text, "-") == 0)
         return cli_usage(line->command->name,
                          "%s -: the standard output cannot be written to at any place; name a file", what);
     line->wants_help |= o->id == OPT_HELP;

@@ -149,7 +149,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .description =
             "Writes the model as PREFIX-00001-of-0000N.gguf and so on, with the bytes that llama.cpp's "
             "gguf-split writes. No tensor is divided between parts. Without PREFIX the parts are named after "
-            "the model. MODEL.gguf stays as it is. 'nibble merge' makes one file of the parts again.",
+            "the model. MODEL.gguf stays as it is; if it is the first part of a set, the whole set is split anew. "
+            "'nibble merge' makes one file of the parts again.",
         .operand = ARG_GGUF, .min_operands = 1, .max_operands = 2,
         .missing = "name a GGUF file",
         .examples = "nibble split --max-size 4G model-F16.gguf",

@@ -7,12 +7,8 @@
 
 /* --- filling lines --------------------------------------------------------------------------------------- */
 
-/*
- * Words of TEXT from column AT on, which the cursor is in; further lines begin in column INDENT.
- * "\n\n" ends a paragraph. Ends the last line.
- */
-static void
-fill(FILE *f, const char *text, int at, int indent)
+void
+cli_fill(FILE *f, const char *text, int at, int indent)
 {
     bool first = true;
 
@@ -48,7 +44,7 @@ row(FILE *f, const char *name, const char *text, int column)
         at = 0;
     }
     fprintf(f, "%*s", column - at, "");
-    fill(f, text, column, column);
+    cli_fill(f, text, column, column);
 }
 
 /* --- options ----------------------------------------------------------------------------------------------- */
@@ -146,7 +142,7 @@ cli_help_command(FILE *f, const struct cli_command *c)
     snprintf(next, sizeof next, "       nibble %s ", c->name);
     print_lines(f, c->usage, first, next);
     fputc('\n', f);
-    fill(f, c->description, 0, 0);
+    cli_fill(f, c->description, 0, 0);
     print_options(f, c);
     if (c->answered_no != NULL) {
         fputs("\nExit codes:\n", f);
@@ -163,7 +159,7 @@ void
 cli_help_program(FILE *f)
 {
     fprintf(f, "nibble: %s\n\nUsage: nibble COMMAND [OPTIONS] ...\n\n", cli_summary);
-    fill(f, cli_description, 0, 0);
+    cli_fill(f, cli_description, 0, 0);
     fputs("\nCommands:\n", f);
     for (size_t i = 0; i < CLI_N_COMMANDS; i++)
         row(f, cli_commands[i].name, cli_commands[i].summary, 13);

@@ -8,6 +8,12 @@
 
 #define HELP_WIDTH 80 /* columns; no line is longer, unless a word is */
 
+/*
+ * Words of TEXT, which is the program's own, to F from column AT on, which the cursor is in; further lines begin in column
+ * INDENT. "\n\n" ends a paragraph. Ends the last line.
+ */
+void cli_fill(FILE *f, const char *text, int at, int indent);
+
 void cli_help_program(FILE *f);
 void cli_help_command(FILE *f, const struct cli_command *command);
 

@@ -24,12 +24,29 @@ tokens_of(const struct nb_imatrix_entry *e)
 static void
 print_entry(const struct nb_imatrix_entry *e, const struct nb_importance_stats *s)
 {
-    printf("%-32s %8" PRIu64 " %12.4g %11.4g %11.4g %11.4g %7.2f %% %8.4f %7.4f %6.2f %%", e->name, s->columns, s->sum,
-           s->mean, s->deviation, s->max, 100 * s->active, s->entropy, s->normalized_entropy, 100 * s->outliers);
+    cli_print("%-32s %8" PRIu64 " %11.4g", e->name, s->columns, s->sum);
+    if (cli_is_wide())
+        cli_print(" %11.4g %11.4g %11.4g", s->mean, s->deviation, s->max);
+    cli_print(" %7.2f %%", 100 * s->active);
+    if (cli_is_wide())
+        cli_print(" %8.4f %7.4f", s->entropy, s->normalized_entropy);
+    cli_print(" %6.2f %%", 100 * s->outliers);
     if (isfinite(s->similarity))
-        printf(" %8.4f\n", s->similarity);
+        cli_print(" %7.4f\n", s->similarity);
     else
-        printf(" %8s\n", "-");
+        cli_print(" %7s\n", "-");
+}
+
+static void
+print_heading(void)
+{
+    cli_print("\n\n%-32s %8s %11s", "entry", "columns", "sum");
+    if (cli_is_wide())
+        cli_print(" %11s %11s %11s", "mean", "deviation", "max");
+    cli_print(" %9s", "active");
+    if (cli_is_wide())
+        cli_print(" %8s %7s", "entropy", "/ max");
+    cli_print(" %8s %7s\n", "outliers", "cosine");
 }
 
 static int
@@ -37,15 +54,14 @@ print_text(const char *path, const struct nb_imatrix *m)
 {
     uint64_t idle = 0, experts = 0;
 
-    printf("%s: importance matrix, %zu entries", path, m->count);
+    cli_print("%s: importance matrix, %zu entries", path, m->count);
     if (m->chunks > 0)
-        printf(", %" PRIu32 " chunks", m->chunks);
+        cli_print(", %" PRIu32 " chunks", m->chunks);
     if (m->chunk_size > 0)
-        printf(" of %" PRIu32 " tokens", m->chunk_size);
+        cli_print(" of %" PRIu32 " tokens", m->chunk_size);
     if (m->dataset != NULL)
-        printf(", of %s", m->dataset);
-    printf("\n\n%-32s %8s %12s %11s %11s %11s %9s %8s %7s %8s %8s\n", "entry", "columns", "sum", "mean", "deviation",
-           "max", "active", "entropy", "/ max", "outliers", "cosine");
+        cli_print(", of %s", m->dataset);
+    print_heading();
     for (size_t i = 0; i < m->count; i++) {
         struct nb_importance_stats s;
 
@@ -56,31 +72,30 @@ print_text(const char *path, const struct nb_imatrix *m)
         experts += m->entries[i].rows;
     }
     if (idle > 0)
-        printf("\n%" PRIu64 " of %" PRIu64 " rows saw no token\n", idle, experts);
+        cli_print("\n%" PRIu64 " of %" PRIu64 " rows saw no token\n", idle, experts);
     return cli_finish();
 }
 
 static int
 print_json(const char *path, const struct nb_imatrix *m)
 {
-    json_t *entries = json_array();
+    json_t *entries = cli_json_array();
 
     for (size_t i = 0; i < m->count; i++) {
         const struct nb_imatrix_entry *e = &m->entries[i];
         struct nb_importance_stats s;
 
         nb_importance_stats(m, e, &s);
-        json_array_append_new(
-            entries, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "name",
-                               e->name, "columns", (json_int_t)s.columns, "experts", (json_int_t)e->rows, "tokens",
-                               (json_int_t)tokens_of(e), "sum", s.sum, "mean", s.mean, "deviation", s.deviation, "min",
-                               s.min, "max", s.max, "active", s.active, "entropy", s.entropy, "normalized_entropy",
-                               s.normalized_entropy, "outliers", s.outliers, "cosine",
-                               isfinite(s.similarity) ? json_real(s.similarity) : json_null()));
+        cli_json_add(entries, cli_json("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "name",
+                                       e->name, "columns", (json_int_t)s.columns, "experts", (json_int_t)e->rows,
+                                       "tokens", (json_int_t)tokens_of(e), "sum", s.sum, "mean", s.mean, "deviation",
+                                       s.deviation, "min", s.min, "max", s.max, "active", s.active, "entropy",
+                                       s.entropy, "normalized_entropy", s.normalized_entropy, "outliers", s.outliers,
+                                       "cosine", isfinite(s.similarity) ? cli_json_real(s.similarity) : json_null()));
     }
-    return cli_print_json(json_pack("{s:s, s:s, s:I, s:I, s:s*, s:o}", "path", path, "format", "imatrix", "chunks",
-                                    (json_int_t)m->chunks, "chunk_tokens", (json_int_t)m->chunk_size, "dataset",
-                                    m->dataset, "entries", entries));
+    return cli_print_json(cli_json("{s:s, s:s, s:I, s:I, s:s*, s:o}", "path", path, "format", "imatrix", "chunks",
+                                   (json_int_t)m->chunks, "chunk_tokens", (json_int_t)m->chunk_size, "dataset",
+                                   m->dataset, "entries", entries));
 }
 
 bool

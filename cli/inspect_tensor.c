@@ -116,26 +116,26 @@ print_histogram(const struct statistics *s)
 
     for (unsigned i = 0; i < BINS; i++)
         most = s->bins[i] > most ? s->bins[i] : most;
-    printf("\n%12s  %10s\n", "from", "elements");
+    cli_print("\n%12s  %10s\n", "from", "elements");
     if (s->below > 0)
-        printf("%12s  %10" PRIu64 "\n", "below", s->below);
+        cli_print("%12s  %10" PRIu64 "\n", "below", s->below);
     for (unsigned i = 0; i < BINS; i++) {
-        printf("%12.5g  %10" PRIu64 "  ", s->low + (s->high - s->low) * i / BINS, s->bins[i]);
+        cli_print("%12.5g  %10" PRIu64 "  ", s->low + (s->high - s->low) * i / BINS, s->bins[i]);
         for (int k = 0; k < (int)((double)s->bins[i] * BAR / (double)most + 0.5); k++)
-            putchar('#');
-        putchar('\n');
+            cli_print("#");
+        cli_print("\n");
     }
     if (s->above > 0)
-        printf("%12s  %10" PRIu64 "\n", "above", s->above);
+        cli_print("%12s  %10" PRIu64 "\n", "above", s->above);
 }
 
 static void
 print_worst(const struct nb_view *t, const struct statistics *s)
 {
-    puts("\nlargest magnitudes");
+    cli_print("\nlargest magnitudes\n");
     for (unsigned i = 0; i < WORST && i < s->finite; i++)
-        printf("  %12.6g  row %" PRIu64 ", column %" PRIu64 "\n", s->worst[i].value, s->worst[i].at / t->ne[0],
-               s->worst[i].at % t->ne[0]);
+        cli_print("  %12.6g  row %" PRIu64 ", column %" PRIu64 "\n", s->worst[i].value, s->worst[i].at / t->ne[0],
+                  s->worst[i].at % t->ne[0]);
 }
 
 static int
@@ -143,15 +143,15 @@ print_text(const struct nb_view *t, const struct statistics *s)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
-    printf("%s: %s, %s, %s at byte %" PRIu64 "\n", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-           cli_bytes(bytes, (double)t->bytes), nb_view_offset(t));
-    printf("  mean %.6g, deviation %.6g, root mean square %.6g, from %.6g to %.6g\n", mean(s), deviation(s),
-           s->finite == 0 ? 0 : sqrt(s->squares / (double)s->finite), s->min, s->max);
-    printf("  %" PRIu64 " of %" PRIu64 " elements are zero (%.2f %%)", s->zeros, t->elements,
-           100.0 * (double)s->zeros / (double)t->elements);
+    cli_print("%s: %s, %s, %s at byte %" PRIu64 "\n", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
+              cli_bytes(bytes, (double)t->bytes), nb_view_offset(t));
+    cli_print("  mean %.6g, deviation %.6g, root mean square %.6g\n  from %.6g to %.6g\n", mean(s), deviation(s),
+              s->finite == 0 ? 0 : sqrt(s->squares / (double)s->finite), s->min, s->max);
+    cli_print("  %" PRIu64 " of %" PRIu64 " elements are zero (%.2f %%)", s->zeros, t->elements,
+              100.0 * (double)s->zeros / (double)t->elements);
     if (s->not_finite > 0)
-        printf(", %" PRIu64 " are NaN or infinite", s->not_finite);
-    putchar('\n');
+        cli_print(", %" PRIu64 " are NaN or infinite", s->not_finite);
+    cli_print("\n");
     print_histogram(s);
     print_worst(t, s);
     return cli_finish();
@@ -160,16 +160,15 @@ print_text(const struct nb_view *t, const struct statistics *s)
 static int
 print_json(const struct nb_view *t, const struct statistics *s)
 {
-    json_t *shape = json_array(), *bins = json_array(), *worst = json_array();
+    json_t *shape = cli_json_array(), *bins = cli_json_array(), *worst = cli_json_array();
 
     for (uint32_t i = 0; i < t->n_dims; i++)
-        json_array_append_new(shape, json_integer((json_int_t)t->ne[i]));
+        cli_json_add(shape, cli_json_integer((json_int_t)t->ne[i]));
     for (unsigned i = 0; i < BINS; i++)
-        json_array_append_new(bins, json_integer((json_int_t)s->bins[i]));
+        cli_json_add(bins, cli_json_integer((json_int_t)s->bins[i]));
     for (unsigned i = 0; i < WORST && i < s->finite; i++)
-        json_array_append_new(worst, json_pack("{s:I, s:f}", "element", (json_int_t)s->worst[i].at, "value",
-                                               s->worst[i].value));
-    return cli_print_json(json_pack(
+        cli_json_add(worst, cli_json("{s:I, s:f}", "element", (json_int_t)s->worst[i].at, "value", s->worst[i].value));
+    return cli_print_json(cli_json(
         "{s:s, s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f, s:I, s:I, s:o}, s:o}", "name", t->name,
         "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "offset",
         (json_int_t)nb_view_offset(t), "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max,

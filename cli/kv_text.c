@@ -41,19 +41,19 @@ number_json(enum nb_kv_type type, const unsigned char *data)
         return json_boolean(raw != 0);
     case NB_KV_F32:
         memcpy(&f, data, sizeof f);
-        return isfinite(f) ? json_real((double)f) : json_null();
+        return isfinite(f) ? cli_json_real((double)f) : json_null();
     case NB_KV_F64:
         memcpy(&d, data, sizeof d);
-        return isfinite(d) ? json_real(d) : json_null();
+        return isfinite(d) ? cli_json_real(d) : json_null();
     case NB_KV_I8:
     case NB_KV_I16:
     case NB_KV_I32:
     case NB_KV_I64:
         if (size < 8 && (raw >> (8 * size - 1)) != 0)
             raw |= ~(uint64_t)0 << (8 * size);
-        return json_integer((json_int_t)raw);
+        return cli_json_integer((json_int_t)raw);
     default:
-        return raw > INT64_MAX ? json_real((double)raw) : json_integer((json_int_t)raw);
+        return raw > INT64_MAX ? cli_json_real((double)raw) : cli_json_integer((json_int_t)raw);
     }
 }
 
@@ -61,16 +61,16 @@ static json_t *
 array_json(const struct nb_kv *kv, uint64_t limit)
 {
     const unsigned char *at = kv->data;
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
     uint64_t length;
 
     for (uint64_t i = 0; i < kv->count && i < limit; i++) {
         if (kv->element == NB_KV_STRING) {
             const char *text = nb_kv_next_string(&at, &length);
 
-            json_array_append_new(list, json_stringn(text, (size_t)length));
+            cli_json_add(list, cli_json_textn(text, (size_t)length));
         } else {
-            json_array_append_new(list, number_json(kv->element, at));
+            cli_json_add(list, number_json(kv->element, at));
             at += nb_kv_type_size(kv->element);
         }
     }
@@ -83,7 +83,7 @@ kv_json(const struct nb_kv *kv, uint64_t limit)
     if (kv->type == NB_KV_ARRAY)
         return array_json(kv, limit);
     if (kv->type == NB_KV_STRING)
-        return json_stringn((const char *)kv->data, (size_t)kv->size);
+        return cli_json_textn((const char *)kv->data, (size_t)kv->size);
     return number_json(kv->type, kv->data);
 }
 
@@ -93,18 +93,12 @@ kv_json(const struct nb_kv *kv, uint64_t limit)
 static void
 print_text(FILE *f, const char *text, bool full)
 {
-    size_t n = 0;
-
-    for (; text[n] != '\0' && (full || n < SHOWN_BYTES || ((unsigned char)text[n] & 0xC0) == 0x80); n++) {
-        const unsigned char c = (unsigned char)text[n];
-
-        if (c == '\n')
-            fputs("\\n", f);
-        else
-            putc(c < 0x20 || c == 0x7F || (n > 0 && (unsigned char)text[n - 1] == 0xC2 && c < 0xA0) ? '?' : c, f);
-    }
+    size_t n = full ? strlen(text) : strnlen(text, SHOWN_BYTES);
+    while (text[n] != '\0' && ((unsigned char)text[n] & 0xC0) == 0x80) /* the rest of a character */
+        n++;
+    cli_show(f, text, n);
     if (text[n] != '\0')
-        fprintf(f, "... (%zu bytes)", strlen(text));
+        cli_print_to(f, "... (%zu bytes)", strlen(text));
 }
 
 static void
@@ -113,15 +107,15 @@ print_array(FILE *f, const struct nb_kv *kv, bool full)
     json_t *list = array_json(kv, full ? UINT64_MAX : SHOWN_ELEMENTS), *entry;
     size_t i;
 
-    fprintf(f, "%" PRIu64 " %s: [", kv->count, nb_kv_type_name(kv->element));
+    cli_print_to(f, "%" PRIu64 " %s: [", kv->count, nb_kv_type_name(kv->element));
     json_array_foreach(list, i, entry) {
         char *text = json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
 
-        fprintf(f, "%s", i > 0 ? ", " : "");
+        cli_print_to(f, "%s", i > 0 ? ", " : "");
         print_text(f, text == NULL ? "?" : text, full);
         free(text);
     }
-    fprintf(f, "%s]", !full && kv->count > SHOWN_ELEMENTS ? ", ..." : "");
+    cli_print_to(f, "%s]", !full && kv->count > SHOWN_ELEMENTS ? ", ..." : "");
     json_decref(list);
 }
 
@@ -136,14 +130,28 @@ kv_print(FILE *f, const struct nb_kv *kv, bool full)
     } else if (kv->type == NB_KV_STRING) {
         print_text(f, (const char *)kv->data, full);
     } else if (kv->type == NB_KV_U64) {
-        fprintf(f, "%" PRIu64, little_endian(kv->data, kv->size));
+        cli_print_to(f, "%" PRIu64, little_endian(kv->data, kv->size));
     } else {
         number = number_json(kv->type, kv->data);
         text = json_is_null(number) ? NULL : json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        fputs(text == NULL ? "not finite" : text, f);
+        cli_print_to(f, "%s", text == NULL ? "not finite" : text);
         free(text);
         json_decref(number);
     }
+}
+
+void
+kv_print_short(const struct nb_kv *kv, int other)
+{
+    const int key = (int)strlen(kv->key), left = CLI_NARROW - other - (key > KV_KEY_COLUMNS ? key : KV_KEY_COLUMNS);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = cli_is_wide() ? NULL : open_memstream(&text, &size);
+
+    kv_print(f == NULL ? stdout : f, kv, false);
+    if (f != NULL && fclose(f) == 0 && text != NULL)
+        cli_print_start(stdout, text, left);
+    free(text);
 }
 
 /* --- from text ------------------------------------------------------------------------------------------ */

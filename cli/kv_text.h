@@ -13,6 +13,12 @@
 json_t *kv_json(const struct nb_kv *kv, uint64_t limit);
 /* On one line, to F: long strings and arrays shortened unless FULL. Safe for a terminal. */
 void kv_print(FILE *f, const struct nb_kv *kv, bool full);
+#define KV_KEY_COLUMNS 38 /* of tables; for the longest usual key, llama.attention.layer_norm_rms_epsilon */
+/*
+ * The same, not FULL, to the standard output, in what is left of a line after the key, in KV_KEY_COLUMNS, and OTHER columns
+ * before and after that; with --wide in any number of columns.
+ */
+void kv_print_short(const struct nb_kv *kv, int other);
 
 /* A value in the making. */
 struct kv_value {

@@ -16,7 +16,7 @@
 static int
 version(void)
 {
-    puts("nibble " NB_VERSION);
+    cli_print("nibble %s\n", NB_VERSION);
     return cli_finish();
 }
 
@@ -34,6 +34,16 @@ print_effort(double seconds)
                cli_bytes(peak, (double)nb_system_peak_memory()), nb_tier());
 }
 
+/* Whether the line has --json, also if it has mistakes: they are told as an object then. */
+static bool
+wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
 static int
 run(const struct cli_command *command, int argc, char **argv)
 {
@@ -47,6 +57,8 @@ run(const struct cli_command *command, int argc, char **argv)
     } else if (code == NB_OK && line.wants_version) {
         code = version();
     } else if (code == NB_OK) {
+        cli_set_json(cli_has(&line, OPT_JSON));
+        cli_set_wide(cli_has(&line, OPT_WIDE));
         cli_set_volume(cli_has(&line, OPT_QUIET), cli_has(&line, OPT_VERBOSE));
         code = cli_check_outputs(&line);
         code = code == NB_OK ? command->run(&line) : code;
@@ -66,6 +78,7 @@ main(int argc, char **argv)
 
     setenv("OPENBLAS_NUM_THREADS", "1", 0); /* if it is loaded, it starts no threads of its own */
     signal(SIGXFSZ, SIG_IGN); /* a file that grows beyond a limit is then an error of the write, and cleaned up */
+    cli_set_json(wants_json(argc, argv));
     if (argc < 2)
         return cli_usage("", "name a command");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

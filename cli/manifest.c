@@ -2,6 +2,7 @@
 
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "verify/check/hash.h"
 
 #include <ctype.h>
@@ -109,7 +110,8 @@ parse_line(char *line, struct manifest_entry *e)
     char *first, *second;
 
     line += strspn(line, " \t");
-    line[strcspn(line, "\r")] = '\0';
+    if (nb_ends_with(line, "\r"))
+        line[strlen(line) - 1] = '\0';
     if (parse_tagged(line, e))
         return true;
     if (strncmp(line, "sha256:", strlen("sha256:")) == 0) /* as the hub and registries write it */

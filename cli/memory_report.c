@@ -91,15 +91,15 @@ print_sum(const struct memory_fit *fit, enum nb_type cache_type)
 {
     char a[CLI_TEXT], b[CLI_TEXT];
 
-    printf("  weights %s", cli_bytes(a, (double)fit->weights));
+    cli_print("  weights %s", cli_bytes(a, (double)fit->weights));
     if (fit->context > 0)
-        printf(" + cache of %" PRIu64 " tokens in %s %s", fit->context, nb_type_info(cache_type)->name,
-               cli_bytes(b, (double)fit->cache));
-    printf(" + buffers %s%s", fit->is_exact ? "" : "of about ", cli_bytes(a, (double)fit->buffers));
-    printf(" = %s%s\n", cli_bytes(b, (double)fit->sum), fit->has_state ? ", and what recurrent layers keep" : "");
+        cli_print(" + cache of %" PRIu64 " tokens in %s %s", fit->context, nb_type_info(cache_type)->name,
+                  cli_bytes(b, (double)fit->cache));
+    cli_print(" + buffers %s%s", fit->is_exact ? "" : "of about ", cli_bytes(a, (double)fit->buffers));
+    cli_print(" = %s%s\n", cli_bytes(b, (double)fit->sum), fit->has_state ? ", and what recurrent layers keep" : "");
     if (fit->sliding > 0)
-        printf("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
-               fit->sliding, fit->layers, fit->window);
+        cli_print("  %" PRIu64 " of the %" PRIu64 " layers in the cache keep only a window of %" PRIu64 " tokens\n",
+                  fit->sliding, fit->layers, fit->window);
 }
 
 static void
@@ -109,15 +109,15 @@ print_verdict(const struct memory_fit *fit, const struct memory_question *questi
     char a[CLI_TEXT], b[CLI_TEXT];
 
     if (fit->gpu_layers > 0)
-        printf("  -ngl %" PRIu64 " takes about %s of the GPU's %s: %s\n", fit->gpu_layers,
-               cli_bytes(a, (double)fit->vram), cli_bytes(b, (double)question->vram),
-               fit->gpu_layers == fit->all_gpu_layers ? "all layers" : "the CPU computes the rest");
+        cli_print("  -ngl %" PRIu64 " takes about %s of the GPU's %s: %s\n", fit->gpu_layers,
+                  cli_bytes(a, (double)fit->vram), cli_bytes(b, (double)question->vram),
+                  fit->gpu_layers == fit->all_gpu_layers ? "all layers" : "the CPU computes the rest");
     else if (question->vram > 0)
-        printf("  a GPU with %s has no room even for the output: -ngl 0\n", cli_bytes(a, (double)question->vram));
+        cli_print("  a GPU with %s has no room even for the output: -ngl 0\n", cli_bytes(a, (double)question->vram));
     if (question->ram > 0)
-        printf("  %s %s%s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
-               is_about ? "about " : "", cli_bytes(a, (double)fit->ram), cli_bytes(b, (double)question->ram),
-               question->is_own_ram ? "this machine" : "--ram");
+        cli_print("  %s %s%s of the %s of %s\n", fit->fits ? "fits: takes" : "does not fit: needs",
+                  is_about ? "about " : "", cli_bytes(a, (double)fit->ram), cli_bytes(b, (double)question->ram),
+                  question->is_own_ram ? "this machine" : "--ram");
 }
 
 /* "815 MB", "17.2 GB no", with a GPU "-ngl 20" */
@@ -144,22 +144,22 @@ print_table(const struct model_shape *shape, const struct nb_metadata *meta, con
     bool is_marked = false;
     char text[CLI_TEXT];
 
-    fputs("\n  tokens    ", stdout);
+    cli_print("\n  tokens    ");
     for (size_t c = 0; c < COLUMNS; c++)
-        printf("%14s", nb_type_info(columns[c])->name);
+        cli_print("%14s", nb_type_info(columns[c])->name);
     for (size_t r = 0; r < n; r++) {
         each.context = contexts[r];
-        printf("\n  %-10" PRIu64, contexts[r]);
+        cli_print("\n  %-10" PRIu64, contexts[r]);
         for (size_t c = 0; c < COLUMNS; c++) {
             each.cache_type = columns[c];
             fit_memory(shape, meta, &each, &fit);
-            printf("%14s", cell(text, &fit, question));
+            cli_print("%14s", cell(text, &fit, question));
             is_marked |= !fit.fits;
         }
     }
-    putchar('\n');
+    cli_print("\n");
     if (is_marked)
-        puts("  no: does not fit");
+        cli_print("  no: does not fit\n");
 }
 
 static void
@@ -170,12 +170,12 @@ print_recipe(const struct fitting_recipe *found, const struct memory_question *q
     if (!found->can_quantize)
         return;
     if (found->recipe == NULL)
-        puts("  no recipe makes it small enough");
+        cli_print("  no recipe makes it small enough\n");
     else
-        printf("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n", question->vram > 0 ? " on the GPU" : "",
-               found->recipe->name, cli_bytes(a, (double)found->file_bytes),
-               cli_bytes(b, (double)(question->vram > 0 ? found->fit.vram : found->fit.sum)),
-               found->needs_importance ? " (needs an importance matrix)" : "");
+        cli_print("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n",
+                  question->vram > 0 ? " on the GPU" : "", found->recipe->name, cli_bytes(a, (double)found->file_bytes),
+                  cli_bytes(b, (double)(question->vram > 0 ? found->fit.vram : found->fit.sum)),
+                  found->needs_importance ? " (needs an importance matrix)" : "");
 }
 
 int
@@ -191,9 +191,9 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
     fit_memory(&shape, meta, question, &fit);
     if (!find_recipe(subject, question, &found))
         return cli_fail_memory();
-    puts("\nmemory to run it with llama.cpp");
+    cli_print("\nmemory to run it with llama.cpp\n");
     if (!fit.known) {
-        printf("  weights %s; the size of its cache is not known here\n", cli_bytes(a, (double)fit.weights));
+        cli_print("  weights %s; the size of its cache is not known here\n", cli_bytes(a, (double)fit.weights));
         return NB_OK;
     }
     print_sum(&fit, question->cache_type);
@@ -210,13 +210,13 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
 static json_t *
 fit_json(const struct memory_fit *fit, const struct memory_question *question, enum nb_type cache_type)
 {
-    return json_pack("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
-                     (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "tensors",
-                     (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "buffers_exact", (int)fit->is_exact,
-                     "buffers", (json_int_t)fit->buffers, "sum", (json_int_t)fit->sum, "fits",
-                     question->ram > 0 ? json_boolean(fit->fits) : NULL, "gpu_layers", (json_int_t)fit->gpu_layers,
-                     "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers), "ram_taken", (json_int_t)fit->ram,
-                     "vram_taken", (json_int_t)fit->vram);
+    return cli_json("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
+                    (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "tensors",
+                    (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "buffers_exact", (int)fit->is_exact,
+                    "buffers", (json_int_t)fit->buffers, "sum", (json_int_t)fit->sum, "fits",
+                    question->ram > 0 ? json_boolean(fit->fits) : NULL, "gpu_layers", (json_int_t)fit->gpu_layers,
+                    "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers), "ram_taken", (json_int_t)fit->ram,
+                    "vram_taken", (json_int_t)fit->vram);
 }
 
 static json_t *
@@ -227,16 +227,13 @@ table_json(const struct model_shape *shape, const struct nb_metadata *meta, cons
     struct memory_fit fit;
     uint64_t contexts[ROWS];
     const size_t n = table_contexts(meta, context, contexts);
-    json_t *table = json_array();
+    json_t *table = cli_json_array();
 
-    for (size_t i = 0; i < n * COLUMNS && table != NULL; i++) {
+    for (size_t i = 0; i < n * COLUMNS; i++) {
         each.context = contexts[i / COLUMNS];
         each.cache_type = columns[i % COLUMNS];
         fit_memory(shape, meta, &each, &fit);
-        if (json_array_append_new(table, fit_json(&fit, question, each.cache_type)) != 0) {
-            json_decref(table);
-            table = NULL;
-        }
+        cli_json_add(table, fit_json(&fit, question, each.cache_type));
     }
     return table;
 }
@@ -250,9 +247,9 @@ recipe_json(const struct memory_subject *subject, const struct memory_question *
         return NULL;
     if (found.recipe == NULL)
         return json_null();
-    return json_pack("{s:s, s:I, s:b, s:o}", "name", found.recipe->name, "file_bytes", (json_int_t)found.file_bytes,
-                     "needs_importance", (int)found.needs_importance, "memory",
-                     fit_json(&found.fit, question, question->cache_type));
+    return cli_json("{s:s, s:I, s:b, s:o}", "name", found.recipe->name, "file_bytes", (json_int_t)found.file_bytes,
+                    "needs_importance", (int)found.needs_importance, "memory",
+                    fit_json(&found.fit, question, question->cache_type));
 }
 
 json_t *
@@ -266,16 +263,12 @@ memory_json(const struct memory_subject *subject, const struct memory_question *
     read_shape(subject, &shape, &meta);
     fit_memory(&shape, meta, question, &fit);
     if (!fit.known)
-        return json_pack("{s:I}", "tensors", (json_int_t)fit.weights);
+        return cli_json("{s:I}", "tensors", (json_int_t)fit.weights);
     object = fit_json(&fit, question, question->cache_type);
-    more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "layers", (json_int_t)fit.layers, "sliding_layers",
-                     (json_int_t)fit.sliding, "window", (json_int_t)fit.window, "ram", (json_int_t)question->ram,
-                     "vram", (json_int_t)question->vram, "table", table_json(&shape, meta, question, fit.context),
-                     "largest_recipe", recipe_json(subject, question));
-    if (object == NULL || more == NULL || json_object_update(object, more) != 0) {
-        json_decref(object);
-        object = NULL;
-    }
-    json_decref(more);
+    more = cli_json("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "layers", (json_int_t)fit.layers, "sliding_layers",
+                    (json_int_t)fit.sliding, "window", (json_int_t)fit.window, "ram", (json_int_t)question->ram, "vram",
+                    (json_int_t)question->vram, "table", table_json(&shape, meta, question, fit.context),
+                    "largest_recipe", recipe_json(subject, question));
+    cli_json_merge(object, more);
     return object;
 }

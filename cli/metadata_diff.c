@@ -1,5 +1,6 @@
 #include "cli/metadata_diff.h"
 
+#include "cli/cli.h"
 #include "cli/kv_text.h"
 #include "formats/base/status.h"
 #include "formats/gguf/metadata.h"
@@ -70,9 +71,9 @@ metadata_diff_free(struct metadata_diff *diff)
 static void
 print_side(char sign, const struct nb_kv *kv)
 {
-    printf("%c %-44s %-5s ", sign, kv->key, kv->type == NB_KV_ARRAY ? "" : nb_kv_type_name(kv->type));
-    kv_print(stdout, kv, false);
-    putchar('\n');
+    cli_print("%c %-*s %-5s ", sign, KV_KEY_COLUMNS, kv->key, kv->type == NB_KV_ARRAY ? "" : nb_kv_type_name(kv->type));
+    kv_print_short(kv, 2 + 1 + 5 + 1);
+    cli_print("\n");
 }
 
 /* The bytes of the element of KV, an array, that is at *AT, which moves on. */
@@ -103,8 +104,8 @@ print_elements(const struct nb_kv *a, const struct nb_kv *b)
         if ((n != m || memcmp(p, q, (size_t)n) != 0) && different++ == 0)
             first = i;
     }
-    printf("  %" PRIu64 " of %" PRIu64 " elements differ, the first is element %" PRIu64 "\n", different, a->count,
-           first);
+    cli_print("  %" PRIu64 " of %" PRIu64 " elements differ, the first is element %" PRIu64 "\n", different, a->count,
+              first);
 }
 
 void
@@ -123,7 +124,7 @@ metadata_diff_print(const struct metadata_diff *diff)
 json_t *
 metadata_change_json(const struct metadata_change *change)
 {
-    return json_pack("{s:s, s:o, s:o}", "key", change->a != NULL ? change->a->key : change->b->key, "was",
-                     change->a != NULL ? kv_json(change->a, UINT64_MAX) : json_null(), "is",
-                     change->b != NULL ? kv_json(change->b, UINT64_MAX) : json_null());
+    return cli_json("{s:s, s:o, s:o}", "key", change->a != NULL ? change->a->key : change->b->key, "was",
+                    change->a != NULL ? kv_json(change->a, UINT64_MAX) : json_null(), "is",
+                    change->b != NULL ? kv_json(change->b, UINT64_MAX) : json_null());
 }

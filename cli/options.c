@@ -25,8 +25,8 @@ const struct cli_option cli_options[] = {
     { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE",
       .help = "which tensor becomes which type (default: Q4_K_M); 'nibble types' lists all recipes" },
     { OPT_FILE, 'f', "file", NULL, IN(calibrate), ARG_FILE, "FILE", .repeats = true,
-      .help = "text to run through the model, plain or gzip (default: the calibration text that comes "
-              "with nibble)" },
+      .help = "text to run through the model, plain or gzip; '-' is standard input (default: the calibration text "
+              "that comes with nibble)" },
     { OPT_FILE, 'f', "file", NULL, IN(verify), ARG_FILE, "FILE",
       .help = "text to measure on, plain or gzip; '-' is standard input (default: the sample text that "
               "comes with nibble)" },
@@ -81,7 +81,8 @@ const struct cli_option cli_options[] = {
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the perplexity of a MODEL is above X times that of BASE" },
     { OPT_HTML, 0, "html", NULL, IN(verify), ARG_FILE, "FILE",
-      .help = "write a page to FILE: verdicts, plots, the error of every tensor, how it was measured" },
+      .help = "write a page to FILE: verdicts, plots, the error of every tensor, how it was measured; '-' is standard "
+              "output, and there is no table then" },
 
     /* --- check, inspect --- */
     { OPT_LEVEL, 0, "level", NULL, IN(check), ARG_WORD, "LEVEL", "structure content full",
@@ -150,7 +151,8 @@ const struct cli_option cli_options[] = {
     { OPT_MAX_TENSORS, 0, "max-tensors", "split-max-tensors", IN(split), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
       .help = "largest number of tensors in a part (default: 128)" },
     { OPT_MAX_SIZE, 0, "max-size", "split-max-size", IN(split), ARG_SIZE, "SIZE",
-      .help = "largest size of a part: a number followed by M (megabytes) or G (gigabytes), such as 2G or 300MB" },
+      .help = "largest size of the tensors in a part, to which its metadata is added, as gguf-split counts it: a number "
+              "followed by M (megabytes) or G (gigabytes), such as 2G or 300MB" },
     { OPT_NO_TENSOR_FIRST_SPLIT, 0, "no-tensor-first-split", NULL, IN(split), ARG_NONE,
       .help = "put only metadata into the first part" },
     { OPT_IDS, 0, "ids", NULL, IN(tokenize), ARG_NONE,
@@ -172,7 +174,7 @@ const struct cli_option cli_options[] = {
     { OPT_OUTPUT, 'o', "output", NULL, IN(merge), ARG_GGUF, "FILE",
       .help = "file to write" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(hash), ARG_FILE, "FILE",
-      .help = "write the manifest to FILE" },
+      .help = "write the manifest to FILE; '-' is standard output" },
     { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
       .help = "overwrite FILE if it exists" },
     { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html if it exists" },
@@ -234,6 +236,8 @@ const struct cli_option cli_options[] = {
       .help = "number of threads (default: one for each core)" },
     { OPT_JSON, 0, "json", NULL, IN_ALL & ~IN(help), ARG_NONE, .group = COMMON,
       .help = "print one JSON object on standard output" },
+    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff), ARG_NONE,
+      .group = COMMON, .help = "print tables with all columns, and names in full, also where they take more than 80 columns" },
     { OPT_QUIET, 'q', "quiet", NULL, IN_ALL, ARG_NONE, .group = COMMON,
       .help = "hide progress and notes, but not warnings and errors" },
     { OPT_VERBOSE, 'v', "verbose", NULL, IN_ALL, ARG_NONE, .group = COMMON,

@@ -139,6 +139,7 @@ enum cli_option_id {
     OPT_VIA,
     OPT_VRAM,
     OPT_WHOLE_FILE,
+    OPT_WIDE,
     OPT_XXH3,
     OPT_XXH64,
 };

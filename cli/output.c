@@ -4,6 +4,7 @@
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "formats/models/view.h"
 
@@ -14,11 +15,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* "nibble: SENTENCE" */
+static void
+complain(const char *sentence)
+{
+    fflush(stdout);
+    cli_colored(stderr, CLI_BAD, "nibble:");
+    cli_print_to(stderr, " %s\n", sentence);
+}
+
 int
 cli_fail(const struct nb_error *err)
 {
-    fflush(stdout);
-    fprintf(stderr, "nibble: %s\n", err->message);
+    complain(err->message);
+    cli_print_json_error(err->status, err->message);
+    return (int)nb_status_kind(err->status);
+}
+
+int
+cli_complain(const struct nb_error *err)
+{
+    complain(err->message);
     return (int)nb_status_kind(err->status);
 }
 
@@ -34,14 +51,17 @@ cli_fail_memory(void)
 int
 cli_usage(const char *command, const char *format, ...)
 {
+    char text[NB_ERROR_SIZE];
+    struct nb_error err;
     va_list args;
 
-    fflush(stdout);
-    fputs("nibble: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "\nTry 'nibble%s%s --help'.\n", *command == '\0' ? "" : " ", command);
+    (void)nb_fail(&err, NB_USAGE, "%s", text);
+    complain(err.message);
+    cli_print_to(stderr, "Try 'nibble%s%s --help'.\n", *command == '\0' ? "" : " ", command);
+    cli_print_json_error(NB_USAGE, err.message);
     return NB_USAGE;
 }
 
@@ -58,7 +78,19 @@ cli_unknown_command(const char *name)
     return cli_usage("", "'%s' is not a command%s", name, cli_suggest_text(&s, ""));
 }
 
-static bool is_quiet, is_verbose;
+static bool is_quiet, is_verbose, is_wide;
+
+bool
+cli_is_wide(void)
+{
+    return is_wide;
+}
+
+void
+cli_set_wide(bool wide)
+{
+    is_wide = wide;
+}
 
 void
 cli_set_volume(bool quiet, bool verbose)
@@ -86,11 +118,24 @@ cli_note(const char *format, ...)
 
     if (is_quiet)
         return;
-    fputs("note: ", stderr);
+    cli_print_to(stderr, "note: ");
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    cli_print_list(stderr, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    cli_print_to(stderr, "\n");
+}
+
+void
+cli_warn(const char *format, ...)
+{
+    va_list args;
+
+    cli_colored(stderr, CLI_CARE, "warning:");
+    cli_print_to(stderr, " ");
+    va_start(args, format);
+    cli_print_list(stderr, format, args);
+    va_end(args);
+    cli_print_to(stderr, "\n");
 }
 
 void
@@ -100,11 +145,11 @@ cli_detail(const char *format, ...)
 
     if (!is_verbose)
         return;
-    fputs("info: ", stderr);
+    cli_print_to(stderr, "info: ");
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    cli_print_list(stderr, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    cli_print_to(stderr, "\n");
 }
 
 void
@@ -123,35 +168,19 @@ cli_warn_context(const struct nb_source *source, uint32_t tokens)
 
     snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
     if (nb_meta_get_u64(&source->meta, key, &context) && tokens > context)
-        fprintf(stderr,
-                "warning: %s: chunks of %" PRIu32 " tokens are longer than its context of %" PRIu64 "; -c %" PRIu64
-                " measures what it was made for\n",
-                source->path, tokens, context, context);
+        cli_warn("%s: chunks of %" PRIu32 " tokens are longer than its context of %" PRIu64 "; -c %" PRIu64
+                 " measures what it was made for",
+                 source->path, tokens, context, context);
 }
 
 json_t *
 cli_notes_json(const struct nb_source *source)
 {
-    json_t *notes = json_array();
+    json_t *notes = cli_json_array();
 
     for (const struct nb_note *note = source->notes; note != NULL; note = note->next)
-        json_array_append_new(notes, json_string(note->text));
+        cli_json_add(notes, cli_json_text(note->text));
     return notes;
-}
-
-int
-cli_print_json(json_t *object)
-{
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
-
-    json_decref(object);
-    if (text == NULL) {
-        fputs("nibble: out of memory\n", stderr);
-        return NB_SYSTEM;
-    }
-    puts(text);
-    free(text);
-    return cli_finish();
 }
 
 int
@@ -159,38 +188,20 @@ cli_finish(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return NB_OK;
-    fprintf(stderr, "nibble: writing to the standard output failed: %s\n", strerror(errno));
+    cli_print_to(stderr, "nibble: writing to the standard output failed: %s\n", strerror(errno));
     return NB_SYSTEM;
-}
-
-static const char *
-scaled(char *text, double value, const char *unit)
-{
-    static const char *const prefixes[] = { "", "k", "M", "G", "T" };
-    size_t i = 0;
-
-    while (value >= 999.5 && i + 1 < sizeof prefixes / sizeof prefixes[0]) {
-        value /= 1000;
-        i++;
-    }
-    snprintf(text, CLI_TEXT,
-             i == 0 || value >= 99.95 ? "%.0f %s%s"
-             : value >= 9.995         ? "%.1f %s%s"
-                                      : "%.2f %s%s",
-             value, prefixes[i], unit);
-    return text;
 }
 
 const char *
 cli_bytes(char *text, double bytes)
 {
-    return scaled(text, bytes, "B");
+    return nb_scaled(text, CLI_TEXT, bytes, "B");
 }
 
 const char *
 cli_count(char *text, double count)
 {
-    size_t n = strlen(scaled(text, count, ""));
+    size_t n = strlen(nb_scaled(text, CLI_TEXT, count, ""));
 
     if (n > 0 && text[n - 1] == ' ') /* no prefix either */
         text[n - 1] = '\0';

@@ -87,7 +87,7 @@ cli_check_outputs(const struct cli_line *line)
     int code = NB_OK;
 
     for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
-        if (is_output(&line->given[i]))
+        if (is_output(&line->given[i]) && strcmp(line->given[i].text, "-") != 0) /* the standard output */
             code = check_output(line, line->given[i].text);
     return code;
 }

@@ -3,27 +3,24 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #define BAR 30
 #define REDRAW_SECONDS 0.1
 #define LINE_SECONDS 60 /* where stderr is not a terminal */
 
-/* Columns of the terminal; 80 if it does not say. */
-static int
-terminal_width(void)
-{
-    struct winsize size;
-
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
-/* TEXT in place of the line before, cut to the width of the terminal: a line that wraps could not be replaced. */
+/*
+ * BAR, which may be "", and TEXT in place of the line before, cut to the width of the terminal: a line that wraps could
+ * not be replaced.
+ */
 static void
-replace_line(const char *text)
+replace_line(const char *bar, const char *text)
 {
-    fprintf(stderr, "\r%.*s\033[K", terminal_width() - 1, text);
+    const int room = cli_columns(stderr) - 1 - (int)strlen(bar);
+
+    fputs("\r", stderr);
+    cli_colored(stderr, CLI_GOOD, bar);
+    cli_print_to(stderr, "%.*s", room < 0 ? 0 : room, text);
+    fputs("\033[K", stderr);
     fflush(stderr);
 }
 
@@ -31,7 +28,7 @@ void
 cli_progress_start(struct cli_progress *p)
 {
     p->on = !cli_is_quiet();
-    p->terminal = isatty(STDERR_FILENO) != 0;
+    p->terminal = cli_is_terminal(stderr);
     p->started = p->drawn = nb_seconds();
 }
 
@@ -39,7 +36,7 @@ void
 cli_progress_say(struct cli_progress *p, const char *what)
 {
     if (p->on && p->terminal)
-        replace_line(what);
+        replace_line("", what);
 }
 
 /* The time left, as far as the SHARE that is done tells; "" if nothing is done. */
@@ -59,7 +56,7 @@ draw(double share, const char *text, const char *left)
 {
     char bar[BAR + 4] = "", line[256];
     const int rest = snprintf(line, sizeof line, "%3.0f %%  %s%s", 100 * share, text, left) + 1;
-    const int room = terminal_width() - rest - 3, width = room < BAR ? room : BAR;
+    const int room = cli_columns(stderr) - rest - 3, width = room < BAR ? room : BAR;
 
     if (width >= 5) {
         bar[0] = '[';
@@ -67,8 +64,7 @@ draw(double share, const char *text, const char *left)
             bar[1 + i] = i < (int)(share * width) ? '#' : '.';
         strcpy(bar + 1 + width, "] ");
     }
-    snprintf(line, sizeof line, "%s%3.0f %%  %s%s", bar, 100 * share, text, left);
-    replace_line(line);
+    replace_line(bar, line);
 }
 
 /* Whether a bar or a line is due; not more often than an eye can follow. */
@@ -90,7 +86,7 @@ show(struct cli_progress *p, double share, double now, const char *text)
     if (p->terminal)
         draw(share, text, left);
     else
-        fprintf(stderr, "%3.0f %%  %s%s\n", 100 * share, text, left);
+        cli_print_to(stderr, "%3.0f %%  %s%s\n", 100 * share, text, left);
 }
 
 void
@@ -120,4 +116,11 @@ cli_progress_end(struct cli_progress *p)
 {
     if (p->on && p->terminal)
         fputs("\r\033[K", stderr);
+}
+
+struct nb_watch
+cli_watch(struct cli_progress *p)
+{
+    cli_progress_start(p);
+    return (struct nb_watch){ cli_progress_update, p, cli_catch_signals() };
 }

@@ -2,7 +2,6 @@
 
 #include "cli/cli.h"
 #include "cli/verdict.h"
-#include "formats/base/file_out.h"
 #include "formats/base/system.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
@@ -25,7 +24,7 @@ static const unsigned char page_bytes[] = {
 static void
 keep_base_name(json_t *object, const char *key)
 {
-    json_object_set_new(object, key, json_string(nb_base_name(json_string_value(json_object_get(object, key)))));
+    cli_json_set(object, key, cli_json_text(nb_base_name(json_string_value(json_object_get(object, key)))));
 }
 
 /* The mean divergence of every chunk. */
@@ -33,14 +32,14 @@ static json_t *
 chunks_json(const struct nb_drift *d, size_t model)
 {
     const size_t n = d->scored / d->chunks;
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (uint32_t c = 0; c < d->chunks; c++) {
         double sum = 0;
 
         for (size_t i = c * n; i < (c + 1) * n; i++)
             sum += (double)d->score[model][i].kld;
-        json_array_append_new(list, json_real(sum / (double)n));
+        cli_json_add(list, cli_json_real(sum / (double)n));
     }
     return list;
 }
@@ -49,11 +48,11 @@ chunks_json(const struct nb_drift *d, size_t model)
 static json_t *
 types_json(const struct nb_source *source)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < source->n_tensors; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s}", "name", source->tensors[i].name, "type",
-                                              nb_type_info(source->tensors[i].type)->name));
+        cli_json_add(list, cli_json("{s:s, s:s}", "name", source->tensors[i].name, "type",
+                                    nb_type_info(source->tensors[i].type)->name));
     return list;
 }
 
@@ -61,15 +60,17 @@ types_json(const struct nb_source *source)
 static json_t *
 command_json(const struct cli_line *line)
 {
-    json_t *words = json_pack("[s, s]", "nibble", line->command->name);
+    json_t *words = cli_json_array();
 
+    cli_json_add(words, cli_json_text("nibble"));
+    cli_json_add(words, cli_json_text(line->command->name));
     for (size_t i = 0; i < line->n_given; i++) {
-        json_array_append_new(words, json_sprintf("--%s", line->given[i].option->name));
+        cli_json_add(words, json_sprintf("--%s", line->given[i].option->name));
         if (line->given[i].text != NULL)
-            json_array_append_new(words, json_string(nb_base_name(line->given[i].text)));
+            cli_json_add(words, cli_json_text(nb_base_name(line->given[i].text)));
     }
     for (size_t i = 0; i < line->n_operands; i++)
-        json_array_append_new(words, json_string(nb_base_name(line->operands[i])));
+        cli_json_add(words, cli_json_text(nb_base_name(line->operands[i])));
     return words;
 }
 
@@ -91,16 +92,16 @@ machine_json(unsigned threads)
 static json_t *
 verdicts_json(void)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < VERDICTS; i++) {
-        json_t *o = json_pack("{s:s, s:s}", "level", verdicts[i].level, "words", verdicts[i].words);
+        json_t *o = cli_json("{s:s, s:s}", "level", verdicts[i].level, "words", verdicts[i].words);
 
         if (isfinite(verdicts[i].limit))
-            json_object_set_new(o, "limit", json_real(verdicts[i].limit));
+            cli_json_set(o, "limit", cli_json_real(verdicts[i].limit));
         if (verdicts[i].recipe != NULL)
-            json_object_set_new(o, "recipe", json_string(verdicts[i].recipe));
-        json_array_append_new(list, o);
+            cli_json_set(o, "recipe", cli_json_text(verdicts[i].recipe));
+        cli_json_add(list, o);
     }
     return list;
 }
@@ -117,19 +118,19 @@ page_data(const struct verify_report *r)
     for (size_t i = 1; i < r->models; i++) {
         json_t *model = json_array_get(json_object_get(object, "models"), i - 1);
 
-        json_object_set_new(model, "kld_by_chunk", chunks_json(&r->drift, i));
+        cli_json_set(model, "kld_by_chunk", chunks_json(&r->drift, i));
         keep_base_name(model, "path");
     }
     keep_base_name(base, "path");
     keep_base_name(object, "text");
-    json_object_set_new(base, "tensors", types_json(&r->source[0]));
+    cli_json_set(base, "tensors", types_json(&r->source[0]));
     if (gmtime_r(&now, &utc) != NULL)
         strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &utc);
-    json_object_set_new(object, "date", json_string(date));
-    json_object_set_new(object, "version", json_string(NB_VERSION));
-    json_object_set_new(object, "command", command_json(r->line));
-    json_object_set_new(object, "machine", machine_json(r->threads));
-    json_object_set_new(object, "verdicts", verdicts_json());
+    cli_json_set(object, "date", cli_json_text(date));
+    cli_json_set(object, "version", cli_json_text(NB_VERSION));
+    cli_json_set(object, "command", command_json(r->line));
+    cli_json_set(object, "machine", machine_json(r->threads));
+    cli_json_set(object, "verdicts", verdicts_json());
     text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
     json_decref(object);
     return text;
@@ -153,7 +154,6 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
     const char *page = (const char *)page_bytes, *place = strstr(page, PLACE);
     char *text = page_data(r), *whole = NULL;
     size_t size = 0;
-    struct nb_file_out out;
     FILE *file = open_memstream(&whole, &size);
     enum nb_status status;
 
@@ -165,13 +165,7 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
     if (file == NULL || fclose(file) != 0 || text == NULL) {
         status = nb_fail_memory(err);
     } else {
-        status = nb_out_create(&out, name, size, true, err);
-        if (status == NB_OK)
-            status = nb_out_write(&out, 0, whole, size, err);
-        if (status == NB_OK)
-            status = nb_out_commit(&out, true, err);
-        else
-            nb_out_abort(&out);
+        status = cli_write_file(name, whole, size, err);
     }
     free(text);
     free(whole);

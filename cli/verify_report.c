@@ -22,6 +22,8 @@ bits_per_weight(const struct nb_source *source)
     return 8.0 * (double)bytes / (double)nb_source_parameters(source);
 }
 
+#define NAME_COLUMNS 21 /* of a model, in the narrow table */
+
 static void
 print_row(const struct verify_report *r, size_t i, int width)
 {
@@ -29,14 +31,30 @@ print_row(const struct verify_report *r, size_t i, int width)
     const struct nb_source *source = &r->source[i];
     char size[CLI_TEXT];
 
-    printf("%-*s %9s %6.2f  %10.4f +- %-8.4f", width, nb_base_name(source->path),
-           cli_bytes(size, (double)source->file_bytes), bits_per_weight(source), s->perplexity.value,
-           s->perplexity.error);
+    cli_print_name(stdout, nb_base_name(source->path), width);
+    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes), bits_per_weight(source),
+              s->perplexity.value, s->perplexity.error);
     if (i == 0)
-        puts("  base");
+        cli_print("  base\n");
     else
-        printf("  %+8.2f %%  %9.6f +- %-9.6f %9.5f  %6.2f %%\n", 100 * (s->ratio.value - 1), s->kld.value, s->kld.error,
-               s->kld_quantile[NB_Q_99], 100 * s->same_top.value);
+        cli_print("  %+8.2f %%  %9.6f +- %-9.6f %9.5f  %6.2f %%\n", 100 * (s->ratio.value - 1), s->kld.value,
+                  s->kld.error, s->kld_quantile[NB_Q_99], 100 * s->same_top.value);
+}
+
+/* The same without errors and quantiles. */
+static void
+print_narrow_row(const struct verify_report *r, size_t i, int width)
+{
+    const struct nb_drift_stats *s = &r->stats[i];
+    char size[CLI_TEXT];
+
+    cli_print_name(stdout, nb_base_name(r->source[i].path), width);
+    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes), bits_per_weight(&r->source[i]),
+              s->perplexity.value);
+    if (i == 0)
+        cli_print("  base\n");
+    else
+        cli_print(" %+8.2f %% %9.6f %7.2f %%\n", 100 * (s->ratio.value - 1), s->kld.value, 100 * s->same_top.value);
 }
 
 /* The tensors whose weights are furthest from the base's, worst first. */
@@ -61,33 +79,51 @@ print_tensors(const struct verify_report *r, size_t model)
         return;
     memcpy(sorted, r->errors[model], n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, worst_first);
-    printf("\n%s: error of the weights relative to their size, the worst of %zu tensors\n",
-           nb_base_name(r->source[model].path), n);
+    cli_print("\n%s:\nerror of the weights relative to their size, the worst of %zu tensors\n"
+              "and, of each, the worst block of 256 weights\n",
+              nb_base_name(r->source[model].path), n);
     for (size_t i = 0; i < n && i < WORST; i++)
         if (sorted[i].other != NULL)
-            printf("  %-36s %-8s %9.5f   worst block of 256: %.5f\n", sorted[i].base->name,
-                   nb_type_info(sorted[i].other->type)->name, sorted[i].relative_rms, sorted[i].worst_block);
+            cli_print("  %-32s %-8s %9.5f  worst block %9.5f\n", sorted[i].base->name,
+                      nb_type_info(sorted[i].other->type)->name, sorted[i].relative_rms, sorted[i].worst_block);
     free(sorted);
 }
 
-int
-verify_report_table(const struct verify_report *r)
+/* Columns for the names of the models. */
+static int
+name_width(const struct verify_report *r)
 {
     size_t width = 5;
 
     for (size_t i = 0; i < r->models; i++)
         if (strlen(nb_base_name(r->source[i].path)) > width)
             width = strlen(nb_base_name(r->source[i].path));
-    printf("%s: %u chunks of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
-           (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
-    printf("%-*s %9s %6s  %-22s", (int)width, "model", "size", "bpw", "       PPL");
-    puts(r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
+    return cli_is_wide() || width < NAME_COLUMNS ? (int)width : NAME_COLUMNS;
+}
+
+int
+verify_report_table(const struct verify_report *r)
+{
+    const int width = name_width(r);
+
+    cli_print("%s: %u chunks of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
+              (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
+    if (cli_is_wide())
+        cli_print("%-*s %9s %6s  %-22s%s\n", width, "model", "size", "bpw", "       PPL",
+                  r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
+    else
+        cli_print("%-*s %8s %6s %9s%s\n", width, "model", "size", "bpw", "PPL",
+                  r->models > 1 ? "     change  mean KLD  same top" : "");
     for (size_t i = 0; i < r->models; i++)
-        print_row(r, i, (int)width);
+        (cli_is_wide() ? print_row : print_narrow_row)(r, i, width);
     if (r->models > 1)
-        putchar('\n');
-    for (size_t i = 1; i < r->models; i++)
-        printf("%-*s  %s\n", (int)width, nb_base_name(r->source[i].path), verdict_of(&r->stats[i])->words);
+        cli_print("\n");
+    for (size_t i = 1; i < r->models; i++) {
+        cli_print_name(stdout, nb_base_name(r->source[i].path), width);
+        cli_print("  %s\n", verdict_of(&r->stats[i])->words);
+    }
+    if (!cli_is_wide() && r->models > 1)
+        cli_note("--wide shows how certain these numbers are, and the 99 %% KLD, too");
     for (size_t i = 1; i < r->models && r->list_tensors; i++)
         print_tensors(r, i);
     return cli_finish();
@@ -96,12 +132,12 @@ verify_report_table(const struct verify_report *r)
 static json_t *
 quantiles_json(const double *values)
 {
-    json_t *object = json_object();
+    json_t *object = cli_json("{}");
     char key[16];
 
     for (size_t i = 0; i < NB_QUANTILES; i++) {
         snprintf(key, sizeof key, "%g", 100 * nb_quantile_shares[i]);
-        json_object_set_new(object, key, json_real(values[i]));
+        cli_json_set(object, key, cli_json_real(values[i]));
     }
     return object;
 }
@@ -109,22 +145,22 @@ quantiles_json(const double *values)
 static void
 set(json_t *object, const char *key, double value)
 {
-    json_object_set_new(object, key, json_real(value));
+    cli_json_set(object, key, cli_json_real(value));
 }
 
 static json_t *
 tensors_json(const struct verify_report *r, size_t model)
 {
-    json_t *list = json_array();
+    json_t *list = cli_json_array();
 
     for (size_t i = 0; i < r->source[0].n_tensors; i++) {
         const struct nb_weight_error *e = &r->errors[model][i];
 
-        json_array_append_new(list, e->other == NULL ? json_pack("{s:s}", "name", e->base->name)
-                                                     : json_pack("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name,
-                                                                 "type", nb_type_info(e->other->type)->name,
-                                                                 "relative_rms", e->relative_rms, "worst_block",
-                                                                 e->worst_block, "worst_at", (json_int_t)e->worst_at));
+        cli_json_add(list, e->other == NULL
+                               ? cli_json("{s:s}", "name", e->base->name)
+                               : cli_json("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name, "type",
+                                          nb_type_info(e->other->type)->name, "relative_rms", e->relative_rms,
+                                          "worst_block", e->worst_block, "worst_at", (json_int_t)e->worst_at));
     }
     return list;
 }
@@ -133,7 +169,7 @@ static void
 set_text(json_t *object, const char *key, const char *text)
 {
     if (text != NULL)
-        json_object_set_new(object, key, json_string(text));
+        cli_json_set(object, key, cli_json_text(text));
 }
 
 /* How a file was made, as far as it says: its recipe, and the importance matrix by llama-quantize's keys. */
@@ -151,7 +187,7 @@ set_origin(json_t *o, const struct nb_metadata *meta)
     set_text(o, "imatrix", nb_base_name(file));
     set_text(o, "imatrix_text", text == NULL ? NULL : nb_base_name(text));
     if (nb_meta_get_u64(meta, "quantize.imatrix.chunks_count", &n))
-        json_object_set_new(o, "imatrix_chunks", json_integer((json_int_t)n));
+        cli_json_set(o, "imatrix_chunks", cli_json_integer((json_int_t)n));
 }
 
 static json_t *
@@ -159,16 +195,15 @@ model_json(const struct verify_report *r, size_t i)
 {
     const struct nb_drift_stats *s = &r->stats[i];
     char verdict[VERDICT_TEXT];
-    json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
-                          (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
-                          s->perplexity.value, "perplexity_stderr", s->perplexity.error);
+    json_t *o = cli_json("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
+                         (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
+                         s->perplexity.value, "perplexity_stderr", s->perplexity.error);
 
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);
     if (i == 0)
         return o;
-    json_object_set_new(o, "verdict",
-                        json_pack("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
+    cli_json_set(o, "verdict", cli_json("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
     set(o, "perplexity_ratio", s->ratio.value);
     set(o, "perplexity_ratio_stderr", s->ratio.error);
     set(o, "ln_perplexity_ratio", s->ln_ratio.value);
@@ -180,29 +215,29 @@ model_json(const struct verify_report *r, size_t i)
     set(o, "kld_p99", s->kld_quantile[NB_Q_99]);
     set(o, "kld_p999", s->kld_quantile[NB_Q_999]);
     set(o, "kld_max", s->kld_quantile[NB_Q_MAX]);
-    json_object_set_new(o, "kld_percentiles", quantiles_json(s->kld_quantile));
+    cli_json_set(o, "kld_percentiles", quantiles_json(s->kld_quantile));
     set(o, "same_top", s->same_top.value);
     set(o, "same_top_stderr", s->same_top.error);
     set(o, "mean_dp", s->dp.value);
     set(o, "mean_dp_stderr", s->dp.error);
     set(o, "rms_dp", s->rms_dp.value);
     set(o, "rms_dp_stderr", s->rms_dp.error);
-    json_object_set_new(o, "dp_percentiles", quantiles_json(s->dp_quantile));
+    cli_json_set(o, "dp_percentiles", quantiles_json(s->dp_quantile));
     if (r->errors != NULL)
-        json_object_set_new(o, "tensors", tensors_json(r, i));
+        cli_json_set(o, "tensors", tensors_json(r, i));
     return o;
 }
 
 json_t *
 verify_report_object(const struct verify_report *r)
 {
-    json_t *models = json_array();
+    json_t *models = cli_json_array();
 
     for (size_t i = 1; i < r->models; i++)
-        json_array_append_new(models, model_json(r, i));
-    return json_pack("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text", r->text,
-                     "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored",
-                     (json_int_t)r->drift.scored, "seconds", r->seconds);
+        cli_json_add(models, model_json(r, i));
+    return cli_json("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text", r->text,
+                    "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored",
+                    (json_int_t)r->drift.scored, "seconds", r->seconds);
 }
 
 int

@@ -14,8 +14,10 @@
 #ifdef __linux__
 #include <sys/mount.h>
 #endif
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -179,17 +181,67 @@ drain(int fd, char *to, size_t room)
     close(fd);
 }
 
+/* In a child: becomes the program. */
+static void
+become_nibble(const char *const *args)
+{
+    const char *argv[64] = { "nibble" };
+
+    for (int i = 0; args[i] != NULL; i++)
+        argv[i + 1] = args[i];
+    if (chdir(root) != 0)
+        _exit(126);
+    execv(NIBBLE_PROGRAM, (char *const *)argv);
+    _exit(127);
+}
+
+static int
+code_of(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+bool
+run_on_terminal(struct run *run, int columns, const char *term, const char *const *args)
+{
+    const int ours = posix_openpt(O_RDWR | O_NOCTTY);
+    const struct winsize size = { .ws_row = 24, .ws_col = (unsigned short)columns };
+    struct termios mode;
+    int theirs, status;
+    pid_t child;
+
+    if (ours < 0 || grantpt(ours) != 0 || unlockpt(ours) != 0 || (theirs = open(ptsname(ours), O_RDWR | O_NOCTTY)) < 0)
+        return false;
+    assert_int_equal(tcgetattr(theirs, &mode), 0);
+    mode.c_oflag &= ~(tcflag_t)OPOST;
+    assert_int_equal(tcsetattr(theirs, TCSANOW, &mode), 0);
+    assert_int_equal(ioctl(theirs, TIOCSWINSZ, &size), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(theirs, STDOUT_FILENO);
+        dup2(theirs, STDERR_FILENO);
+        close(theirs);
+        close(ours);
+        setenv("TERM", term, 1);
+        become_nibble(args);
+    }
+    close(theirs);
+    drain(ours, run->out, sizeof run->out); /* ends with an error when the program has */
+    *run->err = '\0';
+    assert_int_equal(waitpid(child, &status, 0), child);
+    run->code = code_of(status);
+    return true;
+}
+
 void
 run_nibble(struct run *run, const char *const *args)
 {
-    const char *argv[64] = { "nibble" };
     int out[2], status;
     char errors[sizeof root + 16];
     pid_t child;
     FILE *f;
 
-    for (int i = 0; args[i] != NULL; i++)
-        argv[i + 1] = args[i];
     snprintf(errors, sizeof errors, "%s/stderr", root);
     assert_int_equal(pipe(out), 0);
     child = fork();
@@ -201,15 +253,12 @@ run_nibble(struct run *run, const char *const *args)
         dup2(err, STDERR_FILENO);
         close(out[0]);
         close(out[1]);
-        if (chdir(root) != 0)
-            _exit(126);
-        execv(NIBBLE_PROGRAM, (char *const *)argv);
-        _exit(127);
+        become_nibble(args);
     }
     close(out[1]);
     drain(out[0], run->out, sizeof run->out);
     assert_int_equal(waitpid(child, &status, 0), child);
-    run->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    run->code = code_of(status);
     f = fopen(errors, "r");
     assert_non_null(f);
     run->err[fread(run->err, 1, sizeof run->err - 1, f)] = '\0';

@@ -37,6 +37,11 @@ struct run {
 };
 /* Runs the program with ARGS, a list that ends with NULL and does not begin with its name. */
 void run_nibble(struct run *run, const char *const *args);
+/*
+ * The same with both outputs, in OUT, on a terminal of COLUMNS columns, of the kind TERM, which changes no byte. False
+ * where there are no such terminals.
+ */
+bool run_on_terminal(struct run *run, int columns, const char *term, const char *const *args);
 #define RUN(run, ...) run_nibble(run, (const char *const[]){ __VA_ARGS__, NULL })
 
 /*

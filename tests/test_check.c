@@ -1072,7 +1072,7 @@ the_command_tells_by_its_exit_code(void **unused)
     assert_non_null(strstr(run.out, "\"code\":\"gguf.key\""));
     assert_non_null(strstr(run.out, "\"code\":\"gguf.key-style\""));
     RUN(&run, "check", "bad.gguf");
-    assert_non_null(strstr(run.out, "key '????[2J'"));
+    assert_non_null(strstr(run.out, "key '\\xFF\\u{9B}\\x1B[2J'"));
     RUN(&run, "check", "nowhere.gguf");
     assert_int_equal(run.code, 3);
     RUN(&run, "check", "--level", "deep", "good.gguf");

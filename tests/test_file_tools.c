@@ -9,9 +9,12 @@
 #include "formats/gguf/metadata.h"
 #include "formats/gguf/split.h"
 #include "formats/models/source.h"
+#include "formats/models/stored_tensors.h"
 #include "gguf_bytes.h"
 #include "scratch.h"
 #include "testing.h"
+
+#include "verify/check/hash.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -705,7 +708,7 @@ manifests_tell_what_has_changed(void **unused)
     MUST(0, "hash", "--check", "e.manifest", "--json");
     expect_output("\"equal\":39,\"different\":0");
     MUST(0, "hash", "--no-layer", "--json", "e.gguf");
-    expect_output("{\"path\":\"e.gguf\",\"hashes\":[{\"hash\":\"xxh64\",\"of\":\"model\",\"digest\":"
+    expect_output("{\"version\":1,\"path\":\"e.gguf\",\"hashes\":[{\"hash\":\"xxh64\",\"of\":\"model\",\"digest\":"
                   "\"941561f89a97f068\"}]}");
     MUST(0, "hash", "--check", "e.manifest", "--all", "--xxh3", "-j", "3");
     expect_output("156 equal, 0 different, 0 not found"); /* 38 tensors and the model, four hashes of each */
@@ -768,7 +771,7 @@ differences_are_told_with_their_size(void **unused)
     assert_true(json_real_value(json_object_get(first, "cosine")) > 0.9999);
     json_decref(object);
     /* A folder is the file it becomes: its rows are in the order of GGUF. */
-    MUST(1, "diff", "--no-metadata", SAMPLE, "f16.gguf");
+    MUST(1, "diff", "--wide", "--no-metadata", SAMPLE, "f16.gguf");
     expect_output("relative RMS 0, cosine 1");
     MUST(0, "diff", "--no-tensors", "--ignore", "general.file_type", SAMPLE, "f16.gguf");
     MUST(2, "diff", "model.gguf");
@@ -844,11 +847,12 @@ running_out_of_memory_is_told(void **unused)
     assert_int_equal(hash_of("w.gguf"), hash_of("tiny.gguf"));
 }
 
-/* By Ctrl-C, at the latest after 64 MB that are copied. */
+/* By Ctrl-C, at the latest after 16 MB that are copied. */
 static void
 what_is_interrupted_leaves_no_file(void **unused)
 {
     static const volatile sig_atomic_t stop = 1;
+    static const struct nb_watch watch = { .stop = &stop };
     const struct nb_split_options four = { .max_tensors = 10 };
     char whole[SCRATCH_PATH], parts[SCRATCH_PATH];
     struct nb_source source;
@@ -862,7 +866,7 @@ what_is_interrupted_leaves_no_file(void **unused)
     strcpy(parts, scratch_path("interrupted"));
     assert_int_equal(nb_source_open(&source, scratch_path("model.gguf"), NULL, &err), NB_OK);
     set = nb_source_gguf_set(&source);
-    set.stop = &stop;
+    set.watch = &watch;
     assert_int_equal(nb_split_merge(&set, whole, false, &err), NB_INTERRUPTED);
     assert_int_equal(nb_split_plan(&plan, &set, &four, &err), NB_OK);
     assert_int_equal(nb_split_write(&plan, &set, parts, false, &err), NB_INTERRUPTED);
@@ -870,6 +874,100 @@ what_is_interrupted_leaves_no_file(void **unused)
     assert_false(scratch_exists(scratch_path("interrupted.gguf.partial")));
     assert_false(scratch_exists(scratch_path("interrupted-00001-of-00004.gguf")));
     assert_false(scratch_exists(scratch_path("interrupted-00001-of-00004.gguf.partial")));
+    nb_split_free(&plan);
+    nb_source_close(&source);
+}
+
+/* What was named is one file of a set, and what is meant is the model. */
+static void
+a_set_is_split_anew_as_a_whole(void **unused)
+{
+    (void)unused;
+    make_model();
+    MUST(0, "split", "model.gguf", "anew", "--max-tensors", "10");
+    MUST(0, "split", "anew-00001-of-00004.gguf", "--max-tensors", "20");
+    expect_output("anew-00001-of-00002.gguf: 20 tensors");
+    assert_non_null(strstr(run.err, "is the first of 4 parts; the whole set is split anew"));
+    MUST(0, "merge", "anew-00001-of-00002.gguf", "-o", "anew.gguf");
+    assert_int_equal(scratch_hash(scratch_path("anew.gguf")), scratch_hash(scratch_path("model.gguf")));
+    MUST(3, "split", "anew-00002-of-00004.gguf");
+    assert_non_null(strstr(run.err, "not the first part of its split set"));
+    MUST(0, "split", "--dry-run", "--max-size", "1M", "model.gguf");
+    assert_non_null(strstr(run.err, "larger than --max-size: it counts tensors, not the metadata"));
+}
+
+static void
+a_change_of_what_others_depend_on_is_warned_of(void **unused)
+{
+    static const struct {
+        const char *option, *text, *warning;
+    } cases[] = {
+        { "--set", "general.architecture=phi3", "warning: general.architecture: readers find" },
+        { "--remove", "general.architecture", "warning: general.architecture: readers find" },
+        { "--rename", "general.architecture=x.y", "warning: general.architecture: readers find" },
+        { "--set", "llama.block_count=5", "warning: llama.block_count: the tensors have" },
+        { "--set", "tokenizer.ggml.pre=gpt-2", "warning: tokenizer.ggml.pre: texts become" },
+        { "--set", "tokenizer.ggml.tokens[3]=x", "warning: tokenizer.ggml.tokens: texts become" },
+        { "--set", "general.name=str:x", NULL },
+        { "--set", "llama.context_length=512", NULL },
+    };
+
+    (void)unused;
+    make_model();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        MUST(0, "edit", "--dry-run", cases[i].option, cases[i].text, "model.gguf");
+        if ((strstr(run.err, cases[i].warning == NULL ? "warning" : cases[i].warning) != NULL) !=
+            (cases[i].warning != NULL))
+            fail_msg("%s %s: %s", cases[i].option, cases[i].text, run.err);
+    }
+}
+
+/* What a watch was told. */
+struct told {
+    uint64_t calls, done, total;
+    bool backwards;
+};
+
+static void
+listen(void *context, uint64_t done, uint64_t total)
+{
+    struct told *t = context;
+
+    t->backwards = t->backwards || done < t->done || done > total || (t->calls > 0 && total != t->total);
+    t->calls++;
+    t->done = done;
+    t->total = total;
+}
+
+static void
+what_copies_or_reads_tells_how_far_it_is(void **unused)
+{
+    struct told split = { .calls = 0 }, merge = split, hash = split;
+    struct nb_watch watch = { .progress = listen, .context = &split };
+    const struct nb_split_options four = { .max_tensors = 10 };
+    struct nb_hash_job job = { .kind = NB_HASH_XXH64, .scope = NB_HASH_MODEL };
+    struct nb_stored_tensors stored;
+    struct nb_source source;
+    struct nb_gguf_set set;
+    struct nb_split plan;
+    struct nb_error err;
+
+    (void)unused;
+    make_model();
+    scratch_open_source(&source, "model.gguf");
+    set = nb_source_gguf_set(&source);
+    set.watch = &watch;
+    assert_int_equal(nb_split_plan(&plan, &set, &four, &err), NB_OK);
+    assert_int_equal(nb_split_write(&plan, &set, scratch_path("watched"), false, &err), NB_OK);
+    watch.context = &merge;
+    assert_int_equal(nb_split_merge(&set, scratch_path("watched.gguf"), false, &err), NB_OK);
+    watch.context = &hash;
+    assert_int_equal(nb_stored_open(&stored, scratch_path("model.gguf"), false, &err), NB_OK);
+    assert_int_equal(nb_hash_run(&stored, &job, 1, 1, &watch, &err), NB_OK);
+    assert_true(split.calls >= plan.count && split.done == split.total && !split.backwards);
+    assert_true(merge.calls >= 1 && merge.done == merge.total && merge.total == split.total && !merge.backwards);
+    assert_true(hash.calls >= 1 && hash.total == split.total && !hash.backwards);
+    nb_stored_close(&stored);
     nb_split_free(&plan);
     nb_source_close(&source);
 }
@@ -899,6 +997,9 @@ main(void)
         cmocka_unit_test(differences_are_told_with_their_size),
         cmocka_unit_test(inspect_shows_one_tensor_or_all),
         cmocka_unit_test(what_is_interrupted_leaves_no_file),
+        cmocka_unit_test(a_set_is_split_anew_as_a_whole),
+        cmocka_unit_test(a_change_of_what_others_depend_on_is_warned_of),
+        cmocka_unit_test(what_copies_or_reads_tells_how_far_it_is),
         cmocka_unit_test(running_out_of_memory_is_told),
     };
 

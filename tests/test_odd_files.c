@@ -1,6 +1,7 @@
 /*
  * What is no regular file in the place of an input: FIFOs that nobody writes to, devices, links to
- * nowhere. All of them are refused at once; none is waited for, and none is taken for absent.
+ * nowhere. All of them are refused at once; none is waited for, and none is taken for absent. And files
+ * that are something else than their names say, or only a part of what was to be downloaded.
  */
 #include "scratch.h"
 #include "testing.h"
@@ -17,7 +18,7 @@ static struct run run;
 static int
 setup(void **state)
 {
-    alarm(60);
+    alarm(240);
     return scratch_setup(state);
 }
 
@@ -222,13 +223,166 @@ links_of_the_hub_s_cache_are_followed(void **unused)
     assert_int_equal(run.code, 3);
 }
 
+/* What downloads leave, and people rename: bytes, and words of the sentence that says what they are. */
+static const struct {
+    const char *bytes;
+    size_t size;
+    const char *expected;
+} mistaken[] = {
+#define BYTES(text) text, sizeof text - 1
+    { BYTES(
+          "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2"
+          "ca24d17e2393\nsize 3970000000\n"),
+      "a Git LFS pointer to one of 3.97 GB: run 'git lfs pull'" },
+    { BYTES("<!DOCTYPE html>\n<html><head><title>Sign in</title>"), "a web page" },
+    { BYTES("\xEF\xBB\xBF \n<HTML>"), "a web page" },
+    { BYTES("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"), "an XML text" },
+    { BYTES("{\"error\":\"Repository not found\"}"), "the answer of a server, 'Repository not found'" },
+    { BYTES("{\"error\":{\"code\":401,\"message\":\"Log in\"}}"), "the answer of a server, 'Log in'" },
+    { BYTES("{\"message\":\"Not Found\",\"status\":\"404\"}"), "the answer of a server, 'Not Found'" },
+    { BYTES("Entry not found"), "a short text, 'Entry not found': download" },
+    { BYTES("PK\3\4\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\0archive/data.pkl\x80\2}q\0."),
+      "a PyTorch file" },
+    { BYTES("PK\3\4\0\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0A\0\0\0model.gguf.........."),
+      "a ZIP archive: unpack" },
+    { BYTES("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), "a PyTorch file" },
+    { BYTES("\x1F\x8B\x08\0\0\0\0\0\0\3GGUF"), "data compressed by gzip: unpack" },
+    { BYTES("tjgg\3\0\0\0\0\x7D\0\0\0\x10\0\0"), "a GGML file from before GGUF" },
+};
+
+static void
+what_is_in_the_place_of_a_model_is_named(void **unused)
+{
+    static const char *const commands[][8] = {
+        { "inspect", "x.gguf" },
+        { "inspect", "x.bin" },
+        { "quantize", "x.gguf", "-o", "out.gguf" },
+        { "quantize", "st", "-o", "out.gguf" },
+        { "quantize", "st/model.safetensors", "-o", "out.gguf" },
+        { "quantize", SAMPLE, "--imatrix", "x.gguf", "-o", "out.gguf" },
+        { "calibrate", "x.gguf", "-o", "out.gguf" },
+        { "calibrate", "--merge", "x.gguf", "-o", "out.gguf" },
+        { "verify", SAMPLE, "x.gguf" },
+        { "diff", SAMPLE, "x.gguf" },
+        { "edit", "x.gguf", "--set", "a=str:b" },
+        { "hash", "x.gguf" },
+        { "hash", "st/model.safetensors" },
+        { "split", "x.gguf" },
+        { "merge", "x.gguf", "-o", "out.gguf" },
+        { "tokenize", "x.gguf", "-p", "a" },
+        { "check", "x.gguf" },
+        { "check", "x.bin" },
+        { "check", "st" },
+        { "check", "st/model.safetensors" },
+    };
+
+    (void)unused;
+    scratch_remove("st");
+    scratch_remove("out.gguf");
+    tiny_checkpoint("st");
+    for (size_t m = 0; m < sizeof mistaken / sizeof mistaken[0]; m++) {
+        scratch_write("x.gguf", mistaken[m].bytes, mistaken[m].size);
+        scratch_write("x.bin", mistaken[m].bytes, mistaken[m].size);
+        scratch_write("st/model.safetensors", mistaken[m].bytes, mistaken[m].size);
+        for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+            const bool check = strcmp(commands[i][0], "check") == 0;
+
+            run_nibble(&run, commands[i]);
+            if (run.code != (check ? 1 : 3) || strstr(check ? run.out : run.err, mistaken[m].expected) == NULL)
+                fail_msg("%s of %s: exit code %d: %s%s", mistaken[m].expected, commands[i][0], run.code, run.out,
+                         run.err);
+        }
+    }
+}
+
+/* Of JSON files: those of the list that are no JSON, or an error of a server in it. */
+static void
+what_is_in_the_place_of_a_json_file_is_named(void **unused)
+{
+    static const char *const names[] = { "config.json",
+                                         "tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "generation_config.json",
+                                         "model.safetensors.index.json",
+                                         "tokenizer.model" };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (size_t m = 0; m < sizeof mistaken / sizeof mistaken[0]; m++) {
+            char path[SCRATCH_PATH];
+
+            scratch_remove("st");
+            tiny_checkpoint("st");
+            snprintf(path, sizeof path, "st/%s", names[i]);
+            scratch_write(path, mistaken[m].bytes, mistaken[m].size);
+            RUN(&run, "quantize", "st", "-o", "out.gguf");
+            if (run.code != 3 || strstr(run.err, mistaken[m].expected) == NULL || strstr(run.err, names[i]) == NULL)
+                fail_msg("%s in place of %s: exit code %d: %s", mistaken[m].expected, names[i], run.code, run.err);
+            RUN(&run, "check", "st");
+            if (run.code != 1 || strstr(run.out, mistaken[m].expected) == NULL)
+                fail_msg("check of %s in place of %s: %s", mistaken[m].expected, names[i], run.out);
+        }
+    }
+}
+
+/* NAME, cut to SIZE bytes, is one fault that says so, for 'check' and for those who want to use MODEL. */
+static void
+expect_cut(const char *name, size_t size, const char *model)
+{
+    size_t whole;
+    unsigned char *bytes = scratch_read(scratch_path(name), &whole);
+
+    scratch_write(name, bytes, size);
+    RUN(&run, "check", model);
+    if (run.code != 1 || strstr(run.out, "cut short") == NULL || strstr(run.out, "download it again") == NULL ||
+        strstr(run.out, "; 1 error, 0 warnings") == NULL)
+        fail_msg("%s cut to %zu bytes: exit code %d: %s%s", name, size, run.code, run.out, run.err);
+    RUN(&run, "quantize", model, "-t", "f16", "-o", "out.gguf");
+    if (run.code != 3 || strstr(run.err, "cut short") == NULL || strstr(run.err, "download it again") == NULL)
+        fail_msg("%s cut to %zu bytes: exit code %d: %s", name, size, run.code, run.err);
+    scratch_write(name, bytes, whole);
+    free(bytes);
+}
+
+static void
+a_download_that_is_cut_short_is_one_fault(void **unused)
+{
+    size_t gguf, part, st;
+
+    (void)unused;
+    scratch_remove("st");
+    tiny_checkpoint("st");
+    RUN(&run, "quantize", SAMPLE, "-t", "q8_0", "-o", "whole.gguf");
+    RUN(&run, "split", "whole.gguf", "set", "--max-tensors", "13");
+    free(scratch_read(scratch_path("whole.gguf"), &gguf));
+    free(scratch_read(scratch_path("set-00002-of-00003.gguf"), &part));
+    free(scratch_read(scratch_path("st/model.safetensors"), &st));
+    for (size_t i = 1; i < 40; i++)
+        expect_cut("whole.gguf", gguf * i / 40, "whole.gguf");
+    expect_cut("whole.gguf", gguf - 1, "whole.gguf");
+    for (size_t i = 1; i < 10; i++) {
+        expect_cut("set-00002-of-00003.gguf", part * i / 10, "set-00001-of-00003.gguf");
+        expect_cut("st/model.safetensors", st * i / 10, "st");
+    }
+    expect_cut("st/model.safetensors", 100, "st");
+    expect_cut("st/model.safetensors", st - 1, "st");
+    RUN(&run, "check", "whole.gguf", "set-00001-of-00003.gguf", "st");
+    assert_int_equal(run.code, 0);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_command_waits_for_a_fifo),         cmocka_unit_test(odd_files_of_a_model_are_named),
-        cmocka_unit_test(a_part_that_is_a_fifo_is_named),      cmocka_unit_test(an_open_pipe_is_a_text),
-        cmocka_unit_test(a_link_out_of_the_folder_is_refused), cmocka_unit_test(links_of_the_hub_s_cache_are_followed),
+        cmocka_unit_test(no_command_waits_for_a_fifo),
+        cmocka_unit_test(odd_files_of_a_model_are_named),
+        cmocka_unit_test(a_part_that_is_a_fifo_is_named),
+        cmocka_unit_test(an_open_pipe_is_a_text),
+        cmocka_unit_test(a_link_out_of_the_folder_is_refused),
+        cmocka_unit_test(links_of_the_hub_s_cache_are_followed),
+        cmocka_unit_test(what_is_in_the_place_of_a_model_is_named),
+        cmocka_unit_test(what_is_in_the_place_of_a_json_file_is_named),
+        cmocka_unit_test(a_download_that_is_cut_short_is_one_fault),
     };
 
     return cmocka_run_group_tests(tests, setup, scratch_teardown);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define MAX_DEPTH 64
+#define SMALL ((size_t)1 << 16) /* bytes: no error that a server sends is larger */
 
 struct nb_json_span
 nb_json_after_mark(struct nb_json_span text)
@@ -71,7 +72,7 @@ make_finite(char **text, struct nb_json_span *span)
 enum nb_status
 nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
 {
-    char *text;
+    char *text, what[NB_MISTAKEN];
     size_t length;
     struct nb_json_span span;
     json_error_t why;
@@ -89,7 +90,14 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
                          JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES |
                              (flags & NB_JSON_BIG_INTEGERS ? JSON_DECODE_INT_AS_REAL : 0),
                          &why);
+    if (*object == NULL ? nb_json_text_mistaken(span, what) : nb_json_mistaken(*object, what))
+        status = nb_fail(err, NB_INPUT, "%s: not what it should be, but %s", name, what);
     free(text);
+    if (status != NB_OK) {
+        json_decref(*object);
+        *object = NULL;
+        return status;
+    }
     if (*object == NULL && (why.line < 1 || json_error_code(&why) == json_error_out_of_memory))
         return nb_fail_memory(err); /* a syntax error would have a line number */
     if (*object == NULL)
@@ -187,6 +195,24 @@ nb_json_fault(struct nb_json_span text)
     const char *end = text.at + text.length, *stop, *after = find_end(text.at, end, &stop);
 
     return (size_t)((after == NULL ? stop : skip_space(after, end)) - text.at);
+}
+
+bool
+nb_json_text_mistaken(struct nb_json_span text, char what[NB_MISTAKEN])
+{
+    const char *first = skip_space(text.at, text.at + text.length);
+    bool mistaken;
+    json_t *tree;
+
+    *what = '\0';
+    if (first < text.at + text.length && *first == '[')
+        return false;
+    if (first == text.at + text.length || *first != '{')
+        return nb_mistaken(text.at, text.length, text.length, what);
+    tree = text.length > SMALL ? NULL : nb_json_tree(text);
+    mistaken = nb_json_mistaken(tree, what);
+    json_decref(tree);
+    return mistaken;
 }
 
 void

@@ -11,6 +11,7 @@
 #define NB_JSON_H
 
 #include "formats/base/arena.h"
+#include "formats/base/mistaken.h"
 #include "formats/base/status.h"
 
 #include <jansson.h>
@@ -46,6 +47,8 @@ struct nb_json_span nb_json_after_mark(struct nb_json_span text);
 bool nb_json_value(struct nb_json_span text, struct nb_json_span *value);
 /* Where TEXT, which is no single value, stops being one, as far as brackets and strings tell; its length at its end. */
 size_t nb_json_fault(struct nb_json_span text);
+/* Whether TEXT, of which nothing could be made, is something else than JSON, or an error that a server sent (mistaken.h). */
+bool nb_json_text_mistaken(struct nb_json_span text, char what[NB_MISTAKEN]);
 /* Line and column of AT in TEXT; both begin with 1, and columns are bytes. */
 void nb_json_place(const char *text, const char *at, size_t *line, size_t *column);
 /* Starts iterating over the object or array VALUE; false if it is neither. */

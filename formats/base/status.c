@@ -1,8 +1,9 @@
 #include "formats/base/status.h"
 
+#include "formats/base/text.h"
+
 #include <errno.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,43 +69,10 @@ drop_partial_character(char *s)
         s[n - 1 - back] = '\0';
 }
 
-/* The bytes of the character at S, if it is a whole one that UTF-8 has (RFC 3629); 0 if not. */
-static size_t
-character_length(const char *s)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    const unsigned char first = (unsigned char)*s;
-    const size_t n = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    uint32_t character = n < 2 ? first : first & (0x7Fu >> n);
-
-    for (size_t i = 1; i < n; i++) {
-        if (((unsigned char)s[i] & 0xC0) != 0x80) /* also where the text ends */
-            return 0;
-        character = character << 6 | ((unsigned char)s[i] & 0x3Fu);
-    }
-    return n > 0 && character >= least[n] && character <= 0x10FFFF && (character & 0xFFFFF800) != 0xD800 ? n : 0;
-}
-
-/* Names in the sentence may come from a hostile file: what is no character, or controls a terminal, becomes '?'. */
-static void
-make_printable(char *s)
-{
-    while (*s != '\0') {
-        const unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
-        const size_t n = character_length(s);
-        const bool control = c < 0x20 || c == 0x7F || (c == 0xC2 && next < 0xA0); /* C0, DEL, C1 */
-
-        if (n == 0 || control)
-            *s = '?';
-        if (n == 2 && control)
-            s[1] = '?';
-        s += n == 0 ? 1 : n;
-    }
-}
-
 enum nb_status
 nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...)
 {
+    char text[NB_ERROR_SIZE];
     va_list args;
     int written;
 
@@ -112,13 +80,13 @@ nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...)
         return status;
     err->status = status;
     va_start(args, format);
-    written = vsnprintf(err->message, sizeof err->message, format, args);
+    written = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (written < 0)
-        err->message[0] = '\0';
-    else if ((size_t)written >= sizeof err->message)
-        drop_partial_character(err->message);
-    make_printable(err->message);
+        text[0] = '\0';
+    else if ((size_t)written >= sizeof text)
+        drop_partial_character(text);
+    nb_show(err->message, sizeof err->message, text, strlen(text));
     return status;
 }
 

@@ -57,9 +57,9 @@ struct nb_error {
 #endif
 
 /*
- * Fills ERR (which may be NULL) and returns STATUS. Control characters and what
- * is no UTF-8 in the finished sentence become '?': names in it may come from a
- * hostile file and end up on somebody's terminal.
+ * Fills ERR (which may be NULL) and returns STATUS. The finished sentence is shown
+ * as nb_show has it: names in it may come from a hostile file and end up on
+ * somebody's terminal.
  */
 enum nb_status nb_fail(struct nb_error *err, enum nb_status status, const char *format, ...) NB_PRINTF(3, 4);
 

@@ -1,27 +1,92 @@
 #include "formats/base/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
+/* The bytes of the character at S, of LENGTH at least 1, which goes to *CHARACTER; 0 if it is none. */
+static size_t
+take_character(const char *s, size_t length, uint32_t *character)
+{
+    utf8proc_int32_t c;
+    const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s, length > 4 ? 4 : (utf8proc_ssize_t)length,
+                                                &c);
+
+    *character = n < 1 ? (unsigned char)*s : (uint32_t)c;
+    return n < 1 ? 0 : (size_t)n;
+}
+
+/* C1 controls, separators of lines, and marks that turn the order of what follows around (Unicode's Bidi_Control). */
+static bool
+is_treacherous(uint32_t c)
+{
+    return (c >= 0x80 && c < 0xA0) || c == 0x061C || c == 0x200E || c == 0x200F || (c >= 0x2028 && c <= 0x202E) ||
+           (c >= 0x2066 && c <= 0x2069);
+}
+
+size_t
+nb_show_character(const char *text, size_t length, char shown[NB_SHOWN])
+{
+    uint32_t c;
+    const size_t n = take_character(text, length, &c);
+
+    if (c == '\n')
+        strcpy(shown, "\\n");
+    else if (n == 0 || c < 0x20 || c == 0x7F)
+        snprintf(shown, NB_SHOWN, "\\x%02X", (unsigned)c);
+    else if (is_treacherous(c))
+        snprintf(shown, NB_SHOWN, "\\u{%X}", (unsigned)c);
+    else
+        memcpy(shown, text, n), shown[n] = '\0';
+    return n == 0 ? 1 : n;
+}
+
+void
+nb_show(char *to, size_t size, const char *text, size_t length)
+{
+    char shown[NB_SHOWN];
+    size_t at = 0, n;
+
+    for (size_t i = 0; i < length && at < size; at += n) {
+        i += nb_show_character(text + i, length - i, shown);
+        n = strlen(shown);
+        if (at + n >= size)
+            break;
+        memcpy(to + at, shown, n);
+    }
+    to[at < size ? at : size - 1] = '\0';
+}
+
+const char *
+nb_scaled(char *text, size_t size, double value, const char *unit)
+{
+    static const char *const prefixes[] = { "", "k", "M", "G", "T", "P", "E" };
+    size_t i = 0;
+
+    while (value >= 999.5 && i + 1 < sizeof prefixes / sizeof prefixes[0]) {
+        value /= 1000;
+        i++;
+    }
+    snprintf(text, size,
+             i == 0 || value >= 99.95 ? "%.0f %s%s"
+             : value >= 9.995         ? "%.1f %s%s"
+                                      : "%.2f %s%s",
+             value, prefixes[i], unit);
+    return text;
+}
+
 bool
 nb_utf8_valid(const char *s, size_t length)
 {
-    const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)s;
-
     while (length > 0) {
-        utf8proc_int32_t codepoint;
-        utf8proc_ssize_t n;
+        uint32_t character;
+        const size_t n = (unsigned char)*s < 0x80 ? 1 : take_character(s, length, &character);
 
-        if (*p < 0x80) {
-            p++, length--;
-            continue;
-        }
-        n = utf8proc_iterate(p, length > 4 ? 4 : (utf8proc_ssize_t)length, &codepoint);
-        if (n < 1)
+        if (n == 0)
             return false;
-        p += n;
-        length -= (size_t)n;
+        s += n;
+        length -= n;
     }
     return true;
 }

@@ -49,6 +49,16 @@ nb_assembly_layout(const struct nb_assembly *a, struct nb_layout *l, struct nb_e
     return status;
 }
 
+uint64_t
+nb_tensor_bytes(const struct nb_tensor *tensors, size_t count)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        sum += tensors[i].bytes;
+    return sum;
+}
+
 enum nb_status
 nb_assembly_size(const struct nb_assembly *a, uint64_t *size, struct nb_error *err)
 {
@@ -77,12 +87,14 @@ run_of(const struct nb_assembly *a, const struct nb_layout *l, size_t first, siz
     return a->tensors[i]->offset + a->tensors[i]->bytes - begin->offset;
 }
 
-#define COPIED_AT_ONCE ((uint64_t)64 << 20) /* between two looks at the signal */
+#define COPIED_AT_ONCE ((uint64_t)16 << 20) /* between two looks at the watch */
 
 static enum nb_status
 copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struct nb_file_out *out,
              struct nb_error *err)
 {
+    const struct nb_watch *w = a->watch;
+    uint64_t copied = a->done;
     enum nb_status status = NB_OK;
 
     for (size_t i = 0, next; i < a->count && status == NB_OK; i = next) {
@@ -92,9 +104,12 @@ copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struc
         for (uint64_t done = 0; done < bytes && status == NB_OK; done += COPIED_AT_ONCE) {
             const uint64_t n = bytes - done < COPIED_AT_ONCE ? bytes - done : COPIED_AT_ONCE;
 
-            status = a->stop != NULL && *a->stop
-                         ? nb_fail(err, NB_INTERRUPTED, "interrupted")
-                         : nb_out_copy(out, to + done, &a->files[t->file], t->offset + done, n, err);
+            if (w != NULL && w->stop != NULL && *w->stop)
+                return nb_fail(err, NB_INTERRUPTED, "interrupted");
+            status = nb_out_copy(out, to + done, &a->files[t->file], t->offset + done, n, err);
+            copied += n;
+            if (w != NULL && w->progress != NULL)
+                w->progress(w->context, copied < a->total ? copied : a->total, a->total);
         }
     }
     return status;

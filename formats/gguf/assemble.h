@@ -7,11 +7,11 @@
 
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/elements/tensor.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,7 +20,8 @@ struct nb_assembly {
     const struct nb_tensor *const *tensors; /* in the order of the new file; "file" is an index into FILES */
     size_t count;
     const struct nb_file_in *files;
-    const volatile sig_atomic_t *stop; /* not zero asks for a stop: NB_INTERRUPTED, and no file. May be NULL */
+    const struct nb_watch *watch; /* its stop leaves no file. May be NULL */
+    uint64_t done, total;         /* what WATCH is told: bytes that were copied before, and all of them */
 };
 
 /* The header of a file and the offsets of its tensors. */
@@ -34,6 +35,8 @@ struct nb_layout {
 enum nb_status nb_assembly_layout(const struct nb_assembly *assembly, struct nb_layout *layout,
                                   struct nb_error *err) NB_MUST_CHECK;
 void nb_layout_free(struct nb_layout *layout);
+/* The bytes of COUNT tensors, for a watch. */
+uint64_t nb_tensor_bytes(const struct nb_tensor *tensors, size_t count);
 /* The size of the file in bytes; NB_INPUT if it overflows or the alignment is invalid. */
 enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *size, struct nb_error *err) NB_MUST_CHECK;
 /*

@@ -171,10 +171,17 @@ nb_edit_recover(const struct nb_file_in *file, bool *recovered, struct nb_error 
 
 enum nb_status
 nb_edit_copy(const struct nb_file_in *file, const struct nb_gguf *gguf, const struct nb_metadata *meta,
-             const char *output, bool replace, const volatile sig_atomic_t *stop, struct nb_error *err)
+             const char *output, bool replace, const struct nb_watch *watch, struct nb_error *err)
 {
     const struct nb_tensor **tensors = calloc(gguf->count + 1, sizeof *tensors);
-    const struct nb_assembly a = { meta, tensors, gguf->count, file, stop };
+    const struct nb_assembly a = {
+        .meta = meta,
+        .tensors = tensors,
+        .count = gguf->count,
+        .files = file,
+        .watch = watch,
+        .total = nb_tensor_bytes(gguf->tensors, gguf->count),
+    };
     enum nb_status status;
 
     if (tensors == NULL)

@@ -7,10 +7,10 @@
 
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
 
-#include <signal.h>
 #include <stdbool.h>
 
 /*
@@ -39,10 +39,10 @@ enum nb_status nb_edit_in_place(const struct nb_file_in *file, const struct nb_g
 enum nb_status nb_edit_recover(const struct nb_file_in *file, bool *recovered, struct nb_error *err) NB_MUST_CHECK;
 /*
  * Writes META and the tensors of GGUF, which was read from FILE, to the file OUTPUT, atomically. With
- * REPLACE, OUTPUT may be FILE itself. STOP, which may be NULL, not zero asks for a stop: NB_INTERRUPTED.
+ * REPLACE, OUTPUT may be FILE itself. WATCH may be NULL.
  */
 enum nb_status nb_edit_copy(const struct nb_file_in *file, const struct nb_gguf *gguf, const struct nb_metadata *meta,
-                            const char *output, bool replace, const volatile sig_atomic_t *stop,
+                            const char *output, bool replace, const struct nb_watch *watch,
                             struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -150,7 +150,7 @@ static enum nb_status
 lay_out(struct nibble_writer *w, struct nb_error *err)
 {
     const struct nb_tensor **list = calloc(w->count + 1, sizeof *list);
-    const struct nb_assembly assembly = { &w->meta, list, w->count, NULL, NULL };
+    const struct nb_assembly assembly = { .meta = &w->meta, .tensors = list, .count = w->count };
     enum nb_status status;
 
     if (list == NULL)

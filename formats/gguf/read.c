@@ -5,6 +5,8 @@
  */
 #include "formats/gguf/reader.h"
 
+#include "formats/base/mistaken.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,24 +40,37 @@ read_alignment(const struct nb_gguf_reader *r)
     return NB_OK;
 }
 
+/* What does not begin as a GGUF file does. */
+static enum nb_status
+refuse(const struct nb_gguf_reader *r)
+{
+    char what[NB_MISTAKEN];
+
+    if (nb_file_mistaken(r->file, what))
+        return FOUND_END(r, NB_BAD_FILE_KIND, nb_in_file(r->file->name), "not a GGUF file, but %s", what);
+    return FOUND_END(r, NB_BAD_GGUF_MAGIC, nb_in_file(r->file->name),
+                     "not a GGUF file (its first bytes are not 'GGUF')");
+}
+
 static enum nb_status
 read_preamble(struct nb_gguf_reader *r, uint64_t *n_tensors, uint64_t *n_kv)
 {
-    char magic[4];
+    char magic[sizeof NB_GGUF_MAGIC - 1];
     uint64_t version;
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
+    if (r->file->size >= sizeof magic)
+        status = nb_gguf_take(r, magic, sizeof magic);
+    if (status != NB_OK)
+        return status;
+    if (r->file->size > 0 && (r->at == 0 || memcmp(magic, NB_GGUF_MAGIC, sizeof magic) != 0))
+        return refuse(r);
     if (r->file->size < 24)
         return FOUND_END(r, NB_BAD_GGUF_MAGIC, nb_in_file(r->file->name),
                          "too short to be a GGUF file (%" PRIu64 " bytes)", r->file->size);
-    status = nb_gguf_take(r, magic, sizeof magic);
-    if (status == NB_OK)
-        status = nb_gguf_take_number(r, 4, &version);
+    status = nb_gguf_take_number(r, 4, &version);
     if (status != NB_OK)
         return status;
-    if (memcmp(magic, NB_GGUF_MAGIC, sizeof magic) != 0)
-        return FOUND_END(r, NB_BAD_GGUF_MAGIC, nb_in_file(r->file->name),
-                         "not a GGUF file (its first bytes are not 'GGUF')");
     if ((version & 0xFFFF) == 0)
         return FOUND_END(r, NB_BAD_GGUF_ENDIAN, nb_in_file(r->file->name),
                          "a big-endian GGUF file, which cannot be read");

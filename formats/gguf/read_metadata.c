@@ -106,7 +106,7 @@ take_array_head(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t *elem
     least = *element == NB_KV_STRING ? 8 : *element == NB_KV_ARRAY ? 12 : nb_kv_type_size((enum nb_kv_type) * element);
     if (*count > nb_gguf_left(r) / least)
         return FOUND_END(r, NB_BAD_GGUF_ARRAY_LENGTH, key_here(r, kv),
-                         "%" PRIu64 " elements, more than the file can hold", *count);
+                         NB_GGUF_ENDS "%" PRIu64 " elements, more than the file can hold", *count);
     return NB_OK;
 }
 
@@ -232,7 +232,8 @@ nb_gguf_read_metadata(struct nb_gguf_reader *r, uint64_t count)
     enum nb_status status = NB_OK;
 
     if (count > nb_gguf_left(r) / MIN_KV_BYTES || count > NB_GGUF_MAX_COUNT)
-        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name), "%" PRIu64 " metadata entries, more than %s",
+        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name),
+                         "%s%" PRIu64 " metadata entries, more than %s", count > NB_GGUF_MAX_COUNT ? "" : NB_GGUF_ENDS,
                          count, count > nb_gguf_left(r) / MIN_KV_BYTES ? "the file can hold" : "any model has");
     for (uint64_t i = 0; i < count && status == NB_OK; i++) {
         if (!nb_gguf_grow((void **)&meta->items, meta->count, &meta->room, sizeof *meta->items))

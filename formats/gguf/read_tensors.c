@@ -2,6 +2,7 @@
 #include "formats/gguf/reader.h"
 
 #include "formats/base/checked.h"
+#include "formats/base/mistaken.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -105,7 +106,8 @@ nb_gguf_read_infos(struct nb_gguf_reader *r, uint64_t count)
     enum nb_status status = NB_OK;
 
     if (count > nb_gguf_left(r) / MIN_INFO_BYTES || count > NB_GGUF_MAX_COUNT)
-        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name), "%" PRIu64 " tensors, more than %s", count,
+        return FOUND_END(r, NB_BAD_GGUF_COUNT, nb_in_file(r->file->name), "%s%" PRIu64 " tensors, more than %s",
+                         count > NB_GGUF_MAX_COUNT ? "" : NB_GGUF_ENDS, count,
                          count > nb_gguf_left(r) / MIN_INFO_BYTES ? "the file can hold" : "any model has");
     for (uint64_t i = 0; i < count && status == NB_OK; i++) {
         if (!nb_gguf_grow((void **)&out->tensors, out->count, &room, sizeof *out->tensors))
@@ -131,33 +133,68 @@ check_offset(const struct nb_gguf_reader *r, const struct nb_tensor *t, uint64_t
                  "its offset is %" PRIu64 ", but the tensors before it end at %" PRIu64, t->offset, expected);
 }
 
+/* The offset of T in the file, and *END after its last byte; false if the file ends before that. */
+static bool
+place(const struct nb_gguf_reader *r, struct nb_tensor *t, uint64_t *end)
+{
+    const bool small = nb_add_u64(r->out->data_offset, t->offset, &t->offset) && nb_add_u64(t->offset, t->bytes, end);
+
+    *end = small ? *end : UINT64_MAX;
+    return *end <= r->file->size;
+}
+
+/*
+ * Places the tensors in the file. If the file ends before some of them do, it is one fault, and their data must not be
+ * read. ORDERLY: they follow one another as they should, so that what is missing is the rest of a good file.
+ */
+static enum nb_status
+check_ends(const struct nb_gguf_reader *r, bool orderly)
+{
+    struct nb_gguf *out = r->out;
+    size_t outside = 0;
+    uint64_t end, last = 0;
+    char text[NB_CUT_SHORT];
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < out->count && status == NB_OK; i++) {
+        struct nb_tensor *t = &out->tensors[i];
+
+        if (place(r, t, &end))
+            continue;
+        last = end > last ? end : last;
+        outside++;
+        if (!orderly)
+            status = FOUND(r, NB_BAD_GGUF_TENSOR_OUTSIDE, nb_at_tensor(r->file->name, t->name, t->offset),
+                           "it has %" PRIu64 " bytes at byte %" PRIu64 ", but the file only %" PRIu64, t->bytes,
+                           t->offset, r->file->size);
+        t->type = NB_TYPE_NONE;
+    }
+    if (status != NB_OK || !orderly || outside == 0)
+        return status;
+    return FOUND(r, NB_BAD_GGUF_TENSOR_OUTSIDE, nb_in_file(r->file->name),
+                 "%s (incomplete or missing: %zu of %zu tensors)", nb_cut_short(text, r->file->size, last), outside,
+                 out->count);
+}
+
 enum nb_status
 nb_gguf_place_tensors(const struct nb_gguf_reader *r)
 {
     struct nb_gguf *out = r->out;
     uint64_t expected = 0, end;
-    bool known = true;
+    bool known = true, orderly = true;
     enum nb_status status = NB_OK;
 
     out->header_end = r->at;
     if (!nb_align_u64(r->at, out->alignment, &out->data_offset))
         return FOUND_END(r, NB_BAD_GGUF_TRUNCATED, nb_gguf_here(r), "the header's size overflows");
     for (size_t i = 0; i < out->count && status == NB_OK; i++) {
-        struct nb_tensor *t = &out->tensors[i];
+        const struct nb_tensor *t = &out->tensors[i];
 
         if (known)
             status = check_offset(r, t, expected);
-        if (status != NB_OK)
-            break;
+        orderly = orderly && known && t->offset == expected;
         known = t->type != NB_TYPE_NONE && nb_add_u64(t->offset, t->bytes, &end) &&
                 nb_align_u64(end, out->alignment, &expected); /* otherwise its end is unknown */
-        if (nb_add_u64(out->data_offset, t->offset, &t->offset) && nb_add_u64(t->offset, t->bytes, &end) &&
-            end <= r->file->size)
-            continue;
-        status = FOUND(r, NB_BAD_GGUF_TENSOR_OUTSIDE, nb_at_tensor(r->file->name, t->name, t->offset),
-                       "cut short: it has %" PRIu64 " bytes at byte %" PRIu64 ", but the file only %" PRIu64, t->bytes,
-                       t->offset, r->file->size);
-        t->type = NB_TYPE_NONE; /* its data must not be read */
     }
-    return status;
+    return status == NB_OK ? check_ends(r, orderly) : status;
 }

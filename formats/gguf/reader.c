@@ -24,7 +24,7 @@ nb_gguf_take(struct nb_gguf_reader *r, void *to, uint64_t size)
     enum nb_status status;
 
     if (size > nb_gguf_left(r))
-        return FOUND_END(r, NB_BAD_GGUF_TRUNCATED, nb_gguf_here(r), "the file ends inside its header");
+        return FOUND_END(r, NB_BAD_GGUF_TRUNCATED, nb_gguf_here(r), NB_GGUF_ENDS "the file ends inside its header");
     if (size >= NB_GGUF_BUFFER) {
         status = nb_file_read(r->file, r->at, to, size, r->err);
         if (status == NB_OK)
@@ -70,7 +70,8 @@ nb_gguf_take_string(struct nb_gguf_reader *r, uint64_t limit, enum nb_code code,
         return status;
     if (*length > nb_gguf_left(r) || *length > limit)
         return FOUND_END(r, *length > nb_gguf_left(r) ? NB_BAD_GGUF_STRING_LENGTH : code, nb_gguf_here(r),
-                         "%s of %" PRIu64 " bytes, more than there can be", what, *length);
+                         "%s%s of %" PRIu64 " bytes, more than there can be", *length > limit ? "" : NB_GGUF_ENDS, what,
+                         *length);
     s = nb_arena_alloc(&r->out->meta.arena, *length + 1);
     if (s == NULL)
         return nb_fail_memory(r->err);

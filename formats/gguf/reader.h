@@ -27,6 +27,9 @@ struct nb_gguf_reader {
 #define FOUND(r, code, place, ...) nb_found((r)->findings, (r)->err, code, place, __VA_ARGS__)
 #define FOUND_END(r, code, place, ...) nb_found_end((r)->findings, (r)->err, code, place, __VA_ARGS__)
 
+/* What a sentence begins with if the file ends before something that it says it has. */
+#define NB_GGUF_ENDS "cut short or damaged, download it again: "
+
 struct nb_place nb_gguf_here(const struct nb_gguf_reader *r);
 uint64_t nb_gguf_left(const struct nb_gguf_reader *r);
 enum nb_status nb_gguf_take(struct nb_gguf_reader *r, void *to, uint64_t size) NB_MUST_CHECK;

@@ -107,7 +107,15 @@ make_part(const struct nb_split *s, const struct nb_gguf_set *set, uint32_t numb
     struct nb_split_part *part = &s->parts[number];
     const struct nb_tensor **tensors = point_to(set, part->first, part->count);
     struct nb_metadata meta;
-    const struct nb_assembly a = { &meta, tensors, part->count, set->files, set->stop };
+    const struct nb_assembly a = {
+        .meta = &meta,
+        .tensors = tensors,
+        .count = part->count,
+        .files = set->files,
+        .watch = set->watch,
+        .done = nb_tensor_bytes(set->tensors, part->first),
+        .total = nb_tensor_bytes(set->tensors, set->n_tensors),
+    };
     enum nb_status status = part_metadata(set, number, s->count, &meta, err);
 
     if (tensors == NULL)
@@ -179,7 +187,14 @@ nb_split_merge(const struct nb_gguf_set *set, const char *name, bool replace, st
 {
     const struct nb_tensor **tensors = point_to(set, 0, set->n_tensors);
     struct nb_metadata meta = { 0 };
-    const struct nb_assembly a = { &meta, tensors, set->n_tensors, set->files, set->stop };
+    const struct nb_assembly a = {
+        .meta = &meta,
+        .tensors = tensors,
+        .count = set->n_tensors,
+        .files = set->files,
+        .watch = set->watch,
+        .total = nb_tensor_bytes(set->tensors, set->n_tensors),
+    };
     enum nb_status status = tensors == NULL ? nb_fail_memory(err) : refuse_input(set, name, err);
 
     nb_meta_copy(&meta, set->meta);

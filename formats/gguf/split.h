@@ -7,11 +7,11 @@
 
 #include "formats/base/file_in.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/elements/tensor.h"
 #include "formats/gguf/metadata.h"
 #include "formats/gguf/split_name.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +24,7 @@ struct nb_gguf_set {
     size_t n_tensors;
     const struct nb_file_in *files;
     uint32_t n_files;
-    const volatile sig_atomic_t *stop; /* not zero asks for a stop of what writes: NB_INTERRUPTED. May be NULL */
+    const struct nb_watch *watch; /* of what writes; may be NULL */
 };
 
 struct nb_split_options {

@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/file_in.h"
+#include "formats/base/mistaken.h"
 #include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 
@@ -339,15 +340,19 @@ static enum nb_status
 load(struct nb_imatrix *m, const char *path, struct nb_error *err)
 {
     struct nb_file_in file;
-    char magic[4] = { 0 };
+    char magic[4] = { 0 }, what[NB_MISTAKEN];
     enum nb_status status = nb_file_open(&file, path, err);
 
     if (status != NB_OK)
         return status;
     if (file.size >= sizeof magic)
         status = nb_file_read(&file, 0, magic, sizeof magic, err);
-    if (status == NB_OK)
-        status = memcmp(magic, NB_GGUF_MAGIC, sizeof magic) == 0 ? read_gguf(m, &file, err) : read_dat(m, &file, err);
+    if (status == NB_OK && memcmp(magic, NB_GGUF_MAGIC, sizeof magic) == 0)
+        status = read_gguf(m, &file, err);
+    else if (status == NB_OK)
+        status = nb_file_mistaken(&file, what)
+                     ? FOUND_END(m, err, NB_BAD_FILE_KIND, nb_in_file(path), "is no importance matrix, but %s", what)
+                     : read_dat(m, &file, err);
     if (status == NB_OK)
         status = sort_entries(m, path, err);
     nb_file_close(&file);

@@ -22,9 +22,6 @@ nb_source_open(struct nb_source *source, const char *path, const struct nb_sourc
         return nb_fail_memory(err);
     if (nb_is_folder(path) || nb_ends_with(path, ".safetensors"))
         status = nb_source_open_checkpoint(source, source->path, options == NULL ? &none : options, err);
-    else if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
-        status = nb_fail(err, NB_UNSUPPORTED,
-                         "%s: PyTorch files are not read: they can run code; convert to safetensors", path);
     else if (nb_ends_with(path, ".json") && nb_is_file(path))
         status = nb_fail(err, NB_INPUT, "%s: is no model, but may be a part of one: name its folder", path);
     else

@@ -155,18 +155,21 @@ parse_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_spa
 {
     struct nb_json_span root, key, value, weights = { 0 };
     struct nb_json_cursor cursor;
+    char what[NB_MISTAKEN];
     enum nb_status status = NB_OK;
     int more;
 
     if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&cursor, root))
-        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "holds no JSON object");
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "%s%s",
+                         nb_json_text_mistaken(text, what) ? "no index, but " : "holds no JSON object", what);
     while ((more = nb_json_next(&cursor, &key, &value)) > 0)
         if (nb_json_is(key, "weight_map"))
             weights = value;
     if (more < 0)
         return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "not valid JSON");
     if (weights.at == NULL || *weights.at != '{' || !nb_json_enter(&cursor, weights))
-        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "has no weight_map");
+        return FOUND_END(cp, err, NB_BAD_CP_INDEX, nb_in_file(path), "%s%s",
+                         nb_json_text_mistaken(text, what) ? "no index, but " : "has no weight_map", what);
     while (status == NB_OK && (more = nb_json_next(&cursor, &key, &value)) > 0)
         status = add_entry(cp, map, key, value, path, err);
     if (status == NB_OK && more < 0)
@@ -548,6 +551,22 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
     return status == NB_OK ? open_shards(cp, &shards, false, err) : status;
 }
 
+/* A weights file that is none is told before what is missing beside it. */
+static enum nb_status
+check_named(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
+{
+    struct nb_file_in file;
+    char what[NB_MISTAKEN];
+    enum nb_status status = nb_file_open(&file, path, err);
+
+    if (status != NB_OK)
+        return status;
+    if (!nb_safetensors_begins(&file) && nb_file_mistaken(&file, what))
+        status = FOUND_END(cp, err, NB_BAD_FILE_KIND, nb_in_file(path), "not a safetensors file, but %s", what);
+    nb_file_close(&file);
+    return status;
+}
+
 /* SINGLE: the user named a single weights file. */
 static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
@@ -588,6 +607,8 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
         cp->folder = copy;
     }
     status = check_links(cp, err);
+    if (status == NB_OK && single)
+        status = check_named(cp, path, err);
     if (status == NB_OK)
         status = open_config(cp, single ? path : cp->folder, single, err);
     if (status == NB_OK && single) {

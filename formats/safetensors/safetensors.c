@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/json.h"
+#include "formats/base/mistaken.h"
 #include "formats/base/text.h"
 
 #include <inttypes.h>
@@ -70,9 +71,9 @@ read_shape(const struct reader *r, struct nb_safetensor *t, json_t *shape, uint6
     return NB_OK;
 }
 
-/* Reads the two numbers of data_offsets; false unless they are a range within the DATA bytes. */
+/* Reads the two numbers of data_offsets; false unless they are a range. */
 static bool
-read_range(json_t *offsets, uint64_t data, uint64_t *begin, uint64_t *end)
+read_range(json_t *offsets, uint64_t *begin, uint64_t *end)
 {
     json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
 
@@ -82,23 +83,18 @@ read_range(json_t *offsets, uint64_t data, uint64_t *begin, uint64_t *end)
         return false;
     *begin = (uint64_t)json_integer_value(from);
     *end = (uint64_t)json_integer_value(to);
-    return *begin <= *end && *end <= data;
+    return *begin <= *end;
 }
 
 /* OFFSETS are relative to the end of the header, which is at BASE in the file. */
 static enum nb_status
 read_span(const struct reader *r, struct nb_safetensor *t, json_t *offsets, uint64_t elements, uint64_t base)
 {
-    const uint64_t data = r->file->size - base;
     uint64_t expected, begin, end;
 
-    if (!read_range(offsets, data, &begin, &end)) {
+    if (!read_range(offsets, &begin, &end)) {
         t->type = NB_TYPE_NONE;
-        return begin == 0 && end == 0
-                   ? FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "data_offsets is not a pair of counts")
-                   : FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name),
-                           "bytes %" PRIu64 " to %" PRIu64 " lie outside the data, which has %" PRIu64, begin, end,
-                           data);
+        return FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t->name), "data_offsets is not a pair of counts that is a range");
     }
     t->offset = base + begin;
     t->bytes = end - begin;
@@ -199,31 +195,79 @@ check_names(const struct reader *r)
     return status;
 }
 
-/* Checks that names are unique and that the tensors cover the data without overlap, hole or rest. */
+/* The tensors, which are sorted by offset, must cover the data without overlap and hole; *END receives where they end. */
 static enum nb_status
-check_layout(const struct reader *r, uint64_t base)
+check_order(const struct reader *r, uint64_t *end)
+{
+    const struct nb_safetensor *t = r->out->tensors;
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < r->out->count && status == NB_OK; i++) {
+        if (t[i].offset < *end && t[i].bytes > 0)
+            status = FOUND(r, NB_BAD_ST_OVERLAP, at(r, t[i].name), "its bytes overlap those of another tensor");
+        else if (t[i].offset > *end)
+            status = FOUND(r, NB_BAD_ST_HOLE, nb_in_file(r->file->name),
+                           "%" PRIu64 " bytes before tensor '%s' belong to no tensor", t[i].offset - *end, t[i].name);
+        if (t[i].offset + t[i].bytes > *end)
+            *end = t[i].offset + t[i].bytes;
+    }
+    return status;
+}
+
+/*
+ * The file ends before the tensors do, at END. ORDERLY: they follow one another as they should, so that it is one fault,
+ * the rest of a good file. Otherwise each tensor is one.
+ */
+static enum nb_status
+cut_short(const struct reader *r, uint64_t end, bool orderly)
+{
+    struct nb_safetensor *t = r->out->tensors;
+    size_t outside = 0;
+    char text[NB_CUT_SHORT];
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < r->out->count && status == NB_OK; i++) {
+        if (t[i].offset + t[i].bytes <= r->file->size)
+            continue;
+        if (!orderly)
+            status = FOUND(r, NB_BAD_ST_OUTSIDE, at(r, t[i].name),
+                           "it has %" PRIu64 " bytes at byte %" PRIu64 ", but the file only %" PRIu64, t[i].bytes,
+                           t[i].offset, r->file->size);
+        t[i].type = NB_TYPE_NONE; /* its data must not be read */
+        outside++;
+    }
+    if (status != NB_OK || !orderly)
+        return status;
+    return FOUND(r, NB_BAD_ST_OUTSIDE, nb_in_file(r->file->name), "%s (incomplete or missing: %zu of %zu tensors)",
+                 nb_cut_short(text, r->file->size, end), outside, r->out->count);
+}
+
+/* How many faults were found so far. */
+static uint64_t
+faults(const struct reader *r)
+{
+    return r->findings == NULL ? 0 : r->findings->errors;
+}
+
+/* Checks that names are unique and that the tensors cover the data without overlap, hole or rest; BEFORE: the faults before. */
+static enum nb_status
+check_layout(const struct reader *r, uint64_t base, uint64_t before)
 {
     const struct nb_place file = nb_in_file(r->file->name);
-    struct nb_safetensor *t = r->out->tensors;
     uint64_t end = base;
     enum nb_status status;
 
     if (r->out->count == 0)
         return r->file->size == base ? NB_OK : FOUND(r, NB_BAD_ST_HOLE, file, "data, but no tensor that it belongs to");
     status = check_names(r);
-    qsort(t, r->out->count, sizeof *t, by_offset);
-    for (size_t i = 0; i < r->out->count && status == NB_OK; i++) {
-        if (t[i].offset < end && t[i].bytes > 0)
-            status = FOUND(r, NB_BAD_ST_OVERLAP, at(r, t[i].name), "its bytes overlap those of another tensor");
-        else if (t[i].offset > end)
-            status = FOUND(r, NB_BAD_ST_HOLE, file, "%" PRIu64 " bytes before tensor '%s' belong to no tensor",
-                           t[i].offset - end, t[i].name);
-        if (t[i].offset + t[i].bytes > end)
-            end = t[i].offset + t[i].bytes;
-    }
-    if (status == NB_OK && end != r->file->size)
-        status = FOUND(r, NB_BAD_ST_HOLE, file, "the last %" PRIu64 " bytes belong to no tensor", r->file->size - end);
-    return status;
+    qsort(r->out->tensors, r->out->count, sizeof *r->out->tensors, by_offset);
+    if (status == NB_OK)
+        status = check_order(r, &end);
+    if (status != NB_OK || end == r->file->size)
+        return status;
+    if (end > r->file->size)
+        return cut_short(r, end, faults(r) == before);
+    return FOUND(r, NB_BAD_ST_HOLE, file, "the last %" PRIu64 " bytes belong to no tensor", r->file->size - end);
 }
 
 static enum nb_status
@@ -231,6 +275,7 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
 {
     struct nb_json_span root, key, value;
     struct nb_json_cursor members;
+    const uint64_t before = faults(r);
     bool metadata_seen = false;
     int more;
 
@@ -260,7 +305,16 @@ read_header(struct reader *r, struct nb_json_span text, uint64_t base)
     }
     if (more < 0)
         return FOUND_END(r, NB_BAD_ST_HEADER, nb_in_file(r->file->name), "its header is not valid JSON");
-    return check_layout(r, base);
+    return check_layout(r, base, before);
+}
+
+bool
+nb_safetensors_begins(const struct nb_file_in *file)
+{
+    unsigned char first[9];
+
+    return file->size >= sizeof first && nb_file_read(file, 0, first, sizeof first, NULL) == NB_OK &&
+           memcmp(first + 4, "\0\0\0", 4) == 0 && first[8] == '{';
 }
 
 enum nb_status
@@ -278,9 +332,11 @@ nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, st
     unsigned char prefix[8];
     uint64_t length = 0;
     enum nb_status status;
-    char *header;
+    char *header, what[NB_MISTAKEN], text[NB_CUT_SHORT];
 
     *out = (struct nb_safetensors){ 0 };
+    if (!nb_safetensors_begins(file) && nb_file_mistaken(file, what))
+        return FOUND_END(&r, NB_BAD_FILE_KIND, nb_in_file(file->name), "not a safetensors file, but %s", what);
     if (file->size < sizeof prefix)
         return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
                          "too short to be a safetensors file (%" PRIu64 " bytes)", file->size);
@@ -294,8 +350,8 @@ nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, st
                          "not a safetensors file, or its header of %" PRIu64 " bytes is over the format's limit of %u",
                          length, NB_SAFETENSORS_MAX_HEADER);
     if (length > file->size - sizeof prefix)
-        return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name),
-                         "cut short: its header has %" PRIu64 " bytes, the file only %" PRIu64, length, file->size);
+        return FOUND_END(&r, NB_BAD_ST_HEADER, nb_in_file(file->name), "%s",
+                         nb_cut_short(text, file->size, length + sizeof prefix));
     header = nb_malloc(length + 1);
     if (header == NULL)
         return nb_fail_memory(err);

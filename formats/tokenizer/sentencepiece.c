@@ -7,6 +7,7 @@
 #include "formats/tokenizer/tokenizer.h"
 
 #include "formats/base/file_in.h"
+#include "formats/base/mistaken.h"
 #include "formats/base/text.h"
 
 #include <inttypes.h>
@@ -127,7 +128,7 @@ nb_is_tiktoken(const char *path)
 enum nb_status
 nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab, struct nb_error *err)
 {
-    char *text;
+    char *text, what[NB_MISTAKEN];
     size_t length;
     uint64_t id = 0;
     struct field f;
@@ -140,7 +141,9 @@ nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab 
         struct nb_token token;
 
         if (!read_field(&b, &f)) {
-            status = nb_fail(err, NB_INPUT, "%s: not a SentencePiece model, or cut short", path);
+            status = nb_mistaken(text, length, length, what)
+                         ? nb_fail(err, NB_INPUT, "%s: no SentencePiece model, but %s", path, what)
+                         : nb_fail(err, NB_INPUT, "%s: not a SentencePiece model, or cut short", path);
         } else if (f.number == 1 && f.wire == 2) {
             if (!read_piece(f.bytes, arena, &token))
                 status = nb_fail(err, NB_INPUT, "%s: piece %" PRIu64 " is malformed", path, id);

@@ -58,6 +58,7 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
     struct nb_json_span text, root, key, value, model = { 0 };
     struct nb_json_cursor members;
     size_t length;
+    char what[NB_MISTAKEN];
     enum nb_status status;
     int more;
 
@@ -67,7 +68,8 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
         return status;
     text = nb_json_after_mark((struct nb_json_span){ tj->text, length });
     if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&members, root)) {
-        status = malformed(tj, text.at + nb_json_fault(text), err);
+        status = nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", path, what)
+                                                   : malformed(tj, text.at + nb_json_fault(text), err);
         nb_tokenizer_json_free(tj);
         return status;
     }
@@ -93,7 +95,8 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
     if (more != 0)
         status = malformed(tj, members.at, err);
     else if (model.at == NULL)
-        status = nb_fail(err, NB_INPUT, "%s: has no model", path);
+        status = nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", path, what)
+                                                   : nb_fail(err, NB_INPUT, "%s: has no model", path);
     else
         status = read_model(tj, model, err);
     if (status != NB_OK)

@@ -1,5 +1,6 @@
 #include "verify/check/parts.h"
 
+#include "formats/base/mistaken.h"
 #include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 
@@ -18,7 +19,7 @@ nb_check_after(struct nb_checking *c, const char *path, uint64_t before, enum nb
 }
 
 /* The kind of a file, from its first bytes and its name. */
-enum kind { GGUF, SAFETENSORS, IMATRIX, PICKLE, UNKNOWN };
+enum kind { GGUF, SAFETENSORS, IMATRIX, UNKNOWN };
 
 static enum kind
 kind_by_bytes(const unsigned char *first, size_t n)
@@ -27,8 +28,6 @@ kind_by_bytes(const unsigned char *first, size_t n)
         return GGUF;
     if (n >= 9 && first[8] == '{' && first[4] == 0 && first[5] == 0)
         return SAFETENSORS;
-    if (n >= 4 && (memcmp(first, "PK\3\4", 4) == 0 || (first[0] == 0x80 && first[1] >= 2 && first[1] <= 5)))
-        return PICKLE;
     return UNKNOWN;
 }
 
@@ -41,8 +40,6 @@ kind_by_name(const char *path)
         return SAFETENSORS;
     if (nb_ends_with(path, ".imatrix") || nb_ends_with(path, ".dat"))
         return IMATRIX;
-    if (nb_ends_with(path, ".bin") || nb_ends_with(path, ".pt") || nb_ends_with(path, ".pth"))
-        return PICKLE;
     return UNKNOWN;
 }
 
@@ -64,7 +61,7 @@ is_imatrix(const struct nb_file_in *file)
 }
 
 static enum nb_status
-find_kind(const char *path, enum kind *kind, struct nb_error *err)
+find_kind(const char *path, enum kind *kind, char what[NB_MISTAKEN], struct nb_error *err)
 {
     unsigned char first[16] = { 0 };
     struct nb_file_in file;
@@ -78,6 +75,8 @@ find_kind(const char *path, enum kind *kind, struct nb_error *err)
     *kind = kind_by_bytes(first, n);
     if (*kind == UNKNOWN)
         *kind = kind_by_name(path);
+    if (status == NB_OK && *kind == UNKNOWN)
+        (void)nb_file_mistaken(&file, what);
     if (status == NB_OK && *kind == GGUF && is_imatrix(&file))
         *kind = IMATRIX;
     nb_file_close(&file);
@@ -88,7 +87,8 @@ static enum nb_status
 check_file(struct nb_checking *c, const char *path)
 {
     enum kind kind;
-    enum nb_status status = find_kind(path, &kind, c->err);
+    char what[NB_MISTAKEN] = "";
+    enum nb_status status = find_kind(path, &kind, what, c->err);
 
     c->result->files = 1;
     if (status != NB_OK)
@@ -100,13 +100,12 @@ check_file(struct nb_checking *c, const char *path)
         return nb_check_safetensors(c, path);
     case IMATRIX:
         return nb_check_imatrix(c, path);
-    case PICKLE:
-        return CHECK_FOUND(c, NB_BAD_FILE_KIND, nb_in_file(path),
-                           "a PyTorch file, which is not read: it can run code when it is loaded");
     case UNKNOWN:
     default:
-        return CHECK_FOUND(c, NB_BAD_FILE_KIND, nb_in_file(path),
-                           "neither a GGUF nor a safetensors file nor an importance matrix");
+        return CHECK_FOUND(c, NB_BAD_FILE_KIND, nb_in_file(path), "%s%s",
+                           *what != '\0' ? "no model, but "
+                                         : "neither a GGUF nor a safetensors file nor an importance matrix",
+                           what);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "formats/base/pool.h"
 
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,11 +129,14 @@ struct work {
     const struct nb_stored_tensors *stored;
     struct nb_hash_job **jobs; /* longest first */
     struct digests digests;
+    const struct nb_watch *watch;
+    uint64_t total;
+    atomic_ullong done; /* bytes, of all jobs */
 };
 
 static enum nb_status
-feed_range(struct hash *h, const struct nb_file_in *file, uint64_t offset, uint64_t size, unsigned char *buffer,
-           struct nb_error *err)
+feed_range(struct work *w, struct hash *h, const struct nb_file_in *file, uint64_t offset, uint64_t size,
+           unsigned char *buffer, struct nb_error *err)
 {
     for (uint64_t at = 0; at < size; at += BUFFER_SIZE) {
         const uint64_t n = size - at < BUFFER_SIZE ? size - at : BUFFER_SIZE;
@@ -142,29 +146,31 @@ feed_range(struct hash *h, const struct nb_file_in *file, uint64_t offset, uint6
             return status;
         if (!feed(h, buffer, (size_t)n))
             return nb_fail(err, NB_SYSTEM, "hashing failed");
+        atomic_fetch_add_explicit(&w->done, n, memory_order_relaxed);
     }
     return NB_OK;
 }
 
 static enum nb_status
-feed_scope(struct hash *h, const struct nb_stored_tensors *s, const struct nb_hash_job *job, unsigned char *buffer,
-           struct nb_error *err)
+feed_scope(struct work *w, struct hash *h, const struct nb_hash_job *job, unsigned char *buffer, struct nb_error *err)
 {
+    const struct nb_stored_tensors *s = w->stored;
     const size_t first = job->scope == NB_HASH_TENSOR ? job->which : 0;
     const size_t end = job->scope == NB_HASH_TENSOR ? first + 1 : s->count;
     enum nb_status status = NB_OK;
 
     if (job->scope == NB_HASH_FILE)
-        return feed_range(h, &s->files[job->which], 0, s->files[job->which].size, buffer, err);
+        return feed_range(w, h, &s->files[job->which], 0, s->files[job->which].size, buffer, err);
     for (size_t i = first; i < end && status == NB_OK; i++)
-        status = feed_range(h, &s->files[s->tensors[i].file], s->tensors[i].offset, s->tensors[i].bytes, buffer, err);
+        status = feed_range(w, h, &s->files[s->tensors[i].file], s->tensors[i].offset, s->tensors[i].bytes, buffer,
+                            err);
     return status;
 }
 
 static enum nb_status
 hash_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
-    const struct work *w = context;
+    struct work *w = context;
     struct nb_hash_job *job = w->jobs[task];
     unsigned char *buffer = malloc(BUFFER_SIZE);
     struct hash h;
@@ -172,7 +178,7 @@ hash_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     (void)worker;
     status = !start(&h, job->kind, &w->digests) || buffer == NULL ? nb_fail_memory(err)
-                                                                  : feed_scope(&h, w->stored, job, buffer, err);
+                                                                  : feed_scope(w, &h, job, buffer, err);
     if (status == NB_OK && !finish(&h, job->digest))
         status = nb_fail(err, NB_SYSTEM, "hashing failed");
     drop(&h);
@@ -192,18 +198,52 @@ order(struct nb_hash_job **to, struct nb_hash_job *jobs, size_t count)
                 to[n++] = &jobs[i];
 }
 
+static uint64_t
+bytes_of(const struct nb_stored_tensors *s, const struct nb_hash_job *job)
+{
+    uint64_t sum = 0;
+
+    if (job->scope == NB_HASH_FILE)
+        return s->files[job->which].size;
+    if (job->scope == NB_HASH_TENSOR)
+        return s->tensors[job->which].bytes;
+    for (size_t i = 0; i < s->count; i++)
+        sum += s->tensors[i].bytes;
+    return sum;
+}
+
+static void
+look(void *context)
+{
+    struct work *w = context;
+
+    if (w->watch->progress != NULL)
+        w->watch->progress(w->watch->context, atomic_load_explicit(&w->done, memory_order_relaxed), w->total);
+}
+
+static enum nb_status
+run(struct work *w, struct nb_pool *pool, size_t count, struct nb_error *err)
+{
+    const struct nb_pool_watch watch = { look, w, w->watch == NULL ? NULL : w->watch->stop };
+
+    return w->watch == NULL ? nb_pool_run(pool, hash_task, w, count, err)
+                            : nb_pool_run_watched(pool, hash_task, w, count, &watch, err);
+}
+
 enum nb_status
 nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, size_t count, unsigned threads,
-            struct nb_error *err)
+            const struct nb_watch *watch, struct nb_error *err)
 {
-    struct work w = { .stored = stored, .jobs = calloc(count + 1, sizeof *w.jobs) };
+    struct work w = { .stored = stored, .jobs = calloc(count + 1, sizeof *w.jobs), .watch = watch };
     struct nb_pool *pool = NULL;
     enum nb_status status = w.jobs == NULL || !fetch_digests(&w.digests) ? nb_fail_memory(err)
                                                                          : nb_pool_new(&pool, threads, err);
 
     if (status == NB_OK) {
         order(w.jobs, jobs, count);
-        status = nb_pool_run(pool, hash_task, &w, count, err);
+        for (size_t i = 0; i < count; i++)
+            w.total += bytes_of(stored, &jobs[i]);
+        status = run(&w, pool, count, err);
     }
     nb_pool_free(pool);
     free_digests(&w.digests);

@@ -6,6 +6,7 @@
 #define NB_HASH_H
 
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/models/stored_tensors.h"
 
 #include <stddef.h>
@@ -40,9 +41,9 @@ struct nb_hash_job {
     unsigned char digest[NB_HASH_MAX]; /* the result */
 };
 
-/* Runs COUNT jobs on THREADS threads (0: one per core). */
+/* Runs COUNT jobs on THREADS threads (0: one per core). WATCH, which may be NULL, is told the bytes of all jobs. */
 enum nb_status nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, size_t count,
-                           unsigned threads, struct nb_error *err) NB_MUST_CHECK;
+                           unsigned threads, const struct nb_watch *watch, struct nb_error *err) NB_MUST_CHECK;
 /* Writes the digest as text: hexadecimal, a UUID with dashes. TEXT has room for 2 * NB_HASH_MAX + 1 bytes. */
 void nb_hash_text(enum nb_hash_kind kind, const unsigned char *digest, char *text);
 

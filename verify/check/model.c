@@ -153,7 +153,7 @@ check_file_type(const struct model *m)
     for (size_t i = 0; i < m->count && recipe != NULL; i++) {
         const struct nb_tensor *t = m->sorted[i];
 
-        if (t->type == recipe->base)
+        if (t->type == recipe->base || t->type == NB_TYPE_NONE) /* unknown, as of a file that is cut short */
             return NB_OK;
         if (t->n_dims >= least && nb_ends_with(t->name, ".weight") && t->ne[0] % nb_type_info(recipe->base)->block == 0)
             contrary = nb_type_info(t->type)->name;

@@ -3,6 +3,7 @@
 #include "formats/elements/decode.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,9 @@ struct job {
     const struct nb_source *base, *other;
     const struct nb_view **sorted; /* the other's tensors, by name */
     struct nb_weight_error *errors;
+    const struct nb_watch *watch;
+    uint64_t total;
+    atomic_ullong done; /* bytes of the base, read for the comparison of bytes or of values */
 };
 
 /* Sums over the pairs of weights so far. */
@@ -124,7 +128,7 @@ compare(struct nb_weight_error *e, struct tiles *tiles, struct nb_error *err)
 static enum nb_status
 compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
-    const struct job *j = context;
+    struct job *j = context;
     struct nb_weight_error *e = &j->errors[task];
     struct tiles tiles;
     enum nb_status status;
@@ -132,10 +136,13 @@ compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)worker;
     *e = (struct nb_weight_error){ .base = &j->base->tensors[task] };
     e->other = same_tensor(j, e->base);
-    if (e->other == NULL)
+    if (e->other == NULL) {
+        atomic_fetch_add_explicit(&j->done, e->base->bytes, memory_order_relaxed);
         return NB_OK;
+    }
     tiles = (struct tiles){ .a = malloc(TILE * sizeof(float)), .b = malloc(TILE * sizeof(float)) };
     status = tiles.a == NULL || tiles.b == NULL ? nb_fail_memory(err) : compare(e, &tiles, err);
+    atomic_fetch_add_explicit(&j->done, e->base->bytes, memory_order_relaxed);
     free(tiles.a);
     free(tiles.b);
     nb_view_reader_free(&tiles.reader);
@@ -143,16 +150,28 @@ compare_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return status;
 }
 
+static void
+look(void *context)
+{
+    struct job *j = context;
+
+    if (j->watch->progress != NULL)
+        j->watch->progress(j->watch->context, atomic_load_explicit(&j->done, memory_order_relaxed), j->total);
+}
+
 enum nb_status
 nb_weight_errors(const struct nb_source *base, const struct nb_source *other, struct nb_pool *pool,
-                 struct nb_weight_error *errors, struct nb_error *err)
+                 const struct nb_watch *watch, struct nb_weight_error *errors, struct nb_error *err)
 {
-    struct job j = { base, other, nb_views_by_name(other->tensors, other->n_tensors), errors };
+    struct job j = { base, other, nb_views_by_name(other->tensors, other->n_tensors), errors, .watch = watch };
+    const struct nb_pool_watch pool_watch = { look, &j, watch->stop };
     enum nb_status status;
 
     if (j.sorted == NULL)
         return nb_fail_memory(err);
-    status = nb_pool_run(pool, compare_task, &j, base->n_tensors, err);
+    for (size_t i = 0; i < base->n_tensors; i++)
+        j.total += base->tensors[i].bytes;
+    status = nb_pool_run_watched(pool, compare_task, &j, base->n_tensors, &pool_watch, err);
     free(j.sorted);
     return status;
 }

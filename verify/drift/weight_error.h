@@ -4,6 +4,7 @@
 
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
+#include "formats/base/watch.h"
 #include "formats/models/source.h"
 
 #include <stdbool.h>
@@ -21,10 +22,11 @@ struct nb_weight_error {
 };
 
 /*
- * ERRORS has one entry per tensor of BASE, in the same order. NB_INPUT if a file
- * cannot be read.
+ * ERRORS has one entry per tensor of BASE, in the same order. WATCH is told the bytes
+ * of BASE. NB_INPUT if a file cannot be read.
  */
 enum nb_status nb_weight_errors(const struct nb_source *base, const struct nb_source *other, struct nb_pool *pool,
-                                struct nb_weight_error *errors, struct nb_error *err) NB_MUST_CHECK;
+                                const struct nb_watch *watch, struct nb_weight_error *errors,
+                                struct nb_error *err) NB_MUST_CHECK;
 
 #endif

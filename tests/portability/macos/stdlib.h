@@ -18,6 +18,8 @@ double strtod(const char *text, char **end), atof(const char *text);
 float strtof(const char *text, char **end);
 char *getenv(const char *name), *realpath(const char *path, char *resolved), *mkdtemp(char *pattern);
 int setenv(const char *name, const char *value, int replace), unsetenv(const char *name), mkstemp(char *pattern);
+int posix_openpt(int flags), grantpt(int fd), unlockpt(int fd);
+char *ptsname(int fd);
 void qsort(void *items, size_t count, size_t size, int (*compare)(const void *a, const void *b));
 void *bsearch(const void *key, const void *items, size_t count, size_t size,
               int (*compare)(const void *a, const void *b));
