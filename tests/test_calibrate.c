@@ -6,6 +6,7 @@
 #include "calib/importance_stats.h"
 #include "calib/sums.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/models/source.h"
 #include "scratch.h"
@@ -315,6 +316,44 @@ one_command_does_what_two_do(void **unused)
     assert_non_null(strstr(run.out, "\"name\":\"blk.0.attn_k.weight\""));
 }
 
+/* A copy in the current folder comes before those of the build and the installation. */
+static void
+the_default_text_is_named_with_its_tokens(void **unused)
+{
+    (void)unused;
+    scratch_folder("data");
+    scratch_write_text("data/calibration.txt", "Once upon a time there was a little girl. She was very happy.");
+    RUN(&run, "calibrate", SAMPLE, "-c", "8", "--chunks", "1", "-o", "default.imatrix");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "comes with nibble, calibration.txt, of 20 tokens"));
+    RUN(&run, "calibrate", SAMPLE, "-f", "data/calibration.txt", "-c", "8", "-o", "named.imatrix");
+    assert_int_equal(run.code, 0);
+    assert_null(strstr(run.err, "comes with nibble"));
+    scratch_remove("data");
+}
+
+/* '--chunks 20' is a common short run; it sees some 24 KB. */
+static void
+the_default_text_has_all_kinds_early_and_no_debris(void **unused)
+{
+    static const char *const early[] = { "Assistant: ", "def ",   "human events", "Market report", "‘Treacle,’",
+                                         "Empyreal",    "0b0000", "Artikel 25",   "Артыкул",       "First aid" };
+    size_t size;
+    char *text = (char *)scratch_read(SAMPLE_DATA "/calibration.txt", &size);
+
+    (void)unused;
+    assert_in_range(size, 300000, 600000);
+    assert_true(nb_utf8_valid(text, size));
+    for (size_t i = 0; i < size; i++)
+        if (((unsigned char)text[i] < ' ' && text[i] != '\n' && text[i] != '\t') || text[i] == 0x7f)
+            fail_msg("a control character at %zu", i);
+    assert_null(memmem(text, size, "nb_", 3)); /* the names of nibble's own sources */
+    for (size_t i = 0; i < sizeof early / sizeof early[0]; i++)
+        if (memmem(text, 24000, early[i], strlen(early[i])) == NULL)
+            fail_msg("'%s' is not in the first 24 KB", early[i]);
+    free(text);
+}
+
 static void
 statistics_are_as_defined(void **unused)
 {
@@ -390,6 +429,8 @@ main(void)
         cmocka_unit_test(a_run_taken_up_again_gives_the_same_bytes),
         cmocka_unit_test(a_state_of_another_run_is_refused),
         cmocka_unit_test(one_command_does_what_two_do),
+        cmocka_unit_test(the_default_text_is_named_with_its_tokens),
+        cmocka_unit_test(the_default_text_has_all_kinds_early_and_no_debris),
         cmocka_unit_test(statistics_are_as_defined),
         cmocka_unit_test(what_cannot_be_calibrated_is_refused),
     };
