@@ -972,6 +972,36 @@ what_copies_or_reads_tells_how_far_it_is(void **unused)
     nb_source_close(&source);
 }
 
+/* The first byte of general.name becomes BYTE: the length and the text follow the key and its type. */
+static void
+spoil_name(const char *name, unsigned char byte)
+{
+    size_t size, at = 0;
+    unsigned char *bytes = scratch_read(scratch_path(name), &size);
+
+    while (memcmp(bytes + at, "general.name", 12) != 0)
+        at++;
+    bytes[at + 12 + 4 + 8] = byte;
+    scratch_write(name, bytes, size);
+    free(bytes);
+}
+
+static void
+a_text_that_is_not_utf8_can_be_mended(void **unused)
+{
+    (void)unused;
+    make_model();
+    copy("model.gguf", "spoilt.gguf");
+    spoil_name("spoilt.gguf", 0xE9);
+    MUST(3, "inspect", "spoilt.gguf");
+    MUST(3, "edit", "spoilt.gguf", "--set", "llama.context_length=u32:512"); /* it would stay as it is */
+    MUST(0, "edit", "spoilt.gguf", "--set", "general.name=str:Mended");
+    MUST(0, "check", "spoilt.gguf");
+    spoil_name("spoilt.gguf", 0xE9);
+    MUST(0, "edit", "spoilt.gguf", "--remove", "general.name");
+    MUST(0, "check", "spoilt.gguf");
+}
+
 int
 main(void)
 {
@@ -1001,6 +1031,7 @@ main(void)
         cmocka_unit_test(a_change_of_what_others_depend_on_is_warned_of),
         cmocka_unit_test(what_copies_or_reads_tells_how_far_it_is),
         cmocka_unit_test(running_out_of_memory_is_told),
+        cmocka_unit_test(a_text_that_is_not_utf8_can_be_mended),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
