@@ -51,16 +51,22 @@ note_failure(struct nb_pool *pool, size_t task, enum nb_status status, const str
     atomic_store(&pool->failing, true);
 }
 
+static void
+stop_if_asked(struct nb_pool *pool, const struct nb_pool_watch *watch)
+{
+    struct nb_error error;
+
+    if (watch->stop != NULL && *watch->stop)
+        note_failure(pool, 0, nb_fail(&error, NB_INTERRUPTED, "interrupted"), &error);
+}
+
 /* Calls the watch of the calling thread, and ends the job if a stop was requested. */
 static void
 look(struct nb_pool *pool, const struct nb_pool_watch *watch)
 {
-    struct nb_error error;
-
     if (watch->look != NULL)
         watch->look(watch->context);
-    if (watch->stop != NULL && *watch->stop)
-        note_failure(pool, 0, nb_fail(&error, NB_INTERRUPTED, "interrupted"), &error);
+    stop_if_asked(pool, watch);
 }
 
 static void
@@ -254,11 +260,13 @@ nb_pool_run_watched(struct nb_pool *pool, nb_task *task, void *context, size_t t
     pthread_t stand_in;
     enum nb_status status;
 
+    if (watch->look != NULL)
+        watch->look(watch->context); /* nothing is done yet; also if all is done before the first wait ends */
     begin(pool, task, context, tasks);
     pthread_mutex_lock(&pool->lock);
     pool->working++; /* before it can be done */
     pthread_mutex_unlock(&pool->lock);
-    look(pool, watch); /* also if everything is done before the first wait ends */
+    stop_if_asked(pool, watch);
     if (nb_system_start_thread(&stand_in, stand_in_main, pool) != 0) { /* then nobody watches */
         pthread_mutex_lock(&pool->lock);
         pool->working--;
