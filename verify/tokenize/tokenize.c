@@ -39,7 +39,7 @@ struct nb_tokenizer {
     size_t other_room;
     struct pair_slot *pairs;
     size_t pair_mask;
-    uint64_t pair_seed; /* random, so that no vocabulary makes all pairs collide */
+    uint64_t pair_seed;       /* random, so that no vocabulary makes all pairs collide */
     int32_t byte_symbol[256]; /* -1: none */
     struct nb_splitter *splitter;
     struct nb_added_tokens *added, *added_normalized;
