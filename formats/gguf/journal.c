@@ -84,7 +84,8 @@ parse(const unsigned char *all, size_t length, const struct nb_file_in *model, s
         return "is damaged";
     if (!inode_of(model, &inode) || h->inode != inode || h->file_size != model->size)
         return "belongs to another file";
-    if (h->header_size > model->size || h->header_size > LIMIT || h->offset > h->header_size || h->size > h->header_size - h->offset)
+    if (h->header_size > model->size || h->header_size > LIMIT || h->offset > h->header_size ||
+        h->size > h->header_size - h->offset)
         return "reaches beyond the header";
     return NULL;
 }
