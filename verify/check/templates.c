@@ -15,6 +15,7 @@
 
 #define KEY "tokenizer.chat_template"
 #define LARGE ((uint64_t)256 << 10) /* bytes; the longest templates of published models have about 30 KiB */
+#define UNREAD ((uint64_t)4 << 20)  /* what is so large is not looked at: it would take half a minute */
 
 /* Which form of the template a pattern is for; no repetition in one is without a bound, so that all take linear time. */
 enum form { TEXT, CODE, NUMBERS };
@@ -116,6 +117,8 @@ check_template(struct nb_checking *c, const char *file, const struct nb_kv *kv)
     char fault[NB_TEMPLATE_FAULT];
     enum nb_status status = NB_OK;
 
+    if (kv->size > UNREAD)
+        return CHECK_FOUND(c, NB_BAD_TEMPLATE_SIZE, place, "%" PRIu64 " bytes, which are not looked at", kv->size);
     if (kv->size > LARGE)
         status = CHECK_FOUND(c, NB_BAD_TEMPLATE_SIZE, place, "%" PRIu64 " bytes", kv->size);
     if (status == NB_OK)
