@@ -205,6 +205,26 @@ metadata_within_the_limits_costs_what_is_said(void **unused)
     expect_within("inspect", 0, (64 + 16 * 32) * MIB);
 }
 
+/* What would be refused when it is read is refused when it is written. */
+static void
+metadata_beyond_the_limits_is_not_written(void **unused)
+{
+    struct nb_metadata meta = { 0 };
+    struct nb_error err;
+    unsigned char *header, *flags = calloc(1, 5000000);
+    uint64_t size;
+
+    (void)unused;
+    assert_non_null(flags);
+    nb_meta_set(&meta, "a.b", NB_KV_ARRAY, NB_KV_BOOL, 4 * MIB, flags, 4 * MIB);
+    assert_int_equal(nb_gguf_header(&meta, NULL, 0, &header, &size, &err), NB_OK);
+    free(header);
+    nb_meta_set(&meta, "a.b", NB_KV_ARRAY, NB_KV_BOOL, 4 * MIB + 1, flags, 4 * MIB + 1);
+    assert_int_equal(nb_gguf_header(&meta, NULL, 0, &header, &size, &err), NB_UNSUPPORTED);
+    nb_meta_free(&meta);
+    free(flags);
+}
+
 /* --- texts --------------------------------------------------------------------------------------- */
 
 static void
@@ -547,6 +567,7 @@ main(void)
         cmocka_unit_test(a_model_card_takes_no_quadratic_time),
         cmocka_unit_test(a_sparse_file_fills_no_memory),
         cmocka_unit_test(metadata_within_the_limits_costs_what_is_said),
+        cmocka_unit_test(metadata_beyond_the_limits_is_not_written),
         cmocka_unit_test(a_text_that_expands_too_far_is_refused),
         cmocka_unit_test(added_tokens_in_each_other_take_linear_time),
         cmocka_unit_test(many_added_tokens_in_a_text_take_linear_time),

@@ -10,13 +10,6 @@
 #define NB_GGUF_BUFFER 65536u
 /* Limit for metadata entries and for tensors, far above any model, so that a hostile file cannot fill the memory. */
 #define NB_GGUF_MAX_COUNT ((uint64_t)1 << 20)
-/*
- * Limits for the metadata of a file, since all of it is held in memory: bytes, and elements of arrays. The largest
- * vocabularies have 0.3 million tokens and 0.6 million merges; files that carry a whole tokenizer.json have 40 MB.
- */
-#define NB_GGUF_MAX_METADATA ((uint64_t)128 << 20)
-#define NB_GGUF_MAX_ELEMENTS ((uint64_t)4 << 20)
-
 /* Reads forward through a file, a buffer at a time. */
 struct nb_gguf_reader {
     const struct nb_file_in *file;

@@ -1,5 +1,7 @@
 #include "verify/run/blas.h"
 
+#include "formats/base/checked.h"
+
 #include <cblas.h>
 #include <string.h>
 
@@ -53,9 +55,12 @@ reserve_memory(size_t more)
 {
     if (!is_limited())
         return true;
-    reserve = malloc(users * TO_MULTIPLY + more);
+    reserve = nb_malloc((uint64_t)users * TO_MULTIPLY + more);
     if (reserve == NULL)
-        nb_fail_memory(&failure);
+        nb_fail(
+            &failure, NB_NO_MEMORY,
+            "the limit of the address space (ulimit -v) is too low to run a model with %u threads; -j 1 needs least",
+            users);
     return reserve != NULL;
 }
 
