@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo demo_begins test interop coverage fuzz bench install clean packages
+.PHONY: all demo demo_begins test interop coverage fuzz bench dist install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
@@ -64,6 +64,10 @@ bench: all
 	$(BUILD)/bench_codecs
 	@echo
 	sh tests/bench/end_to_end $(BUILD)/nibble $(BUILD)/make_checkpoint data/tinystories-3m $(MEGABYTES)
+
+# The sources of the commit, a list of the packages that they need, and hashes: the same bytes every time.
+dist:
+	sh .ci/dist $(BUILD)/release
 
 # A PREFIX that is given holds, also if the build was configured with another one before.
 install: all

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "cli/help.h"
+#include "cli/sandbox.h"
 #include "formats/base/findings.h"
 #include "formats/base/status.h"
 #include "verify/check/check.h"
@@ -158,10 +159,12 @@ cmd_check(const struct cli_line *line)
         .follow_links = cli_has(line, OPT_FOLLOW_LINKS),
     };
     const bool json = cli_has(line, OPT_JSON);
+    int code;
 
     if (cli_has(line, OPT_CODES))
         return list_codes(json);
     if (line->n_operands == 0)
         return cli_usage("check", "name a file or folder");
-    return check_all(line->operands, &o, json);
+    code = cli_sandbox(line);
+    return code == NB_OK ? check_all(line->operands, &o, json) : code;
 }

@@ -6,6 +6,7 @@
 #include "cli/memory_fit.h"
 #include "cli/memory_report.h"
 #include "cli/model_summary.h"
+#include "cli/sandbox.h"
 #include "formats/base/status.h"
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
@@ -261,6 +262,10 @@ cmd_inspect(const struct cli_line *line)
         .full = cli_has(line, OPT_FULL),
         .memory = memory_question(line),
     };
+    int code;
 
+    code = cli_sandbox(line);
+    if (code != NB_OK)
+        return code;
     return inspect_is_imatrix(o.input) ? inspect_imatrix(o.input, o.json) : inspect(&o);
 }

@@ -60,6 +60,10 @@ const struct cli_option cli_options[] = {
       .help = "follow links in a checkpoint folder also where they lead out of it; those of Hugging Face's cache are "
               "always followed" },
 
+    { OPT_SANDBOX, 0, "sandbox", NULL, IN(check) | IN(inspect), ARG_WORD, "WHEN", "auto yes no",
+      .help = "before the model is opened, give up the rights to write, to start programs, to open connections and to "
+              "read other folders: auto (default: where the system can), yes or no" },
+
     /* --- calibrate --- */
     { OPT_PARSE_SPECIAL, 0, "parse-special", NULL, IN(calibrate), ARG_NONE,
       .help = "read names of control tokens in the text, such as <|eot_id|>, as those tokens" },

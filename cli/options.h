@@ -77,6 +77,7 @@ enum cli_option_id {
     OPT_EXCLUDE_WEIGHTS,
     OPT_FILE,
     OPT_FOLLOW_LINKS,
+    OPT_SANDBOX,
     OPT_FORCE,
     OPT_FORMAT,
     OPT_FROM_CHUNK,

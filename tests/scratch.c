@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #endif
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -168,16 +169,19 @@ scratch_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-/* Reads both pipes to their ends, so that neither can fill up and stall the child. */
+/* Reads the pipe to its end, so that it cannot fill up and stall the child; keeps what there is room for. */
 static void
 drain(int fd, char *to, size_t room)
 {
+    char rest[4096];
     size_t at = 0;
     ssize_t n;
 
     while ((n = read(fd, to + at, room - 1 - at)) > 0)
         at += (size_t)n;
     to[at] = '\0';
+    while (n == 0 && at == room - 1 && read(fd, rest, sizeof rest) > 0)
+        continue;
     close(fd);
 }
 
@@ -239,6 +243,7 @@ run_nibble(struct run *run, const char *const *args)
 {
     int out[2], status;
     char errors[sizeof root + 16];
+    struct rusage usage;
     pid_t child;
     FILE *f;
 
@@ -257,7 +262,12 @@ run_nibble(struct run *run, const char *const *args)
     }
     close(out[1]);
     drain(out[0], run->out, sizeof run->out);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(wait4(child, &status, 0, &usage), child);
+#ifdef __APPLE__
+    run->peak = (uint64_t)usage.ru_maxrss;
+#else
+    run->peak = (uint64_t)usage.ru_maxrss * 1024;
+#endif
     run->code = code_of(status);
     f = fopen(errors, "r");
     assert_non_null(f);

@@ -32,7 +32,8 @@ uint64_t scratch_hash(const char *path); /* XXH64, seed 0 */
 bool scratch_exists(const char *path);
 
 struct run {
-    int code; /* exit code, or 128 + signal */
+    int code;      /* exit code, or 128 + signal */
+    uint64_t peak; /* bytes of memory at most, in use at one time */
     char out[65536], err[65536];
 };
 /* Runs the program with ARGS, a list that ends with NULL and does not begin with its name. */

@@ -710,6 +710,71 @@ templates_that_reach_out(void **unused)
     with_text("a process; CVE-2026-5760", "tokenizer.chat_template", "{{ os.popen('id') }}", "template.file");
 }
 
+/* Ways to Python's internals, and to all memory, that were published or are short to think of. */
+static void
+templates_that_hide_what_they_reach_for(void **unused)
+{
+    static const char *const attributes[] = {
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ x|attr('__cl'~'ass__') }}",
+        "{{ x|attr('\\x5f\\x5fclass\\x5f\\x5f') }}",
+        "{{ x['__cl' + 'ass__'] }}",
+        "{{ x['\\x5f\\x5fclass\\x5f\\x5f'] }}",
+        "{{ x['\\137\\137class\\137\\137'] }}",
+        "{{ x[('__cl','ass__')|join] }}",
+        "{{ x[['_','_','class','_','_']|join('')] }}",
+        "{{ x['%c%cclass%c%c'|format(95,95,95,95)] }}",
+        "{{ x['_'*2 ~ 'class' ~ '_'*2] }}",
+        "{{ x['__ssalc__'|reverse] }}",
+        "{{ messages|map(attribute='__class__')|list }}",
+        "{{ '{0.__class__}'.format(x) }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ lipsum['__glob'~'als__'] }}",
+        "{{ joiner|attr('x') }}",
+        "{{ namespace.__init__ }}",
+        "{{ self._TemplateReference__context }}",
+        "{{ x['__CLASS__'|lower] }}",
+        "{% set a = '__cl' %}{% set b = 'ass__' %}{{ x[a ~ b] }}",
+        "{{ x|map('attr','y') }}",
+        "{{ config.__class__ }}",
+        "{{ url_for.x }}",
+        "{{ (()|attr)('a') }}",
+        "{{ dict(__class__=1)|list|first }}",
+        "{{ \"\".join([\"__\", \"class\", \"__\"]) }}",
+        "{{ '\\u005f\\u005fclass\\u005f\\u005f' }}",
+    };
+    static const char *const costs[] = {
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ 'a' * 10**9 }}",
+        "{% for i in range(1000000) %}{% for j in range(1000000) %}x{% endfor %}{% endfor %}",
+        "{{ 'x'|center(99999999) }}",
+        "{{ '%99999999d'|format(1) }}",
+        "{{ '{:>99999999}'.format(1) }}",
+        "{% set x = x ~ x %}",
+        "{% set ns.x = ns.x + ns.x %}",
+        "{{ range(1_000_000_000)|list }}",
+        "{{ 9**9**9 }}",
+        "{{ (1e9|int) * 'a' }}",
+        "{{ [0] * 100000000 }}",
+    };
+    static const char *const harmless[] = {
+        "{% set ns = namespace(n=0, last='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}",
+        "{% for i in range(messages|length - 1, -1, -1) %}{{ messages[i]['content'] }}{% endfor %}",
+        "{{ 'Environment: ipython' ~ '\\n' }}{{ '\u2581' }}{{ m['system'] }}{{ 'a_b' }}{{ x | tojson(indent=4) }}",
+        "{{- strftime_now('%d %b %Y') }}{{ \"Today's date: 20240101\" }}{{ 'it\\'s' }}{# a class of its own #}",
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
+        with_text(attributes[i], "tokenizer.chat_template", attributes[i], "template.attribute");
+    for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++)
+        with_text(costs[i], "tokenizer.chat_template", costs[i], "template.cost");
+    with_text("a module by subscript", "tokenizer.chat_template", "{{ x['os'] }}", "template.file");
+    for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
+        with_text(harmless[i], "tokenizer.chat_template", harmless[i], NULL);
+}
+
 static void
 templates_that_do_not_end(void **unused)
 {
@@ -872,6 +937,9 @@ folders_that_make_no_model(void **unused)
     with_file("a config of nonsense", "config.json", "{", "checkpoint.config");
     with_file("no weights", "model.safetensors", NULL, "checkpoint.weights");
     with_file("a pickle beside", "optimizer.pt", "x", "file.pickle");
+    with_file("a program beside", "modeling_x.py", "x", "checkpoint.code");
+    with_file("a tokenizer that names a program", "tokenizer_config.json",
+              "{\"auto_map\":{\"AutoTokenizer\":[\"x--y.Z\",null]}}", "checkpoint.code");
     with_file("another class", "config.json", config_with("LlamaForCausalLM", "MambaForCausalLM"), "checkpoint.family");
     with_file("an entry that GGUF has no place for", "config.json",
               config_with("\"vocab_size\"", "\"logit_scale\":0.5,\"vocab_size\""), "checkpoint.config-entry");
@@ -1116,6 +1184,7 @@ main(void)
         cmocka_unit_test(tensors_that_make_no_model),
         cmocka_unit_test(vocabularies_that_are_none),
         cmocka_unit_test(templates_that_reach_out),
+        cmocka_unit_test(templates_that_hide_what_they_reach_for),
         cmocka_unit_test(templates_that_do_not_end),
         cmocka_unit_test(split_sets_that_are_none),
         cmocka_unit_test(safetensors_that_lie),

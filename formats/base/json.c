@@ -69,6 +69,31 @@ make_finite(char **text, struct nb_json_span *span)
     return true;
 }
 
+/* About the bytes that jansson takes for a value that C begins, or that follows it. */
+static unsigned
+cost_of(char c)
+{
+    return c == '{' ? 200 : c == ':' ? 110 : c == '[' ? 90 : c == ',' ? 50 : 0;
+}
+
+bool
+nb_json_fits(struct nb_json_span text)
+{
+    const char *end = text.at + text.length;
+    uint64_t cost = 0;
+    bool in_string = false;
+
+    for (const char *p = text.at; p < end; p++) {
+        if (in_string && *p == '\\')
+            p++;
+        else if (*p == '"')
+            in_string = !in_string;
+        else if (!in_string)
+            cost += cost_of(*p);
+    }
+    return cost <= NB_JSON_TREE_LIMIT;
+}
+
 enum nb_status
 nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
 {
@@ -85,6 +110,10 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
     if (!make_finite(&text, &span)) {
         free(text);
         return nb_fail_memory(err);
+    }
+    if (!nb_json_fits(span)) {
+        free(text);
+        return nb_fail(err, NB_INPUT, "%s: has more values than such a file may have", name);
     }
     *object = json_loadb(span.at, span.length,
                          JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES |
@@ -289,6 +318,8 @@ nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct nb_
 json_t *
 nb_json_tree(struct nb_json_span span)
 {
+    if (!nb_json_fits(span))
+        return NULL;
     return json_loadb(span.at, span.length, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
 }
 

@@ -22,6 +22,13 @@
 #define NB_JSON_FILE_LIMIT ((uint64_t)64 << 20)
 
 /*
+ * Limit for the memory of one tree, as estimated from its text. A value of two characters, "{}", takes up to 230 bytes
+ * in jansson, so that a small file could fill the memory. The largest known trees are the added tokens of speech
+ * models: 65,536 with seven members each, 90 MB.
+ */
+#define NB_JSON_TREE_LIMIT ((uint64_t)128 << 20)
+
+/*
  * Loads the object in the file NAME. As in Python's json, the file may begin with a byte-order mark and
  * have the literals NaN, which is read as null, and Infinity, which is read as 1e308. With
  * NB_JSON_BIG_INTEGERS all integers are read as reals, for integers beyond 64 bits, which are common in
@@ -61,7 +68,9 @@ int nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct
 
 /* Decodes the string SPAN, with a terminating NUL; NULL if it is not a string or ARENA is exhausted. */
 char *nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length);
-/* SPAN as a new jansson tree, or NULL. For small values. */
+/* Whether the tree of TEXT keeps to NB_JSON_TREE_LIMIT. */
+bool nb_json_fits(struct nb_json_span text);
+/* SPAN as a new jansson tree, or NULL; also if it would be larger than NB_JSON_TREE_LIMIT. */
 json_t *nb_json_tree(struct nb_json_span span);
 /* True if the string SPAN, written without escapes, equals TEXT. */
 bool nb_json_is(struct nb_json_span span, const char *text);

@@ -21,6 +21,25 @@
 #include <sys/sysctl.h>
 #endif
 
+/* Sanitizers and the counting of lines read and write files of their own at the end. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(NB_COVERAGE)
+#define HAS_RUNTIME 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_RUNTIME 1
+#endif
+#endif
+#if defined(ON_LINUX) && __has_include(<linux/landlock.h>) && !defined(HAS_RUNTIME)
+#define HAS_SANDBOX 1
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
+
 #define COPY_AT_ONCE ((size_t)1 << 30)
 #define LARGE_PAGE ((size_t)2 << 20)
 #define STACK_BYTES ((size_t)2 << 20)
@@ -131,6 +150,122 @@ nb_system_rename_to_new(const char *from, const char *to)
         return errno;
 #endif
     return rename_by_link(from, to);
+}
+
+#ifdef HAS_SANDBOX
+/* Rights of the first version, and those that later ones have as well. */
+#define RIGHTS_1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+#define RIGHT_REFER (UINT64_C(1) << 13)    /* version 2 */
+#define RIGHT_TRUNCATE (UINT64_C(1) << 14) /* version 3 */
+
+/* Adds to RULES that files in FOLDER can be read. */
+static bool
+allow_reading(int rules, const char *folder)
+{
+    const int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct landlock_path_beneath_attr rule = { LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR, fd };
+    bool added;
+
+    if (fd < 0)
+        return true; /* there is nothing to be read then */
+    added = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+    close(fd);
+    return added;
+}
+
+/* A ruleset by which only files in READABLE can be opened; -1 if the kernel has no Landlock. */
+static int
+make_rules(const char *const *readable, size_t count)
+{
+    const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    const struct landlock_ruleset_attr attr = {
+        .handled_access_fs = RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) | (version >= 3 ? RIGHT_TRUNCATE : 0),
+    };
+    int rules = version < 1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+
+    for (size_t i = 0; i < count && rules >= 0; i++) {
+        if (!allow_reading(rules, readable[i])) {
+            close(rules);
+            rules = -1;
+        }
+    }
+    return rules;
+}
+
+#if defined(__x86_64__)
+#define OWN_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define OWN_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+/*
+ * Forbids calls that a reader of files never makes: those that start programs, open connections or reach into other
+ * processes. A list of what is forbidden, since what a C library calls differs from version to version.
+ */
+static bool
+forbid_calls(void)
+{
+#ifdef OWN_ARCH
+#define FORBID(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, deny)
+    const unsigned deny = SECCOMP_RET_ERRNO | EPERM;
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, deny), /* calls of another kind of program */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+#ifdef __x86_64__
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1), /* x32 */
+        BPF_STMT(BPF_RET | BPF_K, deny),
+#endif
+        FORBID(execve),
+        FORBID(execveat),
+        FORBID(socket),
+        FORBID(socketpair),
+        FORBID(connect),
+        FORBID(bind),
+        FORBID(ptrace),
+        FORBID(process_vm_readv),
+        FORBID(process_vm_writev),
+        FORBID(kill),
+        FORBID(pidfd_open),
+        FORBID(bpf),
+        FORBID(perf_event_open),
+        FORBID(userfaultfd),
+        FORBID(io_uring_setup),
+        FORBID(keyctl),
+        FORBID(add_key),
+        FORBID(unshare),
+        FORBID(setns),
+        FORBID(mount),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+#undef FORBID
+    const struct sock_fprog program = { sizeof code / sizeof code[0], code };
+
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+#else
+    return true;
+#endif
+}
+#endif
+
+bool
+nb_system_sandbox(const char *const *readable, size_t count)
+{
+#ifdef HAS_SANDBOX
+    const int rules = make_rules(readable, count);
+    bool good;
+
+    if (rules < 0)
+        return false;
+    good = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
+    close(rules);
+    return good && forbid_calls();
+#else
+    (void)readable;
+    (void)count;
+    return false;
+#endif
 }
 
 bool

@@ -48,8 +48,17 @@ void nb_gguf_free(struct nb_gguf *gguf);
 /* general.alignment, if it is a u32 and a power of two up to 1 MiB; 0 for any other value, 32 if absent. */
 uint32_t nb_gguf_alignment(const struct nb_metadata *meta);
 
+/*
+ * Limits for the metadata of a file, since all of it is held in memory: bytes, and elements of arrays. The largest
+ * vocabularies have 0.3 million tokens and 0.6 million merges; files that carry a whole tokenizer.json have 40 MB.
+ */
+#define NB_GGUF_MAX_METADATA ((uint64_t)128 << 20)
+#define NB_GGUF_MAX_ELEMENTS ((uint64_t)4 << 20)
 #define NB_GGUF_MAX_KEY 65535u /* bytes */
-/* Refuses metadata that nb_gguf_read would refuse: names and texts that are not UTF-8, other booleans than 0 and 1. */
+/*
+ * Refuses metadata that nb_gguf_read would refuse: names and texts that are not UTF-8, other booleans than 0 and 1, and
+ * what is beyond these limits.
+ */
 enum nb_status nb_gguf_check_metadata(const struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
 
 /* The tensor info of a header. */

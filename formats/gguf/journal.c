@@ -19,7 +19,7 @@
 #define MAGIC "nbundo2"
 #define NUMBERS 7
 #define HEAD (sizeof MAGIC + sizeof(uint64_t) * NUMBERS)
-#define LIMIT ((uint64_t)1 << 32)
+#define LIMIT ((uint64_t)512 << 20) /* more than the header of any file that can be read */
 
 struct head {
     uint64_t inode, file_size;   /* of the model */
@@ -84,7 +84,8 @@ parse(const unsigned char *all, size_t length, const struct nb_file_in *model, s
         return "is damaged";
     if (!inode_of(model, &inode) || h->inode != inode || h->file_size != model->size)
         return "belongs to another file";
-    if (h->header_size > model->size || h->offset > h->header_size || h->size > h->header_size - h->offset)
+    if (h->header_size > model->size || h->header_size > LIMIT || h->offset > h->header_size ||
+        h->size > h->header_size - h->offset)
         return "reaches beyond the header";
     return NULL;
 }

@@ -36,6 +36,21 @@ check_bools(const struct nb_gguf_reader *r, const struct nb_kv *kv)
     return NB_OK;
 }
 
+/* The bytes that metadata may still take up. */
+static uint64_t
+room(const struct nb_gguf_reader *r)
+{
+    return r->at < NB_GGUF_MAX_METADATA ? NB_GGUF_MAX_METADATA - r->at : 0;
+}
+
+static enum nb_status
+too_much(const struct nb_gguf_reader *r, const struct nb_kv *kv)
+{
+    return FOUND_END(r, NB_BAD_GGUF_COUNT, key_here(r, kv),
+                     "more than %" PRIu64 " MiB of metadata, or %" PRIu64 " million elements: no model has so many",
+                     NB_GGUF_MAX_METADATA >> 20, NB_GGUF_MAX_ELEMENTS >> 20);
+}
+
 /* Skips COUNT strings. */
 static enum nb_status
 skip_strings(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t count)
@@ -67,6 +82,8 @@ take_string_array(struct nb_gguf_reader *r, struct nb_kv *kv)
     if (status != NB_OK)
         return status;
     kv->size = r->at - from;
+    if (r->at > NB_GGUF_MAX_METADATA)
+        return too_much(r, kv);
     data = nb_arena_alloc(&r->out->meta.arena, kv->size + 1);
     if (data == NULL)
         return nb_fail_memory(r->err);
@@ -107,6 +124,9 @@ take_array_head(struct nb_gguf_reader *r, const struct nb_kv *kv, uint64_t *elem
     if (*count > nb_gguf_left(r) / least)
         return FOUND_END(r, NB_BAD_GGUF_ARRAY_LENGTH, key_here(r, kv),
                          NB_GGUF_ENDS "%" PRIu64 " elements, more than the file can hold", *count);
+    r->elements += *count;
+    if (r->elements > NB_GGUF_MAX_ELEMENTS || *count > room(r) / least)
+        return too_much(r, kv);
     return NB_OK;
 }
 
@@ -172,7 +192,7 @@ take_value(struct nb_gguf_reader *r, struct nb_kv *kv)
     if (kv->type == NB_KV_ARRAY) {
         status = take_array(r, kv);
     } else if (kv->type == NB_KV_STRING) {
-        status = nb_gguf_take_string(r, UINT64_MAX, NB_BAD_GGUF_STRING_LENGTH, "a string", &s, &kv->size);
+        status = nb_gguf_take_string(r, room(r), NB_BAD_GGUF_COUNT, "a string", &s, &kv->size);
         if (status == NB_OK && !nb_utf8_valid(s, (size_t)kv->size))
             status = FOUND(r, NB_BAD_GGUF_TEXT, key_here(r, kv), "not UTF-8 text");
         kv->data = (unsigned char *)s;

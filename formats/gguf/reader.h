@@ -10,15 +10,15 @@
 #define NB_GGUF_BUFFER 65536u
 /* Limit for metadata entries and for tensors, far above any model, so that a hostile file cannot fill the memory. */
 #define NB_GGUF_MAX_COUNT ((uint64_t)1 << 20)
-
 /* Reads forward through a file, a buffer at a time. */
 struct nb_gguf_reader {
     const struct nb_file_in *file;
     struct nb_gguf *out;
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
-    uint64_t at;    /* file offset of the next byte to return */
-    uint64_t start; /* file offset of the buffer */
+    uint64_t elements; /* of the arrays so far */
+    uint64_t at;       /* file offset of the next byte to return */
+    uint64_t start;    /* file offset of the buffer */
     size_t filled;
     unsigned char *buffer;
 };

@@ -12,6 +12,15 @@
 #define README_LIMIT ((uint64_t)8 << 20)
 #define MAX_DEPTH 16
 
+/*
+ * What libyaml needs quadratic time for: it compares every anchor and every directive with all others, and looks at
+ * every level of brackets with each word. A card that has more of these is not read.
+ */
+#define MAX_BYTES ((size_t)2 << 20) /* the longest cards list the results of benchmarks in 0.5 MB */
+#define MAX_ANCHORS 4096u
+#define MAX_DIRECTIVES 16u
+#define MAX_BRACKETS 256u
+
 /* A plain scalar with its type by YAML's core schema; a quoted one is always text. */
 static json_t *
 scalar(const yaml_node_t *node)
@@ -131,6 +140,26 @@ front_matter(char *text)
     return from;
 }
 
+/* Whether YAML is within these limits. Text that looks like anchors or brackets counts as well: it is rare in cards. */
+static bool
+is_cheap(const char *yaml)
+{
+    unsigned anchors = 0, directives = 0, brackets = 0;
+    const char *p;
+
+    for (p = yaml; *p != '\0'; p++) {
+        anchors += *p == '&';
+        directives += *p == '%' && (p == yaml || p[-1] == '\n');
+        if (*p == '[' || *p == '{')
+            brackets++;
+        else if ((*p == ']' || *p == '}') && brackets > 0)
+            brackets--;
+        if (anchors > MAX_ANCHORS || directives > MAX_DIRECTIVES || brackets > MAX_BRACKETS)
+            return false;
+    }
+    return (size_t)(p - yaml) <= MAX_BYTES;
+}
+
 enum nb_status
 nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err)
 {
@@ -149,6 +178,8 @@ nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err
     if (status != NB_OK)
         return status;
     yaml = front_matter(text);
+    if (yaml != NULL && !is_cheap(yaml))
+        yaml = NULL;
     if (yaml != NULL && !yaml_parser_initialize(&parser)) {
         reading.out_of_memory = true;
     } else if (yaml != NULL) {

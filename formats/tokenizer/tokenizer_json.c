@@ -86,6 +86,12 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
         } else if (tree != NULL) {
             json_decref(*tree);
             *tree = nb_json_tree(value);
+            if (*tree == NULL && !nb_json_fits(value)) {
+                status = nb_fail(err, NB_INPUT, "%s: its %.*s has more values than a tokenizer may have", path,
+                                 (int)key.length, key.at);
+                nb_tokenizer_json_free(tj);
+                return status;
+            }
             if (*tree == NULL) {
                 members.at = value.at;
                 break;

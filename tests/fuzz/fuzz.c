@@ -188,6 +188,18 @@ remove_folder(void)
         "model.safetensors.index.json",
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
+        "j.gguf",
+        "j.gguf.undo",
+        "0.gguf",
+        "1.gguf",
+        "2.gguf",
+        "3.gguf",
+        "4.gguf",
+        "5.gguf",
+        "6.gguf",
+        "7.gguf",
+        "8.gguf",
+        "9.gguf",
     };
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)

@@ -37,22 +37,58 @@ nb_check_safetensors(struct nb_checking *c, const char *path)
     return status;
 }
 
-/* Reports PyTorch files in the folder: nibble does not read them, but other programs do. */
+/* Files that can run code when other programs load the folder; nibble reads none of them. */
+static const struct {
+    const char *end;
+    enum nb_code code;
+    const char *sentence;
+} dangers[] = {
+    { ".bin", NB_BAD_FILE_PICKLE, "may be a PyTorch file, which can run code when it is loaded" },
+    { ".pt", NB_BAD_FILE_PICKLE, "may be a PyTorch file, which can run code when it is loaded" },
+    { ".pth", NB_BAD_FILE_PICKLE, "may be a PyTorch file, which can run code when it is loaded" },
+    { ".pkl", NB_BAD_FILE_PICKLE, "may be a PyTorch file, which can run code when it is loaded" },
+    { ".ckpt", NB_BAD_FILE_PICKLE, "may be a PyTorch file, which can run code when it is loaded" },
+    { ".py", NB_BAD_CP_CODE, "is a program: transformers runs it if it is told to trust remote code" },
+};
+
 static enum nb_status
-find_pickles(struct nb_checking *c, const char *folder)
+find_dangers(struct nb_checking *c, const char *folder)
 {
-    static const char *const ends[] = { ".bin", ".pt", ".pth", ".pkl", ".ckpt" };
     DIR *dir = opendir(folder);
     struct dirent *entry;
     enum nb_status status = NB_OK;
 
     while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL)
-        for (size_t i = 0; i < sizeof ends / sizeof ends[0] && status == NB_OK; i++)
-            if (nb_ends_with(entry->d_name, ends[i]))
-                status = CHECK_FOUND(c, NB_BAD_FILE_PICKLE, nb_in_file(folder),
-                                     "'%s' may be a PyTorch file, which can run code when it is loaded", entry->d_name);
+        for (size_t i = 0; i < sizeof dangers / sizeof dangers[0] && status == NB_OK; i++)
+            if (nb_ends_with(entry->d_name, dangers[i].end))
+                status = CHECK_FOUND(c, dangers[i].code, nb_in_file(folder), "'%s' %s", entry->d_name,
+                                     dangers[i].sentence);
     if (dir != NULL)
         closedir(dir);
+    return status;
+}
+
+/* Entries of config files that name programs for transformers to run, in the folder or in another repository. */
+static enum nb_status
+find_programs(struct nb_checking *c, struct nb_checkpoint *cp)
+{
+    static const char *const files[] = { "config.json", "tokenizer_config.json", "generation_config.json" };
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && status == NB_OK; i++) {
+        json_t *config = NULL;
+
+        if (i > 0)
+            status = nb_checkpoint_json(cp, files[i], &config, c->err);
+        if (nb_status_is(status, NB_INPUT))
+            status = NB_OK; /* a finding of others */
+        if (status == NB_OK && json_object_get(i == 0 ? cp->config : config, "auto_map") != NULL)
+            status = CHECK_FOUND(c, NB_BAD_CP_CODE, nb_in_file(cp->folder),
+                                 "%s has auto_map: transformers runs the programs that it names if it is told to trust "
+                                 "remote code",
+                                 files[i]);
+        json_decref(config);
+    }
     return status;
 }
 
@@ -113,11 +149,13 @@ nb_check_folder(struct nb_checking *c, const char *path)
     c->result->format = "checkpoint";
     if (status != NB_OK) {
         status = nb_check_after(c, path, before, status);
-        return status == NB_OK ? find_pickles(c, path) : status;
+        return status == NB_OK ? find_dangers(c, path) : status;
     }
     c->result->files = cp.n_files;
     c->result->tensors = cp.n_tensors;
-    status = find_pickles(c, cp.folder);
+    status = find_dangers(c, cp.folder);
+    if (status == NB_OK)
+        status = find_programs(c, &cp);
     sound = c->findings->errors == before;
     if (status == NB_OK && c->options->level >= NB_CHECK_CONTENT)
         status = check_data(c, &cp);

@@ -1,11 +1,24 @@
 #include "verify/run/blas.h"
 
+#include "formats/base/checked.h"
+
 #include <cblas.h>
 #include <string.h>
 
 #ifdef NB_BLAS_LIBRARY
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+/*
+ * OpenBLAS tries for ever to get memory that it does not get: when it is loaded, and in the first product of each
+ * thread. Where memory is limited, both are therefore made sure of before: what the first products need is held back
+ * from everything else until then. Measured with OpenBLAS 0.3.21; other libraries need less.
+ */
+#define TO_LOAD ((size_t)96 << 20)
+#define TO_MULTIPLY ((size_t)192 << 20) /* in each thread, of which the C library takes 128 for a heap of its own */
+static void *reserve;
 
 /* The types of cblas_sgemm and openblas_set_num_threads. */
 typedef void sgemm_function(enum CBLAS_ORDER order, enum CBLAS_TRANSPOSE of_a, enum CBLAS_TRANSPOSE of_b, int m, int n,
@@ -26,12 +39,48 @@ find_function(void *library, const char *name, void *function)
     memcpy(function, &address, sizeof address);
 }
 
+static bool
+is_limited(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+static unsigned users; /* threads that will multiply */
+
+/* Makes sure of the memory that USERS need and of MORE bytes. */
+static bool
+reserve_memory(size_t more)
+{
+    if (!is_limited())
+        return true;
+    reserve = nb_malloc((uint64_t)users * TO_MULTIPLY + more);
+    if (reserve == NULL)
+        nb_fail(
+            &failure, NB_NO_MEMORY,
+            "the limit of the address space (ulimit -v) is too low to run a model with %u threads; -j 1 needs least",
+            users);
+    return reserve != NULL;
+}
+
+static void
+release_memory(void)
+{
+    free(reserve);
+    reserve = NULL;
+}
+
 static void
 load(void)
 {
-    void *library = dlopen(NB_BLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
     set_threads_function *set_threads = NULL;
+    void *library;
 
+    if (!reserve_memory(TO_LOAD))
+        return;
+    release_memory();
+    library = dlopen(NB_BLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (library != NULL)
         find_function(library, "cblas_sgemm", &sgemm);
     if (sgemm == NULL) {
@@ -42,13 +91,20 @@ load(void)
     find_function(library, "openblas_set_num_threads", &set_threads);
     if (set_threads != NULL)
         set_threads(1);
+    if (!reserve_memory(0))
+        sgemm = NULL;
 }
 
 enum nb_status
-nb_blas_load(struct nb_error *err)
+nb_blas_load(unsigned threads, struct nb_error *err)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&lock);
+    users = threads > users ? threads : users;
     pthread_once(&once, load);
-    return sgemm != NULL ? NB_OK : nb_fail(err, NB_SYSTEM, "%s", failure.message);
+    pthread_mutex_unlock(&lock);
+    return sgemm != NULL ? NB_OK : nb_fail(err, failure.status, "%s", failure.message);
 }
 #else
 #define sgemm cblas_sgemm
@@ -57,8 +113,9 @@ nb_blas_load(struct nb_error *err)
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 enum nb_status
-nb_blas_load(struct nb_error *err)
+nb_blas_load(unsigned threads, struct nb_error *err)
 {
+    (void)threads;
     (void)err;
     if (openblas_set_num_threads != NULL)
         openblas_set_num_threads(1);
@@ -69,6 +126,11 @@ nb_blas_load(struct nb_error *err)
 void
 nb_sgemm(const struct nb_sgemm *p)
 {
+#ifdef NB_BLAS_LIBRARY
+    static pthread_once_t first = PTHREAD_ONCE_INIT;
+
+    pthread_once(&first, release_memory);
+#endif
     sgemm(CblasRowMajor, CblasNoTrans, p->transpose ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k,
           p->alpha, p->a, (int)p->a_row, p->b, (int)p->b_row, p->beta, p->c, (int)p->c_row);
 }

@@ -11,8 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Loads the library, once in a process. Fails if it is not installed. Any thread may call it. */
-enum nb_status nb_blas_load(struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Loads the library, once in a process, for products in THREADS threads at once. Fails if it is not installed, or if
+ * the memory that it needs cannot be had. Any thread may call it.
+ */
+enum nb_status nb_blas_load(unsigned threads, struct nb_error *err) NB_MUST_CHECK;
 
 /*
  * C = ALPHA * A * B + BETA * C, row-major: A is M x K, B is K x N, C is M x N; with TRANSPOSE, B is

@@ -23,7 +23,7 @@ enum nb_status
 nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
                struct nb_error *err)
 {
-    enum nb_status status = nb_blas_load(err);
+    enum nb_status status = nb_blas_load(nb_pool_threads(pool), err);
     struct nb_forward *f;
 
     if (status != NB_OK)

@@ -22,9 +22,12 @@ struct nb_fragments {
     size_t count, room;
 };
 
-struct nb_added_tokens; /* sorted for searching */
+struct nb_added_tokens; /* for searching */
 
-/* COUNT tokens, which must outlive the result; NULL if out of memory. */
+/* Limit for the bytes of a model's added tokens together; every byte takes up to 40 bytes of memory. */
+#define NB_ADDED_TOKENS_LIMIT ((size_t)4 << 20)
+
+/* COUNT tokens, which must outlive the result; of equal texts the first counts. NULL if out of memory. */
 struct nb_added_tokens *nb_added_tokens_new(const struct nb_added_token *token, size_t count);
 void nb_added_tokens_free(struct nb_added_tokens *tokens);
 
@@ -32,7 +35,8 @@ bool nb_fragments_add(struct nb_fragments *f, size_t at, size_t length, int32_t 
 
 /*
  * llama.cpp's method: longer tokens are searched for in the whole text before
- * shorter ones. Special tokens only with SPECIAL. False if out of memory.
+ * shorter ones. Special tokens only with SPECIAL. False if out of memory. Both
+ * methods need 24 bytes for every place where a token begins.
  */
 bool nb_added_tokens_longest_first(const struct nb_added_tokens *tokens, const char *text, size_t length, bool special,
                                    struct nb_fragments *out);

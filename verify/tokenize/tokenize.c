@@ -5,6 +5,7 @@
 #include "verify/tokenize/added_tokens.h"
 #include "verify/tokenize/bpe_merges.h"
 #include "verify/tokenize/byte_level.h"
+#include "verify/tokenize/normal_form.h"
 #include "verify/tokenize/pre_tokenizer_split.h"
 #include "verify/tokenize/repair_utf8.h"
 #include "verify/tokenize/text_index.h"
@@ -12,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
+#include <xxhash.h>
 
 #define META_SPACE "\xE2\x96\x81"
 #define META_SPACE_LENGTH 3u
@@ -38,6 +39,7 @@ struct nb_tokenizer {
     size_t other_room;
     struct pair_slot *pairs;
     size_t pair_mask;
+    uint64_t pair_seed;       /* random, so that no vocabulary makes all pairs collide */
     int32_t byte_symbol[256]; /* -1: none */
     struct nb_splitter *splitter;
     struct nb_added_tokens *added, *added_normalized;
@@ -144,7 +146,7 @@ static struct pair_slot *
 find_pair(const struct nb_tokenizer *t, int32_t left, int32_t right)
 {
     const uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    size_t i = (size_t)(key * 0x9E3779B97F4A7C15u >> 32) & t->pair_mask; /* Fibonacci hashing */
+    size_t i = (size_t)XXH3_64bits_withSeed(&key, sizeof key, t->pair_seed) & t->pair_mask;
 
     while (t->pairs[i].left >= 0 && (t->pairs[i].left != left || t->pairs[i].right != right))
         i = (i + 1) & t->pair_mask;
@@ -197,6 +199,7 @@ index_merges(struct nb_tokenizer *t, struct nb_error *err)
         slots *= 2;
     t->pairs = malloc(slots * sizeof *t->pairs);
     t->pair_mask = slots - 1;
+    t->pair_seed = t->symbols.seed;
     for (uint32_t i = 0; i < v->n_merges; i++)
         if (v->merges[i].left_length + (size_t)v->merges[i].right_length > longest)
             longest = v->merges[i].left_length + (size_t)v->merges[i].right_length;
@@ -214,10 +217,11 @@ index_merges(struct nb_tokenizer *t, struct nb_error *err)
 /*
  * llama.cpp splits like tokenizer.json's patterns except for these two: it has no
  * classes for upper and lower case and uses "not a lower-case ASCII letter"
- * instead (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_TEKKEN and _GPT4O).
+ * instead (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_TEKKEN and _GPT4O). They are plain classes, which PCRE2 repeats
+ * without a stack; repeated groups end at some thousand letters.
  */
-#define NOT_LOWER "(?:(?=\\p{L})[^a-z])"
-#define NOT_UPPER "(?:(?=\\p{L})[^A-Z])"
+#define NOT_LOWER "[^\\P{L}a-z]"
+#define NOT_UPPER "[^\\P{L}A-Z]"
 #define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
 #define ENDING "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?"
 #define REST "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n"
@@ -242,7 +246,7 @@ sort_added(struct nb_tokenizer *t, struct nb_error *err)
     struct nb_vocabulary *v = &t->vocabulary;
     struct nb_added_token *first = nb_arena_calloc(&t->arena, (size_t)v->n_added + 1, sizeof *first);
     struct nb_added_token *second = nb_arena_calloc(&t->arena, (size_t)v->n_added + 1, sizeof *second);
-    size_t n = 0, m = 0;
+    size_t n = 0, m = 0, bytes = 0;
 
     if (first == NULL || second == NULL)
         return nb_fail_memory(err);
@@ -251,6 +255,10 @@ sort_added(struct nb_tokenizer *t, struct nb_error *err)
         size_t length;
         char *text;
 
+        bytes += a.length;
+        if (bytes > NB_ADDED_TOKENS_LIMIT)
+            return nb_fail(err, NB_UNSUPPORTED, "the added tokens of the vocabulary have more than %zu MiB of text",
+                           NB_ADDED_TOKENS_LIMIT >> 20);
         if (!a.normalized) {
             first[n++] = a;
             continue;
@@ -258,6 +266,7 @@ sort_added(struct nb_tokenizer *t, struct nb_error *err)
         text = normalize(v, a.text, a.length, &length);
         if (text == NULL)
             return nb_fail_memory(err);
+        bytes += length;
         a.text = nb_arena_strndup(&t->arena, text, length);
         a.length = (uint32_t)length;
         free(text);
@@ -640,25 +649,14 @@ as_llama_cpp(struct run *r, const char *text, size_t length, bool special)
     return status;
 }
 
-/* TEXT in its Unicode normal form, from malloc; *OUT is its length. NULL if out of memory. */
+/* TEXT in the vocabulary's normal form, from malloc; *OUT is its length. NULL if out of memory. */
 static char *
 normal_form(enum nb_normal_form form, const char *text, size_t length, size_t *out)
 {
-    static const utf8proc_option_t options[] = {
-        [NB_NORMAL_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
-        [NB_NORMAL_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
-        [NB_NORMAL_NFKC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
-        [NB_NORMAL_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
-    };
-    utf8proc_uint8_t *result = NULL;
     char *copy;
-    utf8proc_ssize_t n;
 
-    if (form != NB_NORMAL_NONE) {
-        n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)length, &result, options[form]);
-        *out = n < 0 ? 0 : (size_t)n;
-        return n < 0 ? NULL : (char *)result;
-    }
+    if (form != NB_NORMAL_NONE)
+        return nb_normal_form(form, text, length, out);
     copy = malloc(length + 1);
     if (copy != NULL)
         memcpy(copy, text, length);

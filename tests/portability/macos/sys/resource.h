@@ -11,7 +11,9 @@ struct rlimit {
     rlim_t rlim_cur, rlim_max;
 };
 #define RLIM_INFINITY (((rlim_t)1 << 63) - 1)
+#define RLIMIT_CPU 0
 #define RLIMIT_FSIZE 1
+#define RLIMIT_AS 5
 int getrlimit(int which, struct rlimit *limit), setrlimit(int which, const struct rlimit *limit);
 int getrusage(int whose, struct rusage *usage);
 #endif
