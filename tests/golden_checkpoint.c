@@ -141,8 +141,7 @@ write_shard(json_t *golden, json_int_t shard, const char *folder, const char *na
     json_t *header = json_object(), *tensor;
     unsigned char *data = NULL, *file;
     char path[SCRATCH_PATH], *text;
-    size_t at = 0, i;
-    uint64_t length;
+    size_t at = 0, i, length;
 
     json_array_foreach(json_object_get(golden, "tensors"), i, tensor) {
         const char *own = json_string_value(json_object_get(tensor, "name"));
@@ -167,7 +166,7 @@ write_shard(json_t *golden, json_int_t shard, const char *folder, const char *na
     length = strlen(text);
     file = malloc(8 + length + at);
     assert_non_null(file);
-    memcpy(file, &length, 8);
+    memcpy(file, &(uint64_t){ length }, 8);
     memcpy(file + 8, text, length);
     memcpy(file + 8 + length, data, at);
     snprintf(path, sizeof path, "%s/%s", folder, name);

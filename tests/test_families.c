@@ -38,9 +38,9 @@ is_exception(const char *key)
 /* --- comparing what a file holds --------------------------------------------------------------------------------- */
 
 static const char *
-hash_of(const void *bytes, size_t size, char hash[17])
+hash_of(const void *bytes, uint64_t size, char hash[17])
 {
-    snprintf(hash, 17, "%016" PRIx64, XXH64(bytes, size, 0));
+    snprintf(hash, 17, "%016" PRIx64, XXH64(bytes, (size_t)size, 0));
     return hash;
 }
 
@@ -54,7 +54,7 @@ is_scalar(enum nb_kv_type type, const unsigned char *at, uint64_t size, json_t *
 
     if (type == NB_KV_STRING)
         return json_is_string(expected) && json_string_length(expected) == size &&
-               memcmp(json_string_value(expected), at, size) == 0;
+               memcmp(json_string_value(expected), at, (size_t)size) == 0;
     if (type == NB_KV_BOOL)
         return json_is_boolean(expected) && *at == json_is_true(expected);
     return json_is_number(expected) && nb_meta_get_f64(&meta, "x", &number) && number == json_number_value(expected);
@@ -131,7 +131,7 @@ static void
 compare_tensor(const struct nb_file_in *file, const struct nb_tensor *t, json_t *expected)
 {
     json_t *ne = json_object_get(expected, "ne");
-    unsigned char *bytes = malloc(t->bytes + 1);
+    unsigned char *bytes = malloc((size_t)t->bytes + 1);
     struct nb_error err;
     char hash[17];
 

@@ -38,11 +38,11 @@ sort_by_text(const struct nb_vocab *vocab, size_t *n)
 static uint32_t
 join(const char *line, uint64_t length, char *joined)
 {
-    const char *space = length < 3 ? NULL : memchr(line + 1, ' ', length - 2);
+    const char *space = length < 3 ? NULL : memchr(line + 1, ' ', (size_t)length - 2);
     const size_t left = space == NULL ? 0 : (size_t)(space - line);
 
     memcpy(joined, line, left);
-    memcpy(joined + left, line + left + (space != NULL), length - left - (space != NULL));
+    memcpy(joined + left, line + left + (space != NULL), (size_t)length - left - (space != NULL));
     return (uint32_t)(length - (space != NULL));
 }
 
