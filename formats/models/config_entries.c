@@ -30,7 +30,7 @@ static const char *const irrelevant[] = {
     /* what the checkpoint is */
     "_name_or_path", "name_or_path", "model_type", "transformers_version", "torch_dtype", "dtype", "_commit_hash",
     "tokenizer_class", "prefix", "vocab_size", "model_max_length", "max_sequence_length", "unsloth_version",
-    "unsloth_fixed", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
+    "unsloth_fixed", "vision_config", "audio_config", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout", "residual_dropout", "ffn_dropout",

@@ -5,6 +5,7 @@
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/model_card.h"
+#include "formats/models/multimodal.h"
 #include "formats/models/source.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/models/view_build.h"
@@ -33,6 +34,7 @@ struct builder {
     size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
+    size_t n_beyond_text; /* tensors of vision and audio parts */
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
@@ -45,7 +47,8 @@ struct builder {
 static enum nb_status
 find_family(struct builder *b, const char *as_class)
 {
-    json_t *classes = json_object_get(b->cp->config, "architectures");
+    json_t *inner = json_object_get(json_object_get(b->cp->config, "text_config"), "architectures");
+    json_t *classes = json_array_size(inner) > 0 ? inner : json_object_get(b->cp->config, "architectures");
     const char *class = as_class != NULL ? as_class : json_string_value(json_array_get(classes, 0));
     char supported[256] = "";
     size_t at = 0;
@@ -166,7 +169,7 @@ find_vocabulary(struct builder *b)
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
-    b->tied_under_output = embedding == NULL && json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
+    b->tied_under_output = embedding == NULL && json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
     if (embedding == NULL && tied != NULL)
         embedding = stored_for(b, tied->name);
     if (embedding == NULL)
@@ -422,6 +425,10 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
         return NB_OK;
+    if (row == NULL && nb_is_beyond_text(stored->name)) {
+        b->n_beyond_text++;
+        return NB_OK;
+    }
     if (row == NULL && is_of_adapter(stored->name))
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
                      "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
@@ -474,7 +481,7 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
     if (!nb_expression_holds(target->when, b->hp, layer))
         return false;
     return target->presence == NB_REQUIRED ||
-           (target->presence == NB_TIED && json_is_false(json_object_get(b->cp->config, "tie_word_embeddings")));
+           (target->presence == NB_TIED && json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
 }
 
 /* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
@@ -531,6 +538,9 @@ build_tensors(struct builder *b)
         status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
         status = check_complete(b);
+    if (status == NB_OK && b->n_beyond_text > 0)
+        nb_source_note(b->source, "%zu tensors of its vision or audio parts are left out: only the text model is written",
+                       b->n_beyond_text);
     if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
                        row_to(b, tied_tensor(b)->name)->from, EMBEDDING);
@@ -614,6 +624,9 @@ open_store(struct builder *b)
     for (size_t i = 0; i < b->cp->n_tensors; i++)
         stored[i] = nb_stored_safetensor(&b->cp->tensors[i].info, b->cp->tensors[i].file);
     strip_wrappers(b, stored, b->cp->n_tensors);
+    for (size_t i = 0; i < b->cp->n_tensors; i++)
+        if ((stored[i].name = nb_text_name(&source->arena, stored[i].name)) == NULL)
+            return nb_fail_memory(b->err);
     source->store = (struct nb_store){ stored, b->cp->n_tensors, b->cp->files, b->cp->n_files };
     return NB_OK;
 }
