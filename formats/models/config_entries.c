@@ -128,7 +128,7 @@ is_read(const struct nb_family *family, const char *name)
 
     for (size_t i = 0; i < family->n_config; i++) {
         for (const char *at = family->config[i].entries; *at != '\0'; at += strcspn(at, "|"), at += *at == '|')
-            if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == '|' || at[n] == '.'))
+            if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == '|' || at[n] == '.' || at[n] == '='))
                 return true;
     }
     return false;

@@ -33,10 +33,14 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a.
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a; "a=text" says
+     * for each element of the array a whether it is this text. "" is never present.
      */
     const char *entries;
-    /* The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. */
+    /*
+     * The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. If it
+     * depends on the layer and the hyperparameter can, it gives an array by layer.
+     */
     const char *otherwise;
 };
 
@@ -93,6 +97,8 @@ struct nb_family {
     const struct nb_arch *arch;
     const struct nb_config_row *config;
     size_t n_config;
+    /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */
+    enum nb_status (*derive)(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err);
     const struct nb_config_rule *rules; /* entries of config.json that no row of CONFIG reads */
     size_t n_rules;
     const struct nb_key_row *keys;
@@ -126,7 +132,10 @@ enum nb_status nb_family_metadata(const struct nb_conversion *conversion, struct
 
 /* Entry NAME of config.json, looked up as nb_config_row says; NULL if absent. */
 json_t *nb_config_find(json_t *config, const char *name);
-/* The rotary parameters: rope_scaling if it is not empty, else rope_parameters, as in transformers; NULL if absent. */
+/*
+ * The rotary parameters: rope_scaling if it is not empty, else rope_parameters, as in transformers; of those by
+ * kind of layer, the ones of full attention. NULL if absent.
+ */
 json_t *nb_config_rope(json_t *config);
 
 /* A key writer that families share. */

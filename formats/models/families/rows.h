@@ -85,7 +85,9 @@
     KEY(NB_HP_HEADS),                                      \
     KEY(NB_HP_KV_HEADS),                                   \
     { NB_KEY_WRITER, 0, nb_write_rope_scaling },           \
+    KEY(NB_HP_ROPE_SECTIONS),                              \
     KEY(NB_HP_ROPE_BASE),                                  \
+    KEY(NB_HP_ROPE_BASE_SWA),                              \
     KEY(NB_HP_RMS_EPSILON),                                \
     KEY(NB_HP_EXPERTS),                                    \
     KEY(NB_HP_EXPERTS_USED),                               \
