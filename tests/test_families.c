@@ -188,6 +188,8 @@ convert(json_t *golden, const char *folder, const char *out)
         RUN(&run, "quantize", folder, "-t", type, "-o", out, "--force", "--allow-other-tokens", "--pre-tokenizer", pre);
     if (run.code != 0)
         fail_msg("%s: exit code %d: %s", current, run.code, run.err);
+    if (strstr(run.err, "entries that are not known") != NULL)
+        fail_msg("%s: %s", current, run.err);
 }
 
 static void

@@ -214,6 +214,29 @@ refuse(struct examination *x, const char *name, json_t *value, const char *value
                    label_of(x, name), text, wanted, x->family->classes[0]);
 }
 
+/* Whether LAYER slides where the file has no pattern. */
+static bool
+slides(const struct nb_window_rule *rule, size_t layer)
+{
+    return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
+}
+
+/* KINDS: of each layer, "full_attention" or one that slides. */
+static enum nb_status
+check_windows(struct examination *x, const char *name, json_t *kinds)
+{
+    const struct nb_window_rule *rule = &x->family->arch->window;
+    json_t *kind;
+    size_t i;
+
+    json_array_foreach(kinds, i, kind)
+        if ((strcmp(json_string_value(kind) != NULL ? json_string_value(kind) : "", "full_attention") != 0) !=
+            (rule->period > 0 && slides(rule, i)))
+            return nb_fail(x->err, NB_UNSUPPORTED, "%s: %s makes layer %zu another kind than llama.cpp does for %s",
+                           x->file, name, i, x->family->classes[0]);
+    return NB_OK;
+}
+
 static enum nb_status
 apply_rule(struct examination *x, const struct nb_config_rule *rule, const char *name, json_t *value)
 {
@@ -234,6 +257,13 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
         if (!json_is_number(value) || (json_is_number(limit) && json_number_value(value) >= json_number_value(limit)))
             return NB_OK;
         return note(x, "%s is %s, %s", name, text, rule->why);
+    case NB_CONFIG_NOTED_UNLIKE:
+        limit = nb_config_find(x->config, rule->values);
+        if (!json_is_number(value) || !json_is_number(limit) || json_number_value(value) == json_number_value(limit))
+            return NB_OK;
+        return note(x, "%s is %s, %s", name, text, rule->why);
+    case NB_CONFIG_WINDOWS:
+        return check_windows(x, name, value);
     default:
         return NB_OK;
     }

@@ -60,6 +60,7 @@ enum nb_map_op_kind {
     NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
     NB_MAP_EVERY,       /* keeps every n-th row: first, n */
+    NB_MAP_FIT,         /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
@@ -112,6 +113,7 @@ struct nb_family {
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     struct nb_tokenizer_habits tokenizer;
+    bool vocab_of_config; /* the vocabulary has vocab_size tokens, however many rows the embedding has */
 };
 
 #define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;

@@ -87,9 +87,8 @@ nb_hp_set_each(struct nb_hparams *hp, enum nb_hparam hparam, const double *numbe
         each[i] = numbers[i];
         largest = fmax(largest, numbers[i]);
     }
-    hp->value[hparam] = (struct nb_hparam_value){
-        .present = true, .given = given, .number = largest, .each = each, .count = count
-    };
+    hp->value[hparam] =
+        (struct nb_hparam_value){ .present = true, .given = given, .number = largest, .each = each, .count = count };
     return NB_OK;
 }
 

@@ -24,13 +24,14 @@ bool
 nb_is_beyond_text(const char *name)
 {
     static const char *const beginnings[] = {
-        "mlp",         "vit.",           "vpm.",              "siglip2.",           "conformer.", "merger.",
-        "resampler.",  "sound_encoder.", "sound_projection.", "speech_embeddings.",
+        "mlp",     "vit.",       "vpm.",           "siglip2.",          "conformer.",
+        "merger.", "resampler.", "sound_encoder.", "sound_projection.", "speech_embeddings.",
     };
     static const char *const parts[] = {
-        "visual.",        "vision.",     "audio.",      "talker.",    "vision_",     "audio_",
-        "token2wav.",     "code2wav.",   "projector.",  "pre_mm_projector_norm",     "image_newline",
-        "view_seperator", "patch_embed", "patch_merger.", "patch_merge_mlp.",        "model.connector.",
+        "visual.",          "vision.",        "audio.",      "talker.",       "vision_",
+        "audio_",           "token2wav.",     "code2wav.",   "projector.",    "pre_mm_projector_norm",
+        "image_newline",    "view_seperator", "patch_embed", "patch_merger.", "patch_merge_mlp.",
+        "model.connector.",
     };
 
     for (size_t i = 0; i < COUNT(beginnings); i++)

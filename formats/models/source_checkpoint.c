@@ -34,7 +34,7 @@ struct builder {
     size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
-    size_t n_beyond_text; /* tensors of vision and audio parts */
+    size_t n_beyond_text;         /* tensors of vision and audio parts */
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
@@ -182,6 +182,8 @@ find_vocabulary(struct builder *b)
                        b->cp->folder, embedding->name);
     if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
+    if (b->family->vocab_of_config)
+        return NB_OK;
     rows = (double)embedding->shape[0];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
     if (stated.given && stated.number != rows)
@@ -215,7 +217,7 @@ static bool
 keeps_shape(const struct nb_map_row *row)
 {
     for (size_t i = 0; i < NB_MAP_OPS; i++)
-        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_EVERY)
+        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_FIT)
             return false;
     return true;
 }
@@ -539,7 +541,8 @@ build_tensors(struct builder *b)
     if (status == NB_OK)
         status = check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)
-        nb_source_note(b->source, "%zu tensors of its vision or audio parts are left out: only the text model is written",
+        nb_source_note(b->source,
+                       "%zu tensors of its vision or audio parts are left out: only the text model is written",
                        b->n_beyond_text);
     if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",

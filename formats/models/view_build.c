@@ -101,6 +101,30 @@ cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
     return NB_OK;
 }
 
+/* Appends a piece of ROWS rows of zeros. */
+static enum nb_status
+add_zeros(struct builder *b, uint64_t rows)
+{
+    struct nb_view *v = b->view;
+    const uint64_t columns = v->pieces->columns;
+    struct nb_piece *pieces = nb_arena_calloc(b->arena, v->n_pieces + 1, sizeof *pieces);
+    struct nb_tensor *zeros = nb_arena_calloc(b->arena, 1, sizeof *zeros);
+
+    if (pieces == NULL || zeros == NULL)
+        return nb_fail_memory(b->err);
+    *zeros = (struct nb_tensor){ .name = "", .type = v->type, .n_dims = 2, .ne = { columns, rows, 1, 1 } };
+    if (rows > 1u << 20 || !nb_tensor_measure(zeros))
+        return refuse(b, "has too few rows");
+    zeros->bytes_in_memory = nb_arena_calloc(b->arena, zeros->bytes, 1);
+    if (zeros->bytes_in_memory == NULL)
+        return nb_fail_memory(b->err);
+    memcpy(pieces, v->pieces, v->n_pieces * sizeof *pieces);
+    pieces[v->n_pieces] = (struct nb_piece){ .stored = zeros, .pitch = columns, .rows = rows, .columns = columns };
+    v->pieces = pieces;
+    v->n_pieces++;
+    return NB_OK;
+}
+
 static enum nb_status
 cut_columns(struct builder *b, uint64_t first, uint64_t count)
 {
@@ -204,6 +228,10 @@ apply(struct builder *b, const struct nb_map_op *op)
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
         return cut_columns(b, x[0], x[1]);
+    case NB_MAP_FIT:
+        if (!argument(b, op, 0, &x[1]))
+            return refuse(b, "has not the rows");
+        return x[1] > b->view->pieces->rows ? add_zeros(b, x[1] - b->view->pieces->rows) : cut_groups(b, 1, 0, x[1]);
     case NB_MAP_NEIGHBOURS:
     case NB_MAP_EVERY:
     case NB_MAP_SWAP:

@@ -16,8 +16,10 @@ struct nb_vocab {
 
 /* What the reference converter does for some families only. */
 struct nb_tokenizer_habits {
-    bool space_prefix; /* writes tokenizer_config.json's add_prefix_space */
-    bool size_quirks;  /* Code Llama's and Granite's keys, for vocabularies of their sizes */
+    bool space_prefix;    /* writes tokenizer_config.json's add_prefix_space */
+    bool no_space_prefix; /* writes that no space is put before a text */
+    uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
+    bool size_quirks;     /* Code Llama's and Granite's keys, for vocabularies of their sizes */
 };
 
 /*
