@@ -143,16 +143,19 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     if (!(factor > 0) || !(low > 0) || !(high > low))
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
-        /* torch uses float tensors, and rounds a Python number to float when it is combined with one. */
+        /*
+         * torch uses float tensors, rounds a Python number to float when it is combined with one, and divides a
+         * number by a tensor by multiplying with its reciprocal.
+         */
         const float frequency = 1.0f / powf(base, (float)(2 * i) / dim);
-        const float wavelength = (float)(2 * M_PI) / frequency;
+        const float wavelength = 1.0f / frequency * (float)(2 * M_PI);
 
         if (wavelength < (float)(context / high)) {
             out[i] = 1;
         } else if (wavelength > (float)(context / low)) {
             out[i] = (float)factor;
         } else {
-            const float smooth = ((float)context / wavelength - (float)low) / (float)(high - low);
+            const float smooth = (1.0f / wavelength * (float)context - (float)low) / (float)(high - low);
 
             out[i] = 1.0f / ((1.0f - smooth) / (float)factor + smooth);
         }
