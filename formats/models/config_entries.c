@@ -1,10 +1,12 @@
 #include "formats/models/config_entries.h"
 
 #include "formats/base/text.h"
+#include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/rope_scaling.h"
 #include "formats/safetensors/checkpoint.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -237,6 +239,32 @@ check_windows(struct examination *x, const char *name, json_t *kinds)
     return NB_OK;
 }
 
+/* Whether VALUE is what an entry has that was written down without being used. */
+static bool
+says_nothing(json_t *value)
+{
+    return json_is_null(value) || json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0) ||
+           (json_is_string(value) && json_string_length(value) == 0);
+}
+
+/* Whether each element of the array VALUE, a number or a flag, is what EXPRESSION gives for its layer. */
+static bool
+is_by_layer(json_t *value, const char *expression)
+{
+    const struct nb_hparams none = { 0 };
+    json_t *element;
+    size_t i;
+
+    json_array_foreach(value, i, element) {
+        const double number = json_is_boolean(element) ? json_is_true(element) : json_number_value(element);
+
+        if ((!json_is_boolean(element) && !json_is_number(element)) || number != nb_expression(expression, &none, i))
+            return false;
+    }
+    return json_is_array(value) || says_nothing(value);
+}
+
 static enum nb_status
 apply_rule(struct examination *x, const struct nb_config_rule *rule, const char *name, json_t *value)
 {
@@ -247,6 +275,8 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
     switch (rule->kind) {
     case NB_CONFIG_ONLY:
         return is_one_of(value, rule->values) ? NB_OK : refuse(x, name, value, rule->values);
+    case NB_CONFIG_BY_LAYER:
+        return is_by_layer(value, rule->values) ? NB_OK : refuse(x, name, value, "");
     case NB_CONFIG_NOTED:
         if (is_one_of(value, rule->values) || (*rule->values == '\0' && json_is_false(value)))
             return NB_OK;
@@ -267,15 +297,6 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
     default:
         return NB_OK;
     }
-}
-
-/* Whether VALUE is what an entry has that was written down without being used. */
-static bool
-says_nothing(json_t *value)
-{
-    return json_is_null(value) || json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
-           (json_is_object(value) && json_object_size(value) == 0) ||
-           (json_is_string(value) && json_string_length(value) == 0);
 }
 
 static void
