@@ -24,7 +24,8 @@ struct nb_conversion {
     const struct nb_family *family;
     json_t *config;
     const struct nb_hparams *hp;
-    uint32_t file_type; /* the number of general.file_type */
+    const struct nb_store *store; /* the stored tensors */
+    uint32_t file_type;           /* the number of general.file_type */
 };
 
 /* A hyperparameter in config.json. */
@@ -104,6 +105,9 @@ struct nb_family {
     size_t n_rules;
     const struct nb_key_row *keys;
     size_t n_keys;
+    /* Set keys before all but the architecture's name, and after all, those of the tokenizer too. NULL: none. */
+    enum nb_status (*first)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
+    enum nb_status (*last)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
     const struct nb_made_row *made; /* written before all stored ones */
     size_t n_made;
     const struct nb_map_row *to_gguf;
@@ -113,7 +117,8 @@ struct nb_family {
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     struct nb_tokenizer_habits tokenizer;
-    bool vocab_of_config; /* the vocabulary has vocab_size tokens, however many rows the embedding has */
+    bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
+    bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
 };
 
 #define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;

@@ -416,6 +416,16 @@ is_of_adapter(const char *name)
            strstr(name, ".modules_to_save.") != NULL;
 }
 
+/* Whether ROW is an output matrix that the family leaves out because it is the embedding. */
+static bool
+is_skipped_output(const struct builder *b, const struct nb_map_row *row)
+{
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+
+    return b->family->skips_tied_output && !b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 &&
+           json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -431,6 +441,8 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
         b->n_beyond_text++;
         return NB_OK;
     }
+    if (row != NULL && is_skipped_output(b, row))
+        return NB_OK;
     if (row == NULL && is_of_adapter(stored->name))
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
                      "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
@@ -446,7 +458,7 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
 static enum nb_status
 add_made(struct builder *b)
 {
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {
@@ -577,11 +589,15 @@ static enum nb_status
 build_metadata(struct builder *b, const char *pre_tokenizer)
 {
     const struct nb_parameters parameters = count_parameters(b->source);
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
     struct nb_metadata *meta = &b->source->meta;
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
     nb_meta_set_string(meta, "general.architecture", b->family->arch->name);
+    if (b->family->first != NULL)
+        status = b->family->first(&conversion, meta, b->err);
+    if (status != NB_OK)
+        return status;
     nb_meta_set_string(meta, "general.type", "model");
     status = nb_general_metadata(b->cp, &parameters, meta, b->err);
     if (status == NB_OK)
@@ -589,8 +605,9 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
     if (status != NB_OK)
         return status;
     nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
-    return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, &b->family->tokenizer, meta,
-                                 b->err);
+    status = nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, &b->family->tokenizer,
+                                   meta, b->err);
+    return status == NB_OK && b->family->last != NULL ? b->family->last(&conversion, meta, b->err) : status;
 }
 
 /* Wrappers put their own name before that of every tensor: torch.compile, DataParallel, PEFT. */
