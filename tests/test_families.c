@@ -20,7 +20,8 @@
 static const struct {
     const char *golden, *key;
 } exceptions[] = {
-    { "", "" },
+    /* The reference names the epsilon of EXAONE 3 as that of a LayerNorm; llama.cpp does not load such a file. */
+    { "exaone", "exaone.attention.layer_norm_rms_epsilon" },
 };
 
 static char **only;

@@ -1,6 +1,6 @@
 /*
  * Architectures with Llama's structure and their own names: smollm3, arcee, granite, granitemoe,
- * mistral3, minicpm, internlm2, exaone, ernie4_5, seed_oss, hunyuan-dense. Source: llama.cpp v0.5.0,
+ * mistral3, minicpm, internlm2, exaone, ernie4_5, seed_oss, hunyuan-dense, baichuan, apertus, phi3. Source: llama.cpp v0.5.0,
  * src/models, one file each.
  */
 #include "formats/models/architectures/rows.h"
@@ -39,6 +39,26 @@ static const struct nb_arch_tensor hunyuan[] = {
     GATED_MLP,
 };
 
+static const struct nb_arch_tensor apertus[] = {
+    LLAMA,
+    O_BIAS,
+    Q_K_NORMS("key_length", "key_length"),
+    { BLOCK "attn_q_norm.bias", { "key_length" }, NB_OPTIONAL, NULL },
+    { BLOCK "attn_k_norm.bias", { "key_length" }, NB_OPTIONAL, NULL },
+    UP_AND_DOWN,
+};
+
+/* The projections are fused, gate and up too. */
+static const struct nb_arch_tensor phi3[] = {
+    EMBEDDINGS,
+    ROPE_FACTORS,
+    NORMS,
+    { BLOCK "attn_qkv.weight", { "embedding", "(heads + 2 * kv_heads) * key_length" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_output.weight", { "embedding", "embedding" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_up.weight", { "embedding", "2 * feed_forward" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL },
+};
+
 static const enum nb_hparam demanded[] = { DEMANDED };
 static const enum nb_hparam demanded_with_scale[] = { DEMANDED, NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_LOGIT_SCALE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
@@ -56,3 +76,6 @@ const struct nb_arch nb_arch_exaone = { ARCH("exaone", plain, demanded), .rope =
 const struct nb_arch nb_arch_ernie4_5 = { ARCH("ernie4_5", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), .rope = NB_ROPE_HALVES };

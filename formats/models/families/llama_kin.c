@@ -5,6 +5,9 @@
  */
 #include "formats/models/families/rows.h"
 
+#include <math.h>
+#include <string.h>
+
 #define LLAMA_TENSORS         \
     EMBEDDINGS,               \
     NORMS,                    \
@@ -22,7 +25,7 @@ static const struct nb_made_row made[] = {
 };
 
 #define OF_LLAMA .made = made, .n_made = COUNT(made), .ignored_suffixes = ignored, \
-    .tokenizer = { .space_prefix = true, .size_quirks = true }
+    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 static const struct nb_key_row keys[] = { BASE_KEYS(KEY_IF_GIVEN), KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS) };
 
@@ -202,7 +205,7 @@ static const char *const ernie4_5_classes[] = { "Ernie4_5_ForCausalLM", "Ernie4_
 const struct nb_family nb_family_ernie4_5 = {
     FAMILY(ernie4_5_classes, nb_arch_ernie4_5, ernie4_5_config, ernie4_5_rules, base_keys, ernie4_5_tensors),
     .ignored_suffixes = ignored,
-    .tokenizer = { .space_prefix = true },
+    .tokenizer = { .space_prefix = NB_PREFIX_LAST },
 };
 
 /* --- Seed-OSS ---------------------------------------------------------------------------------------------- */
@@ -233,4 +236,67 @@ static const char *const seed_oss_classes[] = { "SeedOssForCausalLM", NULL };
 
 const struct nb_family nb_family_seed_oss = {
     FAMILY(seed_oss_classes, nb_arch_seed_oss, seed_oss_config, seed_oss_rules, base_keys, seed_oss_tensors)
+};
+
+/* --- HunYuan ----------------------------------------------------------------------------------------------- */
+
+static const struct nb_map_row hunyuan_tensors[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION(PLAIN),
+    QKV_BIASES(PLAIN),
+    { LAYER "self_attn.query_layernorm.weight", BLOCK "attn_q_norm.weight", PLAIN },
+    { LAYER "self_attn.key_layernorm.weight", BLOCK "attn_k_norm.weight", PLAIN },
+    GATED_MLP,
+};
+
+static const struct nb_config_row hunyuan_config[] = {
+    CONFIG_BASE("heads", "2048", "10000"),
+    CONFIG_HEAD_DIM("embedding // heads"),
+    CONFIG_RMS_EPSILON("1e-5"),
+};
+
+#define TRAINED_CONTEXT (256 * 1024) /* of models with dynamic scaling, whatever config.json says */
+
+/* Dynamic scaling grows the rotary base for good: by ALPHA to the power of d / (d - 2), d a head's length. */
+static enum nb_status
+derive_hunyuan(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    json_t *rope = nb_config_rope(from), *given = json_object_get(rope, "alpha");
+    const double alpha = json_is_number(given) ? json_number_value(given) : 50, d = nb_hp(hp, NB_HP_KEY_LENGTH);
+    const double context = nb_hp(hp, NB_HP_CONTEXT), base = nb_hp(hp, NB_HP_ROPE_BASE);
+    const char *type = nb_rope_type(rope);
+
+    if (type == NULL || strcmp(type, "dynamic") != 0)
+        return NB_OK;
+    if (base != 10000 || (context != 32 * 1024 && context != TRAINED_CONTEXT) || !(alpha > 0) || d <= 2)
+        return nb_fail(err, NB_UNSUPPORTED, "%s: dynamic rotary scaling can be converted for a rope_theta of 10000 and "
+                                            "32768 or 262144 max_position_embeddings only", name);
+    nb_hp_set(hp, NB_HP_ROPE_BASE, base * pow(alpha, d / (d - 2)), true);
+    nb_hp_set(hp, NB_HP_CONTEXT, TRAINED_CONTEXT, true);
+    nb_hp_set(hp, NB_HP_ROPE_FACTOR, 1, true);
+    nb_hp_set(hp, NB_HP_ROPE_CONTEXT, TRAINED_CONTEXT, true);
+    return nb_hp_set_text(hp, NB_HP_ROPE_SCALING, "none", true, err);
+}
+
+static const struct nb_config_rule hunyuan_rules[] = {
+    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },
+    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },
+    { "mlp_bias", NB_CONFIG_ONLY, "false", NULL },
+    { "use_qk_norm", NB_CONFIG_ONLY, "true", NULL },
+    { "rope.alpha", NB_CONFIG_IGNORED, NULL, NULL }, /* read above */
+    { "rope.mscale", NB_CONFIG_IGNORED, NULL, NULL }, /* not used by the model */
+    { "rope.mscale_all_dim", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
+static const struct nb_key_row hunyuan_keys[] = {
+    BASE_KEYS(KEY_IF_GIVEN), KEY(NB_HP_ROPE_SCALING), KEY(NB_HP_ROPE_FACTOR), KEY(NB_HP_ROPE_CONTEXT),
+};
+
+static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL };
+
+const struct nb_family nb_family_hunyuan_dense = {
+    FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
+    .derive = derive_hunyuan,
+    .skips_tied_output = true,
 };

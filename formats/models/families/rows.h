@@ -92,6 +92,16 @@
     { NB_HP_CONTEXT, "max_position_embeddings", context },     \
     CONFIG_ROPE_BASE(rope_base)
 #define CONFIG_RMS_EPSILON(otherwise) { NB_HP_RMS_EPSILON, "rms_norm_eps", otherwise }
+#define CONFIG_LAYER_NORM_EPSILON(otherwise) { NB_HP_NORM_EPSILON, "layer_norm_eps|layer_norm_epsilon|norm_eps", otherwise }
+/* Where a head's length is not an entry: all heads together are as long as an embedding. */
+#define CONFIG_NO_HEAD_DIM                                 \
+    { NB_HP_KEY_LENGTH, "", "embedding // heads" },        \
+    { NB_HP_VALUE_LENGTH, "", "embedding // heads" }
+/* The rotated part of it. */
+#define CONFIG_ROTARY_FACTOR(otherwise)                                     \
+    { NB_HP_ROTARY_FACTOR, "partial_rotary_factor", otherwise },            \
+    { NB_HP_ROPE_DIMS, "", "rotary_factor * embedding // heads" }
+#define RULE_ROTARY_FACTOR { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL } /* read by the row above */
 #define CONFIG_EXPERTS(count, used)                        \
     { NB_HP_EXPERTS, count, NULL },                        \
     { NB_HP_EXPERTS_USED, used, NULL }
@@ -101,6 +111,7 @@
 #define KEY(hparam) { NB_KEY_HPARAM, hparam, NULL }
 #define KEY_IF_GIVEN(hparam) { NB_KEY_IF_GIVEN, hparam, NULL }
 /* HEAD_LENGTH is KEY or KEY_IF_GIVEN: some configuration classes compute a head_dim, which then counts as given. */
+#define WRITE(writer) { NB_KEY_WRITER, 0, writer }
 #define BASE_KEYS(head_length)                             \
     KEY(NB_HP_LAYERS),                                     \
     KEY(NB_HP_CONTEXT),                                    \
