@@ -61,7 +61,10 @@ enum nb_map_op_kind {
     NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
     NB_MAP_EVERY,       /* keeps every n-th row: first, n */
-    NB_MAP_FIT,         /* keeps the first rows, or adds rows of zeros: number of rows */
+    /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
+       of each further one */
+    NB_MAP_PARTS,
+    NB_MAP_FIT, /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */

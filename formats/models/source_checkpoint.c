@@ -151,12 +151,13 @@ actual_row(const struct builder *b, const struct nb_map_row *row)
 static const struct nb_safetensor *
 stored_for(const struct builder *b, const char *to)
 {
-    const struct nb_map_row *row = row_to(b, to);
+    const struct nb_map_row *rows = b->family->to_gguf;
     uint64_t layer, expert;
 
-    for (size_t i = 0; row != NULL && i < b->cp->n_tensors; i++)
-        if (nb_name_matches(row->from, b->source->store.tensors[i].name, &layer, &expert))
-            return &b->cp->tensors[i].info;
+    for (size_t r = 0; r < b->family->n_to_gguf; r++) /* names in more than one form have a row for each */
+        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->cp->n_tensors; i++)
+            if (nb_name_matches(rows[r].from, b->source->store.tensors[i].name, &layer, &expert))
+                return &b->cp->tensors[i].info;
     return NULL;
 }
 

@@ -125,6 +125,34 @@ add_zeros(struct builder *b, uint64_t rows)
     return NB_OK;
 }
 
+/* Of each of GROUPS groups of rows: the first FIRST rows of all, then the next FURTHER ones of all, and so on. */
+static enum nb_status
+sort_parts(struct builder *b, uint64_t groups, uint64_t first, uint64_t further)
+{
+    struct nb_view *v = b->view;
+    const uint64_t rows = v->pieces[0].rows / (groups == 0 ? 1 : groups);
+    const uint64_t parts = further == 0 || first > rows ? 0 : 1 + (rows - first) / further;
+    struct nb_piece *pieces;
+    size_t n = 0;
+
+    if (v->n_pieces != 1 || groups == 0 || first == 0 || parts == 0 || v->pieces[0].rows % groups != 0 ||
+        (rows - first) % further != 0 || groups * parts > 1u << 20)
+        return refuse(b, "has not the rows");
+    pieces = nb_arena_calloc(b->arena, (size_t)(groups * parts) + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t p = 0; p < parts; p++) {
+        for (uint64_t g = 0; g < groups; g++) {
+            pieces[n] = v->pieces[0];
+            pieces[n].start += (g * rows + (p == 0 ? 0 : first + (p - 1) * further)) * pieces[n].pitch;
+            pieces[n++].rows = p == 0 ? first : further;
+        }
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
 static enum nb_status
 cut_columns(struct builder *b, uint64_t first, uint64_t count)
 {
@@ -224,6 +252,11 @@ apply(struct builder *b, const struct nb_map_op *op)
             return refuse(b, "has not the rows");
         stand_up(b->view);
         return cut_groups(b, x[0], x[1], x[2]);
+    case NB_MAP_PARTS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        stand_up(b->view);
+        return sort_parts(b, x[0], x[1], x[2]);
     case NB_MAP_CUT_COLUMNS:
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
