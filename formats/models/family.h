@@ -72,6 +72,7 @@ enum nb_map_op_kind {
     NB_MAP_TRANSPOSE,    /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
     NB_MAP_ADD,          /* adds to each element: number */
     NB_MAP_SCALE,        /* multiplies each element: factor */
+    NB_MAP_TERNARY,      /* each element to the nearest of -1, 0 and 1 times the mean magnitude of the whole tensor */
     NB_MAP_NEGATE_EXP,   /* -exp of each element */
 };
 

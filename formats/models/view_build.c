@@ -1,9 +1,11 @@
 #include "formats/models/view_build.h"
 
+#include "formats/base/checked.h"
 #include "formats/models/expression.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct builder {
@@ -278,12 +280,42 @@ apply(struct builder *b, const struct nb_map_op *op)
         return add_op(b, NB_OP_ADD, op);
     case NB_MAP_SCALE:
         return add_op(b, NB_OP_SCALE, op);
+    case NB_MAP_TERNARY:
+        return add_op(b, NB_OP_TERNARY, op);
     case NB_MAP_NEGATE_EXP:
         return add_op(b, NB_OP_NEGATE_EXP, op);
     case NB_MAP_NOTHING:
     default:
         return NB_OK;
     }
+}
+
+#define SMALLEST_MEAN 1e-5f /* that of BitNet's own code */
+#define MEAN_ROWS 65536     /* elements to read at once */
+
+/* Gives ternary operations the inverse of the mean magnitude, for which all elements are read. */
+static enum nb_status
+find_mean(struct builder *b, struct nb_element_op *ternary)
+{
+    struct nb_view plain = *b->view;
+    const uint64_t n = plain.elements / plain.ne[0], run = nb_view_run(&plain, MEAN_ROWS) / plain.ne[0];
+    struct nb_view_reader reader = { 0 };
+    float *values = nb_calloc(run * plain.ne[0] + 1, sizeof *values);
+    enum nb_status status = values == NULL ? nb_fail_memory(b->err) : NB_OK;
+    double sum = 0;
+
+    memset(plain.ops, 0, sizeof plain.ops);
+    for (uint64_t row = 0; row < n && status == NB_OK; row += run) {
+        const uint64_t rows = n - row < run ? n - row : run;
+
+        status = nb_view_rows(&plain, row, rows, values, &reader, b->err);
+        for (uint64_t i = 0; i < rows * plain.ne[0] && status == NB_OK; i++)
+            sum += fabs((double)values[i]);
+    }
+    nb_view_reader_free(&reader);
+    free(values);
+    ternary->by = 1.0f / fmaxf((float)(sum / (double)plain.elements), SMALLEST_MEAN);
+    return status;
 }
 
 static bool
@@ -307,5 +339,8 @@ nb_view_build(struct nb_view *view, const struct nb_view_origin *origin, struct 
         return status;
     if (!nb_view_measure(view))
         return nb_fail(err, NB_INPUT, "tensor '%s' has not the shape that '%s' needs", view->source_name, view->name);
-    return NB_OK;
+    for (size_t i = 0; i < NB_VIEW_OPS && status == NB_OK; i++)
+        if (view->ops[i].kind == NB_OP_TERNARY)
+            status = find_mean(&b, &view->ops[i]);
+    return status;
 }
