@@ -1,6 +1,6 @@
 /*
  * Architectures with Llama's structure and their own names: smollm3, arcee, granite, granitemoe,
- * mistral3, minicpm, internlm2, exaone, ernie4_5, seed_oss, hunyuan-dense, baichuan, apertus, phi3. Source: llama.cpp v0.5.0,
+ * mistral3, minicpm, internlm2, exaone, ernie4_5, seed_oss, hunyuan-dense, baichuan, apertus, phi3, bitnet. Source: llama.cpp v0.5.0,
  * src/models, one file each.
  */
 #include "formats/models/architectures/rows.h"
@@ -59,6 +59,17 @@ static const struct nb_arch_tensor phi3[] = {
     { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL },
 };
 
+/* The output is the embedding. */
+static const struct nb_arch_tensor bitnet[] = {
+    { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },
+    { "output_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    NORMS,
+    ATTENTION,
+    { BLOCK "attn_sub_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    GATED_MLP,
+    { BLOCK "ffn_sub_norm.weight", { "feed_forward" }, NB_REQUIRED, NULL },
+};
+
 static const enum nb_hparam demanded[] = { DEMANDED };
 static const enum nb_hparam demanded_with_scale[] = { DEMANDED, NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_LOGIT_SCALE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
@@ -79,3 +90,4 @@ const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, de
 const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), .rope = NB_ROPE_HALVES };
