@@ -8,9 +8,13 @@
 const char *
 nb_text_name(struct nb_arena *arena, const char *name)
 {
-    static const char wrapper[] = "language_model.";
+    static const char wrapper[] = "language_model.", ernie[] = "ernie."; /* ERNIE's own name for "model." */
     char *copy, *at;
 
+    if (strncmp(name, ernie, strlen(ernie)) == 0) {
+        copy = nb_arena_calloc(arena, 1, strlen(name) + 1);
+        return copy == NULL ? NULL : strcat(strcpy(copy, "model."), name + strlen(ernie));
+    }
     if (strstr(name, wrapper) == NULL)
         return name;
     copy = nb_arena_strdup(arena, name);

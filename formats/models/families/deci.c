@@ -7,7 +7,15 @@
 #include <math.h>
 
 static const struct nb_map_row tensors[] = {
-    EMBEDDINGS, NORMS, ATTENTION(NEIGHBOURS), QKV_BIASES(NEIGHBOURS), O_BIAS, GATED_MLP, GATED_MLP_BIASES,
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION(NEIGHBOURS),
+    QKV_BIASES(NEIGHBOURS),
+    O_BIAS,
+    GATED_MLP,
+    GATED_MLP_BIASES,
+    /* Instead of attention. */
+    { LAYER "self_attn.linear_attn.weight", BLOCK "attn_output.weight", PLAIN },
 };
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
