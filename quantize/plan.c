@@ -96,8 +96,11 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
         nb_meta_remove(meta, "general.file_type");
         nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
     }
-    nb_meta_set_u32(meta, "general.file_type",
-                    o->recipe.recipe->file_type == NB_FT_COPY ? copied_file_type(source) : o->recipe.recipe->file_type);
+    if (!is_plain_conversion(source, o) ||
+        nb_meta_find(meta, "general.file_type") != NULL) /* a few families have none */
+        nb_meta_set_u32(meta, "general.file_type",
+                        o->recipe.recipe->file_type == NB_FT_COPY ? copied_file_type(source)
+                                                                  : o->recipe.recipe->file_type);
     /* The output is one file with the default alignment, also if the input was not; only a copy keeps its own. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");

@@ -20,7 +20,8 @@
 static const struct {
     const char *golden, *key;
 } exceptions[] = {
-    { "", "" },
+    /* The reference names the epsilon of EXAONE 3 as that of a LayerNorm; llama.cpp does not load such a file. */
+    { "exaone", "exaone.attention.layer_norm_rms_epsilon" },
 };
 
 static char **only;
@@ -188,6 +189,8 @@ convert(json_t *golden, const char *folder, const char *out)
         RUN(&run, "quantize", folder, "-t", type, "-o", out, "--force", "--allow-other-tokens", "--pre-tokenizer", pre);
     if (run.code != 0)
         fail_msg("%s: exit code %d: %s", current, run.code, run.err);
+    if (strstr(run.err, "entries that are not known") != NULL)
+        fail_msg("%s: %s", current, run.err);
 }
 
 static void

@@ -1,10 +1,12 @@
 #include "formats/models/config_entries.h"
 
 #include "formats/base/text.h"
+#include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/rope_scaling.h"
 #include "formats/safetensors/checkpoint.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,7 @@ static const char *const irrelevant[] = {
     /* what the checkpoint is */
     "_name_or_path", "name_or_path", "model_type", "transformers_version", "torch_dtype", "dtype", "_commit_hash",
     "tokenizer_class", "prefix", "vocab_size", "model_max_length", "max_sequence_length", "unsloth_version",
-    "unsloth_fixed", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
+    "unsloth_fixed", "vision_config", "audio_config", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout", "residual_dropout", "ffn_dropout",
@@ -128,7 +130,7 @@ is_read(const struct nb_family *family, const char *name)
 
     for (size_t i = 0; i < family->n_config; i++) {
         for (const char *at = family->config[i].entries; *at != '\0'; at += strcspn(at, "|"), at += *at == '|')
-            if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == '|' || at[n] == '.'))
+            if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == '|' || at[n] == '.' || at[n] == '='))
                 return true;
     }
     return false;
@@ -214,6 +216,55 @@ refuse(struct examination *x, const char *name, json_t *value, const char *value
                    label_of(x, name), text, wanted, x->family->classes[0]);
 }
 
+/* Whether LAYER slides where the file has no pattern. */
+static bool
+slides(const struct nb_window_rule *rule, size_t layer)
+{
+    return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
+}
+
+/* KINDS: of each layer, "full_attention" or one that slides. */
+static enum nb_status
+check_windows(struct examination *x, const char *name, json_t *kinds)
+{
+    const struct nb_window_rule *rule = &x->family->arch->window;
+    json_t *kind;
+    size_t i;
+
+    json_array_foreach(kinds, i, kind)
+        if ((strcmp(json_string_value(kind) != NULL ? json_string_value(kind) : "", "full_attention") != 0) !=
+            (rule->period > 0 && slides(rule, i)))
+            return nb_fail(x->err, NB_UNSUPPORTED, "%s: %s makes layer %zu another kind than llama.cpp does for %s",
+                           x->file, name, i, x->family->classes[0]);
+    return NB_OK;
+}
+
+/* Whether VALUE is what an entry has that was written down without being used. */
+static bool
+says_nothing(json_t *value)
+{
+    return json_is_null(value) || json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_object(value) && json_object_size(value) == 0) ||
+           (json_is_string(value) && json_string_length(value) == 0);
+}
+
+/* Whether each element of the array VALUE, a number or a flag, is what EXPRESSION gives for its layer. */
+static bool
+is_by_layer(json_t *value, const char *expression)
+{
+    const struct nb_hparams none = { 0 };
+    json_t *element;
+    size_t i;
+
+    json_array_foreach(value, i, element) {
+        const double number = json_is_boolean(element) ? json_is_true(element) : json_number_value(element);
+
+        if ((!json_is_boolean(element) && !json_is_number(element)) || number != nb_expression(expression, &none, i))
+            return false;
+    }
+    return json_is_array(value) || says_nothing(value);
+}
+
 static enum nb_status
 apply_rule(struct examination *x, const struct nb_config_rule *rule, const char *name, json_t *value)
 {
@@ -224,6 +275,8 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
     switch (rule->kind) {
     case NB_CONFIG_ONLY:
         return is_one_of(value, rule->values) ? NB_OK : refuse(x, name, value, rule->values);
+    case NB_CONFIG_BY_LAYER:
+        return is_by_layer(value, rule->values) ? NB_OK : refuse(x, name, value, "");
     case NB_CONFIG_NOTED:
         if (is_one_of(value, rule->values) || (*rule->values == '\0' && json_is_false(value)))
             return NB_OK;
@@ -234,18 +287,16 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
         if (!json_is_number(value) || (json_is_number(limit) && json_number_value(value) >= json_number_value(limit)))
             return NB_OK;
         return note(x, "%s is %s, %s", name, text, rule->why);
+    case NB_CONFIG_NOTED_UNLIKE:
+        limit = nb_config_find(x->config, rule->values);
+        if (!json_is_number(value) || !json_is_number(limit) || json_number_value(value) == json_number_value(limit))
+            return NB_OK;
+        return note(x, "%s is %s, %s", name, text, rule->why);
+    case NB_CONFIG_WINDOWS:
+        return check_windows(x, name, value);
     default:
         return NB_OK;
     }
-}
-
-/* Whether VALUE is what an entry has that was written down without being used. */
-static bool
-says_nothing(json_t *value)
-{
-    return json_is_null(value) || json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
-           (json_is_object(value) && json_object_size(value) == 0) ||
-           (json_is_string(value) && json_string_length(value) == 0);
 }
 
 static void

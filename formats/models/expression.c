@@ -10,6 +10,7 @@ struct parser {
     const struct nb_hparams *hp; /* NULL: only check the syntax */
     uint64_t layer;
     bool malformed;
+    bool by_layer; /* the value may differ by layer */
 };
 
 /* By rising precedence; an operator stands before its own prefixes (">=" before ">"). */
@@ -44,14 +45,19 @@ parse_name(struct parser *p)
     while (isalnum((unsigned char)name[length]) || name[length] == '_')
         length++;
     p->at += length;
-    if (length == strlen("layer") && strncmp(name, "layer", length) == 0)
+    if (length == strlen("layer") && strncmp(name, "layer", length) == 0) {
+        p->by_layer = true;
         return (double)p->layer;
+    }
     hparam = nb_hparam_by_name(name, length);
     if (hparam == NB_HPARAMS) {
         p->malformed = true;
         return 0;
     }
-    return p->hp == NULL ? 1 : nb_hp_at(p->hp, hparam, p->layer);
+    if (p->hp == NULL)
+        return 1;
+    p->by_layer = p->by_layer || p->hp->value[hparam].each != NULL;
+    return nb_hp_at(p->hp, hparam, p->layer);
 }
 
 static double
@@ -176,6 +182,15 @@ bool
 nb_expression_holds(const char *text, const struct nb_hparams *hp, uint64_t layer)
 {
     return text == NULL || nb_expression(text, hp, layer) != 0;
+}
+
+bool
+nb_expression_is_by_layer(const char *text, const struct nb_hparams *hp)
+{
+    struct parser p = { .at = text, .hp = hp };
+
+    (void)parse(&p, 0);
+    return p.by_layer;
 }
 
 bool

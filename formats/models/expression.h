@@ -17,6 +17,8 @@ double nb_expression(const char *text, const struct nb_hparams *hp, uint64_t lay
 bool nb_expression_count(const char *text, const struct nb_hparams *hp, uint64_t layer, uint64_t *out);
 /* Whether the condition TEXT is true; NULL means always. */
 bool nb_expression_holds(const char *text, const struct nb_hparams *hp, uint64_t layer);
+/* Whether TEXT names the layer, or a hyperparameter that has values by layer. */
+bool nb_expression_is_by_layer(const char *text, const struct nb_hparams *hp);
 /* False if TEXT is malformed or uses an unknown name. For tests of the tables. */
 bool nb_expression_is_valid(const char *text);
 

@@ -48,7 +48,10 @@ rope_of(json_t *object)
 {
     json_t *scaling = json_object_get(object, "rope_scaling"), *parameters = json_object_get(object, "rope_parameters");
 
-    return json_object_size(scaling) > 0 ? scaling : json_is_object(parameters) ? parameters : NULL;
+    json_t *rope = json_object_size(scaling) > 0 ? scaling : json_is_object(parameters) ? parameters : NULL;
+    json_t *full = json_object_get(rope, "full_attention");
+
+    return json_is_object(full) ? full : rope;
 }
 
 json_t *
@@ -86,14 +89,17 @@ nb_config_find(json_t *config, const char *name)
     return find(config, name, strlen(name));
 }
 
-/* The first of the ENTRIES that is present; *NAME and *LENGTH receive its name, or the first name if none is. */
+/*
+ * The first of the ENTRIES that is present; *NAME and *LENGTH receive its name, or the first name if none is. A
+ * "=text" may follow the name.
+ */
 static json_t *
 find_first(json_t *config, const char *entries, const char **name, size_t *length)
 {
     *name = entries;
-    *length = strcspn(entries, "|");
+    *length = strcspn(entries, "=|");
     for (const char *at = entries;; at++) {
-        const size_t n = strcspn(at, "|");
+        const size_t n = strcspn(at, "=|");
         json_t *value = find(config, at, n);
 
         if (value != NULL) {
@@ -101,7 +107,7 @@ find_first(json_t *config, const char *entries, const char **name, size_t *lengt
             *length = n;
             return value;
         }
-        at += n;
+        at += strcspn(at, "|");
         if (*at == '\0')
             return NULL;
     }
@@ -112,6 +118,7 @@ struct place {
     const char *file, *name;
     int length; /* of NAME */
     bool in_array;
+    bool wants_text; /* "=text" follows NAME in the row */
     const struct nb_hparam_info *row;
     struct nb_error *err;
 };
@@ -134,9 +141,23 @@ check_number(const struct place *p, double number)
     return NB_OK;
 }
 
+/* Whether VALUE is the text that follows NAME. */
+static enum nb_status
+take_match(const struct place *p, json_t *value, double *out)
+{
+    const char *wanted = p->name + p->length + 1, *text = json_string_value(value);
+
+    if (text == NULL)
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a list of texts", p->file, p->length, p->name);
+    *out = strlen(text) == strcspn(wanted, "|") && strncmp(text, wanted, strlen(text)) == 0;
+    return NB_OK;
+}
+
 static enum nb_status
 take_number(const struct place *p, json_t *value, double *out)
 {
+    if (p->wants_text)
+        return take_match(p, value, out);
     if (p->row->type == NB_HP_TYPE_BOOL && json_is_boolean(value)) {
         *out = json_is_true(value);
         return NB_OK;
@@ -152,18 +173,18 @@ take_array(struct place *p, enum nb_hparam hparam, json_t *array, struct nb_hpar
 {
     double numbers[NB_MAX_LAYERS];
     const size_t n = json_array_size(array);
+    enum nb_status status;
 
     if (n > NB_MAX_LAYERS)
         return nb_fail(p->err, NB_INPUT, "%s: %.*s has %zu entries, more than any model has layers", p->file, p->length,
                        p->name, n);
     p->in_array = true;
-    for (size_t i = 0; i < n; i++) {
-        enum nb_status status = take_number(p, json_array_get(array, i), &numbers[i]);
-
-        if (status != NB_OK)
+    for (size_t i = 0; i < n; i++)
+        if ((status = take_number(p, json_array_get(array, i), &numbers[i])) != NB_OK)
             return status;
-    }
-    return nb_hp_set_each(hp, hparam, numbers, n, true, p->err);
+    status = nb_hp_set_each(hp, hparam, numbers, n, true, p->err);
+    hp->value[hparam].flags = p->wants_text || (n > 0 && json_is_boolean(json_array_get(array, 0)));
+    return status;
 }
 
 static enum nb_status
@@ -177,11 +198,37 @@ take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hpar
             return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a text", p->file, p->length, p->name);
         return nb_hp_set_text(hp, hparam, json_string_value(value), true, p->err);
     }
+    if (p->wants_text && !json_is_array(value))
+        return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a list of texts", p->file, p->length, p->name);
     if (json_is_array(value) && p->row->form != NB_HP_FORM_ONE)
         return take_array(p, hparam, value, hp);
     status = take_number(p, value, &number);
     if (status == NB_OK)
         nb_hp_set(hp, hparam, number, true);
+    return status;
+}
+
+/* The value of a row without an entry in config.json. */
+static enum nb_status
+take_default(const struct nb_config_row *row, const struct nb_hparam_info *info, struct nb_hparams *hp,
+             struct nb_error *err)
+{
+    const double layers = fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+    double number[NB_MAX_LAYERS];
+    enum nb_status status;
+
+    if (info->type == NB_HP_TYPE_TEXT)
+        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
+    for (unsigned i = 0; i == 0 || i < layers; i++) {
+        number[i] = nb_expression(row->otherwise, hp, i);
+        number[i] = isfinite(number[i]) ? number[i] : 0;
+    }
+    if (info->form == NB_HP_FORM_ONE || !nb_expression_is_by_layer(row->otherwise, hp)) {
+        nb_hp_set(hp, row->hparam, number[0], false);
+        return NB_OK;
+    }
+    status = nb_hp_set_each(hp, row->hparam, number, (size_t)layers, false, err);
+    hp->value[row->hparam].flags = info->form == NB_HP_FORM_ANY; /* patterns */
     return status;
 }
 
@@ -191,20 +238,16 @@ read_row(const struct nb_config_row *row, json_t *config, const char *file, stru
     struct place p = { .file = file, .row = nb_hparam_info(row->hparam), .err = err };
     size_t length;
     json_t *value = find_first(config, row->entries, &p.name, &length);
-    double number;
 
     p.length = (int)length;
+    p.wants_text = p.name[length] == '=';
     if (value != NULL && !json_is_null(value))
         return take_value(&p, row->hparam, value, hp);
     if (row->otherwise == NULL)
         return nb_fail(err, NB_INPUT, "%s: has no %.*s", file, p.length, p.name);
     if (*row->otherwise == '\0')
         return NB_OK;
-    if (p.row->type == NB_HP_TYPE_TEXT)
-        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
-    number = nb_expression(row->otherwise, hp, 0);
-    nb_hp_set(hp, row->hparam, isfinite(number) ? number : 0, false);
-    return NB_OK;
+    return take_default(row, p.row, hp, err);
 }
 
 enum nb_status
@@ -216,6 +259,8 @@ nb_family_hparams(const struct nb_family *family, json_t *config, const char *na
     *hp = (struct nb_hparams){ 0 };
     for (size_t i = 0; i < family->n_config && status == NB_OK; i++)
         status = read_row(&family->config[i], config, name, hp, err);
+    if (status == NB_OK && family->derive != NULL)
+        status = family->derive(config, name, hp, err);
     return status == NB_OK ? nb_hparams_check(hp, name, err) : status;
 }
 

@@ -24,7 +24,8 @@ struct nb_conversion {
     const struct nb_family *family;
     json_t *config;
     const struct nb_hparams *hp;
-    uint32_t file_type; /* the number of general.file_type */
+    const struct nb_store *store; /* the stored tensors */
+    uint32_t file_type;           /* the number of general.file_type */
 };
 
 /* A hyperparameter in config.json. */
@@ -33,10 +34,14 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a.
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a; "a=text" says
+     * for each element of the array a whether it is this text. "" is never present.
      */
     const char *entries;
-    /* The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. */
+    /*
+     * The default: an expression of earlier rows, or a text for a TEXT. NULL: required. "": stays absent. If it
+     * depends on the layer and the hyperparameter can, it gives an array by layer.
+     */
     const char *otherwise;
 };
 
@@ -56,6 +61,10 @@ enum nb_map_op_kind {
     NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
     NB_MAP_EVERY,       /* keeps every n-th row: first, n */
+    /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
+       of each further one */
+    NB_MAP_PARTS,
+    NB_MAP_FIT, /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
@@ -63,6 +72,7 @@ enum nb_map_op_kind {
     NB_MAP_TRANSPOSE,    /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
     NB_MAP_ADD,          /* adds to each element: number */
     NB_MAP_SCALE,        /* multiplies each element: factor */
+    NB_MAP_TERNARY,      /* each element to the nearest of -1, 0 and 1 times the mean magnitude of the whole tensor */
     NB_MAP_NEGATE_EXP,   /* -exp of each element */
 };
 
@@ -93,10 +103,15 @@ struct nb_family {
     const struct nb_arch *arch;
     const struct nb_config_row *config;
     size_t n_config;
+    /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */
+    enum nb_status (*derive)(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err);
     const struct nb_config_rule *rules; /* entries of config.json that no row of CONFIG reads */
     size_t n_rules;
     const struct nb_key_row *keys;
     size_t n_keys;
+    /* Set keys before all but the architecture's name, and after all, those of the tokenizer too. NULL: none. */
+    enum nb_status (*first)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
+    enum nb_status (*last)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
     const struct nb_made_row *made; /* written before all stored ones */
     size_t n_made;
     const struct nb_map_row *to_gguf;
@@ -106,6 +121,8 @@ struct nb_family {
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     struct nb_tokenizer_habits tokenizer;
+    bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
+    bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
 };
 
 #define NB_FAMILY(identifier) extern const struct nb_family nb_family_##identifier;
@@ -126,7 +143,10 @@ enum nb_status nb_family_metadata(const struct nb_conversion *conversion, struct
 
 /* Entry NAME of config.json, looked up as nb_config_row says; NULL if absent. */
 json_t *nb_config_find(json_t *config, const char *name);
-/* The rotary parameters: rope_scaling if it is not empty, else rope_parameters, as in transformers; NULL if absent. */
+/*
+ * The rotary parameters: rope_scaling if it is not empty, else rope_parameters, as in transformers; of those by
+ * kind of layer, the ones of full attention. NULL if absent.
+ */
 json_t *nb_config_rope(json_t *config);
 
 /* A key writer that families share. */

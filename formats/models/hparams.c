@@ -87,7 +87,8 @@ nb_hp_set_each(struct nb_hparams *hp, enum nb_hparam hparam, const double *numbe
         each[i] = numbers[i];
         largest = fmax(largest, numbers[i]);
     }
-    hp->value[hparam] = (struct nb_hparam_value){ true, given, largest, each, count, NULL };
+    hp->value[hparam] =
+        (struct nb_hparam_value){ .present = true, .given = given, .number = largest, .each = each, .count = count };
     return NB_OK;
 }
 
@@ -217,9 +218,10 @@ static enum nb_status
 write_array(const struct nb_hparam_value *v, enum nb_hparam_type type, const char *key, struct nb_metadata *meta,
             struct nb_error *err)
 {
-    const enum nb_kv_type element = type == NB_HP_TYPE_F32    ? NB_KV_F32
-                                    : type == NB_HP_TYPE_BOOL ? NB_KV_BOOL
-                                                              : NB_KV_I32; /* as gguf-py writes integers */
+    const bool flags = type == NB_HP_TYPE_BOOL || v->flags;
+    const enum nb_kv_type element = type == NB_HP_TYPE_F32 ? NB_KV_F32
+                                    : flags                ? NB_KV_BOOL
+                                                           : NB_KV_I32; /* as gguf-py writes integers */
     const size_t size = (size_t)nb_kv_type_size(element);
     unsigned char *data = calloc(v->count + 1, size);
 

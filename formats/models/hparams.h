@@ -46,6 +46,7 @@ struct nb_hparam_value {
     double number;      /* the largest entry of an array; a flag is 0 or 1 */
     const double *each; /* an array, usually by layer; NULL: one value for all layers */
     size_t count;       /* length of EACH */
+    bool flags;         /* EACH is yes or no, and is written as such */
     const char *text;   /* the value of a TEXT */
 };
 

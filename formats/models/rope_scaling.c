@@ -13,12 +13,13 @@ nb_rope_type(json_t *rope)
     return type != NULL ? type : json_string_value(json_object_get(rope, "type"));
 }
 
-/* Whether FAMILY writes llama3's factors as a tensor. */
+/* Whether FAMILY has a tensor that MAKE computes. */
 static bool
-makes_freqs(const struct nb_family *family)
+makes(const struct nb_family *family, enum nb_status (*make)(const struct nb_conversion *, struct nb_arena *,
+                                                             const float **, uint64_t *, struct nb_error *))
 {
     for (size_t i = 0; i < family->n_made; i++)
-        if (family->made[i].make == nb_make_rope_freqs)
+        if (family->made[i].make == make)
             return true;
     return false;
 }
@@ -89,6 +90,13 @@ write_yarn(const struct nb_conversion *c, json_t *scaling, struct nb_metadata *m
     return NB_OK;
 }
 
+/* Its older name is "su". */
+static bool
+is_longrope(const char *type)
+{
+    return strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0;
+}
+
 enum nb_status
 nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
@@ -98,8 +106,13 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
 
     /* llama3 has no keys: its factors are in rope_freqs.weight. */
     if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0 ||
-        (strcmp(type, "llama3") == 0 && makes_freqs(c->family)))
+        (strcmp(type, "llama3") == 0 && makes(c->family, nb_make_rope_freqs)))
         return NB_OK;
+    if (is_longrope(type) && makes(c->family, nb_make_long_factors)) {
+        snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
+        nb_meta_set_string(meta, key, "longrope");
+        return NB_OK;
+    }
     if (strcmp(type, "linear") != 0 && strcmp(type, "yarn") != 0)
         return nb_fail(err, NB_UNSUPPORTED, "config.json: rotary scaling of type '%s' is not supported for %s", type,
                        c->family->classes[0]);
@@ -143,16 +156,19 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     if (!(factor > 0) || !(low > 0) || !(high > low))
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
-        /* torch uses float tensors, and rounds a Python number to float when it is combined with one. */
+        /*
+         * torch uses float tensors, rounds a Python number to float when it is combined with one, and divides a
+         * number by a tensor by multiplying with its reciprocal.
+         */
         const float frequency = 1.0f / powf(base, (float)(2 * i) / dim);
-        const float wavelength = (float)(2 * M_PI) / frequency;
+        const float wavelength = 1.0f / frequency * (float)(2 * M_PI);
 
         if (wavelength < (float)(context / high)) {
             out[i] = 1;
         } else if (wavelength > (float)(context / low)) {
             out[i] = (float)factor;
         } else {
-            const float smooth = ((float)context / wavelength - (float)low) / (float)(high - low);
+            const float smooth = (1.0f / wavelength * (float)context - (float)low) / (float)(high - low);
 
             out[i] = 1.0f / ((1.0f - smooth) / (float)factor + smooth);
         }
@@ -162,4 +178,49 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     *values = out;
     *count = half;
     return NB_OK;
+}
+
+/* The factors NAME, rope_dims / 2 numbers above zero. */
+static enum nb_status
+make_factors(const struct nb_conversion *c, const char *name, struct nb_arena *arena, const float **values,
+             uint64_t *count, struct nb_error *err)
+{
+    json_t *scaling = nb_config_rope(c->config), *factors = json_object_get(scaling, name), *factor;
+    const char *type = nb_rope_type(scaling);
+    const size_t half = (size_t)nb_hp(c->hp, NB_HP_ROPE_DIMS) / 2;
+    float *out;
+    size_t i;
+
+    *values = NULL;
+    if (type == NULL || !is_longrope(type))
+        return NB_OK;
+    if (json_array_size(factors) != half || half == 0)
+        return nb_fail(err, NB_INPUT, "config.json: %s of its rotary scaling has %zu factors, but %zu are needed", name,
+                       json_array_size(factors), half);
+    out = nb_arena_calloc(arena, half, sizeof *out);
+    if (out == NULL)
+        return nb_fail_memory(err);
+    json_array_foreach(factors, i, factor) {
+        if (!json_is_number(factor) || !(json_number_value(factor) > 0) || json_number_value(factor) > (double)FLT_MAX)
+            return nb_fail(err, NB_INPUT, "config.json: factor %zu in %s of its rotary scaling is no number above zero",
+                           i, name);
+        out[i] = (float)json_number_value(factor);
+    }
+    *values = out;
+    *count = half;
+    return NB_OK;
+}
+
+enum nb_status
+nb_make_long_factors(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
+                     struct nb_error *err)
+{
+    return make_factors(c, "long_factor", arena, values, count, err);
+}
+
+enum nb_status
+nb_make_short_factors(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
+                      struct nb_error *err)
+{
+    return make_factors(c, "short_factor", arena, values, count, err);
 }

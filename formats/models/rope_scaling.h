@@ -8,7 +8,7 @@
 const char *nb_rope_type(json_t *rope);
 
 /*
- * Writes the keys of rotary scaling (linear, yarn). llama3 has none, see nb_make_rope_freqs; nor has
+ * Writes the keys of rotary scaling (linear, yarn; longrope's factors are tensors). llama3 has none, see nb_make_rope_freqs; nor has
  * dynamic, which changes nothing within the context length. Used in nb_key_row.
  */
 enum nb_status nb_write_rope_scaling(const struct nb_conversion *conversion, struct nb_metadata *meta,
@@ -20,5 +20,13 @@ enum nb_status nb_write_rope_scaling(const struct nb_conversion *conversion, str
  */
 enum nb_status nb_make_rope_freqs(const struct nb_conversion *conversion, struct nb_arena *arena, const float **values,
                                   uint64_t *count, struct nb_error *err);
+/*
+ * Longrope's divisors, for texts beyond and within the original context length: rope_dims / 2 floats of
+ * long_factor and short_factor. Used in nb_made_row.
+ */
+enum nb_status nb_make_long_factors(const struct nb_conversion *conversion, struct nb_arena *arena,
+                                    const float **values, uint64_t *count, struct nb_error *err);
+enum nb_status nb_make_short_factors(const struct nb_conversion *conversion, struct nb_arena *arena,
+                                     const float **values, uint64_t *count, struct nb_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/model_card.h"
+#include "formats/models/multimodal.h"
 #include "formats/models/source.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/models/view_build.h"
@@ -33,6 +34,7 @@ struct builder {
     size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
+    size_t n_beyond_text;         /* tensors of vision and audio parts */
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
@@ -45,7 +47,8 @@ struct builder {
 static enum nb_status
 find_family(struct builder *b, const char *as_class)
 {
-    json_t *classes = json_object_get(b->cp->config, "architectures");
+    json_t *inner = json_object_get(json_object_get(b->cp->config, "text_config"), "architectures");
+    json_t *classes = json_array_size(inner) > 0 ? inner : json_object_get(b->cp->config, "architectures");
     const char *class = as_class != NULL ? as_class : json_string_value(json_array_get(classes, 0));
     char supported[256] = "";
     size_t at = 0;
@@ -148,12 +151,13 @@ actual_row(const struct builder *b, const struct nb_map_row *row)
 static const struct nb_safetensor *
 stored_for(const struct builder *b, const char *to)
 {
-    const struct nb_map_row *row = row_to(b, to);
+    const struct nb_map_row *rows = b->family->to_gguf;
     uint64_t layer, expert;
 
-    for (size_t i = 0; row != NULL && i < b->cp->n_tensors; i++)
-        if (nb_name_matches(row->from, b->source->store.tensors[i].name, &layer, &expert))
-            return &b->cp->tensors[i].info;
+    for (size_t r = 0; r < b->family->n_to_gguf; r++) /* names in more than one form have a row for each */
+        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->cp->n_tensors; i++)
+            if (nb_name_matches(rows[r].from, b->source->store.tensors[i].name, &layer, &expert))
+                return &b->cp->tensors[i].info;
     return NULL;
 }
 
@@ -166,7 +170,7 @@ find_vocabulary(struct builder *b)
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
-    b->tied_under_output = embedding == NULL && json_is_true(json_object_get(b->cp->config, "tie_word_embeddings"));
+    b->tied_under_output = embedding == NULL && json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
     if (embedding == NULL && tied != NULL)
         embedding = stored_for(b, tied->name);
     if (embedding == NULL)
@@ -179,6 +183,8 @@ find_vocabulary(struct builder *b)
                        b->cp->folder, embedding->name);
     if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
+    if (b->family->vocab_of_config)
+        return NB_OK;
     rows = (double)embedding->shape[0];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
     if (stated.given && stated.number != rows)
@@ -212,7 +218,7 @@ static bool
 keeps_shape(const struct nb_map_row *row)
 {
     for (size_t i = 0; i < NB_MAP_OPS; i++)
-        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_EVERY)
+        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_FIT)
             return false;
     return true;
 }
@@ -411,6 +417,16 @@ is_of_adapter(const char *name)
            strstr(name, ".modules_to_save.") != NULL;
 }
 
+/* Whether ROW is an output matrix that the family leaves out because it is the embedding. */
+static bool
+is_skipped_output(const struct builder *b, const struct nb_map_row *row)
+{
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+
+    return b->family->skips_tied_output && !b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 &&
+           json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -421,6 +437,12 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
 
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
+        return NB_OK;
+    if (row == NULL && nb_is_beyond_text(stored->name)) {
+        b->n_beyond_text++;
+        return NB_OK;
+    }
+    if (row != NULL && is_skipped_output(b, row))
         return NB_OK;
     if (row == NULL && is_of_adapter(stored->name))
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
@@ -437,7 +459,7 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
 static enum nb_status
 add_made(struct builder *b)
 {
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {
@@ -474,7 +496,7 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
     if (!nb_expression_holds(target->when, b->hp, layer))
         return false;
     return target->presence == NB_REQUIRED ||
-           (target->presence == NB_TIED && json_is_false(json_object_get(b->cp->config, "tie_word_embeddings")));
+           (target->presence == NB_TIED && json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
 }
 
 /* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
@@ -531,6 +553,10 @@ build_tensors(struct builder *b)
         status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
         status = check_complete(b);
+    if (status == NB_OK && b->n_beyond_text > 0)
+        nb_source_note(b->source,
+                       "%zu tensors of its vision or audio parts are left out: only the text model is written",
+                       b->n_beyond_text);
     if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
                        row_to(b, tied_tensor(b)->name)->from, EMBEDDING);
@@ -564,11 +590,15 @@ static enum nb_status
 build_metadata(struct builder *b, const char *pre_tokenizer)
 {
     const struct nb_parameters parameters = count_parameters(b->source);
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
     struct nb_metadata *meta = &b->source->meta;
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
     nb_meta_set_string(meta, "general.architecture", b->family->arch->name);
+    if (b->family->first != NULL)
+        status = b->family->first(&conversion, meta, b->err);
+    if (status != NB_OK)
+        return status;
     nb_meta_set_string(meta, "general.type", "model");
     status = nb_general_metadata(b->cp, &parameters, meta, b->err);
     if (status == NB_OK)
@@ -576,8 +606,9 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
     if (status != NB_OK)
         return status;
     nb_meta_set_u32(meta, "general.quantization_version", NB_QUANTIZATION_VERSION);
-    return nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, &b->family->tokenizer, meta,
-                                 b->err);
+    status = nb_tokenizer_metadata(b->cp, (uint64_t)nb_hp(b->hp, NB_HP_VOCAB), pre_tokenizer, &b->family->tokenizer,
+                                   meta, b->err);
+    return status == NB_OK && b->family->last != NULL ? b->family->last(&conversion, meta, b->err) : status;
 }
 
 /* Wrappers put their own name before that of every tensor: torch.compile, DataParallel, PEFT. */
@@ -614,6 +645,9 @@ open_store(struct builder *b)
     for (size_t i = 0; i < b->cp->n_tensors; i++)
         stored[i] = nb_stored_safetensor(&b->cp->tensors[i].info, b->cp->tensors[i].file);
     strip_wrappers(b, stored, b->cp->n_tensors);
+    for (size_t i = 0; i < b->cp->n_tensors; i++)
+        if ((stored[i].name = nb_text_name(&source->arena, stored[i].name)) == NULL)
+            return nb_fail_memory(b->err);
     source->store = (struct nb_store){ stored, b->cp->n_tensors, b->cp->files, b->cp->n_files };
     return NB_OK;
 }

@@ -1,9 +1,11 @@
 #include "formats/models/view_build.h"
 
+#include "formats/base/checked.h"
 #include "formats/models/expression.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct builder {
@@ -94,6 +96,58 @@ cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
             pieces[n] = v->pieces[i];
             pieces[n].start += (g * rows + first) * pieces[n].pitch;
             pieces[n++].rows = count;
+        }
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
+/* Appends a piece of ROWS rows of zeros. */
+static enum nb_status
+add_zeros(struct builder *b, uint64_t rows)
+{
+    struct nb_view *v = b->view;
+    const uint64_t columns = v->pieces->columns;
+    struct nb_piece *pieces = nb_arena_calloc(b->arena, v->n_pieces + 1, sizeof *pieces);
+    struct nb_tensor *zeros = nb_arena_calloc(b->arena, 1, sizeof *zeros);
+
+    if (pieces == NULL || zeros == NULL)
+        return nb_fail_memory(b->err);
+    *zeros = (struct nb_tensor){ .name = "", .type = v->type, .n_dims = 2, .ne = { columns, rows, 1, 1 } };
+    if (rows > 1u << 20 || !nb_tensor_measure(zeros))
+        return refuse(b, "has too few rows");
+    zeros->bytes_in_memory = nb_arena_calloc(b->arena, zeros->bytes, 1);
+    if (zeros->bytes_in_memory == NULL)
+        return nb_fail_memory(b->err);
+    memcpy(pieces, v->pieces, v->n_pieces * sizeof *pieces);
+    pieces[v->n_pieces] = (struct nb_piece){ .stored = zeros, .pitch = columns, .rows = rows, .columns = columns };
+    v->pieces = pieces;
+    v->n_pieces++;
+    return NB_OK;
+}
+
+/* Of each of GROUPS groups of rows: the first FIRST rows of all, then the next FURTHER ones of all, and so on. */
+static enum nb_status
+sort_parts(struct builder *b, uint64_t groups, uint64_t first, uint64_t further)
+{
+    struct nb_view *v = b->view;
+    const uint64_t rows = v->pieces[0].rows / (groups == 0 ? 1 : groups);
+    const uint64_t parts = further == 0 || first > rows ? 0 : 1 + (rows - first) / further;
+    struct nb_piece *pieces;
+    size_t n = 0;
+
+    if (v->n_pieces != 1 || groups == 0 || first == 0 || parts == 0 || v->pieces[0].rows % groups != 0 ||
+        (rows - first) % further != 0 || groups * parts > 1u << 20)
+        return refuse(b, "has not the rows");
+    pieces = nb_arena_calloc(b->arena, (size_t)(groups * parts) + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t p = 0; p < parts; p++) {
+        for (uint64_t g = 0; g < groups; g++) {
+            pieces[n] = v->pieces[0];
+            pieces[n].start += (g * rows + (p == 0 ? 0 : first + (p - 1) * further)) * pieces[n].pitch;
+            pieces[n++].rows = p == 0 ? first : further;
         }
     }
     v->pieces = pieces;
@@ -200,10 +254,19 @@ apply(struct builder *b, const struct nb_map_op *op)
             return refuse(b, "has not the rows");
         stand_up(b->view);
         return cut_groups(b, x[0], x[1], x[2]);
+    case NB_MAP_PARTS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        stand_up(b->view);
+        return sort_parts(b, x[0], x[1], x[2]);
     case NB_MAP_CUT_COLUMNS:
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
         return cut_columns(b, x[0], x[1]);
+    case NB_MAP_FIT:
+        if (!argument(b, op, 0, &x[1]))
+            return refuse(b, "has not the rows");
+        return x[1] > b->view->pieces->rows ? add_zeros(b, x[1] - b->view->pieces->rows) : cut_groups(b, 1, 0, x[1]);
     case NB_MAP_NEIGHBOURS:
     case NB_MAP_EVERY:
     case NB_MAP_SWAP:
@@ -217,12 +280,42 @@ apply(struct builder *b, const struct nb_map_op *op)
         return add_op(b, NB_OP_ADD, op);
     case NB_MAP_SCALE:
         return add_op(b, NB_OP_SCALE, op);
+    case NB_MAP_TERNARY:
+        return add_op(b, NB_OP_TERNARY, op);
     case NB_MAP_NEGATE_EXP:
         return add_op(b, NB_OP_NEGATE_EXP, op);
     case NB_MAP_NOTHING:
     default:
         return NB_OK;
     }
+}
+
+#define SMALLEST_MEAN 1e-5f /* that of BitNet's own code */
+#define MEAN_ROWS 65536     /* elements to read at once */
+
+/* Gives ternary operations the inverse of the mean magnitude, for which all elements are read. */
+static enum nb_status
+find_mean(struct builder *b, struct nb_element_op *ternary)
+{
+    struct nb_view plain = *b->view;
+    const uint64_t n = plain.elements / plain.ne[0], run = nb_view_run(&plain, MEAN_ROWS) / plain.ne[0];
+    struct nb_view_reader reader = { 0 };
+    float *values = nb_calloc(run * plain.ne[0] + 1, sizeof *values);
+    enum nb_status status = values == NULL ? nb_fail_memory(b->err) : NB_OK;
+    double sum = 0;
+
+    memset(plain.ops, 0, sizeof plain.ops);
+    for (uint64_t row = 0; row < n && status == NB_OK; row += run) {
+        const uint64_t rows = n - row < run ? n - row : run;
+
+        status = nb_view_rows(&plain, row, rows, values, &reader, b->err);
+        for (uint64_t i = 0; i < rows * plain.ne[0] && status == NB_OK; i++)
+            sum += fabs((double)values[i]);
+    }
+    nb_view_reader_free(&reader);
+    free(values);
+    ternary->by = 1.0f / fmaxf((float)(sum / (double)plain.elements), SMALLEST_MEAN);
+    return status;
 }
 
 static bool
@@ -246,5 +339,8 @@ nb_view_build(struct nb_view *view, const struct nb_view_origin *origin, struct 
         return status;
     if (!nb_view_measure(view))
         return nb_fail(err, NB_INPUT, "tensor '%s' has not the shape that '%s' needs", view->source_name, view->name);
-    return NB_OK;
+    for (size_t i = 0; i < NB_VIEW_OPS && status == NB_OK; i++)
+        if (view->ops[i].kind == NB_OP_TERNARY)
+            status = find_mean(&b, &view->ops[i]);
+    return status;
 }

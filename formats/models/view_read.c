@@ -416,6 +416,8 @@ compute(const struct nb_element_op *op, float x)
         return x + op->by;
     case NB_OP_SCALE:
         return x * op->by;
+    case NB_OP_TERNARY: /* as in conversion/bitnet.py: BY is the inverse of the mean magnitude */
+        return fminf(fmaxf(nearbyintf(x * op->by), -1), 1) / op->by;
     case NB_OP_NEGATE_EXP:
         return -expf(x);
     case NB_OP_NONE:

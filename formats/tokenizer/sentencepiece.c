@@ -1,8 +1,8 @@
 /*
  * tokenizer.model: a SentencePiece ModelProto. Only the list of pieces is
  * needed (sentencepiece_model.proto: field 1, each with piece = 1, score = 2,
- * type = 3), so a few lines parse the protocol buffer instead of a library and
- * generated code.
+ * type = 3), and add_dummy_prefix = 3 of the normalizer (field 3), so a few
+ * lines parse the protocol buffer instead of a library and generated code.
  */
 #include "formats/tokenizer/tokenizer.h"
 
@@ -107,6 +107,19 @@ read_piece(struct buffer b, struct nb_arena *arena, struct nb_token *out)
     return out->text != NULL;
 }
 
+/* Whether the NormalizerSpec B puts a space before a text: by default it does. */
+static bool
+read_prefix(struct buffer b)
+{
+    struct field f;
+    bool prefix = true;
+
+    while (b.at < b.end && read_field(&b, &f))
+        if (f.number == 3 && f.wire == 0)
+            prefix = f.value != 0;
+    return prefix;
+}
+
 bool
 nb_is_tiktoken(const char *path)
 {
@@ -126,7 +139,8 @@ nb_is_tiktoken(const char *path)
 }
 
 enum nb_status
-nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab, struct nb_error *err)
+nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab, bool *prefix,
+                      struct nb_error *err)
 {
     char *text, what[NB_MISTAKEN];
     size_t length;
@@ -136,6 +150,7 @@ nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab 
 
     if (status != NB_OK)
         return status;
+    *prefix = true;
     struct buffer b = { (unsigned char *)text, (unsigned char *)text + length };
     while (b.at < b.end && status == NB_OK) {
         struct nb_token token;
@@ -144,6 +159,8 @@ nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab 
             status = nb_mistaken(text, length, length, what)
                          ? nb_fail(err, NB_INPUT, "%s: no SentencePiece model, but %s", path, what)
                          : nb_fail(err, NB_INPUT, "%s: not a SentencePiece model, or cut short", path);
+        } else if (f.number == 3 && f.wire == 2) {
+            *prefix = read_prefix(f.bytes);
         } else if (f.number == 1 && f.wire == 2) {
             if (!read_piece(f.bytes, arena, &token))
                 status = nb_fail(err, NB_INPUT, "%s: piece %" PRIu64 " is malformed", path, id);

@@ -274,24 +274,29 @@ add_json_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, st
 /* TJ: a tokenizer.json beside the model, or NULL. */
 static enum nb_status
 sentencepiece_vocab(struct nb_checkpoint *cp, const char *path, const struct nb_tokenizer_json *tj, json_t *config,
-                    uint64_t rows, struct nb_metadata *meta, struct nb_error *err)
+                    uint64_t rows, const struct nb_tokenizer_habits *habits, struct nb_metadata *meta,
+                    struct nb_error *err)
 {
     struct nb_vocab vocab;
+    bool prefix = false;
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, PAD_SCORE, err);
 
     if (status == NB_OK)
-        status = nb_sentencepiece_read(path, &cp->arena, &vocab, err);
+        status = nb_sentencepiece_read(path, &cp->arena, &vocab, &prefix, err);
     if (status == NB_OK)
         status = add_legacy_tokens(cp, &vocab, err);
     if (status == NB_OK)
         status = add_decoder_tokens(cp, config, &vocab, true, err);
     if (status == NB_OK && tj != NULL) /* such as an end token that only tokenizer.json knows */
-        status = add_json_tokens(cp, tj, &vocab, FIT, err);
+        status = add_json_tokens(cp, tj, &vocab, habits->added_verbatim ? REPLACE : FIT, err);
     if (status != NB_OK)
         return status;
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
-    return write_vocab(&vocab, true, meta, err);
+    status = write_vocab(&vocab, true, meta, err);
+    if (habits->space_prefix == NB_PREFIX_OF_SENTENCEPIECE)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", prefix);
+    return status;
 }
 
 static bool
@@ -433,9 +438,41 @@ vocabulary_quirks(uint64_t rows, struct nb_metadata *meta)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);
 }
 
+/* Writes add_prefix_space if its place is PLACE. */
+static void
+set_space_prefix(const struct nb_tokenizer_habits *habits, enum nb_space_prefix place, json_t *config,
+                 struct nb_metadata *meta)
+{
+    json_t *prefix = json_object_get(config, "add_prefix_space");
+
+    if (habits->space_prefix == place && json_is_boolean(prefix))
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", json_is_true(prefix));
+}
+
+/* Makes the added token TEXT the end token, if there is one. */
+static void
+set_end_of_turn(const char *text, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows,
+                struct nb_metadata *meta)
+{
+    json_t *token;
+    const char *key;
+    uint64_t id;
+    size_t i;
+
+    json_object_foreach(json_object_get(config, "added_tokens_decoder"), key, token)
+        if (is_token(token, text) && parse_id(key, rows, &id))
+            nb_meta_set_u32(meta, "tokenizer.ggml.eos_token_id", (uint32_t)id);
+    json_array_foreach(tj != NULL ? tj->added_tokens : NULL, i, token) {
+        const json_int_t number = json_integer_value(json_object_get(token, "id"));
+
+        if (is_token(token, text) && number > 0 && (uint64_t)number < rows)
+            nb_meta_set_u32(meta, "tokenizer.ggml.eos_token_id", (uint32_t)number);
+    }
+}
+
 static enum nb_status
-vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre, struct nb_metadata *meta,
-                   struct nb_error *err)
+vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre,
+                   const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
     char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model"),
          *tekken = nb_checkpoint_path(cp, "tekken.json");
@@ -455,14 +492,17 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
         status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
                          model);
     else if (nb_exists(model) && !tiktoken)
-        status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, meta, err);
+        status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, habits, meta, err);
     else if (has_json)
         status = json_vocab(cp, &tj, config, rows, pre, meta, err);
     else
         status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model%s", cp->folder,
                          nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
+    set_space_prefix(habits, NB_PREFIX_AFTER_TOKENS, config, meta);
     if (status == NB_OK)
         status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
+    if (status == NB_OK && habits->end_of_turn != NULL)
+        set_end_of_turn(habits->end_of_turn, has_json ? &tj : NULL, config, rows, meta);
     nb_tokenizer_json_free(&tj);
     return status;
 }
@@ -471,18 +511,21 @@ enum nb_status
 nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
                       const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
-    json_t *config, *prefix;
+    json_t *config;
     enum nb_status status = nb_checkpoint_json(cp, "tokenizer_config.json", &config, err);
 
     if (status != NB_OK)
         return status;
-    prefix = json_object_get(config, "add_prefix_space");
-    if (habits->space_prefix && json_is_boolean(prefix))
-        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", json_is_true(prefix));
-    status = vocab_and_specials(cp, config, rows, pre, meta, err);
+    set_space_prefix(habits, NB_PREFIX_FIRST, config, meta);
+    status = vocab_and_specials(cp, config, rows, pre, habits, meta, err);
+    set_space_prefix(habits, NB_PREFIX_LAST, config, meta);
     json_decref(config);
     if (status != NB_OK)
         return status;
+    if (habits->eot_token > 0)
+        nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", habits->eot_token);
+    if (habits->no_space_prefix)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", false);
     if (habits->size_quirks)
         vocabulary_quirks(rows, meta);
     /* A tokenizer that does not mention BOS adds none, but llama.cpp would by default. */

@@ -14,10 +14,23 @@ struct nb_vocab {
     uint64_t size;
 };
 
+/* Whether and where tokenizer_config.json's add_prefix_space is written. */
+enum nb_space_prefix {
+    NB_PREFIX_NOT,
+    NB_PREFIX_FIRST,        /* before the tokenizer's other keys */
+    NB_PREFIX_AFTER_TOKENS, /* between the vocabulary and the special tokens */
+    NB_PREFIX_LAST,
+    NB_PREFIX_OF_SENTENCEPIECE, /* there too, but the flag of tokenizer.model */
+};
+
 /* What the reference converter does for some families only. */
 struct nb_tokenizer_habits {
-    bool space_prefix; /* writes tokenizer_config.json's add_prefix_space */
-    bool size_quirks;  /* Code Llama's and Granite's keys, for vocabularies of their sizes */
+    enum nb_space_prefix space_prefix;
+    bool no_space_prefix; /* writes that no space is put before a text */
+    uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
+    bool added_verbatim;  /* added tokens replace SentencePiece's: their texts, types and scores, as they are listed */
+    const char *end_of_turn; /* an added token that is the end token of models that have it; NULL: none */
+    bool size_quirks;        /* Code Llama's and Granite's keys, for vocabularies of their sizes */
 };
 
 /*
@@ -55,8 +68,11 @@ enum nb_status nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, stru
 enum nb_status nb_score_by_merges(const struct nb_tokenizer_json *tj, struct nb_vocab *vocab,
                                   struct nb_error *err) NB_MUST_CHECK;
 
-/* Stores the pieces of a SentencePiece model (tokenizer.model) in VOCAB. */
-enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab,
+/*
+ * Stores the pieces of a SentencePiece model (tokenizer.model) in VOCAB. PREFIX receives whether it puts a space
+ * before a text.
+ */
+enum nb_status nb_sentencepiece_read(const char *path, struct nb_arena *arena, struct nb_vocab *vocab, bool *prefix,
                                      struct nb_error *err) NB_MUST_CHECK;
 /* Whether PATH, named tokenizer.model, is a vocabulary of tiktoken instead: lines of a token in base64 and its rank. */
 bool nb_is_tiktoken(const char *path);

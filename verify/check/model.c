@@ -273,7 +273,7 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
 static bool
 has_tokens(const struct nb_arch_tensor *row)
 {
-    return row->ne[1] != NULL && strcmp(row->ne[1], "vocab") == 0;
+    return strcmp(row->ne[0], "vocab") == 0 || (row->ne[1] != NULL && strcmp(row->ne[1], "vocab") == 0);
 }
 
 static enum nb_status

@@ -30,10 +30,38 @@
     { BLOCK "attn_q_norm.weight", { q_length }, NB_REQUIRED, NULL },         \
     { BLOCK "attn_k_norm.weight", { k_length }, NB_REQUIRED, NULL }
 
+#define O_BIAS { BLOCK "attn_output.bias", { "embedding" }, NB_OPTIONAL, NULL }
+/* The biases of EMBEDDINGS and NORMS in models with LayerNorm. */
+#define NORM_BIASES                                                          \
+    { "output_norm.bias", { "embedding" }, NB_REQUIRED, NULL },              \
+    { BLOCK "attn_norm.bias", { "embedding" }, NB_REQUIRED, NULL },          \
+    { BLOCK "ffn_norm.bias", { "embedding" }, NB_REQUIRED, NULL }
+/* What the rotation of each pair is divided by: llama3's factors, or longrope's for long and short texts. */
+#define ROPE_FREQS { "rope_freqs.weight", { "rope_dims // 2" }, NB_OPTIONAL, NULL }
+#define ROPE_FACTORS                                                         \
+    ROPE_FREQS,                                                              \
+    { "rope_factors_long.weight", { "rope_dims // 2" }, NB_OPTIONAL, NULL }, \
+    { "rope_factors_short.weight", { "rope_dims // 2" }, NB_OPTIONAL, NULL }
+
+/* Optional biases of a gated feed-forward part. */
+#define GATED_MLP_BIASES                                                     \
+    { BLOCK "ffn_gate.bias", { "feed_forward" }, NB_OPTIONAL, NULL },        \
+    { BLOCK "ffn_up.bias", { "feed_forward" }, NB_OPTIONAL, NULL },          \
+    { BLOCK "ffn_down.bias", { "embedding" }, NB_OPTIONAL, NULL }
+/* Of a part without a gate. */
+#define UP_AND_DOWN                                                                   \
+    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },    \
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL }
 #define GATED_MLP                                                                          \
     { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },       \
     { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },         \
     { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL }
+
+/* The dimensions of a shared expert. */
+#define SHARED_EXPERT(when)                                                                              \
+    { BLOCK "ffn_gate_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, when },        \
+    { BLOCK "ffn_up_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, when },          \
+    { BLOCK "ffn_down_shexp.weight", { "shared_feed_forward", "embedding" }, NB_REQUIRED, when }
 
 /* SIZE is that of one expert. */
 #define EXPERTS(size)                                                                            \
@@ -44,6 +72,8 @@
 
 /* What llama.cpp demands of nearly all architectures beyond nb_arch_demanded. */
 #define DEMANDED NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_RMS_EPSILON
+
+#define DEMANDED_WITH_LAYER_NORM NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_NORM_EPSILON
 
 #define ARCH(arch, tensor_rows, demanded_keys)                               \
     .name = arch, .tensors = tensor_rows, .n_tensors = COUNT(tensor_rows),   \

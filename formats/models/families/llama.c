@@ -106,7 +106,7 @@ static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
 
 #define OF_ALL .made = made, .n_made = COUNT(made), .ignored_suffixes = ignored, \
-    .tokenizer = { .space_prefix = true, .size_quirks = true }
+    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 const struct nb_family nb_family_llama = {
     FAMILY(llama_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL

@@ -42,6 +42,20 @@
     { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", PLAIN },  \
     { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", PLAIN }
 
+#define O_BIAS { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", PLAIN }
+/* The biases of EMBEDDINGS and NORMS in models with LayerNorm. */
+#define NORM_BIASES                                                          \
+    { "model.norm.bias", "output_norm.bias", PLAIN },                        \
+    { LAYER "input_layernorm.bias", BLOCK "attn_norm.bias", PLAIN },         \
+    { LAYER "post_attention_layernorm.bias", BLOCK "ffn_norm.bias", PLAIN }
+
+#define UP_AND_DOWN                                                          \
+    { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", PLAIN },            \
+    { LAYER "mlp.down_proj.weight", BLOCK "ffn_down.weight", PLAIN }
+#define GATED_MLP_BIASES                                                     \
+    { LAYER "mlp.gate_proj.bias", BLOCK "ffn_gate.bias", PLAIN },            \
+    { LAYER "mlp.up_proj.bias", BLOCK "ffn_up.bias", PLAIN },                \
+    { LAYER "mlp.down_proj.bias", BLOCK "ffn_down.bias", PLAIN }
 #define GATED_MLP                                                            \
     { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", PLAIN },        \
     { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", PLAIN },            \
@@ -68,6 +82,26 @@
     { NB_HP_VALUE_LENGTH, "head_dim", otherwise },         \
     { NB_HP_ROPE_DIMS, "head_dim", otherwise }
 #define CONFIG_ROPE_BASE(otherwise) { NB_HP_ROPE_BASE, "rope_theta", otherwise }
+/* Everything above but a head's length; the arguments are the class's defaults. */
+#define CONFIG_BASE(kv_heads, context, rope_base)              \
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },               \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },                  \
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },         \
+    { NB_HP_HEADS, "num_attention_heads", NULL },              \
+    { NB_HP_KV_HEADS, "num_key_value_heads", kv_heads },       \
+    { NB_HP_CONTEXT, "max_position_embeddings", context },     \
+    CONFIG_ROPE_BASE(rope_base)
+#define CONFIG_RMS_EPSILON(otherwise) { NB_HP_RMS_EPSILON, "rms_norm_eps", otherwise }
+#define CONFIG_LAYER_NORM_EPSILON(otherwise) { NB_HP_NORM_EPSILON, "layer_norm_eps|layer_norm_epsilon|norm_eps", otherwise }
+/* Where a head's length is not an entry: all heads together are as long as an embedding. */
+#define CONFIG_NO_HEAD_DIM                                 \
+    { NB_HP_KEY_LENGTH, "", "embedding // heads" },        \
+    { NB_HP_VALUE_LENGTH, "", "embedding // heads" }
+/* The rotated part of it. */
+#define CONFIG_ROTARY_FACTOR(otherwise)                                     \
+    { NB_HP_ROTARY_FACTOR, "partial_rotary_factor", otherwise },            \
+    { NB_HP_ROPE_DIMS, "", "rotary_factor * embedding // heads" }
+#define RULE_ROTARY_FACTOR { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL } /* read by the row above */
 #define CONFIG_EXPERTS(count, used)                        \
     { NB_HP_EXPERTS, count, NULL },                        \
     { NB_HP_EXPERTS_USED, used, NULL }
@@ -77,6 +111,7 @@
 #define KEY(hparam) { NB_KEY_HPARAM, hparam, NULL }
 #define KEY_IF_GIVEN(hparam) { NB_KEY_IF_GIVEN, hparam, NULL }
 /* HEAD_LENGTH is KEY or KEY_IF_GIVEN: some configuration classes compute a head_dim, which then counts as given. */
+#define WRITE(writer) { NB_KEY_WRITER, 0, writer }
 #define BASE_KEYS(head_length)                             \
     KEY(NB_HP_LAYERS),                                     \
     KEY(NB_HP_CONTEXT),                                    \
@@ -85,8 +120,11 @@
     KEY(NB_HP_HEADS),                                      \
     KEY(NB_HP_KV_HEADS),                                   \
     { NB_KEY_WRITER, 0, nb_write_rope_scaling },           \
+    KEY(NB_HP_ROPE_SECTIONS),                              \
     KEY(NB_HP_ROPE_BASE),                                  \
+    KEY(NB_HP_ROPE_BASE_SWA),                              \
     KEY(NB_HP_RMS_EPSILON),                                \
+    KEY(NB_HP_NORM_EPSILON),                               \
     KEY(NB_HP_EXPERTS),                                    \
     KEY(NB_HP_EXPERTS_USED),                               \
     head_length(NB_HP_KEY_LENGTH),                         \

@@ -1,0 +1,93 @@
+/*
+ * Architectures with Llama's structure and their own names: smollm3, arcee, granite, granitemoe,
+ * mistral3, minicpm, internlm2, exaone, ernie4_5, seed_oss, hunyuan-dense, baichuan, apertus, phi3, bitnet. Source: llama.cpp v0.5.0,
+ * src/models, one file each.
+ */
+#include "formats/models/architectures/rows.h"
+
+#define LLAMA      \
+    EMBEDDINGS,    \
+    ROPE_FACTORS,  \
+    NORMS,         \
+    ATTENTION,     \
+    QKV_BIASES(NB_OPTIONAL)
+
+static const struct nb_arch_tensor dense[] = { LLAMA, O_BIAS, GATED_MLP, GATED_MLP_BIASES };
+static const struct nb_arch_tensor plain[] = { LLAMA, GATED_MLP };
+static const struct nb_arch_tensor arcee[] = { LLAMA, UP_AND_DOWN };
+
+static const struct nb_arch_tensor granitemoe[] = {
+    LLAMA,
+    O_BIAS,
+    EXPERTS("feed_forward"),
+    SHARED_EXPERT("shared_feed_forward > 0"),
+};
+
+/* The norm before the feed-forward part has another name. */
+static const struct nb_arch_tensor seed_oss[] = {
+    EMBEDDINGS,
+    { BLOCK "attn_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    { BLOCK "post_attention_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    GATED_MLP,
+};
+
+static const struct nb_arch_tensor hunyuan[] = {
+    LLAMA,
+    Q_K_NORMS("key_length", "key_length"),
+    GATED_MLP,
+};
+
+static const struct nb_arch_tensor apertus[] = {
+    LLAMA,
+    O_BIAS,
+    Q_K_NORMS("key_length", "key_length"),
+    { BLOCK "attn_q_norm.bias", { "key_length" }, NB_OPTIONAL, NULL },
+    { BLOCK "attn_k_norm.bias", { "key_length" }, NB_OPTIONAL, NULL },
+    UP_AND_DOWN,
+};
+
+/* The projections are fused, gate and up too. */
+static const struct nb_arch_tensor phi3[] = {
+    EMBEDDINGS,
+    ROPE_FACTORS,
+    NORMS,
+    { BLOCK "attn_qkv.weight", { "embedding", "(heads + 2 * kv_heads) * key_length" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_output.weight", { "embedding", "embedding" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_up.weight", { "embedding", "2 * feed_forward" }, NB_REQUIRED, NULL },
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL },
+};
+
+/* The output is the embedding. */
+static const struct nb_arch_tensor bitnet[] = {
+    { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },
+    { "output_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    NORMS,
+    ATTENTION,
+    { BLOCK "attn_sub_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    GATED_MLP,
+    { BLOCK "ffn_sub_norm.weight", { "feed_forward" }, NB_REQUIRED, NULL },
+};
+
+static const enum nb_hparam demanded[] = { DEMANDED };
+static const enum nb_hparam demanded_with_scale[] = { DEMANDED, NB_HP_LOGIT_SCALE };
+static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_LOGIT_SCALE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
+
+const struct nb_arch nb_arch_smollm3 = { ARCH("smollm3", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_arcee = { ARCH("arcee", arcee, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_granite = { ARCH("granite", dense, demanded_with_scale), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_granitemoe = {
+    ARCH("granitemoe", granitemoe, demanded_of_mixtures), .rope = NB_ROPE_NEIGHBOURS
+};
+const struct nb_arch nb_arch_mistral3 = { ARCH("mistral3", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_minicpm = { ARCH("minicpm", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_internlm2 = { ARCH("internlm2", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_exaone = { ARCH("exaone", plain, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_ernie4_5 = { ARCH("ernie4_5", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), .rope = NB_ROPE_HALVES };
