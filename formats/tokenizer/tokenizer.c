@@ -500,7 +500,7 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
                          nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
     set_space_prefix(habits, NB_PREFIX_AFTER_TOKENS, config, meta);
     if (status == NB_OK)
-        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
+        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, habits->named, rows, meta, err);
     if (status == NB_OK && habits->end_of_turn != NULL)
         set_end_of_turn(habits->end_of_turn, has_json ? &tj : NULL, config, rows, meta);
     nb_tokenizer_json_free(&tj);
