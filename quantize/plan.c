@@ -260,6 +260,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
     enum nb_status status = NB_OK;
 
     recipe.has_importance = has_imatrix(o);
+    recipe.converts = is_plain_conversion(source, o);
     plan->tensors = calloc(n + 1, sizeof *plan->tensors);
     if (sorted == NULL || choices == NULL || plan->tensors == NULL)
         status = nb_fail_memory(err);

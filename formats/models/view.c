@@ -130,6 +130,8 @@ nb_view_is_always_f32(const struct nb_view *v)
         ".shortconv.conv.weight", ".altup_correct_coef.weight", ".altup_predict_coef.weight", ".indexer.proj.weight",
     };
 
+    if (v->in_f32 != NB_F32_BY_NAME && v->n_dims > 1)
+        return v->in_f32 == NB_F32_ALWAYS;
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
         if (nb_ends_with(v->name, matrices[i]))
             return true;

@@ -67,6 +67,7 @@ struct nb_view {
     const char *source_name; /* name of the (first) stored tensor */
     enum nb_type type;       /* the common type of all pieces; F32 if FOREIGN is set */
     enum nb_type plain_type; /* its type in an unquantized GGUF file */
+    enum { NB_F32_BY_NAME, NB_F32_ALWAYS, NB_F32_AS_OTHERS } in_f32; /* whether converters always write it as F32 */
     uint32_t n_dims;
     uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the row length; 1 after n_dims */
     uint64_t elements, bytes; /* bytes: as stored */
@@ -101,7 +102,7 @@ bool nb_view_measure(struct nb_view *view);
 uint64_t nb_view_offset(const struct nb_view *view);
 /* Whether the elements are not changed, so that the stored bytes can be copied. */
 bool nb_view_is_stored(const struct nb_view *view);
-/* True for tensors that converters always write as F32: vectors, norms. */
+/* True for tensors that converters always write as F32: vectors, norms, and what IN_F32 says. */
 bool nb_view_is_always_f32(const struct nb_view *view);
 
 /* The COUNT views sorted by name, to be freed by the caller; NULL if out of memory. */

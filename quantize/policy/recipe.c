@@ -564,7 +564,8 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
         *out = (struct nb_choice){ t->type, t->type, NB_WHY_KEPT };
         return NB_OK;
     }
-    if (!is_quantized(o, t)) {
+    /* Converters write some matrices as F32 that quantizers would change, and some in the file's type that those keep. */
+    if (o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) {
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
     }
