@@ -47,8 +47,8 @@ struct nb_config_row {
 
 /* A GGUF key to write; rows are in the order of writing. */
 struct nb_key_row {
-    enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_WRITER } kind;
-    enum nb_hparam hparam; /* HPARAM: writes its key; IF_GIVEN: only if config.json has it */
+    enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_IF_SET, NB_KEY_WRITER } kind;
+    enum nb_hparam hparam; /* HPARAM: writes its key; IF_GIVEN: only if config.json has it; IF_SET: unless 0 */
     /* WRITER: sets keys that are not hyperparameters. */
     enum nb_status (*write)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
 };
@@ -120,6 +120,11 @@ struct nb_family {
     size_t n_to_mlx;
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
+    /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further
+       tokens. NULL: there is no such layer */
+    const char *extra_layers;
+    const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
+    bool no_matrix_in_f32;       /* not even routers */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */

@@ -12,6 +12,7 @@
 #include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct builder {
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
     size_t n_beyond_text;         /* tensors of vision and audio parts */
+    size_t n_extra;               /* tensors of layers beyond the last that are left out */
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
@@ -319,6 +321,10 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
         return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
     if (status != NB_OK)
         return nb_fail(b->err, status, "%s", why.message);
+    if (b->family->no_matrix_in_f32)
+        view.in_f32 = NB_F32_AS_OTHERS;
+    else if (b->family->matrices_in_f32 != NULL && strstr(name, b->family->matrices_in_f32) != NULL)
+        view.in_f32 = NB_F32_ALWAYS;
     view.plain_type = plain_type(&view);
     b->source->tensors[b->source->n_tensors++] = view;
     return NB_OK;
@@ -427,6 +433,17 @@ is_skipped_output(const struct builder *b, const struct nb_map_row *row)
            json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
 }
 
+/* Whether NAME belongs to a layer beyond the last, which the family leaves out. */
+static bool
+is_of_extra_layer(const struct builder *b, const char *name)
+{
+    const char *beginning = b->family->extra_layers;
+    const size_t n = beginning == NULL ? 0 : strlen(beginning);
+
+    return n > 0 && strncmp(name, beginning, n) == 0 && isdigit((unsigned char)name[n]) &&
+           strtoull(name + n, NULL, 10) >= b->layers;
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -444,6 +461,10 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     }
     if (row != NULL && is_skipped_output(b, row))
         return NB_OK;
+    if (is_of_extra_layer(b, stored->name)) {
+        b->n_extra++;
+        return NB_OK;
+    }
     if (row == NULL && is_of_adapter(stored->name))
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
                      "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
@@ -557,6 +578,11 @@ build_tensors(struct builder *b)
         nb_source_note(b->source,
                        "%zu tensors of its vision or audio parts are left out: only the text model is written",
                        b->n_beyond_text);
+    if (status == NB_OK && b->n_extra > 0)
+        nb_source_note(
+            b->source,
+            "%zu tensors of layers that predict further tokens are left out: llama.cpp has no place for them",
+            b->n_extra);
     if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
                        row_to(b, tied_tensor(b)->name)->from, EMBEDDING);
