@@ -7,7 +7,6 @@
 #define WINDOWED(identifier, arch, every, is_first_full, usual) \
     const struct nb_arch nb_arch_##identifier = { .name = arch, .window = { every, is_first_full, usual } };
 
-WINDOWED(afmoe, "afmoe", 4, false, 0)
 WINDOWED(cohere2moe, "cohere2moe", 4, true, 0)
 WINDOWED(exaone_moe, "exaone-moe", 4, false, 0)
 WINDOWED(gemma3n, "gemma3n", 5, false, 0)
