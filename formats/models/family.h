@@ -34,7 +34,7 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a; "a=text" says
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object (or array) a; "a=text" says
      * for each element of the array a whether it is this text. "" is never present.
      */
     const char *entries;

@@ -1,5 +1,5 @@
 /*
- * dots.llm1, MiniMax M2, Ling (Bailing), Trinity (AFMoE), DBRX: mixtures of experts. Names and keys: llama.cpp's
+ * dots.llm1, MiniMax M2 and M3, Ling (Bailing), Trinity (AFMoE), DBRX: mixtures of experts. Names and keys: llama.cpp's
  * conversion/dots1.py, minimax.py, bailingmoe.py, afmoe.py and dbrx.py; defaults: the configuration classes of
  * transformers 4.57, where it has them.
  */
@@ -27,6 +27,32 @@ static const struct nb_map_row minimax_m2_tensors[] = {
     { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
     { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
     { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
+};
+
+/* The norms are stored without the one that the model adds to them. */
+#define ONE_MORE { { NB_MAP_ADD, { "1" } } }
+static const struct nb_map_row minimax_m3_tensors[] = {
+    { "model.embed_tokens.weight", "token_embd.weight", PLAIN },
+    { "model.norm.weight", "output_norm.weight", ONE_MORE },
+    { "lm_head.weight", "output.weight", PLAIN },
+    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", ONE_MORE },
+    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", ONE_MORE },
+    ATTENTION(PLAIN),
+    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", ONE_MORE },
+    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", ONE_MORE },
+    { LAYER "self_attn.index_q_proj.weight", BLOCK "indexer.q_proj.weight", PLAIN },
+    { LAYER "self_attn.index_k_proj.weight", BLOCK "indexer.k_proj.weight", PLAIN },
+    { LAYER "self_attn.index_q_norm.weight", BLOCK "indexer.q_norm.weight", ONE_MORE },
+    { LAYER "self_attn.index_k_norm.weight", BLOCK "indexer.k_norm.weight", ONE_MORE },
+    GATED_MLP,
+    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
+    { LAYER "block_sparse_moe.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN },
+    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
+    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
+    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
+    { LAYER "block_sparse_moe.shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },
+    { LAYER "block_sparse_moe.shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
+    { LAYER "block_sparse_moe.shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
 };
 
 #define LING_EMBEDDINGS                                          \
@@ -140,6 +166,24 @@ static const struct nb_config_row minimax_m2_config[] = {
     { NB_HP_EXPERT_GATING, "scoring_func", "" },
 };
 
+#define SPARSE "sparse_attention_config."
+static const struct nb_config_row minimax_m3_config[] = {
+    BARE_CONFIG,
+    { NB_HP_FEED_FORWARD, "dense_intermediate_size|intermediate_size", NULL },
+    { NB_HP_ROPE_DIMS, "rotary_dim", NULL },
+    { NB_HP_EXPERTS, "num_local_experts|num_experts", NULL },
+    { NB_HP_EXPERT_FEED_FORWARD, "intermediate_size", NULL },
+    { NB_HP_EXPERTS_SHARED, "n_shared_experts", NULL },
+    { NB_HP_EXPERT_GATING, "scoring_func", "" },
+    { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", NULL },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "", "1" },
+    { NB_HP_INDEXER_HEADS, SPARSE "sparse_num_index_heads", NULL },
+    { NB_HP_INDEXER_KEY_LENGTH, SPARSE "sparse_index_dim", NULL },
+    { NB_HP_INDEXER_TOP_K, SPARSE "sparse_topk_blocks", NULL },
+    { NB_HP_INDEXER_BLOCK, SPARSE "sparse_block_size", NULL },
+    { NB_HP_INDEXER_LOCAL, SPARSE "sparse_local_block", NULL },
+};
+
 #define LING_CONFIG                                                    \
     BARE_CONFIG,                                                       \
     { NB_HP_EXPERTS, "num_local_experts|num_experts", NULL },          \
@@ -225,6 +269,20 @@ static const struct nb_config_rule minimax_m2_rules[] = {
     { "mtp_transformer_layers", NB_CONFIG_IGNORED, NULL, NULL },
 };
 
+static const struct nb_config_rule minimax_m3_rules[] = {
+    { "hidden_act", NB_CONFIG_ONLY, "silu|swish|swigluoai", NULL },
+    { "qk_norm_type", NB_CONFIG_ONLY, "per_head", NULL },
+    { "use_qk_norm", NB_CONFIG_ONLY, "true", NULL },
+    { "use_gemma_norm", NB_CONFIG_ONLY, "true", NULL },
+    { "use_routing_bias", NB_CONFIG_ONLY, "true", NULL },
+    { "moe_layer_freq", NB_CONFIG_IGNORED, NULL, NULL }, /* read below */
+    { "partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL }, /* rotary_dim says the same */
+    { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL },
+    { "use_mtp", NB_CONFIG_IGNORED, NULL, NULL },
+    { "num_mtp_modules", NB_CONFIG_IGNORED, NULL, NULL },
+    { "mtp_transformer_layers", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
 #define LING_RULES                                                       \
     SILU,                                                                \
     NO_WINDOWS,                                                          \
@@ -263,6 +321,26 @@ static const struct nb_config_rule dbrx_rules[] = {
     { "emb_pdrop", NB_CONFIG_IGNORED, NULL, NULL }, /* in training only */
 };
 
+/* The layers from the first one with experts on must all have some. */
+static enum nb_status
+derive_minimax_m3(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    json_t *has_experts = nb_config_find(config, "moe_layer_freq");
+    size_t dense = 0;
+
+    if (json_array_size(has_experts) != (size_t)nb_hp(hp, NB_HP_LAYERS))
+        return nb_fail(err, NB_INPUT, "%s: moe_layer_freq is not an array with one number for each layer", name);
+    while (dense < json_array_size(has_experts) && json_number_value(json_array_get(has_experts, dense)) == 0)
+        dense++;
+    for (size_t i = dense; i < json_array_size(has_experts); i++)
+        if (json_number_value(json_array_get(has_experts, i)) == 0)
+            return nb_fail(err, NB_UNSUPPORTED,
+                           "%s: by moe_layer_freq, layer %zu has no experts, though one before it has some: llama.cpp has "
+                           "no place for such a model", name, i);
+    nb_hp_set(hp, NB_HP_LEADING_DENSE, (double)dense, true);
+    return NB_OK;
+}
+
 /* --- keys ------------------------------------------------------------------------------------------------- */
 
 static const struct nb_key_row dots1_keys[] = {
@@ -271,6 +349,20 @@ static const struct nb_key_row dots1_keys[] = {
 };
 static const struct nb_key_row minimax_m2_keys[] = {
     BASE_KEYS(KEY_IF_GIVEN), KEY(NB_HP_EXPERT_FEED_FORWARD), KEY(NB_HP_ROPE_DIMS),
+};
+static const struct nb_key_row minimax_m3_keys[] = {
+    BASE_KEYS(KEY_IF_GIVEN),
+    KEY(NB_HP_EXPERT_FEED_FORWARD),
+    KEY(NB_HP_ROPE_DIMS),
+    KEY(NB_HP_EXPERTS_SHARED),
+    KEY(NB_HP_EXPERT_WEIGHTS_SCALE),
+    KEY(NB_HP_EXPERT_WEIGHTS_NORM),
+    KEY(NB_HP_INDEXER_HEADS),
+    KEY(NB_HP_INDEXER_KEY_LENGTH),
+    KEY(NB_HP_INDEXER_TOP_K),
+    KEY(NB_HP_INDEXER_BLOCK),
+    KEY(NB_HP_INDEXER_LOCAL),
+    KEY(NB_HP_LEADING_DENSE),
 };
 static const struct nb_key_row bailingmoe_keys[] = {
     BASE_KEYS(KEY_IF_GIVEN),
@@ -324,6 +416,8 @@ static const struct nb_key_row dbrx_keys[] = {
 
 static const char *const dots1_classes[] = { "Dots1ForCausalLM", NULL };
 static const char *const minimax_m2_classes[] = { "MiniMaxM2ForCausalLM", NULL };
+static const char *const minimax_m3_classes[] = { "MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration",
+                                                  NULL };
 static const char *const bailingmoe_classes[] = { "BailingMoeForCausalLM", NULL };
 static const char *const bailingmoe2_classes[] = { "BailingMoeV2ForCausalLM", NULL };
 static const char *const afmoe_classes[] = { "AfmoeForCausalLM", NULL };
@@ -335,6 +429,11 @@ const struct nb_family nb_family_dots1 = {
 const struct nb_family nb_family_minimax_m2 = {
     FAMILY(minimax_m2_classes, nb_arch_minimax_m2, minimax_m2_config, minimax_m2_rules, minimax_m2_keys,
            minimax_m2_tensors)
+};
+const struct nb_family nb_family_minimax_m3 = {
+    FAMILY(minimax_m3_classes, nb_arch_minimax_m3, minimax_m3_config, minimax_m3_rules, minimax_m3_keys,
+           minimax_m3_tensors),
+    .derive = derive_minimax_m3, .matrices_in_f32 = ".indexer."
 };
 const struct nb_family nb_family_bailingmoe = {
     FAMILY(bailingmoe_classes, nb_arch_bailingmoe, bailingmoe_config, bailingmoe_rules, bailingmoe_keys,

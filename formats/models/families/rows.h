@@ -169,6 +169,12 @@
 /* The special tokens of GLM from 4.5 on, which the reference finds by name (conversion/base.py, _set_vocab_glm). */
 extern const struct nb_named_token nb_glm_tokens[];
 
+/* A key writer: the pattern of sliding layers, only if there are windows. */
+enum nb_status nb_write_window_pattern(const struct nb_conversion *conversion, struct nb_metadata *meta,
+                                       struct nb_error *err);
+/* For nb_family.derive: the rotary base and context that HunYuan's dynamic scaling amounts to. */
+enum nb_status nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
+
 /* --- the family ------------------------------------------------------------------------------------------- */
 
 #define FAMILY(class_list, architecture, config_rows, rule_rows, key_rows, tensor_rows)       \
