@@ -520,9 +520,14 @@ nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, 
         read_post_processor(&s, tj->post_processor, config != NULL);
     if (config != NULL)
         read_config_tokens(&s, config, tj != NULL ? tj->added_tokens : NULL, limit);
-    for (enum role role = 0; role < ROLES; role++)
+    for (enum role role = 0; role < ROLES; role++) {
+        json_t *id = role_entry(cp->config, "%s_token_id", role);
+
+        if (id == NULL || json_is_null(id))
+            id = role_entry(json_object_get(cp->config, "text_config"), "%s_token_id", role);
         if (s.in_use[role])
-            set_id(&s, role, role_entry(cp->config, "%s_token_id", role), limit);
+            set_id(&s, role, id, limit);
+    }
     write_ids(&s, meta);
     status = write_named(named, tj, limit, meta, err);
     write_adds(&s, meta);
