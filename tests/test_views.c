@@ -52,6 +52,9 @@ is_made(const struct nb_family *f, const char *name)
     for (size_t i = 0; i < f->n_to_gguf; i++)
         if (strcmp(f->to_gguf[i].to, name) == 0)
             return true;
+    for (size_t i = 0; i < f->n_made; i++)
+        if (strcmp(f->made[i].to, name) == 0)
+            return true;
     return false;
 }
 
