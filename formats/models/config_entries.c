@@ -143,7 +143,7 @@ find_rule(const struct nb_family *family, const char *name)
         if (strcmp(family->rules[i].entry, name) == 0)
             return &family->rules[i];
     for (size_t i = 0; i < COUNT(common); i++)
-        if (strcmp(common[i].entry, name) == 0 && !is_read(family, name))
+        if (strcmp(common[i].entry, name) == 0 && !is_read(family, strncmp(name, "rope.", 5) == 0 ? name + 5 : name))
             return &common[i];
     return NULL;
 }

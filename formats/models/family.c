@@ -235,30 +235,6 @@ take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hpar
     return status;
 }
 
-/* The value of a row without an entry in config.json. */
-static enum nb_status
-take_default(const struct nb_config_row *row, const struct nb_hparam_info *info, struct nb_hparams *hp,
-             struct nb_error *err)
-{
-    const double layers = fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
-    double number[NB_MAX_LAYERS];
-    enum nb_status status;
-
-    if (info->type == NB_HP_TYPE_TEXT)
-        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
-    for (unsigned i = 0; i == 0 || i < layers; i++) {
-        number[i] = nb_expression(row->otherwise, hp, i);
-        number[i] = isfinite(number[i]) ? number[i] : 0;
-    }
-    if (info->form == NB_HP_FORM_ONE || !nb_expression_is_by_layer(row->otherwise, hp)) {
-        nb_hp_set(hp, row->hparam, number[0], false);
-        return NB_OK;
-    }
-    status = nb_hp_set_each(hp, row->hparam, number, (size_t)layers, false, err);
-    hp->value[row->hparam].flags = info->form == NB_HP_FORM_ANY; /* patterns */
-    return status;
-}
-
 static enum nb_status
 read_row(const struct nb_config_row *row, json_t *config, const char *file, struct nb_hparams *hp, struct nb_error *err)
 {
@@ -274,7 +250,9 @@ read_row(const struct nb_config_row *row, json_t *config, const char *file, stru
         return nb_fail(err, NB_INPUT, "%s: has no %.*s", file, p.length, p.name);
     if (*row->otherwise == '\0')
         return NB_OK;
-    return take_default(row, p.row, hp, err);
+    if (p.row->type == NB_HP_TYPE_TEXT)
+        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
+    return nb_expression_set(row->otherwise, hp, row->hparam, err);
 }
 
 enum nb_status

@@ -59,6 +59,7 @@ enum nb_map_op_kind {
     /* Operations that change the shape: */
     NB_MAP_CUT,         /* keeps rows: first, count */
     NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_ALSO_GROUPS, /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
     NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
     NB_MAP_EVERY,       /* keeps every n-th row: first, n */
     /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
@@ -68,6 +69,7 @@ enum nb_map_op_kind {
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
+    NB_MAP_SWAP_FROM,    /* reorders the rows from FIRST on, a x b x any to b x a x any: first, a, b */
     NB_MAP_SWAP_COLUMNS, /* reorders columns a x b x c to b x a x c: a, b, c */
     NB_MAP_TRANSPOSE,    /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
     NB_MAP_ADD,          /* adds to each element: number */
@@ -118,6 +120,11 @@ struct nb_family {
     size_t n_to_gguf;
     const struct nb_map_row *to_mlx; /* for MLX output; none: not supported */
     size_t n_to_mlx;
+    /*
+     * What the names of the layers begin with that predict further tokens, "mtp." for "mtp.layers.0.x" and
+     * "mtp.x", where they are not numbered on from the others. They become the last layers. NULL: no such.
+     */
+    const char *further_layers;
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further

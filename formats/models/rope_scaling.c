@@ -128,6 +128,8 @@ nb_pad_rope_sections(json_t *config, const char *name, struct nb_hparams *hp, st
     double sections[4] = { 0 };
 
     (void)config;
+    if (!v.present)
+        return NB_OK;
     if (v.each == NULL || v.count == 0 || v.count > 4)
         return nb_fail(err, NB_INPUT, "%s: mrope_section is not a list of up to 4 numbers", name);
     memcpy(sections, v.each, v.count * sizeof *sections);

@@ -68,6 +68,59 @@ find_family(struct builder *b, const char *as_class)
                    class, supported);
 }
 
+/* The number after "layers." at NAME, and *REST behind it; NULL if NAME is not that of a layer's tensor. */
+static const char *
+after_layer(const char *name, uint64_t *layer)
+{
+    char *end;
+
+    if (strncmp(name, "layers.", 7) != 0 || name[7] < '0' || name[7] > '9')
+        return NULL;
+    *layer = strtoull(name + 7, &end, 10);
+    return *end == '.' && *layer < NB_MAX_LAYERS ? end + 1 : NULL;
+}
+
+/* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
+static enum nb_status
+add_further_layers(struct builder *b)
+{
+    const char *prefix = b->family->further_layers;
+    struct nb_tensor *stored = (struct nb_tensor *)b->source->store.tensors;
+    const uint64_t layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
+    uint64_t further = 0;
+    const struct nb_hparam_value recurrent = b->hp->value[NB_HP_RECURRENT_LAYERS];
+
+    for (size_t i = 0; prefix != NULL && i < b->source->store.count; i++) {
+        const char *name = stored[i].name + (strncmp(stored[i].name, "model.", 6) == 0 ? 6 : 0), *rest;
+        uint64_t layer = 0;
+        char renamed[256];
+
+        if (strncmp(name, prefix, strlen(prefix)) != 0)
+            continue;
+        name += strlen(prefix);
+        rest = after_layer(name, &layer);
+        further = layer + 1 > further ? layer + 1 : further;
+        snprintf(renamed, sizeof renamed, "model.layers.%" PRIu64 ".%s", layers + layer, rest != NULL ? rest : name);
+        stored[i].name = nb_arena_strdup(&b->source->arena, renamed);
+        if (stored[i].name == NULL)
+            return nb_fail_memory(b->err);
+    }
+    if (further == 0)
+        return NB_OK;
+    nb_hp_set(b->hp, NB_HP_LAYERS, (double)(layers + further), true);
+    nb_hp_set(b->hp, NB_HP_NEXTN_LAYERS, (double)further, true);
+    if (layers + further > NB_MAX_LAYERS)
+        return nb_hparams_check(b->hp, b->cp->folder, b->err);
+    if (recurrent.each != NULL) { /* the further ones are not */
+        double each[NB_MAX_LAYERS] = { 0 };
+
+        for (size_t i = 0; i < layers; i++)
+            each[i] = nb_hp_at(b->hp, NB_HP_RECURRENT_LAYERS, i);
+        return nb_hp_set_each(b->hp, NB_HP_RECURRENT_LAYERS, each, (size_t)(layers + further), recurrent.given, b->err);
+    }
+    return NB_OK;
+}
+
 static enum nb_status
 read_config(struct builder *b, const struct nb_source_options *options)
 {
@@ -82,6 +135,8 @@ read_config(struct builder *b, const struct nb_source_options *options)
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
     if (status == NB_OK)
         status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    if (status == NB_OK)
+        status = add_further_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
 }

@@ -103,6 +103,67 @@ cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
     return NB_OK;
 }
 
+/* Appends the same rows of each group of all rows, as cut_groups keeps them. */
+static enum nb_status
+also_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
+{
+    struct nb_view whole = *b->view, *v = b->view;
+    struct builder other = *b;
+    struct nb_piece *pieces;
+    enum nb_status status;
+
+    whole.pieces = NULL;
+    whole.n_pieces = 0;
+    other.view = &whole;
+    status = take_whole(&other, false);
+    if (status == NB_OK) {
+        stand_up(&whole);
+        status = cut_groups(&other, groups, first, count);
+    }
+    if (status != NB_OK)
+        return status;
+    pieces = nb_arena_calloc(b->arena, v->n_pieces + whole.n_pieces + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    memcpy(pieces, v->pieces, v->n_pieces * sizeof *pieces);
+    memcpy(pieces + v->n_pieces, whole.pieces, whole.n_pieces * sizeof *pieces);
+    v->pieces = pieces;
+    v->n_pieces += whole.n_pieces;
+    return NB_OK;
+}
+
+/* Rows from FIRST on: A x B blocks of rows become B x A. */
+static enum nb_status
+swap_from(struct builder *b, uint64_t first, uint64_t outer, uint64_t inner)
+{
+    struct nb_view *v = b->view;
+    struct nb_piece *pieces, whole;
+    uint64_t rows;
+    size_t n = 0;
+
+    stand_up(v);
+    whole = v->pieces[0];
+    if (v->n_pieces != 1 || outer == 0 || inner == 0 || outer > 1u << 12 || inner > 1u << 12 || first >= whole.rows ||
+        (whole.rows - first) % (outer * inner) != 0)
+        return refuse(b, "has not the rows");
+    rows = (whole.rows - first) / (outer * inner);
+    pieces = nb_arena_calloc(b->arena, (size_t)(outer * inner) + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    if (first > 0) {
+        pieces[n] = whole;
+        pieces[n++].rows = first;
+    }
+    for (uint64_t i = 0; i < inner * outer; i++) {
+        pieces[n] = whole;
+        pieces[n].start += (first + ((i % outer) * inner + i / outer) * rows) * whole.pitch;
+        pieces[n++].rows = rows;
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
 /* Appends a piece of ROWS rows of zeros. */
 static enum nb_status
 add_zeros(struct builder *b, uint64_t rows)
@@ -259,6 +320,14 @@ apply(struct builder *b, const struct nb_map_op *op)
             return refuse(b, "has not the rows");
         stand_up(b->view);
         return sort_parts(b, x[0], x[1], x[2]);
+    case NB_MAP_ALSO_GROUPS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        return also_groups(b, x[0], x[1], x[2]);
+    case NB_MAP_SWAP_FROM:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        return swap_from(b, x[0], x[1], x[2]);
     case NB_MAP_CUT_COLUMNS:
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
