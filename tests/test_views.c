@@ -217,7 +217,7 @@ build(struct nb_view *v, const struct nb_store *store, const struct nb_map_op *o
     struct nb_map_row row = { "stored", "view", { { 0 } } };
     struct nb_hparams hp = { 0 };
     const struct nb_tensor *stored[4] = { &store->tensors[0], &store->tensors[1], NULL, NULL };
-    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count };
+    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL };
     struct nb_error err;
 
     for (unsigned i = 0; i < NB_MAP_OPS; i++)
@@ -357,7 +357,7 @@ operations_that_do_not_fit_are_refused(void **unused)
         struct nb_map_row row = { "stored", "view", { { 0 } } };
         struct nb_hparams hp = { 0 };
         const struct nb_tensor *const list[] = { &stored };
-        const struct nb_view_origin origin = { &row, &hp, 0, list, 1 };
+        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL };
         struct nb_arena arena = { 0 };
         struct nb_error err;
         struct nb_view v = { .name = "view",
@@ -376,9 +376,10 @@ operations_that_do_not_fit_are_refused(void **unused)
 
 /* A format of another toolkit: codes of a byte, and a scale for each row in a tensor of its own. */
 static enum nb_status
-read_scaled_bytes(const struct nb_view *v, uint64_t first, uint64_t count, float *out, struct nb_view_reader *reader,
+read_scaled_bytes(const struct nb_view *v, uint64_t first, uint64_t count, void *to, struct nb_view_reader *reader,
                   struct nb_error *err)
 {
+    float *out = to;
     const unsigned char *codes = v->pieces[0].stored->bytes_in_memory;
     const float *scales = v->companions[0]->bytes_in_memory;
 

@@ -408,6 +408,8 @@ examine_quantization(struct examination *x)
         const char *method = json_string_value(json_object_get(entry, "quant_method"));
         enum nb_status status = NB_OK;
 
+        if (method != NULL && x->family->packed_as != NULL && strcmp(method, x->family->packed_as) == 0)
+            continue;
         if (!plain && json_object_size(entry) > 0)
             return nb_fail(x->err, NB_UNSUPPORTED,
                            "%s: the checkpoint is quantized already (%s%s%s); take the original one", x->file, names[i],

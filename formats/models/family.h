@@ -57,11 +57,13 @@ struct nb_key_row {
 enum nb_map_op_kind {
     NB_MAP_NOTHING,
     /* Operations that change the shape: */
-    NB_MAP_CUT,         /* keeps rows: first, count */
-    NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
-    NB_MAP_ALSO_GROUPS, /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
-    NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
-    NB_MAP_EVERY,       /* keeps every n-th row: first, n */
+    NB_MAP_CUT,          /* keeps rows: first, count */
+    NB_MAP_CUT_GROUPS,   /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_ALSO_GROUPS,  /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
+    NB_MAP_CUT_COLUMNS,  /* keeps columns: first, count */
+    NB_MAP_EVERY_COLUMN, /* keeps every n-th column: first, n */
+    NB_MAP_MXFP4, /* every n-th row of "x_blocks" with the scales in "x_scales": first, n. Such come first of all */
+    NB_MAP_EVERY, /* keeps every n-th row: first, n */
     /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
        of each further one */
     NB_MAP_PARTS,
@@ -125,6 +127,7 @@ struct nb_family {
      * "mtp.x", where they are not numbered on from the others. They become the last layers. NULL: no such.
      */
     const char *further_layers;
+    const char *packed_as;               /* a quant_method of config.json whose tensors TO_GGUF can read; NULL: none */
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further

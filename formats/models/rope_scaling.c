@@ -168,7 +168,7 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     out = nb_arena_calloc(arena, half, sizeof *out);
     if (out == NULL)
         return nb_fail_memory(err);
-    if (!(factor > 0) || !(low > 0) || !(high > low))
+    if (!(factor > 0) || !(low > 0) || !(high >= low)) /* equal in Llama 4 */
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
         /*

@@ -256,7 +256,8 @@ find_vocabulary(struct builder *b)
 static enum nb_type
 plain_type(const struct nb_view *v)
 {
-    return !nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16) ? v->type : NB_F32;
+    return nb_view_is_packed(v) || (!nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16)) ? v->type
+                                                                                                            : NB_F32;
 }
 
 /* "a x b x c", in the order of checkpoints: slowest dimension first. */
@@ -329,6 +330,25 @@ check_stored(const struct builder *b, const struct nb_map_row *row, const struct
     return NB_OK;
 }
 
+static bool
+is_packed(const struct nb_map_row *row)
+{
+    return row->op[0].kind == NB_MAP_MXFP4;
+}
+
+/* The tensor "x_scales" beside BLOCKS, "x_blocks"; NULL if there is none. */
+static const struct nb_tensor *
+scales_of(const struct builder *b, const struct nb_tensor *blocks)
+{
+    const struct nb_store *store = &b->source->store;
+    const size_t n = strlen(blocks->name) - strlen("blocks");
+
+    for (size_t i = 0; i < store->count; i++)
+        if (strncmp(store->tensors[i].name, blocks->name, n) == 0 && strcmp(store->tensors[i].name + n, "scales") == 0)
+            return &store->tensors[i];
+    return NULL;
+}
+
 static enum nb_status
 grow_tensors(struct builder *b)
 {
@@ -351,7 +371,9 @@ static enum nb_status
 add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count };
+    const struct nb_view_origin origin = {
+        row, b->hp, layer, slot->stored, (size_t)slot->count, is_packed(row) ? scales_of(b, slot->stored[0]) : NULL
+    };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };
@@ -363,7 +385,7 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
     if (status == NB_OK && !nb_arch_shape(target, b->hp, layer, view.ne, &view.n_dims))
         return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has a shape that config.json does not give",
                      view.source_name);
-    for (uint64_t i = 0; i < slot->count && status == NB_OK && good; i++)
+    for (uint64_t i = 0; i < slot->count && status == NB_OK && good && !is_packed(row); i++)
         status = check_stored(b, row, slot->stored[i], view.ne, view.n_dims, &good);
     if (status != NB_OK || !good)
         return status;
@@ -614,6 +636,15 @@ check_complete(const struct builder *b)
     return status;
 }
 
+static bool
+is_of_packed_row(const struct builder *b, const struct nb_tensor *stored)
+{
+    uint64_t layer, expert;
+    const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
+
+    return row != NULL && is_packed(row);
+}
+
 static enum nb_status
 build_tensors(struct builder *b)
 {
@@ -626,7 +657,11 @@ build_tensors(struct builder *b)
     if (status == NB_OK)
         status = add_made(b);
     for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
-        status = map_tensor(b, &b->source->store.tensors[i]);
+        if (is_of_packed_row(b, &b->source->store.tensors[i]))
+            status = map_tensor(b, &b->source->store.tensors[i]);
+    for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
+        if (!is_of_packed_row(b, &b->source->store.tensors[i]))
+            status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
         status = check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)

@@ -117,7 +117,13 @@ nb_view_offset(const struct nb_view *v)
 bool
 nb_view_is_stored(const struct nb_view *v)
 {
-    return v->ops[0].kind == NB_OP_NONE && v->foreign == NULL;
+    return v->ops[0].kind == NB_OP_NONE && (v->foreign == NULL || nb_view_is_packed(v));
+}
+
+bool
+nb_view_is_packed(const struct nb_view *v)
+{
+    return v->foreign != NULL && nb_type_info(v->type)->kind == NB_KIND_BLOCK;
 }
 
 bool

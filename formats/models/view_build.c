@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/models/expression.h"
+#include "formats/models/mxfp4.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -287,6 +288,17 @@ swap_columns(struct builder *b, const struct nb_map_op *op)
 }
 
 static enum nb_status
+every_column(struct builder *b, uint64_t first, uint64_t n)
+{
+    struct nb_view *v = b->view;
+
+    if (n == 0 || v->pieces->columns % n != 0)
+        return refuse(b, "has not the columns");
+    v->column_order = (struct nb_order){ .n = 1, .start = first, .digit = { v->pieces->columns / n }, .stride = { n } };
+    return NB_OK;
+}
+
+static enum nb_status
 add_op(struct builder *b, enum nb_element_op_kind kind, const struct nb_map_op *op)
 {
     struct nb_element_op *e = &b->view->ops[b->n_ops];
@@ -342,6 +354,15 @@ apply(struct builder *b, const struct nb_map_op *op)
         return order_rows(b, op);
     case NB_MAP_SWAP_COLUMNS:
         return swap_columns(b, op);
+    case NB_MAP_EVERY_COLUMN:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
+            return refuse(b, "has not the columns");
+        return every_column(b, x[0], x[1]);
+    case NB_MAP_MXFP4:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) ||
+            !nb_view_mxfp4(b->view, b->origin->scales, x[0], x[1]))
+            return refuse(b, "has not the blocks and scales");
+        return NB_OK;
     case NB_MAP_TRANSPOSE:
         b->view->transposed = true;
         return NB_OK;
