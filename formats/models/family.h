@@ -67,9 +67,11 @@ enum nb_map_op_kind {
     /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
        of each further one */
     NB_MAP_PARTS,
-    NB_MAP_FIT, /* keeps the first rows, or adds rows of zeros: number of rows */
+    NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
+    NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
+    NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
     NB_MAP_SWAP_FROM,    /* reorders the rows from FIRST on, a x b x any to b x a x any: first, a, b */
     NB_MAP_SWAP_COLUMNS, /* reorders columns a x b x c to b x a x c: a, b, c */

@@ -165,6 +165,62 @@ swap_from(struct builder *b, uint64_t first, uint64_t outer, uint64_t inner)
     return NB_OK;
 }
 
+/* Of the first ROTATED rows of each head of HEAD rows: those with even numbers, then the others. */
+static enum nb_status
+halves(struct builder *b, uint64_t head, uint64_t rotated)
+{
+    struct nb_view *v = b->view;
+    struct nb_piece *pieces, whole;
+    size_t n = 0;
+
+    stand_up(v);
+    whole = v->pieces[0];
+    if (v->n_pieces != 1 || head == 0 || whole.rows % head != 0 || whole.rows / head > 1u << 16 || rotated > head ||
+        rotated % 2 != 0 || rotated == 0)
+        return refuse(b, "has not the rows of whole heads");
+    pieces = nb_arena_calloc(b->arena, (size_t)(whole.rows / head) * 3 + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t at = 0; at < whole.rows; at += head) {
+        for (uint64_t odd = 0; odd < 2; odd++) {
+            pieces[n] = whole;
+            pieces[n].start += (at + odd) * whole.pitch;
+            pieces[n].pitch = 2 * whole.pitch;
+            pieces[n++].rows = rotated / 2;
+        }
+        pieces[n] = whole;
+        pieces[n].start += (at + rotated) * whole.pitch;
+        pieces[n].rows = head - rotated;
+        n += head > rotated;
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
+/* A vector that is not stored. */
+static enum nb_status
+fill(struct builder *b, double number)
+{
+    struct nb_view *v = b->view;
+    struct nb_tensor *t = nb_arena_calloc(b->arena, 1, sizeof *t);
+    float *values = nb_arena_calloc(b->arena, v->ne[0] + 1, sizeof *values);
+
+    if (t == NULL || values == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t i = 0; i < v->ne[0]; i++)
+        values[i] = (float)number;
+    *t = (struct nb_tensor){
+        .name = "", .type = NB_F32, .n_dims = 1, .ne = { v->ne[0], 1, 1, 1 }, .bytes_in_memory = values
+    };
+    if (!isfinite(number) || v->n_dims != 1 || !nb_tensor_measure(t))
+        return refuse(b, "cannot be computed");
+    v->type = NB_F32;
+    v->pieces[0] = (struct nb_piece){ .stored = t, .pitch = v->ne[0], .rows = 1, .columns = v->ne[0] };
+    v->n_pieces = 1;
+    return NB_OK;
+}
+
 /* Appends a piece of ROWS rows of zeros. */
 static enum nb_status
 add_zeros(struct builder *b, uint64_t rows)
@@ -344,6 +400,12 @@ apply(struct builder *b, const struct nb_map_op *op)
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
         return cut_columns(b, x[0], x[1]);
+    case NB_MAP_HALVES:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
+            return refuse(b, "has not the rows");
+        return halves(b, x[0], x[1]);
+    case NB_MAP_FILL:
+        return fill(b, nb_expression(op->argument[0], b->origin->hp, b->origin->layer));
     case NB_MAP_FIT:
         if (!argument(b, op, 0, &x[1]))
             return refuse(b, "has not the rows");

@@ -517,6 +517,20 @@ set_end_of_turn(const char *text, const struct nb_tokenizer_json *tj, json_t *co
     }
 }
 
+static void
+write_last_eot(const struct nb_tokenizer_json *tj, const char *text, uint64_t rows, struct nb_metadata *meta)
+{
+    json_t *token;
+    size_t i;
+
+    json_array_foreach(tj->added_tokens, i, token) {
+        const double id = json_number_value(json_object_get(token, "id"));
+
+        if (is_token(token, text) && id >= 0 && id < (double)rows)
+            nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", (uint32_t)id);
+    }
+}
+
 static enum nb_status
 vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre,
                    const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
@@ -550,6 +564,8 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
         status = nb_special_tokens(cp, has_json ? &tj : NULL, config, habits->named, rows, meta, err);
     if (status == NB_OK && habits->end_of_turn != NULL)
         set_end_of_turn(habits->end_of_turn, has_json ? &tj : NULL, config, rows, meta);
+    if (status == NB_OK && habits->last_eot != NULL)
+        write_last_eot(&tj, habits->last_eot, rows, meta);
     nb_tokenizer_json_free(&tj);
     return status;
 }

@@ -34,6 +34,7 @@ struct nb_tokenizer_habits {
     enum nb_space_prefix space_prefix;
     bool gemma4;          /* a BPE with byte fallback keeps its merges: llama.cpp's kind "gemma4" */
     bool no_space_prefix; /* writes that no space is put before a text */
+    const char *last_eot; /* an added token whose id is written, last of all, as the end of a turn; NULL: none */
     uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
     bool added_verbatim;  /* added tokens replace SentencePiece's: their texts, types and scores, as they are listed */
     const char *end_of_turn;            /* an added token that is the end token of models that have it; NULL: none */

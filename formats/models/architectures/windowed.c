@@ -9,6 +9,5 @@
 
 WINDOWED(gemma3n, "gemma3n", 5, false, 0)
 WINDOWED(laguna, "laguna", 4, true, 0)
-WINDOWED(muse_glimmer, "muse-glimmer", 4, false, 0)
 WINDOWED(plamo3, "plamo3", 8, false, 0)
 WINDOWED(smallthinker, "smallthinker", 4, true, 0)
