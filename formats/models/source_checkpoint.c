@@ -666,8 +666,8 @@ build_tensors(struct builder *b)
         status = check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)
         nb_source_note(b->source,
-                       "%zu tensors of its vision or audio parts are left out: only the text model is written",
-                       b->n_beyond_text);
+                       "%zu tensor%s of its vision or audio parts %s left out: only the text model is written",
+                       b->n_beyond_text, b->n_beyond_text == 1 ? "" : "s", b->n_beyond_text == 1 ? "is" : "are");
     if (status == NB_OK && b->n_extra > 0)
         nb_source_note(
             b->source,
