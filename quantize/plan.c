@@ -84,6 +84,18 @@ copied_file_type(const struct nb_source *source)
     return NB_FT_GUESSED | (recipe == NULL ? NB_FT_F32 : recipe->file_type);
 }
 
+/* The file type of a conversion: as the reference has it, that of weights that were packed already. */
+static uint32_t
+file_type(const struct nb_source *source, const struct nb_recipe *recipe)
+{
+    if (recipe->file_type == NB_FT_COPY)
+        return copied_file_type(source);
+    for (size_t i = 0; i < source->n_tensors && nb_type_info(recipe->base)->kind == NB_KIND_FLOAT; i++)
+        if (nb_view_is_packed(&source->tensors[i]) && source->tensors[i].type == NB_MXFP4)
+            return NB_FT_MXFP4_MOE;
+    return recipe->file_type;
+}
+
 static enum nb_status
 plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct nb_plan_options *o,
               struct nb_error *err)
@@ -98,9 +110,7 @@ plan_metadata(struct nb_plan *plan, const struct nb_source *source, const struct
     }
     if (!is_plain_conversion(source, o) ||
         nb_meta_find(meta, "general.file_type") != NULL) /* a few families have none */
-        nb_meta_set_u32(meta, "general.file_type",
-                        o->recipe.recipe->file_type == NB_FT_COPY ? copied_file_type(source)
-                                                                  : o->recipe.recipe->file_type);
+        nb_meta_set_u32(meta, "general.file_type", file_type(source, o->recipe.recipe));
     /* The output is one file with the default alignment, also if the input was not; only a copy keeps its own. */
     nb_meta_remove(meta, "split.no");
     nb_meta_remove(meta, "split.count");
@@ -260,6 +270,7 @@ plan_tensors(struct nb_plan *plan, const struct nb_source *source, const struct 
     enum nb_status status = NB_OK;
 
     recipe.has_importance = has_imatrix(o);
+    recipe.converts = is_plain_conversion(source, o);
     plan->tensors = calloc(n + 1, sizeof *plan->tensors);
     if (sorted == NULL || choices == NULL || plan->tensors == NULL)
         status = nb_fail_memory(err);

@@ -52,6 +52,9 @@ is_made(const struct nb_family *f, const char *name)
     for (size_t i = 0; i < f->n_to_gguf; i++)
         if (strcmp(f->to_gguf[i].to, name) == 0)
             return true;
+    for (size_t i = 0; i < f->n_made; i++)
+        if (strcmp(f->made[i].to, name) == 0)
+            return true;
     return false;
 }
 
@@ -214,7 +217,7 @@ build(struct nb_view *v, const struct nb_store *store, const struct nb_map_op *o
     struct nb_map_row row = { "stored", "view", { { 0 } } };
     struct nb_hparams hp = { 0 };
     const struct nb_tensor *stored[4] = { &store->tensors[0], &store->tensors[1], NULL, NULL };
-    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count };
+    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL };
     struct nb_error err;
 
     for (unsigned i = 0; i < NB_MAP_OPS; i++)
@@ -249,6 +252,20 @@ views_give_the_same_elements_however_they_are_read(void **unused)
         { { { NB_MAP_SWAP, { "4", "3", "4" } } }, WIDTH, ROWS, 4, 12, 1, 0, 4, 4, 0, false },
         { { { NB_MAP_PARTS, { "4", "4", "4" } } }, WIDTH, ROWS, 4, 12, 1, 0, 4, 4, 0, false },
         { { { NB_MAP_CUT_GROUPS, { "4", "3", "5" } } }, WIDTH, 20, 12, 1, 0, 3, 5, 1, 0, false },
+        { { { NB_MAP_SWAP_FROM, { "0", "4", "3" } } }, WIDTH, ROWS, 4, 12, 1, 0, 4, 4, 0, false },
+        { { { NB_MAP_CUT_GROUPS, { "4", "0", "6" } }, { NB_MAP_ALSO_GROUPS, { "4", "6", "6" } } },
+          WIDTH,
+          ROWS,
+          6,
+          12,
+          1,
+          0,
+          4,
+          6,
+          0,
+          false },
+        { { { NB_MAP_HALVES, { "12", "12" } } }, WIDTH, ROWS, 12, 1, 2, 0, 2, 6, 0, false },
+        { { { NB_MAP_FIT, { "20" } } }, WIDTH, 20, 1, 0, 0, 0, 1, 1, 0, false },
         { { { NB_MAP_TRANSPOSE, { 0 } } }, ROWS, WIDTH, 1, 0, 0, 0, 1, 1, 0, true },
         { { { NB_MAP_TRANSPOSE, { 0 } }, { NB_MAP_EVERY, { "1", "2" } } }, ROWS, WIDTH / 2, 2, 0, 0, 1, 1, 1, 0, true },
         { { { NB_MAP_CUT, { "16", "8" } }, { NB_MAP_TRANSPOSE, { 0 } } }, 8, WIDTH, 1, 0, 0, 0, 1, 1, 16, true },
@@ -340,6 +357,14 @@ operations_that_do_not_fit_are_refused(void **unused)
         { { { NB_MAP_NEIGHBOURS, { "5" } } }, WIDTH, ROWS },
         { { { NB_MAP_SWAP, { "4", "4", "4" } } }, WIDTH, ROWS },
         { { { NB_MAP_PARTS, { "4", "5", "5" } } }, WIDTH, ROWS },
+        { { { NB_MAP_SWAP_FROM, { "0", "5", "2" } } }, WIDTH, ROWS },
+        { { { NB_MAP_SWAP_FROM, { "48", "1", "1" } } }, WIDTH, ROWS },
+        { { { NB_MAP_CUT, { "0", "8" } }, { NB_MAP_ALSO_GROUPS, { "5", "0", "1" } } }, WIDTH, 13 },
+        { { { NB_MAP_HALVES, { "12", "14" } } }, WIDTH, ROWS },
+        { { { NB_MAP_HALVES, { "5", "4" } } }, WIDTH, ROWS },
+        { { { NB_MAP_EVERY_COLUMN, { "0", "3" } } }, WIDTH / 3, ROWS },
+        { { { NB_MAP_MXFP4, { "0", "1" } } }, WIDTH, ROWS },
+        { { { NB_MAP_FILL, { "1 / experts" } } }, WIDTH, ROWS },
         { { { NB_MAP_CUT, { "heads", "experts - 1" } } }, WIDTH, ROWS },
         { { { NB_MAP_TRANSPOSE, { 0 } } }, WIDTH, ROWS + 2 },
         { { { NB_MAP_ADD, { "1 / experts" } } }, WIDTH, ROWS },
@@ -354,7 +379,7 @@ operations_that_do_not_fit_are_refused(void **unused)
         struct nb_map_row row = { "stored", "view", { { 0 } } };
         struct nb_hparams hp = { 0 };
         const struct nb_tensor *const list[] = { &stored };
-        const struct nb_view_origin origin = { &row, &hp, 0, list, 1 };
+        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL };
         struct nb_arena arena = { 0 };
         struct nb_error err;
         struct nb_view v = { .name = "view",
@@ -371,11 +396,65 @@ operations_that_do_not_fit_are_refused(void **unused)
     }
 }
 
+/* Rows that are added are zeros; those before a reordered part stay; every second column is left. */
+static void
+rows_are_added_kept_and_columns_left_out(void **unused)
+{
+    static const struct nb_map_op fit[NB_MAP_OPS] = { { NB_MAP_CUT, { "0", "40" } }, { NB_MAP_FIT, { "48" } } };
+    static const struct nb_map_op tail[NB_MAP_OPS] = { { NB_MAP_SWAP_FROM, { "16", "4", "2" } } };
+    static const struct nb_map_op odd[NB_MAP_OPS] = { { NB_MAP_EVERY_COLUMN, { "1", "2" } } };
+    float memory[ROWS * WIDTH], want[ROWS * WIDTH] = { 0 };
+    struct nb_tensor stored;
+    const struct nb_store store = { &stored, 1, NULL, 0 };
+    struct nb_arena arena = { 0 };
+    struct nb_view v;
+
+    (void)unused;
+    make_stored(&stored, "stored", NB_F32, ROWS, WIDTH, memory);
+    memcpy(want, memory, 40 * WIDTH * sizeof *want);
+    build(&v, &store, fit, WIDTH, ROWS, &arena);
+    expect_elements(&v, want);
+    memcpy(want, memory, sizeof memory);
+    for (size_t r = 16; r < ROWS; r++) { /* 4 x 2 blocks of 4 rows */
+        const size_t block = (r - 16) / 4, from = 16 + ((block % 4) * 2 + block / 4) * 4 + r % 4;
+
+        memcpy(want + r * WIDTH, memory + from * WIDTH, WIDTH * sizeof *want);
+    }
+    build(&v, &store, tail, WIDTH, ROWS, &arena);
+    expect_elements(&v, want);
+    for (size_t i = 0; i < (size_t)ROWS * WIDTH / 2; i++)
+        want[i] = memory[2 * i + 1];
+    build(&v, &store, odd, WIDTH / 2, ROWS, &arena);
+    expect_elements(&v, want);
+    nb_arena_free(&arena);
+}
+
+static void
+a_default_that_depends_on_the_layer_is_an_array(void **unused)
+{
+    struct nb_hparams hp = { 0 };
+    struct nb_error err;
+
+    (void)unused;
+    nb_hp_set(&hp, NB_HP_LAYERS, 4, true);
+    assert_int_equal(nb_expression_set("(layer + 1) % 4 != 0", &hp, NB_HP_SLIDING_PATTERN, &err), NB_OK);
+    assert_int_equal(hp.value[NB_HP_SLIDING_PATTERN].count, 4);
+    assert_true(hp.value[NB_HP_SLIDING_PATTERN].flags && !hp.value[NB_HP_SLIDING_PATTERN].given);
+    assert_true(nb_hp_at(&hp, NB_HP_SLIDING_PATTERN, 2) == 1 && nb_hp_at(&hp, NB_HP_SLIDING_PATTERN, 3) == 0);
+    /* So does one that depends on another by layer; a single number stays single. */
+    assert_int_equal(nb_expression_set("2 * (2 - sliding_pattern)", &hp, NB_HP_KV_HEADS, &err), NB_OK);
+    assert_true(nb_hp_at(&hp, NB_HP_KV_HEADS, 0) == 2 && nb_hp_at(&hp, NB_HP_KV_HEADS, 3) == 4);
+    assert_int_equal(nb_expression_set("layers / 2", &hp, NB_HP_HEADS, &err), NB_OK);
+    assert_null(hp.value[NB_HP_HEADS].each);
+    nb_hparams_free(&hp);
+}
+
 /* A format of another toolkit: codes of a byte, and a scale for each row in a tensor of its own. */
 static enum nb_status
-read_scaled_bytes(const struct nb_view *v, uint64_t first, uint64_t count, float *out, struct nb_view_reader *reader,
+read_scaled_bytes(const struct nb_view *v, uint64_t first, uint64_t count, void *to, struct nb_view_reader *reader,
                   struct nb_error *err)
 {
+    float *out = to;
     const unsigned char *codes = v->pieces[0].stored->bytes_in_memory;
     const float *scales = v->companions[0]->bytes_in_memory;
 
@@ -860,6 +939,8 @@ main(void)
         cmocka_unit_test(views_give_the_same_elements_however_they_are_read),
         cmocka_unit_test(stacked_columns_and_computed_elements_are_what_they_should_be),
         cmocka_unit_test(operations_that_do_not_fit_are_refused),
+        cmocka_unit_test(rows_are_added_kept_and_columns_left_out),
+        cmocka_unit_test(a_default_that_depends_on_the_layer_is_an_array),
         cmocka_unit_test(numbers_of_another_toolkit_come_through_the_same_function),
         cmocka_unit_test(a_family_is_only_a_table),
         cmocka_unit_test(an_expert_that_is_missing_is_named),

@@ -145,6 +145,11 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
     }
     set_default(hp, NB_HP_ROPE_DIMS, "key_length");
     set_default(hp, NB_HP_ROPE_BASE, "10000");
+    for (size_t i = 0; i < arch->n_defaults && status == NB_OK; i++)
+        if (!nb_hp_has(hp, arch->defaults[i].hparam))
+            status = nb_expression_set(arch->defaults[i].value, hp, arch->defaults[i].hparam, err);
+    if (status != NB_OK)
+        return status;
     for (size_t i = 0; i < arch->n_rules; i++)
         if (!nb_expression_holds(arch->rules[i].holds, hp, 0))
             return nb_fail(err, NB_INPUT, "%s: %s", name, arch->rules[i].violated);

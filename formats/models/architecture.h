@@ -38,6 +38,12 @@ struct nb_arch_rule {
     const char *violated; /* the end of a sentence that begins with the name of the file */
 };
 
+/* What llama.cpp assumes where a file has no key. By layer if the expression is. */
+struct nb_arch_default {
+    enum nb_hparam hparam;
+    const char *value; /* an expression */
+};
+
 enum nb_norm_kind { NB_NORM_RMS };
 enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
 /* Which elements of a head are rotated as a pair, in GGUF's row order. */
@@ -57,6 +63,8 @@ struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
+    const struct nb_arch_default *defaults; /* beyond those of every architecture */
+    size_t n_defaults;
     const struct nb_arch_rule *rules;
     size_t n_rules;
     const struct nb_arch_tensor *tensors; /* none: its tensors are not known to nibble */

@@ -143,7 +143,7 @@ find_rule(const struct nb_family *family, const char *name)
         if (strcmp(family->rules[i].entry, name) == 0)
             return &family->rules[i];
     for (size_t i = 0; i < COUNT(common); i++)
-        if (strcmp(common[i].entry, name) == 0 && !is_read(family, name))
+        if (strcmp(common[i].entry, name) == 0 && !is_read(family, strncmp(name, "rope.", 5) == 0 ? name + 5 : name))
             return &common[i];
     return NULL;
 }
@@ -408,6 +408,8 @@ examine_quantization(struct examination *x)
         const char *method = json_string_value(json_object_get(entry, "quant_method"));
         enum nb_status status = NB_OK;
 
+        if (method != NULL && x->family->packed_as != NULL && strcmp(method, x->family->packed_as) == 0)
+            continue;
         if (!plain && json_object_size(entry) > 0)
             return nb_fail(x->err, NB_UNSUPPORTED,
                            "%s: the checkpoint is quantized already (%s%s%s); take the original one", x->file, names[i],

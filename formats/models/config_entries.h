@@ -19,8 +19,8 @@ enum nb_config_kind {
     NB_CONFIG_NOTED_BELOW,  /* a note if it is a number below that of the entry VALUES */
     NB_CONFIG_NOTED_UNLIKE, /* a note if it is a number that is not that of the entry VALUES */
     NB_CONFIG_WINDOWS,      /* kinds of layers: refused unless the sliding ones are those of the architecture's rule */
-    NB_CONFIG_BY_LAYER,     /* an array: refused unless each element is what the expression VALUES gives for its layer */
-    NB_CONFIG_BIASES,       /* a flag: whether tensors whose names end with VALUES are used */
+    NB_CONFIG_BY_LAYER, /* an array: refused unless each element is what the expression VALUES gives for its layer */
+    NB_CONFIG_BIASES,   /* a flag: whether tensors whose names end with VALUES are used */
 };
 
 /* null and empty arrays and objects are like an absent entry. */

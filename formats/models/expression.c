@@ -193,6 +193,27 @@ nb_expression_is_by_layer(const char *text, const struct nb_hparams *hp)
     return p.by_layer;
 }
 
+enum nb_status
+nb_expression_set(const char *text, struct nb_hparams *hp, enum nb_hparam hparam, struct nb_error *err)
+{
+    const enum nb_hparam_form form = nb_hparam_info(hparam)->form;
+    const double layers = fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+    double numbers[NB_MAX_LAYERS];
+    enum nb_status status;
+
+    for (unsigned i = 0; i == 0 || i < layers; i++) {
+        numbers[i] = nb_expression(text, hp, i);
+        numbers[i] = isfinite(numbers[i]) ? numbers[i] : 0;
+    }
+    if (form == NB_HP_FORM_ONE || !nb_expression_is_by_layer(text, hp)) {
+        nb_hp_set(hp, hparam, numbers[0], false);
+        return NB_OK;
+    }
+    status = nb_hp_set_each(hp, hparam, numbers, (size_t)layers, false, err);
+    hp->value[hparam].flags = form == NB_HP_FORM_ANY; /* patterns */
+    return status;
+}
+
 bool
 nb_expression_is_valid(const char *text)
 {

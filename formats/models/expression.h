@@ -17,6 +17,12 @@ double nb_expression(const char *text, const struct nb_hparams *hp, uint64_t lay
 bool nb_expression_count(const char *text, const struct nb_hparams *hp, uint64_t layer, uint64_t *out);
 /* Whether the condition TEXT is true; NULL means always. */
 bool nb_expression_holds(const char *text, const struct nb_hparams *hp, uint64_t layer);
+/*
+ * Sets HPARAM, as a default, to the value of TEXT, or to 0 if it has none: an array by layer if TEXT depends on
+ * the layer and HPARAM can.
+ */
+enum nb_status nb_expression_set(const char *text, struct nb_hparams *hp, enum nb_hparam hparam,
+                                 struct nb_error *err) NB_MUST_CHECK;
 /* Whether TEXT names the layer, or a hyperparameter that has values by layer. */
 bool nb_expression_is_by_layer(const char *text, const struct nb_hparams *hp);
 /* False if TEXT is malformed or uses an unknown name. For tests of the tables. */

@@ -38,7 +38,7 @@ entry(json_t *object, const char *name, size_t length)
         return NULL;
     memcpy(key, name, first);
     key[first] = '\0';
-    object = json_object_get(object, key);
+    object = json_is_array(object) ? json_array_get(object, strtoull(key, NULL, 10)) : json_object_get(object, key);
     return dot == NULL ? object : entry(object, dot + 1, length - first - 1);
 }
 
@@ -187,6 +187,31 @@ take_array(struct place *p, enum nb_hparam hparam, json_t *array, struct nb_hpar
     return status;
 }
 
+/* Names that config.json has for numbers: of router functions, as in llama.cpp's llama_expert_gating_func_type. */
+static const struct {
+    enum nb_hparam hparam;
+    const char *name;
+    double number;
+} names_of_numbers[] = {
+    { NB_HP_EXPERT_GATING, "softmax", 1 },
+    { NB_HP_EXPERT_GATING, "sigmoid", 2 },
+    { NB_HP_EXPERT_GATING, "sqrtsoftplus", 4 },
+    { NB_HP_EXPERT_GATING, "noaux_tc", 2 }, /* dots.llm1 has the method of selection in its place */
+};
+
+static enum nb_status
+take_name(const struct place *p, enum nb_hparam hparam, const char *name, struct nb_hparams *hp)
+{
+    for (size_t i = 0; i < sizeof names_of_numbers / sizeof names_of_numbers[0]; i++) {
+        if (names_of_numbers[i].hparam == hparam && strcmp(names_of_numbers[i].name, name) == 0) {
+            nb_hp_set(hp, hparam, names_of_numbers[i].number, true);
+            return NB_OK;
+        }
+    }
+    return nb_fail(p->err, NB_UNSUPPORTED, "%s: %.*s is '%.64s', which cannot be converted", p->file, p->length,
+                   p->name, name);
+}
+
 static enum nb_status
 take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hparams *hp)
 {
@@ -200,35 +225,13 @@ take_value(struct place *p, enum nb_hparam hparam, json_t *value, struct nb_hpar
     }
     if (p->wants_text && !json_is_array(value))
         return nb_fail(p->err, NB_INPUT, "%s: %.*s is not a list of texts", p->file, p->length, p->name);
+    if (hparam == NB_HP_EXPERT_GATING && json_is_string(value))
+        return take_name(p, hparam, json_string_value(value), hp);
     if (json_is_array(value) && p->row->form != NB_HP_FORM_ONE)
         return take_array(p, hparam, value, hp);
     status = take_number(p, value, &number);
     if (status == NB_OK)
         nb_hp_set(hp, hparam, number, true);
-    return status;
-}
-
-/* The value of a row without an entry in config.json. */
-static enum nb_status
-take_default(const struct nb_config_row *row, const struct nb_hparam_info *info, struct nb_hparams *hp,
-             struct nb_error *err)
-{
-    const double layers = fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
-    double number[NB_MAX_LAYERS];
-    enum nb_status status;
-
-    if (info->type == NB_HP_TYPE_TEXT)
-        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
-    for (unsigned i = 0; i == 0 || i < layers; i++) {
-        number[i] = nb_expression(row->otherwise, hp, i);
-        number[i] = isfinite(number[i]) ? number[i] : 0;
-    }
-    if (info->form == NB_HP_FORM_ONE || !nb_expression_is_by_layer(row->otherwise, hp)) {
-        nb_hp_set(hp, row->hparam, number[0], false);
-        return NB_OK;
-    }
-    status = nb_hp_set_each(hp, row->hparam, number, (size_t)layers, false, err);
-    hp->value[row->hparam].flags = info->form == NB_HP_FORM_ANY; /* patterns */
     return status;
 }
 
@@ -247,7 +250,9 @@ read_row(const struct nb_config_row *row, json_t *config, const char *file, stru
         return nb_fail(err, NB_INPUT, "%s: has no %.*s", file, p.length, p.name);
     if (*row->otherwise == '\0')
         return NB_OK;
-    return take_default(row, p.row, hp, err);
+    if (p.row->type == NB_HP_TYPE_TEXT)
+        return nb_hp_set_text(hp, row->hparam, row->otherwise, false, err);
+    return nb_expression_set(row->otherwise, hp, row->hparam, err);
 }
 
 enum nb_status
@@ -284,7 +289,8 @@ nb_family_metadata(const struct nb_conversion *c, struct nb_metadata *meta, stru
 
         if (row->kind == NB_KEY_WRITER)
             status = row->write(c, meta, err);
-        else if (row->kind == NB_KEY_HPARAM || c->hp->value[row->hparam].given)
+        else if (row->kind == NB_KEY_HPARAM || (row->kind == NB_KEY_IF_GIVEN && c->hp->value[row->hparam].given) ||
+                 (row->kind == NB_KEY_IF_SET && nb_hp(c->hp, row->hparam) != 0))
             status = nb_hparam_write(c->hp, row->hparam, f->arch->name, meta, err);
     }
     return status;

@@ -34,7 +34,7 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a; "a=text" says
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object (or array) a; "a=text" says
      * for each element of the array a whether it is this text. "" is never present.
      */
     const char *entries;
@@ -47,8 +47,8 @@ struct nb_config_row {
 
 /* A GGUF key to write; rows are in the order of writing. */
 struct nb_key_row {
-    enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_WRITER } kind;
-    enum nb_hparam hparam; /* HPARAM: writes its key; IF_GIVEN: only if config.json has it */
+    enum { NB_KEY_HPARAM, NB_KEY_IF_GIVEN, NB_KEY_IF_SET, NB_KEY_WRITER } kind;
+    enum nb_hparam hparam; /* HPARAM: writes its key; IF_GIVEN: only if config.json has it; IF_SET: unless 0 */
     /* WRITER: sets keys that are not hyperparameters. */
     enum nb_status (*write)(const struct nb_conversion *conversion, struct nb_metadata *meta, struct nb_error *err);
 };
@@ -57,17 +57,23 @@ struct nb_key_row {
 enum nb_map_op_kind {
     NB_MAP_NOTHING,
     /* Operations that change the shape: */
-    NB_MAP_CUT,         /* keeps rows: first, count */
-    NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
-    NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
-    NB_MAP_EVERY,       /* keeps every n-th row: first, n */
+    NB_MAP_CUT,          /* keeps rows: first, count */
+    NB_MAP_CUT_GROUPS,   /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_ALSO_GROUPS,  /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
+    NB_MAP_CUT_COLUMNS,  /* keeps columns: first, count */
+    NB_MAP_EVERY_COLUMN, /* keeps every n-th column: first, n */
+    NB_MAP_MXFP4, /* every n-th row of "x_blocks" with the scales in "x_scales": first, n. Such come first of all */
+    NB_MAP_EVERY, /* keeps every n-th row: first, n */
     /* puts the first parts of all groups of rows before the second ones, and so on: groups, rows of the first part, rows
        of each further one */
     NB_MAP_PARTS,
-    NB_MAP_FIT, /* keeps the first rows, or adds rows of zeros: number of rows */
+    NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
+    NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
+    NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */
     NB_MAP_SWAP,         /* reorders rows a x b x c to b x a x c: a, b, c */
+    NB_MAP_SWAP_FROM,    /* reorders the rows from FIRST on, a x b x any to b x a x any: first, a, b */
     NB_MAP_SWAP_COLUMNS, /* reorders columns a x b x c to b x a x c: a, b, c */
     NB_MAP_TRANSPOSE,    /* transposes each matrix, or each group after NB_MAP_CUT_GROUPS */
     NB_MAP_ADD,          /* adds to each element: number */
@@ -118,8 +124,19 @@ struct nb_family {
     size_t n_to_gguf;
     const struct nb_map_row *to_mlx; /* for MLX output; none: not supported */
     size_t n_to_mlx;
+    /*
+     * What the names of the layers begin with that predict further tokens, "mtp." for "mtp.layers.0.x" and
+     * "mtp.x", where they are not numbered on from the others. They become the last layers. NULL: no such.
+     */
+    const char *further_layers;
+    const char *packed_as;               /* a quant_method of config.json whose tensors TO_GGUF can read; NULL: none */
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
+    /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further
+       tokens. NULL: there is no such layer */
+    const char *extra_layers;
+    const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
+    bool no_matrix_in_f32;       /* not even routers */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */

@@ -105,7 +105,7 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
     char key[128];
 
     /* llama3 has no keys: its factors are in rope_freqs.weight. */
-    if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "dynamic") == 0 ||
+    if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "mrope") == 0 || strcmp(type, "dynamic") == 0 ||
         (strcmp(type, "llama3") == 0 && makes(c->family, nb_make_rope_freqs)))
         return NB_OK;
     if (is_longrope(type) && makes(c->family, nb_make_long_factors)) {
@@ -119,6 +119,21 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
     snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
     nb_meta_set_string(meta, key, type);
     return strcmp(type, "linear") == 0 ? set_factor(arch, type, scaling, meta, err) : write_yarn(c, scaling, meta, err);
+}
+
+enum nb_status
+nb_pad_rope_sections(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    const struct nb_hparam_value v = hp->value[NB_HP_ROPE_SECTIONS];
+    double sections[4] = { 0 };
+
+    (void)config;
+    if (!v.present)
+        return NB_OK;
+    if (v.each == NULL || v.count == 0 || v.count > 4)
+        return nb_fail(err, NB_INPUT, "%s: mrope_section is not a list of up to 4 numbers", name);
+    memcpy(sections, v.each, v.count * sizeof *sections);
+    return nb_hp_set_each(hp, NB_HP_ROPE_SECTIONS, sections, 4, v.given, err);
 }
 
 static double
@@ -153,7 +168,7 @@ nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const 
     out = nb_arena_calloc(arena, half, sizeof *out);
     if (out == NULL)
         return nb_fail_memory(err);
-    if (!(factor > 0) || !(low > 0) || !(high > low))
+    if (!(factor > 0) || !(low > 0) || !(high >= low)) /* equal in Llama 4 */
         return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
     for (size_t i = 0; i < half; i++) {
         /*

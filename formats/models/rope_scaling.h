@@ -29,4 +29,8 @@ enum nb_status nb_make_long_factors(const struct nb_conversion *conversion, stru
 enum nb_status nb_make_short_factors(const struct nb_conversion *conversion, struct nb_arena *arena,
                                      const float **values, uint64_t *count, struct nb_error *err);
 
+/* A family's DERIVE: the sections of rotary positions (time, height, width, ...) are four, the last ones 0. */
+enum nb_status nb_pad_rope_sections(json_t *config, const char *name, struct nb_hparams *hp,
+                                    struct nb_error *err) NB_MUST_CHECK;
+
 #endif

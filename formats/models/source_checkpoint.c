@@ -12,6 +12,7 @@
 #include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct builder {
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
     size_t n_beyond_text;         /* tensors of vision and audio parts */
+    size_t n_extra;               /* tensors of layers beyond the last that are left out */
     struct nb_findings *findings; /* NULL: the first finding is an error */
     struct nb_error *err;
 };
@@ -66,6 +68,59 @@ find_family(struct builder *b, const char *as_class)
                    class, supported);
 }
 
+/* The number after "layers." at NAME, and *REST behind it; NULL if NAME is not that of a layer's tensor. */
+static const char *
+after_layer(const char *name, uint64_t *layer)
+{
+    char *end;
+
+    if (strncmp(name, "layers.", 7) != 0 || name[7] < '0' || name[7] > '9')
+        return NULL;
+    *layer = strtoull(name + 7, &end, 10);
+    return *end == '.' && *layer < NB_MAX_LAYERS ? end + 1 : NULL;
+}
+
+/* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
+static enum nb_status
+add_further_layers(struct builder *b)
+{
+    const char *prefix = b->family->further_layers;
+    struct nb_tensor *stored = (struct nb_tensor *)b->source->store.tensors;
+    const uint64_t layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
+    uint64_t further = 0;
+    const struct nb_hparam_value recurrent = b->hp->value[NB_HP_RECURRENT_LAYERS];
+
+    for (size_t i = 0; prefix != NULL && i < b->source->store.count; i++) {
+        const char *name = stored[i].name + (strncmp(stored[i].name, "model.", 6) == 0 ? 6 : 0), *rest;
+        uint64_t layer = 0;
+        char renamed[256];
+
+        if (strncmp(name, prefix, strlen(prefix)) != 0)
+            continue;
+        name += strlen(prefix);
+        rest = after_layer(name, &layer);
+        further = layer + 1 > further ? layer + 1 : further;
+        snprintf(renamed, sizeof renamed, "model.layers.%" PRIu64 ".%s", layers + layer, rest != NULL ? rest : name);
+        stored[i].name = nb_arena_strdup(&b->source->arena, renamed);
+        if (stored[i].name == NULL)
+            return nb_fail_memory(b->err);
+    }
+    if (further == 0)
+        return NB_OK;
+    nb_hp_set(b->hp, NB_HP_LAYERS, (double)(layers + further), true);
+    nb_hp_set(b->hp, NB_HP_NEXTN_LAYERS, (double)further, true);
+    if (layers + further > NB_MAX_LAYERS)
+        return nb_hparams_check(b->hp, b->cp->folder, b->err);
+    if (recurrent.each != NULL) { /* the further ones are not */
+        double each[NB_MAX_LAYERS] = { 0 };
+
+        for (size_t i = 0; i < layers; i++)
+            each[i] = nb_hp_at(b->hp, NB_HP_RECURRENT_LAYERS, i);
+        return nb_hp_set_each(b->hp, NB_HP_RECURRENT_LAYERS, each, (size_t)(layers + further), recurrent.given, b->err);
+    }
+    return NB_OK;
+}
+
 static enum nb_status
 read_config(struct builder *b, const struct nb_source_options *options)
 {
@@ -80,6 +135,8 @@ read_config(struct builder *b, const struct nb_source_options *options)
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
     if (status == NB_OK)
         status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    if (status == NB_OK)
+        status = add_further_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
 }
@@ -199,7 +256,8 @@ find_vocabulary(struct builder *b)
 static enum nb_type
 plain_type(const struct nb_view *v)
 {
-    return !nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16) ? v->type : NB_F32;
+    return nb_view_is_packed(v) || (!nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16)) ? v->type
+                                                                                                            : NB_F32;
 }
 
 /* "a x b x c", in the order of checkpoints: slowest dimension first. */
@@ -272,6 +330,25 @@ check_stored(const struct builder *b, const struct nb_map_row *row, const struct
     return NB_OK;
 }
 
+static bool
+is_packed(const struct nb_map_row *row)
+{
+    return row->op[0].kind == NB_MAP_MXFP4;
+}
+
+/* The tensor "x_scales" beside BLOCKS, "x_blocks"; NULL if there is none. */
+static const struct nb_tensor *
+scales_of(const struct builder *b, const struct nb_tensor *blocks)
+{
+    const struct nb_store *store = &b->source->store;
+    const size_t n = strlen(blocks->name) - strlen("blocks");
+
+    for (size_t i = 0; i < store->count; i++)
+        if (strncmp(store->tensors[i].name, blocks->name, n) == 0 && strcmp(store->tensors[i].name + n, "scales") == 0)
+            return &store->tensors[i];
+    return NULL;
+}
+
 static enum nb_status
 grow_tensors(struct builder *b)
 {
@@ -294,7 +371,9 @@ static enum nb_status
 add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count };
+    const struct nb_view_origin origin = {
+        row, b->hp, layer, slot->stored, (size_t)slot->count, is_packed(row) ? scales_of(b, slot->stored[0]) : NULL
+    };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };
@@ -306,7 +385,7 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
     if (status == NB_OK && !nb_arch_shape(target, b->hp, layer, view.ne, &view.n_dims))
         return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has a shape that config.json does not give",
                      view.source_name);
-    for (uint64_t i = 0; i < slot->count && status == NB_OK && good; i++)
+    for (uint64_t i = 0; i < slot->count && status == NB_OK && good && !is_packed(row); i++)
         status = check_stored(b, row, slot->stored[i], view.ne, view.n_dims, &good);
     if (status != NB_OK || !good)
         return status;
@@ -319,6 +398,10 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
         return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
     if (status != NB_OK)
         return nb_fail(b->err, status, "%s", why.message);
+    if (b->family->no_matrix_in_f32)
+        view.in_f32 = NB_F32_AS_OTHERS;
+    else if (b->family->matrices_in_f32 != NULL && strstr(name, b->family->matrices_in_f32) != NULL)
+        view.in_f32 = NB_F32_ALWAYS;
     view.plain_type = plain_type(&view);
     b->source->tensors[b->source->n_tensors++] = view;
     return NB_OK;
@@ -427,6 +510,17 @@ is_skipped_output(const struct builder *b, const struct nb_map_row *row)
            json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
 }
 
+/* Whether NAME belongs to a layer beyond the last, which the family leaves out. */
+static bool
+is_of_extra_layer(const struct builder *b, const char *name)
+{
+    const char *beginning = b->family->extra_layers;
+    const size_t n = beginning == NULL ? 0 : strlen(beginning);
+
+    return n > 0 && strncmp(name, beginning, n) == 0 && isdigit((unsigned char)name[n]) &&
+           strtoull(name + n, NULL, 10) >= b->layers;
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -444,6 +538,10 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     }
     if (row != NULL && is_skipped_output(b, row))
         return NB_OK;
+    if (is_of_extra_layer(b, stored->name)) {
+        b->n_extra++;
+        return NB_OK;
+    }
     if (row == NULL && is_of_adapter(stored->name))
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
                      "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
@@ -538,6 +636,15 @@ check_complete(const struct builder *b)
     return status;
 }
 
+static bool
+is_of_packed_row(const struct builder *b, const struct nb_tensor *stored)
+{
+    uint64_t layer, expert;
+    const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
+
+    return row != NULL && is_packed(row);
+}
+
 static enum nb_status
 build_tensors(struct builder *b)
 {
@@ -550,13 +657,22 @@ build_tensors(struct builder *b)
     if (status == NB_OK)
         status = add_made(b);
     for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
-        status = map_tensor(b, &b->source->store.tensors[i]);
+        if (is_of_packed_row(b, &b->source->store.tensors[i]))
+            status = map_tensor(b, &b->source->store.tensors[i]);
+    for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
+        if (!is_of_packed_row(b, &b->source->store.tensors[i]))
+            status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
         status = check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)
         nb_source_note(b->source,
-                       "%zu tensors of its vision or audio parts are left out: only the text model is written",
-                       b->n_beyond_text);
+                       "%zu tensor%s of its vision or audio parts %s left out: only the text model is written",
+                       b->n_beyond_text, b->n_beyond_text == 1 ? "" : "s", b->n_beyond_text == 1 ? "is" : "are");
+    if (status == NB_OK && b->n_extra > 0)
+        nb_source_note(
+            b->source,
+            "%zu tensors of layers that predict further tokens are left out: llama.cpp has no place for them",
+            b->n_extra);
     if (status == NB_OK && b->tied_under_output)
         nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
                        row_to(b, tied_tensor(b)->name)->from, EMBEDDING);

@@ -117,7 +117,13 @@ nb_view_offset(const struct nb_view *v)
 bool
 nb_view_is_stored(const struct nb_view *v)
 {
-    return v->ops[0].kind == NB_OP_NONE && v->foreign == NULL;
+    return v->ops[0].kind == NB_OP_NONE && (v->foreign == NULL || nb_view_is_packed(v));
+}
+
+bool
+nb_view_is_packed(const struct nb_view *v)
+{
+    return v->foreign != NULL && nb_type_info(v->type)->kind == NB_KIND_BLOCK;
 }
 
 bool
@@ -130,6 +136,8 @@ nb_view_is_always_f32(const struct nb_view *v)
         ".shortconv.conv.weight", ".altup_correct_coef.weight", ".altup_predict_coef.weight", ".indexer.proj.weight",
     };
 
+    if (v->in_f32 != NB_F32_BY_NAME && v->n_dims > 1)
+        return v->in_f32 == NB_F32_ALWAYS;
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
         if (nb_ends_with(v->name, matrices[i]))
             return true;

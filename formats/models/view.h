@@ -57,16 +57,20 @@ struct nb_view_reader;
 /* A format of another toolkit that uses several stored tensors: packed codes, scales, zero points. */
 struct nb_foreign {
     const char *name;
-    /* Decodes COUNT elements of VIEW from element FIRST on into OUT. It may use READER's memory. */
-    enum nb_status (*read)(const struct nb_view *view, uint64_t first, uint64_t count, float *out,
+    /*
+     * Puts COUNT elements of VIEW from element FIRST on into OUT: floats, or elements of the view's type if that
+     * holds the same values. It may use READER's span.
+     */
+    enum nb_status (*read)(const struct nb_view *view, uint64_t first, uint64_t count, void *out,
                            struct nb_view_reader *reader, struct nb_error *err);
 };
 
 struct nb_view {
     const char *name;        /* the GGUF name; first member, as nb_views_by_name needs it */
     const char *source_name; /* name of the (first) stored tensor */
-    enum nb_type type;       /* the common type of all pieces; F32 if FOREIGN is set */
+    enum nb_type type;       /* the common type of all pieces; what FOREIGN gives if that is set */
     enum nb_type plain_type; /* its type in an unquantized GGUF file */
+    enum { NB_F32_BY_NAME, NB_F32_ALWAYS, NB_F32_AS_OTHERS } in_f32; /* whether converters always write it as F32 */
     uint32_t n_dims;
     uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the row length; 1 after n_dims */
     uint64_t elements, bytes; /* bytes: as stored */
@@ -99,9 +103,11 @@ void nb_view_whole(struct nb_view *view, const struct nb_store *store, const str
 bool nb_view_measure(struct nb_view *view);
 /* The file offset of the first piece. */
 uint64_t nb_view_offset(const struct nb_view *view);
-/* Whether the elements are not changed, so that the stored bytes can be copied. */
+/* Whether the values are not changed, so that what is fetched can be copied. */
 bool nb_view_is_stored(const struct nb_view *view);
-/* True for tensors that converters always write as F32: vectors, norms. */
+/* Whether a checkpoint holds the elements in a quantized type of GGUF, only in another order of bytes. */
+bool nb_view_is_packed(const struct nb_view *view);
+/* True for tensors that converters always write as F32: vectors, norms, and what IN_F32 says. */
 bool nb_view_is_always_f32(const struct nb_view *view);
 
 /* The COUNT views sorted by name, to be freed by the caller; NULL if out of memory. */

@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "formats/models/expression.h"
+#include "formats/models/mxfp4.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -100,6 +101,123 @@ cut_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
     }
     v->pieces = pieces;
     v->n_pieces = n;
+    return NB_OK;
+}
+
+/* Appends the same rows of each group of all rows, as cut_groups keeps them. */
+static enum nb_status
+also_groups(struct builder *b, uint64_t groups, uint64_t first, uint64_t count)
+{
+    struct nb_view whole = *b->view, *v = b->view;
+    struct builder other = *b;
+    struct nb_piece *pieces;
+    enum nb_status status;
+
+    whole.pieces = NULL;
+    whole.n_pieces = 0;
+    other.view = &whole;
+    status = take_whole(&other, false);
+    if (status == NB_OK) {
+        stand_up(&whole);
+        status = cut_groups(&other, groups, first, count);
+    }
+    if (status != NB_OK)
+        return status;
+    pieces = nb_arena_calloc(b->arena, v->n_pieces + whole.n_pieces + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    memcpy(pieces, v->pieces, v->n_pieces * sizeof *pieces);
+    memcpy(pieces + v->n_pieces, whole.pieces, whole.n_pieces * sizeof *pieces);
+    v->pieces = pieces;
+    v->n_pieces += whole.n_pieces;
+    return NB_OK;
+}
+
+/* Rows from FIRST on: A x B blocks of rows become B x A. */
+static enum nb_status
+swap_from(struct builder *b, uint64_t first, uint64_t outer, uint64_t inner)
+{
+    struct nb_view *v = b->view;
+    struct nb_piece *pieces, whole;
+    uint64_t rows;
+    size_t n = 0;
+
+    stand_up(v);
+    whole = v->pieces[0];
+    if (v->n_pieces != 1 || outer == 0 || inner == 0 || outer > 1u << 12 || inner > 1u << 12 || first >= whole.rows ||
+        (whole.rows - first) % (outer * inner) != 0)
+        return refuse(b, "has not the rows");
+    rows = (whole.rows - first) / (outer * inner);
+    pieces = nb_arena_calloc(b->arena, (size_t)(outer * inner) + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    if (first > 0) {
+        pieces[n] = whole;
+        pieces[n++].rows = first;
+    }
+    for (uint64_t i = 0; i < inner * outer; i++) {
+        pieces[n] = whole;
+        pieces[n].start += (first + ((i % outer) * inner + i / outer) * rows) * whole.pitch;
+        pieces[n++].rows = rows;
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
+/* Of the first ROTATED rows of each head of HEAD rows: those with even numbers, then the others. */
+static enum nb_status
+halves(struct builder *b, uint64_t head, uint64_t rotated)
+{
+    struct nb_view *v = b->view;
+    struct nb_piece *pieces, whole;
+    size_t n = 0;
+
+    stand_up(v);
+    whole = v->pieces[0];
+    if (v->n_pieces != 1 || head == 0 || whole.rows % head != 0 || whole.rows / head > 1u << 16 || rotated > head ||
+        rotated % 2 != 0 || rotated == 0)
+        return refuse(b, "has not the rows of whole heads");
+    pieces = nb_arena_calloc(b->arena, (size_t)(whole.rows / head) * 3 + 1, sizeof *pieces);
+    if (pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t at = 0; at < whole.rows; at += head) {
+        for (uint64_t odd = 0; odd < 2; odd++) {
+            pieces[n] = whole;
+            pieces[n].start += (at + odd) * whole.pitch;
+            pieces[n].pitch = 2 * whole.pitch;
+            pieces[n++].rows = rotated / 2;
+        }
+        pieces[n] = whole;
+        pieces[n].start += (at + rotated) * whole.pitch;
+        pieces[n].rows = head - rotated;
+        n += head > rotated;
+    }
+    v->pieces = pieces;
+    v->n_pieces = n;
+    return NB_OK;
+}
+
+/* A vector that is not stored. */
+static enum nb_status
+fill(struct builder *b, double number)
+{
+    struct nb_view *v = b->view;
+    struct nb_tensor *t = nb_arena_calloc(b->arena, 1, sizeof *t);
+    float *values = nb_arena_calloc(b->arena, v->ne[0] + 1, sizeof *values);
+
+    if (t == NULL || values == NULL)
+        return nb_fail_memory(b->err);
+    for (uint64_t i = 0; i < v->ne[0]; i++)
+        values[i] = (float)number;
+    *t = (struct nb_tensor){
+        .name = "", .type = NB_F32, .n_dims = 1, .ne = { v->ne[0], 1, 1, 1 }, .bytes_in_memory = values
+    };
+    if (!isfinite(number) || v->n_dims != 1 || !nb_tensor_measure(t))
+        return refuse(b, "cannot be computed");
+    v->type = NB_F32;
+    v->pieces[0] = (struct nb_piece){ .stored = t, .pitch = v->ne[0], .rows = 1, .columns = v->ne[0] };
+    v->n_pieces = 1;
     return NB_OK;
 }
 
@@ -226,6 +344,17 @@ swap_columns(struct builder *b, const struct nb_map_op *op)
 }
 
 static enum nb_status
+every_column(struct builder *b, uint64_t first, uint64_t n)
+{
+    struct nb_view *v = b->view;
+
+    if (n == 0 || v->pieces->columns % n != 0)
+        return refuse(b, "has not the columns");
+    v->column_order = (struct nb_order){ .n = 1, .start = first, .digit = { v->pieces->columns / n }, .stride = { n } };
+    return NB_OK;
+}
+
+static enum nb_status
 add_op(struct builder *b, enum nb_element_op_kind kind, const struct nb_map_op *op)
 {
     struct nb_element_op *e = &b->view->ops[b->n_ops];
@@ -259,10 +388,24 @@ apply(struct builder *b, const struct nb_map_op *op)
             return refuse(b, "has not the rows");
         stand_up(b->view);
         return sort_parts(b, x[0], x[1], x[2]);
+    case NB_MAP_ALSO_GROUPS:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        return also_groups(b, x[0], x[1], x[2]);
+    case NB_MAP_SWAP_FROM:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) || !argument(b, op, 2, &x[2]))
+            return refuse(b, "has not the rows");
+        return swap_from(b, x[0], x[1], x[2]);
     case NB_MAP_CUT_COLUMNS:
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
             return refuse(b, "has not the columns");
         return cut_columns(b, x[0], x[1]);
+    case NB_MAP_HALVES:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
+            return refuse(b, "has not the rows");
+        return halves(b, x[0], x[1]);
+    case NB_MAP_FILL:
+        return fill(b, nb_expression(op->argument[0], b->origin->hp, b->origin->layer));
     case NB_MAP_FIT:
         if (!argument(b, op, 0, &x[1]))
             return refuse(b, "has not the rows");
@@ -273,6 +416,15 @@ apply(struct builder *b, const struct nb_map_op *op)
         return order_rows(b, op);
     case NB_MAP_SWAP_COLUMNS:
         return swap_columns(b, op);
+    case NB_MAP_EVERY_COLUMN:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]))
+            return refuse(b, "has not the columns");
+        return every_column(b, x[0], x[1]);
+    case NB_MAP_MXFP4:
+        if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) ||
+            !nb_view_mxfp4(b->view, b->origin->scales, x[0], x[1]))
+            return refuse(b, "has not the blocks and scales");
+        return NB_OK;
     case NB_MAP_TRANSPOSE:
         b->view->transposed = true;
         return NB_OK;

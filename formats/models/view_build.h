@@ -13,6 +13,7 @@ struct nb_view_origin {
     uint64_t layer;
     const struct nb_tensor *const *stored; /* one, or all experts in order */
     size_t n_stored;
+    const struct nb_tensor *scales; /* of NB_MAP_MXFP4 */
 };
 
 /*

@@ -390,7 +390,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
     if (status != NB_OK || count == 0)
         return status;
     if (v->foreign != NULL)
-        return v->foreign->read(v, first, count, (float *)(void *)r->raw, r, err);
+        return v->foreign->read(v, first, count, r->raw, r, err);
     return v->contiguous ? read_contiguous(v, first, count, r->raw, err)
                          : read_in_rectangles(v, first, count, r->raw, r, err);
 }

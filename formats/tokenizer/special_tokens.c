@@ -469,19 +469,45 @@ chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta
 }
 
 static void
-write_keys(const struct specials *s, struct nb_metadata *meta)
+write_ids(const struct specials *s, struct nb_metadata *meta)
 {
     for (size_t i = 0; i < s->n_ids; i++)
         if (roles[s->id_order[i]].id_key != NULL)
             nb_meta_set_u32(meta, roles[s->id_order[i]].id_key, (uint32_t)s->id[s->id_order[i]]);
+}
+
+/* Sets the ids of the added tokens NAMED. */
+static enum nb_status
+write_named(const struct nb_named_token *named, const struct nb_tokenizer_json *tj, uint64_t limit,
+            struct nb_metadata *meta, struct nb_error *err)
+{
+    for (; named != NULL && named->key != NULL; named++) {
+        json_t *added, *id = NULL;
+        size_t i;
+
+        json_array_foreach(tj == NULL ? NULL : tj->added_tokens, i, added)
+            if (json_is_string(json_object_get(added, "content")) &&
+                strcmp(json_string_value(json_object_get(added, "content")), named->token) == 0)
+                id = json_object_get(added, "id");
+        if (!json_is_number(id) || !(json_number_value(id) >= 0) || json_number_value(id) >= (double)limit)
+            return nb_fail(err, NB_INPUT, "tokenizer.json: has no added token '%s', which models of this class have",
+                           named->token);
+        nb_meta_set_u32(meta, named->key, (uint32_t)json_number_value(id));
+    }
+    return NB_OK;
+}
+
+static void
+write_adds(const struct specials *s, struct nb_metadata *meta)
+{
     for (size_t i = 0; i < s->n_adds; i++)
         if (roles[s->add_order[i]].add_key != NULL)
             nb_meta_set_bool(meta, roles[s->add_order[i]].add_key, s->add[s->add_order[i]]);
 }
 
 enum nb_status
-nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t limit,
-                  struct nb_metadata *meta, struct nb_error *err)
+nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config,
+                  const struct nb_named_token *named, uint64_t limit, struct nb_metadata *meta, struct nb_error *err)
 {
     struct specials s = { .n_ids = 0 };
     enum nb_status status;
@@ -494,11 +520,19 @@ nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, 
         read_post_processor(&s, tj->post_processor, config != NULL);
     if (config != NULL)
         read_config_tokens(&s, config, tj != NULL ? tj->added_tokens : NULL, limit);
-    for (enum role role = 0; role < ROLES; role++)
+    for (enum role role = 0; role < ROLES; role++) {
+        json_t *id = role_entry(cp->config, "%s_token_id", role);
+
+        if (id == NULL || json_is_null(id))
+            id = role_entry(json_object_get(cp->config, "text_config"), "%s_token_id", role);
         if (s.in_use[role])
-            set_id(&s, role, role_entry(cp->config, "%s_token_id", role), limit);
-    write_keys(&s, meta);
-    status = chat_template(cp, config, meta, err);
+            set_id(&s, role, id, limit);
+    }
+    write_ids(&s, meta);
+    status = write_named(named, tj, limit, meta, err);
+    write_adds(&s, meta);
+    if (status == NB_OK)
+        status = chat_template(cp, config, meta, err);
     if (status == NB_OK && tj != NULL) {
         normalizer_flags(meta, tj->normalizer, 0);
         space_prefix(meta, tj);

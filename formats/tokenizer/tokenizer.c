@@ -235,6 +235,7 @@ add_decoder_tokens(struct nb_checkpoint *cp, json_t *config, struct nb_vocab *vo
 /* What happens to an added token whose id has a token already, or is beyond the vocabulary. */
 enum adding {
     REPLACE, /* it replaces it; beyond: an error */
+    KEEP,    /* it is skipped; beyond: an error */
     FIT,     /* it is skipped in both cases, but gives placeholders their names */
 };
 
@@ -338,6 +339,60 @@ is_named_special(json_t *config, const char *text)
     return false;
 }
 
+static void
+mark_bytes_and_specials(struct nb_vocab *vocab, json_t *config, json_t *map)
+{
+    for (uint64_t i = 0; i < vocab->size; i++) {
+        struct nb_token *t = &vocab->tokens[i];
+
+        if (t->text == NULL)
+            continue;
+        if (is_byte_token(t))
+            t->type = NB_TOKEN_BYTE;
+        else if (is_named_special(config, t->text) || is_named_special(map, t->text))
+            t->type = NB_TOKEN_CONTROL;
+    }
+}
+
+/* Tokens of Gemma 4 that are part of its answers, so that programs see where thoughts and calls of tools begin. */
+static void
+show_marks(struct nb_vocab *vocab)
+{
+    static const char *const marks[] = { "<|channel>",       "<channel|>",       "<|tool_call>", "<tool_call|>",
+                                         "<|tool_response>", "<tool_response|>", "<|\"|>" };
+
+    for (uint64_t i = 0; i < vocab->size; i++)
+        for (size_t k = 0; k < sizeof marks / sizeof marks[0]; k++)
+            if (vocab->tokens[i].text != NULL && is_text_of(&vocab->tokens[i], marks[k]))
+                vocab->tokens[i].type = NB_TOKEN_USER_DEFINED;
+}
+
+/*
+ * Gemma 4's vocabulary: the same kind, but llama.cpp merges by the list of merges. As in the reference, tokens
+ * of the vocabulary stay plain where tokenizer.json adds them, too.
+ */
+static enum nb_status
+gemma4_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, json_t *map, uint64_t rows,
+             struct nb_metadata *meta, struct nb_error *err)
+{
+    struct nb_vocab vocab;
+    enum nb_status status = vocab_new(&vocab, &cp->arena, rows, ADDED_SCORE, err);
+
+    if (status == NB_OK)
+        status = nb_tokenizer_json_vocab(tj, &cp->arena, &vocab, err);
+    for (uint64_t i = 0; status == NB_OK && i < rows; i++)
+        vocab.tokens[i].score = ADDED_SCORE;
+    if (status == NB_OK)
+        status = add_json_tokens(cp, tj, &vocab, KEEP, err);
+    if (status != NB_OK)
+        return status;
+    mark_bytes_and_specials(&vocab, config, map);
+    show_marks(&vocab);
+    nb_meta_set_string(meta, "tokenizer.ggml.model", "gemma4");
+    status = write_vocab(&vocab, true, meta, err);
+    return status == NB_OK ? nb_tokenizer_json_merges(tj, meta, err) : status;
+}
+
 /*
  * A SentencePiece BPE that is stored only as tokenizer.json (Llama 2's kind:
  * merges of characters, with byte fallback). llama.cpp merges such tokens by
@@ -361,16 +416,7 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
         status = nb_score_by_merges(tj, &vocab, err);
     if (status != NB_OK)
         return status;
-    for (uint64_t i = 0; i < rows; i++) {
-        struct nb_token *t = &vocab.tokens[i];
-
-        if (t->text == NULL)
-            continue;
-        if (is_byte_token(t))
-            t->type = NB_TOKEN_BYTE;
-        else if (is_named_special(config, t->text) || is_named_special(map, t->text))
-            t->type = NB_TOKEN_CONTROL;
-    }
+    mark_bytes_and_specials(&vocab, config, map);
     nb_meta_set_string(meta, "tokenizer.ggml.model", "llama");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", "default");
     return write_vocab(&vocab, true, meta, err);
@@ -406,7 +452,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
 
 static enum nb_status
 json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows, const char *pre,
-           struct nb_metadata *meta, struct nb_error *err)
+           const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
     const char *decoder = json_string_value(json_object_get(tj->decoder, "type"));
     json_t *map;
@@ -419,7 +465,8 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
         return byte_level_vocab(cp, tj, config, rows, pre, meta, err);
     status = nb_checkpoint_json(cp, "special_tokens_map.json", &map, err);
     if (status == NB_OK)
-        status = byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
+        status = habits->gemma4 ? gemma4_vocab(cp, tj, config, map, rows, meta, err)
+                                : byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
     json_decref(map);
     return status;
 }
@@ -470,6 +517,20 @@ set_end_of_turn(const char *text, const struct nb_tokenizer_json *tj, json_t *co
     }
 }
 
+static void
+write_last_eot(const struct nb_tokenizer_json *tj, const char *text, uint64_t rows, struct nb_metadata *meta)
+{
+    json_t *token;
+    size_t i;
+
+    json_array_foreach(tj->added_tokens, i, token) {
+        const double id = json_number_value(json_object_get(token, "id"));
+
+        if (is_token(token, text) && id >= 0 && id < (double)rows)
+            nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", (uint32_t)id);
+    }
+}
+
 static enum nb_status
 vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre,
                    const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
@@ -491,18 +552,20 @@ vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, cons
     if (tiktoken && !has_json)
         status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
                          model);
-    else if (nb_exists(model) && !tiktoken)
+    else if (nb_exists(model) && !tiktoken && !(habits->gemma4 && has_json))
         status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, habits, meta, err);
     else if (has_json)
-        status = json_vocab(cp, &tj, config, rows, pre, meta, err);
+        status = json_vocab(cp, &tj, config, rows, pre, habits, meta, err);
     else
         status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model%s", cp->folder,
                          nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
     set_space_prefix(habits, NB_PREFIX_AFTER_TOKENS, config, meta);
     if (status == NB_OK)
-        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, rows, meta, err);
+        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, habits->named, rows, meta, err);
     if (status == NB_OK && habits->end_of_turn != NULL)
         set_end_of_turn(habits->end_of_turn, has_json ? &tj : NULL, config, rows, meta);
+    if (status == NB_OK && habits->last_eot != NULL)
+        write_last_eot(&tj, habits->last_eot, rows, meta);
     nb_tokenizer_json_free(&tj);
     return status;
 }
@@ -512,6 +575,7 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
                       const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
     json_t *config;
+    const char *written;
     enum nb_status status = nb_checkpoint_json(cp, "tokenizer_config.json", &config, err);
 
     if (status != NB_OK)
@@ -526,10 +590,13 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
         nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", habits->eot_token);
     if (habits->no_space_prefix)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", false);
+    if (habits->gemma4)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", true);
     if (habits->size_quirks)
         vocabulary_quirks(rows, meta);
     /* A tokenizer that does not mention BOS adds none, but llama.cpp would by default. */
-    if (nb_pre_tokenizer_adds_bos(nb_meta_get_string(meta, "tokenizer.ggml.pre")) &&
+    written = nb_meta_get_string(meta, "tokenizer.ggml.pre");
+    if (written != NULL && nb_pre_tokenizer_adds_bos(written) &&
         nb_meta_find(meta, "tokenizer.ggml.add_bos_token") == NULL)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", false);
     return nb_meta_status(meta, err);

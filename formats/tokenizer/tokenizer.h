@@ -23,14 +23,23 @@ enum nb_space_prefix {
     NB_PREFIX_OF_SENTENCEPIECE, /* there too, but the flag of tokenizer.model */
 };
 
+/* A special token that a family finds by its text. */
+struct nb_named_token {
+    const char *key; /* the GGUF key of its id */
+    const char *token;
+};
+
 /* What the reference converter does for some families only. */
 struct nb_tokenizer_habits {
     enum nb_space_prefix space_prefix;
+    bool gemma4;          /* a BPE with byte fallback keeps its merges: llama.cpp's kind "gemma4" */
     bool no_space_prefix; /* writes that no space is put before a text */
+    const char *last_eot; /* an added token whose id is written, last of all, as the end of a turn; NULL: none */
     uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
     bool added_verbatim;  /* added tokens replace SentencePiece's: their texts, types and scores, as they are listed */
-    const char *end_of_turn; /* an added token that is the end token of models that have it; NULL: none */
-    bool size_quirks;        /* Code Llama's and Granite's keys, for vocabularies of their sizes */
+    const char *end_of_turn;            /* an added token that is the end token of models that have it; NULL: none */
+    bool size_quirks;                   /* Code Llama's and Granite's keys, for vocabularies of their sizes */
+    const struct nb_named_token *named; /* added tokens whose ids are always written; ends with a NULL key */
 };
 
 /*
@@ -88,11 +97,12 @@ bool nb_pre_tokenizer_adds_bos(const char *name);
 
 /*
  * Sets special token ids, flags such as add_bos, normalizer flags and chat
- * templates. TJ and CONFIG (tokenizer_config.json) may be NULL. Ids of LIMIT
+ * templates. TJ, CONFIG (tokenizer_config.json) and NAMED may be NULL. Ids of LIMIT
  * and above are skipped.
  */
 enum nb_status nb_special_tokens(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config,
-                                 uint64_t limit, struct nb_metadata *meta, struct nb_error *err) NB_MUST_CHECK;
+                                 const struct nb_named_token *named, uint64_t limit, struct nb_metadata *meta,
+                                 struct nb_error *err) NB_MUST_CHECK;
 /* The text of a special token, which may be a string or an object with "content"; NULL if it is neither. */
 const char *nb_token_content(json_t *token);
 

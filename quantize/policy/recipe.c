@@ -564,7 +564,9 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
         *out = (struct nb_choice){ t->type, t->type, NB_WHY_KEPT };
         return NB_OK;
     }
-    if (!is_quantized(o, t)) {
+    /* Converters write some matrices as F32 that quantizers would change, and some in the file's type that those keep. */
+    if ((o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) ||
+        (nb_view_is_packed(t) && nb_type_info(base)->kind == NB_KIND_FLOAT)) {
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
     }

@@ -78,6 +78,7 @@ struct nb_recipe_options {
     bool pure;                                /* ignore the rules: the base type for all tensors */
     bool leave_output;                        /* keep the type of output.weight */
     bool no_fallback;                         /* an error if a row does not divide into blocks */
+    bool converts;                            /* a checkpoint to floats, as converters do it; set by nb_plan_make */
     bool has_importance;                      /* some rules depend on it; set by nb_plan_make */
     enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: chosen by the rules */
     const struct nb_type_override *overrides; /* the first match is used */

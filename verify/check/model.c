@@ -283,7 +283,8 @@ check_row(const struct model *m, const struct nb_arch_tensor *row)
     enum nb_status status = NB_OK;
 
     if (has_tokens(row))
-        return row->presence == NB_REQUIRED && find_tensor(m, row->name) == NULL
+        return row->presence == NB_REQUIRED && nb_expression_holds(row->when, &m->hp, 0) &&
+                       find_tensor(m, row->name) == NULL
                    ? CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_MISSING, at_tensor(m, row->name), "is missing")
                    : NB_OK;
     for (uint64_t i = 0; i < n && status == NB_OK; i++)

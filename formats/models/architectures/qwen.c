@@ -1,6 +1,6 @@
 /*
- * qwen2, qwen2moe, qwen3, qwen3moe: dense models and mixtures of Qwen 2 to 3. Source: llama.cpp
- * v0.5.0, src/models/qwen2.cpp, qwen2moe.cpp, qwen3.cpp and qwen3moe.cpp.
+ * qwen2, qwen2moe, qwen3, qwen3moe: dense models and mixtures of Qwen 2 to 3; qwen2vl, qwen3vl,
+ * qwen3vlmoe: those that see. Source: llama.cpp v0.5.0, src/models/, the files of these names.
  */
 #include "formats/models/architectures/rows.h"
 
@@ -42,9 +42,17 @@ static const struct nb_arch_tensor qwen3moe[] = {
 };
 
 static const enum nb_hparam demanded[] = { DEMANDED };
+static const enum nb_hparam demanded_to_see[] = { DEMANDED, NB_HP_ROPE_SECTIONS };
+static const enum nb_hparam demanded_of_mixtures_that_see[] = { DEMANDED, NB_HP_ROPE_SECTIONS, NB_HP_EXPERTS,
+                                                                NB_HP_EXPERTS_USED };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
 const struct nb_arch nb_arch_qwen2 = { ARCH("qwen2", qwen2, demanded), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_qwen3 = { ARCH("qwen3", qwen3, demanded), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_qwen2moe = { ARCH("qwen2moe", qwen2moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_qwen3moe = { ARCH("qwen3moe", qwen3moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen2vl = { ARCH("qwen2vl", qwen2, demanded_to_see), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3vl = { ARCH("qwen3vl", qwen3, demanded_to_see), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3vlmoe = {
+    ARCH("qwen3vlmoe", qwen3moe, demanded_of_mixtures_that_see), .rope = NB_ROPE_HALVES
+};

@@ -52,10 +52,11 @@
 #define UP_AND_DOWN                                                                   \
     { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },    \
     { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL }
-#define GATED_MLP                                                                          \
-    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },       \
-    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, NULL },         \
-    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, NULL }
+#define GATED_MLP GATED_MLP_WHEN(NULL)
+#define GATED_MLP_WHEN(when)                                                               \
+    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, NB_REQUIRED, when },       \
+    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_REQUIRED, when },         \
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_REQUIRED, when }
 
 /* The dimensions of a shared expert. */
 #define SHARED_EXPERT(when)                                                                              \
@@ -64,11 +65,32 @@
     { BLOCK "ffn_down_shexp.weight", { "shared_feed_forward", "embedding" }, NB_REQUIRED, when }
 
 /* SIZE is that of one expert. */
-#define EXPERTS(size)                                                                            \
-    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_REQUIRED, NULL },              \
-    { BLOCK "ffn_gate_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, NULL },       \
-    { BLOCK "ffn_up_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, NULL },         \
-    { BLOCK "ffn_down_exps.weight", { size, "embedding", "experts" }, NB_REQUIRED, NULL }
+#define EXPERTS(size) EXPERTS_WHEN(size, NULL)
+#define EXPERTS_WHEN(size, when)                                                                 \
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_REQUIRED, when },              \
+    { BLOCK "ffn_gate_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, when },       \
+    { BLOCK "ffn_up_exps.weight", { "embedding", size, "experts" }, NB_REQUIRED, when },         \
+    { BLOCK "ffn_down_exps.weight", { size, "embedding", "experts" }, NB_REQUIRED, when }
+#define SHARED_EXPERTS_WHEN(size, when)                                                          \
+    { BLOCK "ffn_gate_shexp.weight", { "embedding", size }, NB_REQUIRED, when },                 \
+    { BLOCK "ffn_up_shexp.weight", { "embedding", size }, NB_REQUIRED, when },                   \
+    { BLOCK "ffn_down_shexp.weight", { size, "embedding" }, NB_REQUIRED, when }
+#define ROUTER_BIAS_WHEN(presence, when) { BLOCK "exp_probs_b.bias", { "experts" }, presence, when }
+
+/* Layers with and without experts, and those with shared ones, where the first few have none. */
+#define DENSE_LAYER "layer < leading_dense"
+#define SPARSE_LAYER "layer >= leading_dense"
+#define SHARING_LAYER "layer >= leading_dense && experts_shared > 0"
+
+/* What the last layers have beside the tensors of any layer if they predict further tokens. */
+#define NEXTN_LAYER "layer >= layers - nextn_layers"
+#define NEXTN                                                                                      \
+    { BLOCK "nextn.eh_proj.weight", { "2 * embedding", "embedding" }, NB_REQUIRED, NEXTN_LAYER },  \
+    { BLOCK "nextn.embed_tokens.weight", { "embedding", "vocab" }, NB_OPTIONAL, NEXTN_LAYER },     \
+    { BLOCK "nextn.enorm.weight", { "embedding" }, NB_REQUIRED, NEXTN_LAYER },                     \
+    { BLOCK "nextn.hnorm.weight", { "embedding" }, NB_REQUIRED, NEXTN_LAYER },                     \
+    { BLOCK "nextn.shared_head_head.weight", { "embedding", "vocab" }, NB_OPTIONAL, NEXTN_LAYER }, \
+    { BLOCK "nextn.shared_head_norm.weight", { "embedding" }, NB_OPTIONAL, NEXTN_LAYER }
 
 /* What llama.cpp demands of nearly all architectures beyond nb_arch_demanded. */
 #define DEMANDED NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_RMS_EPSILON

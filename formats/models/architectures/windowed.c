@@ -7,14 +7,6 @@
 #define WINDOWED(identifier, arch, every, is_first_full, usual) \
     const struct nb_arch nb_arch_##identifier = { .name = arch, .window = { every, is_first_full, usual } };
 
-WINDOWED(afmoe, "afmoe", 4, false, 0)
-WINDOWED(cohere2moe, "cohere2moe", 4, true, 0)
-WINDOWED(exaone_moe, "exaone-moe", 4, false, 0)
-WINDOWED(gemma3n, "gemma3n", 5, false, 0)
-WINDOWED(gpt_oss, "gpt-oss", 2, false, 0)
 WINDOWED(laguna, "laguna", 4, true, 0)
-WINDOWED(llama4, "llama4", 4, false, 8192)
-WINDOWED(mellum, "mellum", 4, false, 0)
-WINDOWED(muse_glimmer, "muse-glimmer", 4, false, 0)
 WINDOWED(plamo3, "plamo3", 8, false, 0)
 WINDOWED(smallthinker, "smallthinker", 4, true, 0)

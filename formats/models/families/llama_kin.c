@@ -259,8 +259,8 @@ static const struct nb_config_row hunyuan_config[] = {
 #define TRAINED_CONTEXT (256 * 1024) /* of models with dynamic scaling, whatever config.json says */
 
 /* Dynamic scaling grows the rotary base for good: by ALPHA to the power of d / (d - 2), d a head's length. */
-static enum nb_status
-derive_hunyuan(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
+enum nb_status
+nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
 {
     json_t *rope = nb_config_rope(from), *given = json_object_get(rope, "alpha");
     const double alpha = json_is_number(given) ? json_number_value(given) : 50, d = nb_hp(hp, NB_HP_KEY_LENGTH);
@@ -297,6 +297,6 @@ static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL
 
 const struct nb_family nb_family_hunyuan_dense = {
     FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
-    .derive = derive_hunyuan,
+    .derive = nb_derive_dynamic_rope,
     .skips_tied_output = true,
 };

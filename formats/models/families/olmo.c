@@ -163,9 +163,8 @@ static const struct nb_config_rule exaone4_rules[] = {
     { "sliding_window_pattern", NB_CONFIG_ONLY, "LLLG|4", NULL },
 };
 
-/* Without windows there is no pattern. */
-static enum nb_status
-write_pattern(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
+enum nb_status
+nb_write_window_pattern(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
     return nb_hp_has(c->hp, NB_HP_SLIDING_WINDOW)
                ? nb_hparam_write(c->hp, NB_HP_SLIDING_PATTERN, c->family->arch->name, meta, err)
@@ -176,7 +175,7 @@ static const struct nb_key_row exaone4_keys[] = {
     BASE_KEYS(KEY_IF_GIVEN),
     KEY(NB_HP_VOCAB),
     KEY(NB_HP_SLIDING_WINDOW),
-    { NB_KEY_WRITER, 0, write_pattern },
+    { NB_KEY_WRITER, 0, nb_write_window_pattern },
 };
 
 static const struct nb_made_row made[] = {

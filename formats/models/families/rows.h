@@ -68,6 +68,27 @@
     { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN },    \
     { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }
 
+/* In the order of some classes, without the router. */
+#define EXPERTS_UP_FIRST                                                                 \
+    { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN },    \
+    { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN },        \
+    { LAYER "mlp.experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN }
+
+#define SHARED_EXPERTS                                                                   \
+    { LAYER "mlp.shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN }, \
+    { LAYER "mlp.shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },   \
+    { LAYER "mlp.shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
+#define ROUTER_BIAS { LAYER "mlp.gate.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN }
+
+/* What a layer that predicts further tokens has beside the tensors of any layer. */
+#define NEXTN                                                                            \
+    { LAYER "eh_proj.weight", BLOCK "nextn.eh_proj.weight", PLAIN },                     \
+    { LAYER "embed_tokens.weight", BLOCK "nextn.embed_tokens.weight", PLAIN },           \
+    { LAYER "enorm.weight", BLOCK "nextn.enorm.weight", PLAIN },                         \
+    { LAYER "hnorm.weight", BLOCK "nextn.hnorm.weight", PLAIN },                         \
+    { LAYER "shared_head.head.weight", BLOCK "nextn.shared_head_head.weight", PLAIN },   \
+    { LAYER "shared_head.norm.weight", BLOCK "nextn.shared_head_norm.weight", PLAIN }
+
 /* --- config.json ------------------------------------------------------------------------------------------ */
 
 #define CONFIG_SIZES                                       \
@@ -106,13 +127,20 @@
     { NB_HP_EXPERTS, count, NULL },                        \
     { NB_HP_EXPERTS_USED, used, NULL }
 
+/* Layers that predict further tokens are counted with the others, as they are stored with them. After NB_HP_LAYERS. */
+#define CONFIG_NEXTN                                       \
+    { NB_HP_NEXTN_LAYERS, "num_nextn_predict_layers", "" }, \
+    { NB_HP_LAYERS, "", "layers + nextn_layers" }
+
 /* --- keys ------------------------------------------------------------------------------------------------- */
 
 #define KEY(hparam) { NB_KEY_HPARAM, hparam, NULL }
 #define KEY_IF_GIVEN(hparam) { NB_KEY_IF_GIVEN, hparam, NULL }
-/* HEAD_LENGTH is KEY or KEY_IF_GIVEN: some configuration classes compute a head_dim, which then counts as given. */
+#define KEY_IF_SET(hparam) { NB_KEY_IF_SET, hparam, NULL }
 #define WRITE(writer) { NB_KEY_WRITER, 0, writer }
-#define BASE_KEYS(head_length)                             \
+/* HEAD_LENGTH is KEY or KEY_IF_GIVEN: some configuration classes compute a head_dim, which then counts as given. */
+#define BASE_KEYS(head_length) BASE_SIZES, BASE_EXPERTS, BASE_END(head_length)
+#define BASE_SIZES                                         \
     KEY(NB_HP_LAYERS),                                     \
     KEY(NB_HP_CONTEXT),                                    \
     KEY(NB_HP_EMBEDDING),                                  \
@@ -124,12 +152,28 @@
     KEY(NB_HP_ROPE_BASE),                                  \
     KEY(NB_HP_ROPE_BASE_SWA),                              \
     KEY(NB_HP_RMS_EPSILON),                                \
-    KEY(NB_HP_NORM_EPSILON),                               \
+    KEY(NB_HP_NORM_EPSILON)
+#define BASE_EXPERTS                                       \
     KEY(NB_HP_EXPERTS),                                    \
     KEY(NB_HP_EXPERTS_USED),                               \
+    BASE_ROUTING
+#define BASE_ROUTING                                       \
+    KEY(NB_HP_EXPERT_GROUPS),                              \
+    KEY(NB_HP_EXPERT_GROUPS_USED),                         \
+    KEY_IF_GIVEN(NB_HP_EXPERT_GATING)
+#define BASE_END(head_length)                              \
     head_length(NB_HP_KEY_LENGTH),                         \
     head_length(NB_HP_VALUE_LENGTH),                       \
     { NB_KEY_WRITER, 0, nb_write_file_type }
+
+/* The special tokens of GLM from 4.5 on, which the reference finds by name (conversion/base.py, _set_vocab_glm). */
+extern const struct nb_named_token nb_glm_tokens[];
+
+/* A key writer: the pattern of sliding layers, only if there are windows. */
+enum nb_status nb_write_window_pattern(const struct nb_conversion *conversion, struct nb_metadata *meta,
+                                       struct nb_error *err);
+/* For nb_family.derive: the rotary base and context that HunYuan's dynamic scaling amounts to. */
+enum nb_status nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
 
 /* --- the family ------------------------------------------------------------------------------------------- */
 

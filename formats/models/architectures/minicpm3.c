@@ -1,0 +1,20 @@
+/* minicpm3: MiniCPM 3. Source: llama.cpp v0.5.0, src/models/minicpm3.cpp. */
+#include "formats/models/architectures/rows.h"
+
+static const struct nb_arch_tensor tensors[] = {
+    EMBEDDINGS,
+    ROPE_FACTORS,
+    NORMS,
+    { BLOCK "attn_q_a_norm.weight", { "q_lora_rank" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_kv_a_norm.weight", { "kv_lora_rank" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_q_a.weight", { "embedding", "q_lora_rank" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_q_b.weight", { "q_lora_rank", "heads * key_length" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_kv_a_mqa.weight", { "embedding", "kv_lora_rank + rope_dims" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_kv_b.weight", { "kv_lora_rank", "heads * (key_length - rope_dims + value_length)" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_output.weight", { "heads * value_length", "embedding" }, NB_REQUIRED, NULL },
+    GATED_MLP,
+};
+
+static const enum nb_hparam demanded[] = { DEMANDED, NB_HP_Q_LORA_RANK, NB_HP_KV_LORA_RANK };
+
+const struct nb_arch nb_arch_minicpm3 = { ARCH("minicpm3", tensors, demanded), .rope = NB_ROPE_HALVES };

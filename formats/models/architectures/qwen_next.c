@@ -1,0 +1,87 @@
+/*
+ * qwen3next, qwen35, qwen35moe: layers with linear attention (gated delta nets) and, one of each few, with
+ * full attention, whose queries come with a gate. Further layers predict further tokens. Source: llama.cpp
+ * v0.5.0, src/models/qwen3next.cpp, qwen35.cpp and qwen35moe.cpp.
+ */
+#include "formats/models/architectures/rows.h"
+
+#define LINEAR "recurrent_layers"
+#define FULL "!recurrent_layers"
+#define FURTHER "layer >= layers - nextn_layers"
+#define KEYS "ssm_state * ssm_groups"
+/* llama.cpp takes the values of linear attention to be as long as its keys. */
+#define VALUES "ssm_state * ssm_rank"
+
+#define LAYERS_OF_BOTH_KINDS                                                                       \
+    EMBEDDINGS,                                                                                    \
+    { BLOCK "attn_norm.weight", { "embedding" }, NB_REQUIRED, NULL },                              \
+    { BLOCK "post_attention_norm.weight", { "embedding" }, NB_REQUIRED, NULL },                    \
+    { BLOCK "attn_q.weight", { "embedding", "2 * heads * key_length" }, NB_REQUIRED, FULL },       \
+    { BLOCK "attn_k.weight", { "embedding", "kv_heads * key_length" }, NB_REQUIRED, FULL },        \
+    { BLOCK "attn_v.weight", { "embedding", "kv_heads * value_length" }, NB_REQUIRED, FULL },      \
+    { BLOCK "attn_q.bias", { "2 * heads * key_length" }, NB_OPTIONAL, FULL },                      \
+    { BLOCK "attn_k.bias", { "kv_heads * key_length" }, NB_OPTIONAL, FULL },                       \
+    { BLOCK "attn_v.bias", { "kv_heads * value_length" }, NB_OPTIONAL, FULL },                     \
+    { BLOCK "attn_output.weight", { "heads * key_length", "embedding" }, NB_REQUIRED, FULL },      \
+    { BLOCK "attn_q_norm.weight", { "key_length" }, NB_REQUIRED, FULL },                           \
+    { BLOCK "attn_k_norm.weight", { "key_length" }, NB_REQUIRED, FULL },                           \
+    { BLOCK "attn_qkv.weight", { "embedding", "2 * " KEYS " + " VALUES }, NB_OPTIONAL, LINEAR },   \
+    { BLOCK "attn_gate.weight", { "embedding", VALUES }, NB_OPTIONAL, LINEAR },                    \
+    { BLOCK "ssm_conv1d.weight", { "ssm_conv", "2 * " KEYS " + " VALUES }, NB_REQUIRED, LINEAR },  \
+    { BLOCK "ssm_dt.bias", { "ssm_rank" }, NB_REQUIRED, LINEAR },                                  \
+    { BLOCK "ssm_a", { "ssm_rank" }, NB_REQUIRED, LINEAR },                                        \
+    { BLOCK "ssm_norm.weight", { "ssm_state" }, NB_REQUIRED, LINEAR },                             \
+    { BLOCK "ssm_out.weight", { VALUES, "embedding" }, NB_REQUIRED, LINEAR },                      \
+    { BLOCK "nextn.eh_proj.weight", { "2 * embedding", "embedding" }, NB_REQUIRED, FURTHER },      \
+    { BLOCK "nextn.enorm.weight", { "embedding" }, NB_REQUIRED, FURTHER },                         \
+    { BLOCK "nextn.hnorm.weight", { "embedding" }, NB_REQUIRED, FURTHER },                         \
+    { BLOCK "nextn.embed_tokens.weight", { "embedding", "vocab" }, NB_OPTIONAL, FURTHER },         \
+    { BLOCK "nextn.shared_head_head.weight", { "embedding", "vocab" }, NB_OPTIONAL, FURTHER },     \
+    { BLOCK "nextn.shared_head_norm.weight", { "embedding" }, NB_OPTIONAL, FURTHER }
+
+#define SEPARATE_GATES                                                                       \
+    { BLOCK "ssm_alpha.weight", { "embedding", "ssm_rank" }, NB_REQUIRED, LINEAR },          \
+    { BLOCK "ssm_beta.weight", { "embedding", "ssm_rank" }, NB_REQUIRED, LINEAR }
+
+/* The matrices of the gate and of the up projection may be stored together. */
+#define MIXTURE                                                                                                  \
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_REQUIRED, NULL },                              \
+    { BLOCK "ffn_gate_up_exps.weight", { "embedding", "2 * expert_feed_forward", "experts" }, NB_OPTIONAL, NULL }, \
+    { BLOCK "ffn_gate_exps.weight", { "embedding", "expert_feed_forward", "experts" }, NB_OPTIONAL, NULL },      \
+    { BLOCK "ffn_up_exps.weight", { "embedding", "expert_feed_forward", "experts" }, NB_OPTIONAL, NULL },        \
+    { BLOCK "ffn_down_exps.weight", { "expert_feed_forward", "embedding", "experts" }, NB_REQUIRED, NULL },      \
+    { BLOCK "ffn_gate_inp_shexp.weight", { "embedding", "1" }, NB_REQUIRED, NULL },                              \
+    { BLOCK "ffn_gate_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, NULL },                \
+    { BLOCK "ffn_up_shexp.weight", { "embedding", "shared_feed_forward" }, NB_REQUIRED, NULL },                  \
+    { BLOCK "ffn_down_shexp.weight", { "shared_feed_forward", "embedding" }, NB_REQUIRED, NULL }
+
+static const struct nb_arch_tensor qwen3next[] = {
+    LAYERS_OF_BOTH_KINDS,
+    MIXTURE,
+    { BLOCK "ssm_ba.weight", { "embedding", "2 * ssm_rank" }, NB_REQUIRED, LINEAR },
+    /* What older files have for attn_qkv and attn_gate. */
+    { BLOCK "ssm_in.weight", { "embedding", "2 * " KEYS " + 2 * " VALUES }, NB_OPTIONAL, LINEAR },
+};
+
+static const struct nb_arch_tensor qwen35[] = { LAYERS_OF_BOTH_KINDS, GATED_MLP, SEPARATE_GATES };
+static const struct nb_arch_tensor qwen35moe[] = { LAYERS_OF_BOTH_KINDS, MIXTURE, SEPARATE_GATES };
+
+#define LINEAR_KEYS NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, \
+                    NB_HP_SSM_GROUPS
+
+static const enum nb_hparam demanded_of_next[] = { LINEAR_KEYS, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
+static const enum nb_hparam demanded[] = { LINEAR_KEYS, NB_HP_ROPE_SECTIONS, NB_HP_FEED_FORWARD };
+static const enum nb_hparam demanded_of_mixtures[] = { LINEAR_KEYS, NB_HP_ROPE_SECTIONS, NB_HP_EXPERTS,
+                                                       NB_HP_EXPERTS_USED };
+
+static const struct nb_arch_default defaults[] = {
+    { NB_HP_FULL_INTERVAL, "4" },
+    { NB_HP_RECURRENT_LAYERS, "layer < layers - nextn_layers && (layer + 1) % full_interval != 0" },
+    { NB_HP_EXPERT_FEED_FORWARD, "feed_forward // experts_used" },
+    { NB_HP_SHARED_FEED_FORWARD, "feed_forward" },
+};
+#define DEFAULTS .defaults = defaults, .n_defaults = COUNT(defaults), .rope = NB_ROPE_HALVES
+
+const struct nb_arch nb_arch_qwen3next = { ARCH("qwen3next", qwen3next, demanded_of_next), DEFAULTS };
+const struct nb_arch nb_arch_qwen35 = { ARCH("qwen35", qwen35, demanded), DEFAULTS };
+const struct nb_arch nb_arch_qwen35moe = { ARCH("qwen35moe", qwen35moe, demanded_of_mixtures), DEFAULTS };

@@ -1,0 +1,105 @@
+/*
+ * mellum, exaone-moe, cohere2moe, mimo2, step35: mixtures with sliding layers. Source: llama.cpp v0.5.0,
+ * src/models/mellum.cpp, exaone-moe.cpp, cohere2moe.cpp, mimo2.cpp and step35.cpp.
+ */
+#include "formats/models/architectures/rows.h"
+
+static const struct nb_arch_tensor mellum[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    Q_K_NORMS("key_length", "key_length"),
+    EXPERTS("expert_feed_forward"),
+};
+
+/* The layers that predict further tokens have no experts. */
+#define WITH_EXPERTS "layer >= leading_dense && layer < layers - nextn_layers"
+#define WITHOUT_EXPERTS "layer < leading_dense || layer >= layers - nextn_layers"
+static const struct nb_arch_tensor exaone_moe[] = {
+    EMBEDDINGS,
+    ROPE_FREQS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    Q_K_NORMS("key_length", "key_length"),
+    GATED_MLP_WHEN(WITHOUT_EXPERTS),
+    EXPERTS_WHEN("expert_feed_forward", WITH_EXPERTS),
+    ROUTER_BIAS_WHEN(NB_OPTIONAL, WITH_EXPERTS),
+    SHARED_EXPERT(WITH_EXPERTS),
+    NEXTN,
+};
+
+static const struct nb_arch_tensor cohere2moe[] = {
+    EMBEDDINGS,
+    { BLOCK "attn_norm.weight", { "embedding" }, NB_REQUIRED, NULL },
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    GATED_MLP_WHEN(DENSE_LAYER),
+    EXPERTS_WHEN("expert_feed_forward", SPARSE_LAYER),
+    SHARED_EXPERT(SHARING_LAYER),
+    NEXTN,
+};
+
+/* No key says which layers have experts. */
+#define EITHER(name, ...) { BLOCK name, { __VA_ARGS__ }, NB_OPTIONAL, NULL }
+#define DENSE_OR_SPARSE                                                            \
+    EITHER("ffn_gate.weight", "embedding", "feed_forward"),                        \
+    EITHER("ffn_up.weight", "embedding", "feed_forward"),                          \
+    EITHER("ffn_down.weight", "feed_forward", "embedding"),                        \
+    EITHER("ffn_gate_inp.weight", "embedding", "experts"),                         \
+    EITHER("exp_probs_b.bias", "experts"),                                         \
+    EITHER("ffn_gate_exps.weight", "embedding", "expert_feed_forward", "experts"), \
+    EITHER("ffn_up_exps.weight", "embedding", "expert_feed_forward", "experts"),   \
+    EITHER("ffn_down_exps.weight", "expert_feed_forward", "embedding", "experts")
+
+/* Files have the matrices for queries, keys and values in one piece or in three. */
+#define QKV_ROWS "heads * key_length + kv_heads * (key_length + value_length)"
+static const struct nb_arch_tensor mimo2[] = {
+    EMBEDDINGS,
+    NORMS,
+    EITHER("attn_qkv.weight", "embedding", QKV_ROWS),
+    EITHER("attn_q.weight", "embedding", "heads * key_length"),
+    EITHER("attn_k.weight", "embedding", "kv_heads * key_length"),
+    EITHER("attn_v.weight", "embedding", "kv_heads * value_length"),
+    { BLOCK "attn_output.weight", { "heads * value_length", "embedding" }, NB_REQUIRED, NULL },
+    EITHER("attn_sinks.weight", "heads"),
+    DENSE_OR_SPARSE,
+    NEXTN,
+    { BLOCK "layer_output_norm.weight", { "embedding" }, NB_OPTIONAL, NEXTN_LAYER },
+};
+
+static const struct nb_arch_tensor step35[] = {
+    EMBEDDINGS,
+    ROPE_FACTORS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    EITHER("attn_q_norm.weight", "key_length"),
+    EITHER("attn_k_norm.weight", "key_length"),
+    EITHER("attn_gate.weight", "embedding", "heads"),
+    DENSE_OR_SPARSE,
+    EITHER("ffn_gate_shexp.weight", "embedding", "shared_feed_forward"),
+    EITHER("ffn_up_shexp.weight", "embedding", "shared_feed_forward"),
+    EITHER("ffn_down_shexp.weight", "shared_feed_forward", "embedding"),
+    NEXTN,
+};
+
+#define MIXTURE NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_EXPERTS, NB_HP_EXPERTS_USED, NB_HP_EXPERT_FEED_FORWARD
+static const enum nb_hparam demanded_of_mellum[] = { MIXTURE, NB_HP_RMS_EPSILON };
+static const enum nb_hparam demanded_of_exaone[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
+                                                     NB_HP_EXPERT_GATING };
+static const enum nb_hparam demanded_of_cohere[] = { MIXTURE, NB_HP_SLIDING_WINDOW, NB_HP_LOGIT_SCALE,
+                                                     NB_HP_LEADING_DENSE };
+static const enum nb_hparam demanded_of_both[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
+                                                   NB_HP_SLIDING_PATTERN };
+
+const struct nb_arch nb_arch_mellum = { ARCH("mellum", mellum, demanded_of_mellum), .rope = NB_ROPE_HALVES,
+                                        .window = { .period = 4 } };
+const struct nb_arch nb_arch_exaone_moe = { ARCH("exaone-moe", exaone_moe, demanded_of_exaone),
+                                            .rope = NB_ROPE_HALVES, .window = { .period = 4 } };
+const struct nb_arch nb_arch_cohere2moe = { ARCH("cohere2moe", cohere2moe, demanded_of_cohere),
+                                            .rope = NB_ROPE_NEIGHBOURS,
+                                            .window = { .period = 4, .first_is_full = true } };
+const struct nb_arch nb_arch_mimo2 = { ARCH("mimo2", mimo2, demanded_of_both), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both), .rope = NB_ROPE_HALVES };

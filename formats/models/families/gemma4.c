@@ -1,0 +1,164 @@
+/*
+ * Gemma 4, of all sizes. Names and keys: llama.cpp's conversion/gemma.py, which takes config.json as it
+ * is: the classes of transformers 4.57 do not know this model.
+ */
+#include "formats/models/families/rows.h"
+
+#define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLAIN }
+
+static const struct nb_map_row tensors[] = {
+    EMBEDDINGS,
+    NORM("input_layernorm", "attn_norm"),
+    NORM("post_attention_layernorm", "post_attention_norm"),
+    NORM("pre_feedforward_layernorm", "ffn_norm"),
+    NORM("post_feedforward_layernorm", "post_ffw_norm"),
+    ATTENTION(PLAIN),
+    Q_K_NORMS,
+    GATED_MLP,
+    { LAYER "layer_scalar", BLOCK "layer_output_scale.weight", PLAIN },
+
+    NORM("pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
+    NORM("post_feedforward_layernorm_1", "post_ffw_norm_1"),
+    NORM("post_feedforward_layernorm_2", "post_ffw_norm_2"),
+    { LAYER "router.proj.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
+    { LAYER "router.scale", BLOCK "ffn_gate_inp.scale", PLAIN },
+    { LAYER "router.per_expert_scale", BLOCK "ffn_down_exps.scale", PLAIN },
+    { LAYER "experts.gate_up_proj", BLOCK "ffn_gate_up_exps.weight", PLAIN },
+    { LAYER "experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },
+
+    { "model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight", PLAIN },
+    { "model.per_layer_model_projection.weight", "per_layer_model_proj.weight", PLAIN },
+    { "model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight", PLAIN },
+    { LAYER "per_layer_input_gate.weight", BLOCK "inp_gate.weight", PLAIN },
+    { LAYER "per_layer_projection.weight", BLOCK "proj.weight", PLAIN },
+    NORM("post_per_layer_input_norm", "post_norm"),
+};
+
+static const struct nb_config_row config[] = {
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },
+    { NB_HP_EMBEDDING, "hidden_size", NULL },
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },
+    { NB_HP_HEADS, "num_attention_heads", NULL },
+    { NB_HP_KV_HEADS, "num_key_value_heads", NULL },
+    { NB_HP_GLOBAL_KV_HEADS, "num_global_key_value_heads", "" },
+    { NB_HP_KEY_LENGTH, "global_head_dim", NULL },
+    { NB_HP_VALUE_LENGTH, "global_head_dim", NULL },
+    { NB_HP_KEY_LENGTH_SWA, "head_dim", NULL },
+    { NB_HP_VALUE_LENGTH_SWA, "head_dim", NULL },
+    { NB_HP_ROPE_DIMS, "global_head_dim", NULL },
+    { NB_HP_ROPE_DIMS_SWA, "head_dim", NULL },
+    { NB_HP_CONTEXT, "max_position_embeddings", NULL },
+    { NB_HP_RMS_EPSILON, "rms_norm_eps", NULL },
+    CONFIG_ROPE_BASE(NULL),
+    { NB_HP_ROPE_BASE_SWA, "rope_parameters.sliding_attention.rope_theta", NULL },
+    { NB_HP_FINAL_SOFTCAP, "final_logit_softcapping", "" },
+    { NB_HP_SLIDING_WINDOW, "sliding_window", NULL },
+    { NB_HP_SLIDING_PATTERN, "layer_types=sliding_attention", NULL },
+    { NB_HP_SHARED_KV_LAYERS, "num_kv_shared_layers", NULL },
+    { NB_HP_EMBEDDING_PER_LAYER, "hidden_size_per_layer_input", "0" },
+    { NB_HP_EXPERTS, "num_local_experts|num_experts", "" },
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok|top_k_experts", "" },
+    { NB_HP_EXPERT_FEED_FORWARD, "expert_intermediate_size|moe_intermediate_size", "" },
+};
+
+/* Counts that differ between the kinds of layers: key-value heads, and the feed-forward part where keys are shared. */
+static enum nb_status
+derive_counts(json_t *root, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    const size_t layers = (size_t)nb_hp(hp, NB_HP_LAYERS), own = layers - (size_t)nb_hp(hp, NB_HP_SHARED_KV_LAYERS);
+    double heads[NB_MAX_LAYERS], sizes[NB_MAX_LAYERS];
+    enum nb_status status = NB_OK;
+
+    if (layers > NB_MAX_LAYERS || own > layers)
+        return nb_fail(err, NB_INPUT, "%s: num_hidden_layers or num_kv_shared_layers is more than any model has", name);
+    for (size_t i = 0; i < layers; i++) {
+        const bool slides = nb_hp_at(hp, NB_HP_SLIDING_PATTERN, i) != 0;
+
+        heads[i] = nb_hp(hp, slides ? NB_HP_KV_HEADS : NB_HP_GLOBAL_KV_HEADS);
+        sizes[i] = nb_hp(hp, NB_HP_FEED_FORWARD) * (i < own ? 1 : 2);
+    }
+    if (nb_hp_has(hp, NB_HP_GLOBAL_KV_HEADS))
+        status = nb_hp_set_each(hp, NB_HP_KV_HEADS, heads, layers, true, err);
+    if (status == NB_OK && json_is_true(nb_config_find(root, "use_double_wide_mlp")))
+        status = nb_hp_set_each(hp, NB_HP_FEED_FORWARD, sizes, layers, true, err);
+    return status;
+}
+
+/*
+ * The divisors of the full layers' frequencies: 1 for the part of a head that is rotated, and for the
+ * rest so much that it stays as it is.
+ */
+static enum nb_status
+make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
+                struct nb_error *err)
+{
+    const double length = nb_hp(c->hp, NB_HP_KEY_LENGTH);
+    json_t *part = json_object_get(nb_config_rope(c->config), "partial_rotary_factor");
+    const size_t half = (size_t)(length / 2);
+    float *out = nb_arena_calloc(arena, half + 1, sizeof *out);
+
+    if (out == NULL)
+        return nb_fail_memory(err);
+    if (!(json_number_value(part) > 0 && json_number_value(part) <= 1))
+        return nb_fail(err, NB_INPUT, "config.json: full_attention of rope_parameters has no partial_rotary_factor");
+    for (size_t i = 0; i < half; i++)
+        out[i] = i < (size_t)(length * json_number_value(part) / 2) ? 1.0f : 1e30f;
+    *values = out;
+    *count = half;
+    return NB_OK;
+}
+
+static const struct nb_made_row made[] = {
+    { "rope_freqs.weight", "config.json: rope_parameters", make_rope_freqs },
+};
+
+static const struct nb_config_rule rules[] = {
+    { "hidden_activation", NB_CONFIG_ONLY, "gelu_pytorch_tanh", NULL },
+    { "attention_bias", NB_CONFIG_ONLY, "false", NULL },
+    { "attention_k_eq_v", NB_CONFIG_IGNORED, NULL, NULL }, /* then full layers have no v_proj */
+    { "enable_moe_block", NB_CONFIG_IGNORED, NULL, NULL }, /* then there are experts */
+    { "use_double_wide_mlp", NB_CONFIG_IGNORED, NULL, NULL }, /* derive_counts */
+    { "use_bidirectional_attention", NB_CONFIG_ONLY, "vision|false", NULL },
+    { "vocab_size_per_layer_input", NB_CONFIG_IGNORED, NULL, NULL }, /* the rows that are stored */
+    { "rope.rope_type", NB_CONFIG_ONLY, "proportional|default", NULL },
+    { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL }, /* make_rope_freqs */
+};
+
+static const struct nb_key_row keys[] = {
+    KEY(NB_HP_LAYERS),
+    KEY(NB_HP_CONTEXT),
+    KEY(NB_HP_EMBEDDING),
+    KEY(NB_HP_FEED_FORWARD),
+    KEY(NB_HP_HEADS),
+    KEY(NB_HP_KV_HEADS),
+    KEY(NB_HP_ROPE_BASE),
+    KEY(NB_HP_ROPE_BASE_SWA),
+    KEY(NB_HP_RMS_EPSILON),
+    KEY(NB_HP_EXPERTS),
+    KEY(NB_HP_EXPERTS_USED),
+    KEY(NB_HP_KEY_LENGTH),
+    KEY(NB_HP_VALUE_LENGTH),
+    { NB_KEY_WRITER, 0, nb_write_file_type },
+    KEY(NB_HP_FINAL_SOFTCAP),
+    KEY(NB_HP_SLIDING_WINDOW),
+    KEY(NB_HP_SHARED_KV_LAYERS),
+    KEY(NB_HP_EMBEDDING_PER_LAYER),
+    KEY(NB_HP_SLIDING_PATTERN),
+    KEY(NB_HP_KEY_LENGTH_SWA),
+    KEY(NB_HP_VALUE_LENGTH_SWA),
+    KEY(NB_HP_EXPERT_FEED_FORWARD),
+    KEY(NB_HP_ROPE_DIMS),
+    KEY(NB_HP_ROPE_DIMS_SWA),
+};
+
+static const char *const classes[] = {
+    "Gemma4ForConditionalGeneration", "Gemma4ForCausalLM", "Gemma4UnifiedForConditionalGeneration", NULL,
+};
+
+const struct nb_family nb_family_gemma4 = {
+    FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors),
+    .derive = derive_counts,
+    .made = made,
+    .n_made = COUNT(made),
+    .tokenizer = { .gemma4 = true, .no_space_prefix = true },
+};

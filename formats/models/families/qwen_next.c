@@ -1,0 +1,194 @@
+/*
+ * Qwen3-Next, Qwen3.5 and Qwen3.6. Names and keys: llama.cpp's conversion/qwen.py; defaults: transformers
+ * 4.57's Qwen3NextConfig; the reference takes config.json of the others as it is. All norms but those of
+ * linear attention multiply by one more than what is stored.
+ */
+#include "formats/models/families/rows.h"
+
+#define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
+#define MINUS_EXP { NB_MAP_NEGATE_EXP, { NULL } }
+
+#define ROWS                                                                                \
+    { "model.embed_tokens.weight", "token_embd.weight", PLAIN },                            \
+    { "lm_head.weight", "output.weight", PLAIN },                                           \
+    { "model.norm.weight", "output_norm.weight", PLUS_ONE },                                \
+    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", PLUS_ONE },                 \
+    { LAYER "post_attention_layernorm.weight", BLOCK "post_attention_norm.weight", PLUS_ONE }, \
+    ATTENTION(PLAIN),                                                                       \
+    QKV_BIASES(PLAIN),                                                                      \
+    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", PLUS_ONE },              \
+    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", PLUS_ONE },              \
+    { LAYER "linear_attn.norm.weight", BLOCK "ssm_norm.weight", PLAIN },                    \
+    { LAYER "fc.weight", BLOCK "nextn.eh_proj.weight", PLAIN },                             \
+    { LAYER "pre_fc_norm_embedding.weight", BLOCK "nextn.enorm.weight", PLUS_ONE },         \
+    { LAYER "pre_fc_norm_hidden.weight", BLOCK "nextn.hnorm.weight", PLUS_ONE },            \
+    { LAYER "norm.weight", BLOCK "nextn.shared_head_norm.weight", PLUS_ONE }
+
+/* The experts are stored one by one, or together. */
+#define MIXTURE_ROWS                                                                                        \
+    EXPERTS,                                                                                                \
+    { LAYER "mlp.experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },                                 \
+    { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_gate_exps.weight",                                       \
+      { { NB_MAP_CUT_GROUPS, { "experts", "0", "expert_feed_forward" } } } },                               \
+    { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_up_exps.weight",                                         \
+      { { NB_MAP_CUT_GROUPS, { "experts", "expert_feed_forward", "expert_feed_forward" } } } },             \
+    { LAYER "mlp.shared_expert_gate.weight", BLOCK "ffn_gate_inp_shexp.weight", PLAIN },                    \
+    { LAYER "mlp.shared_expert.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },                   \
+    { LAYER "mlp.shared_expert.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },                       \
+    { LAYER "mlp.shared_expert.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
+
+/* Each key head's rows are stored together: its query, its key, the values that share it, their gates. */
+#define PER_KEY "(ssm_inner // ssm_groups)"
+static const struct nb_map_row next_tensors[] = {
+    ROWS,
+    MIXTURE_ROWS,
+    { LAYER "linear_attn.in_proj_qkvz.weight", BLOCK "attn_qkv.weight",
+      { { NB_MAP_CUT_GROUPS, { "ssm_groups", "0", "ssm_state" } },
+        { NB_MAP_ALSO_GROUPS, { "ssm_groups", "ssm_state", "ssm_state" } },
+        { NB_MAP_ALSO_GROUPS, { "ssm_groups", "2 * ssm_state", PER_KEY } } } },
+    { LAYER "linear_attn.in_proj_qkvz.weight", BLOCK "attn_gate.weight",
+      { { NB_MAP_CUT_GROUPS, { "ssm_groups", "2 * ssm_state + " PER_KEY, PER_KEY } } } },
+    { LAYER "linear_attn.in_proj_ba.weight", BLOCK "ssm_ba.weight", PLAIN },
+    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", PLAIN },
+    { LAYER "linear_attn.A_log", BLOCK "ssm_a", { MINUS_EXP } },
+    { LAYER "linear_attn.dt_bias", BLOCK "ssm_dt.bias", PLAIN },
+    { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight", PLAIN },
+};
+
+/* The value heads that share a key head stand together; llama.cpp wants the first one of each key, then the second ... */
+#define SHARED "ssm_rank // ssm_groups"
+#define TILED { NB_MAP_SWAP_FROM, { "0", "ssm_groups", SHARED } }
+#define TILED_VALUES { { NB_MAP_SWAP_FROM, { "2 * ssm_state * ssm_groups", "ssm_groups", SHARED } } }
+#define LINEAR_ROWS                                                                                          \
+    { LAYER "linear_attn.in_proj_qkv.weight", BLOCK "attn_qkv.weight", TILED_VALUES },                       \
+    { LAYER "linear_attn.in_proj_z.weight", BLOCK "attn_gate.weight", { TILED } },                           \
+    { LAYER "linear_attn.in_proj_a.weight", BLOCK "ssm_alpha.weight", { TILED } },                           \
+    { LAYER "linear_attn.in_proj_b.weight", BLOCK "ssm_beta.weight", { TILED } },                            \
+    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", TILED_VALUES },                          \
+    { LAYER "linear_attn.A_log", BLOCK "ssm_a", { TILED, MINUS_EXP } },                                      \
+    { LAYER "linear_attn.dt_bias", BLOCK "ssm_dt.bias", { TILED } },                                         \
+    { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight",                                           \
+      { { NB_MAP_SWAP_COLUMNS, { "ssm_groups", SHARED, "linear_value_length" } } } }
+
+static const struct nb_map_row dense_tensors[] = { ROWS, GATED_MLP, LINEAR_ROWS };
+static const struct nb_map_row mixture_tensors[] = { ROWS, MIXTURE_ROWS, LINEAR_ROWS };
+
+#define LINEAR_CONFIG(conv, keys, key_length, values, value_length)          \
+    { NB_HP_SSM_CONV, "linear_conv_kernel_dim", conv },                      \
+    { NB_HP_SSM_STATE, "linear_key_head_dim", key_length },                  \
+    { NB_HP_SSM_GROUPS, "linear_num_key_heads", keys },                      \
+    { NB_HP_SSM_RANK, "linear_num_value_heads", values },                    \
+    { NB_HP_LINEAR_VALUE_LENGTH, "linear_value_head_dim", value_length },    \
+    { NB_HP_SSM_INNER, "", "linear_value_length * ssm_rank" },               \
+    { NB_HP_FULL_INTERVAL, "full_attention_interval", "4" },                 \
+    { NB_HP_RECURRENT_LAYERS, "layer_types=linear_attention", "(layer + 1) % full_interval != 0" }, \
+    { NB_HP_ROTARY_FACTOR, "partial_rotary_factor", "0.25" },                \
+    { NB_HP_ROPE_DIMS, "", "key_length * rotary_factor // 1" }
+
+static const struct nb_config_row next_config[] = {
+    { NB_HP_LAYERS, "num_hidden_layers", "48" },
+    { NB_HP_EMBEDDING, "hidden_size", "2048" },
+    { NB_HP_FEED_FORWARD, "intermediate_size", "5632" },
+    { NB_HP_HEADS, "num_attention_heads", "16" },
+    { NB_HP_KV_HEADS, "num_key_value_heads", "2" },
+    { NB_HP_KEY_LENGTH, "head_dim", "256" },
+    { NB_HP_VALUE_LENGTH, "head_dim", "256" },
+    { NB_HP_CONTEXT, "max_position_embeddings", "32768" },
+    { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" },
+    CONFIG_ROPE_BASE("10000"),
+    { NB_HP_EXPERTS, "num_experts", "512" },
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok", "10" },
+    { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", "512" },
+    { NB_HP_SHARED_FEED_FORWARD, "shared_expert_intermediate_size", "512" },
+    LINEAR_CONFIG("4", "16", "128", "32", "128"),
+};
+
+#define CONFIG(feed_forward)                                \
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },            \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },               \
+    { NB_HP_FEED_FORWARD, "intermediate_size", feed_forward }, \
+    { NB_HP_HEADS, "num_attention_heads", NULL },           \
+    { NB_HP_KV_HEADS, "num_key_value_heads", NULL },        \
+    { NB_HP_KEY_LENGTH, "head_dim", "embedding // heads" }, \
+    { NB_HP_VALUE_LENGTH, "head_dim", "embedding // heads" }, \
+    { NB_HP_CONTEXT, "max_position_embeddings", NULL },     \
+    { NB_HP_RMS_EPSILON, "rms_norm_eps", NULL },            \
+    CONFIG_ROPE_BASE(NULL),                                 \
+    { NB_HP_ROPE_SECTIONS, "mrope_section", "" },           \
+    LINEAR_CONFIG(NULL, NULL, NULL, NULL, NULL)
+
+static const struct nb_config_row dense_config[] = { CONFIG(NULL) };
+static const struct nb_config_row mixture_config[] = {
+    CONFIG(""),
+    CONFIG_EXPERTS("num_experts", "num_experts_per_tok"),
+    { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", NULL },
+    { NB_HP_SHARED_FEED_FORWARD, "shared_expert_intermediate_size", NULL },
+};
+
+#define RULES                                                                         \
+    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                             \
+    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },           \
+    { "mlp_only_layers", NB_CONFIG_ONLY, "", NULL },                                  \
+    { "decoder_sparse_step", NB_CONFIG_ONLY, "1", NULL },                             \
+    { "norm_topk_prob", NB_CONFIG_NOTED, "true", "but llama.cpp runs this architecture with it" }, \
+    { "use_sliding_window", NB_CONFIG_ONLY, "false", NULL }
+
+static const struct nb_config_rule next_rules[] = { RULES };
+static const struct nb_config_rule rules[] = {
+    RULES,
+    { "attn_output_gate", NB_CONFIG_ONLY, "true", NULL },
+    { "rope.mrope_interleaved", NB_CONFIG_ONLY, "true", NULL },
+    { "mamba_ssm_dtype", NB_CONFIG_IGNORED, NULL, NULL }, /* llama.cpp computes in F32 */
+    { "mtp_num_hidden_layers", NB_CONFIG_IGNORED, NULL, NULL }, /* those that are stored are taken */
+    { "mtp_use_dedicated_embeddings", NB_CONFIG_ONLY, "false", NULL },
+};
+
+/* Where config.json has no sections, those of every published model, as in the reference. */
+static enum nb_status
+write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
+{
+    static const int32_t usual[] = { 11, 11, 10, 0 };
+    char key[128];
+
+    if (nb_hp_has(c->hp, NB_HP_ROPE_SECTIONS))
+        return NB_OK;
+    nb_hparam_key(NB_HP_ROPE_SECTIONS, c->family->arch->name, key);
+    nb_meta_set(meta, key, NB_KV_ARRAY, NB_KV_I32, COUNT(usual), (const void *)usual, sizeof usual);
+    return nb_meta_status(meta, err);
+}
+
+#define KEYS(recurrent)                \
+    BASE_KEYS(KEY),                    \
+    KEY(NB_HP_EXPERT_FEED_FORWARD),    \
+    KEY(NB_HP_SHARED_FEED_FORWARD),    \
+    KEY(NB_HP_NEXTN_LAYERS),           \
+    KEY(NB_HP_SSM_CONV),               \
+    KEY(NB_HP_SSM_STATE),              \
+    KEY(NB_HP_SSM_GROUPS),             \
+    KEY(NB_HP_SSM_RANK),               \
+    KEY(NB_HP_SSM_INNER),              \
+    recurrent(NB_HP_RECURRENT_LAYERS), \
+    KEY(NB_HP_FULL_INTERVAL),          \
+    KEY(NB_HP_ROPE_DIMS)
+
+static const struct nb_key_row next_keys[] = { KEYS(KEY) };
+static const struct nb_key_row keys[] = { KEYS(KEY_IF_GIVEN), { NB_KEY_WRITER, 0, write_usual_sections } };
+
+static const char *const next_classes[] = { "Qwen3NextForCausalLM", NULL };
+static const char *const dense_classes[] = { "Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM", NULL };
+static const char *const mixture_classes[] = { "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM", NULL };
+
+const struct nb_family nb_family_qwen3next = {
+    FAMILY(next_classes, nb_arch_qwen3next, next_config, next_rules, next_keys, next_tensors),
+    .further_layers = "mtp.",
+};
+const struct nb_family nb_family_qwen35 = {
+    FAMILY(dense_classes, nb_arch_qwen35, dense_config, rules, keys, dense_tensors),
+    .derive = nb_pad_rope_sections,
+    .further_layers = "mtp.",
+};
+const struct nb_family nb_family_qwen35moe = {
+    FAMILY(mixture_classes, nb_arch_qwen35moe, mixture_config, rules, keys, mixture_tensors),
+    .derive = nb_pad_rope_sections,
+    .further_layers = "mtp.",
+};
