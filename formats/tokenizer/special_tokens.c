@@ -476,7 +476,7 @@ write_ids(const struct specials *s, struct nb_metadata *meta)
             nb_meta_set_u32(meta, roles[s->id_order[i]].id_key, (uint32_t)s->id[s->id_order[i]]);
 }
 
-/* Sets the ids of the added tokens NAMED. */
+/* Sets the ids of the added tokens NAMED, where the files name no other. */
 static enum nb_status
 write_named(const struct nb_named_token *named, const struct nb_tokenizer_json *tj, uint64_t limit,
             struct nb_metadata *meta, struct nb_error *err)
@@ -492,7 +492,8 @@ write_named(const struct nb_named_token *named, const struct nb_tokenizer_json *
         if (!json_is_number(id) || !(json_number_value(id) >= 0) || json_number_value(id) >= (double)limit)
             return nb_fail(err, NB_INPUT, "tokenizer.json: has no added token '%s', which models of this class have",
                            named->token);
-        nb_meta_set_u32(meta, named->key, (uint32_t)json_number_value(id));
+        if (nb_meta_find(meta, named->key) == NULL)
+            nb_meta_set_u32(meta, named->key, (uint32_t)json_number_value(id));
     }
     return NB_OK;
 }

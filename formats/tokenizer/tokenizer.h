@@ -36,10 +36,11 @@ struct nb_tokenizer_habits {
     bool no_space_prefix; /* writes that no space is put before a text */
     const char *last_eot; /* an added token whose id is written, last of all, as the end of a turn; NULL: none */
     uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
+    uint32_t bos_token;   /* writes this id of the token before a text, whatever the files say; 0: theirs */
     bool added_verbatim;  /* added tokens replace SentencePiece's: their texts, types and scores, as they are listed */
     const char *end_of_turn;            /* an added token that is the end token of models that have it; NULL: none */
     bool size_quirks;                   /* Code Llama's and Granite's keys, for vocabularies of their sizes */
-    const struct nb_named_token *named; /* added tokens whose ids are always written; ends with a NULL key */
+    const struct nb_named_token *named; /* where the files name no other; ends with a NULL key */
 };
 
 /*

@@ -217,6 +217,7 @@ const struct nb_family nb_family_hunyuan_moe = {
     FAMILY(hunyuan_classes, nb_arch_hunyuan_moe, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
     .derive = derive_hunyuan,
     .skips_tied_output = true,
+    .tokenizer = { .bos_token = 127959 }, /* <|bos|>: config.json has another one */
 };
 const struct nb_family nb_family_hy_v3 = {
     FAMILY(hy_v3_classes, nb_arch_hy_v3, hy_v3_config, hy_v3_rules, hy_v3_keys, hy_v3_tensors)
