@@ -242,7 +242,9 @@ every_family_settles_its_activation(void **unused)
         bool settled = false;
 
         for (size_t i = 0; i < (*f)->n_rules; i++) {
-            settled = settled || (strcmp((*f)->rules[i].entry, "hidden_act") == 0 &&
+            const char *entry = (*f)->rules[i].entry;
+
+            settled = settled || ((strcmp(entry, "hidden_act") == 0 || strcmp(entry, "hidden_activation") == 0) &&
                                   (*f)->rules[i].kind == NB_CONFIG_ONLY && *(*f)->rules[i].values != '\0');
             assert_true((*f)->rules[i].kind == NB_CONFIG_IGNORED || (*f)->rules[i].values != NULL);
         }

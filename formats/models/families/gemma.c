@@ -83,7 +83,7 @@ static const struct nb_config_row gemma3_config[] = {
 /* llama.cpp knows the larger model with another scale by its number of layers. */
 #define POST_NORM_RULES                                                         \
     RULES,                                                                      \
-    { "layer_types", NB_CONFIG_WINDOWS, NULL, NULL },                           \
+    { "layer_types", NB_CONFIG_WINDOWS, "", NULL },                           \
     { "query_pre_attn_scalar", NB_CONFIG_NOTED_UNLIKE, "head_dim",              \
       "but head_dim another number: llama.cpp scales the attention by head_dim, except in the 27B models" }
 

@@ -50,7 +50,7 @@ static const struct nb_config_row config[] = {
 static const struct nb_config_rule rules[] = {
     { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },
     { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },
-    { "layer_types", NB_CONFIG_WINDOWS, NULL, NULL },
+    { "layer_types", NB_CONFIG_WINDOWS, "", NULL },
     { "swiglu_limit", NB_CONFIG_ONLY, "7", NULL },
     { "experts_per_token", NB_CONFIG_NOTED_UNLIKE, "num_experts_per_tok", "but num_experts_per_tok another number, which counts" },
     { "initial_context_length", NB_CONFIG_IGNORED, NULL, NULL }, /* as in rope_scaling */

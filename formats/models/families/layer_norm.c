@@ -70,7 +70,7 @@ static const struct nb_config_rule cohere_rules[] = {
 static const struct nb_config_rule cohere2_rules[] = {
     COHERE_RULES,
     { "use_qk_norm", NB_CONFIG_ONLY, "false", NULL },
-    { "layer_types", NB_CONFIG_WINDOWS, NULL, NULL },
+    { "layer_types", NB_CONFIG_WINDOWS, "", NULL },
     { "sliding_window_pattern", NB_CONFIG_ONLY, "4", NULL },
     { "_sliding_window_pattern", NB_CONFIG_ONLY, "4", NULL },
     { "layer_switch", NB_CONFIG_ONLY, "4", NULL },

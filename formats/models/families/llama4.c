@@ -46,7 +46,7 @@ static const struct nb_config_row config[] = {
 static const struct nb_config_rule rules[] = {
     { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },
     { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },
-    { "layer_types", NB_CONFIG_WINDOWS, NULL, NULL },
+    { "layer_types", NB_CONFIG_WINDOWS, "", NULL },
     { "no_rope_layers", NB_CONFIG_BY_LAYER, "(layer + 1) % 4 != 0", NULL },
     { "no_rope_layer_interval", NB_CONFIG_ONLY, "4", NULL },
     { "moe_layers", NB_CONFIG_IGNORED, NULL, NULL }, /* the tensors show it */
