@@ -258,6 +258,8 @@ fused(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer)
 {
     char name[NB_MAX_NAME + 32];
 
+    if (nb_arch_row(m->known, FUSED) != NULL) /* it has such a matrix of its own */
+        return NULL;
     nb_name_fill(FUSED, layer, 0, name, sizeof name);
     for (size_t i = 0; i < sizeof fused_parts / sizeof fused_parts[0]; i++)
         if (strcmp(row->name, fused_parts[i]) == 0)
