@@ -237,7 +237,7 @@ notes_have_no_control_characters(void **unused)
 static bool
 is_activation(const char *entry)
 {
-    static const char *const names[] = { "hidden_act", "activation_function", "activation" };
+    static const char *const names[] = { "hidden_act", "hidden_activation", "activation_function", "activation" };
 
     for (size_t i = 0; i < COUNT(names); i++)
         if (strcmp(entry, names[i]) == 0)
