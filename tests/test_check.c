@@ -615,6 +615,7 @@ tensors_that_make_no_model(void **unused)
     with_tensor("a norm under another name", norm, "output_nrom.weight", 0, 0, "model.tensor-missing");
     with_tensor("a tensor that nobody needs", norm, "output_nrom.weight", 0, 0, "model.tensor-unexpected");
     with_tensor("a layer beyond the last", norm, "blk.7.attn_norm.weight", 0, 0, "model.layer");
+    with_tensor("a fused matrix of queries alone", q, "blk.0.attn_qkv.weight", 0, 0, "model.tensor-shape");
     with_tensor("a matrix on its side", q, NULL, columns * 2, rows / 2, "model.tensor-shape");
     with_tensor("an embedding with other rows", table, NULL, good.gguf.tensors[table].ne[0] * 2,
                 good.gguf.tensors[table].ne[1] / 2, "tokenizer.embedding");

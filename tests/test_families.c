@@ -264,11 +264,76 @@ families_are_converted_as_the_reference_does(void **unused)
     assert_true(compared > 0);
 }
 
+/* --- what cannot be converted ------------------------------------------------------------------------------------ */
+
+/* Sets ENTRY, or "a.b" in an object, of CONFIG to the JSON text VALUE; NULL: removes it. */
+static void
+change(json_t *config, const char *entry, const char *value)
+{
+    const char *dot = strchr(entry, '.');
+    char outer[64];
+
+    if (dot != NULL) {
+        snprintf(outer, sizeof outer, "%.*s", (int)(dot - entry), entry);
+        config = json_object_get(config, outer);
+        entry = dot + 1;
+    }
+    assert_non_null(config);
+    if (value == NULL)
+        assert_int_equal(json_object_del(config, entry), 0);
+    else
+        assert_int_equal(json_object_set_new(config, entry, json_loads(value, JSON_DECODE_ANY, NULL)), 0);
+}
+
+static void
+what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
+{
+    static const struct {
+        const char *golden, *entry, *value, *message;
+    } cases[] = {
+        { "smollm3", "no_rope_layers", "[1,0,1,1]", "no_rope_layers is [1" },
+        { "cohere2", "layer_types", "[\"full_attention\"]", "layer_types makes layer 0 another kind" },
+        { "phi3_longrope", "rope_scaling.long_factor", "[1,2]",
+          "long_factor of its rotary scaling has 2 factors, but 8" },
+        { "phi3_longrope", "rope_scaling.short_factor", "[1,1,1,1,1,1,1,-1]", "factor 7 in short_factor" },
+        { "hunyuan_dense", "rope_theta", "20000", "can be converted for a rope_theta of 10000" },
+        { "minicpm", "dim_model_base", NULL, "has no dim_model_base" },
+        { "mpt", "attn_config.softmax_scale", "0.5", "has a prefix_lm or a softmax_scale" },
+        { "ministral3", "rope_parameters.rope_type", "\"linear\"", "a ministral3 needs rotary scaling of type 'yarn'" },
+        { "ministral3", "rope_parameters.mscale_all_dim", NULL, "a ministral3 needs mscale_all_dim" },
+        { "granitemoe", "num_local_experts", "3", "'model.layers.0.block_sparse_moe.input_linear.weight'" },
+        { "internlm2", "num_key_value_heads", "1", "wqkv" },
+    };
+    static struct run run;
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char path[SCRATCH_PATH], out[SCRATCH_PATH];
+        json_t *golden;
+
+        if (!is_wanted(cases[i].golden))
+            continue;
+        snprintf(path, sizeof path, GOLDENS "/%s.json.gz", cases[i].golden);
+        golden = golden_read(path);
+        change(json_object_get(golden, "config"), cases[i].entry, cases[i].value);
+        golden_checkpoint(golden, "changed");
+        snprintf(out, sizeof out, "%s", scratch_path("refused.gguf"));
+        RUN(&run, "quantize", scratch_path("changed"), "-t", "f16", "-o", out, "--allow-other-tokens",
+            "--pre-tokenizer", "llama-bpe");
+        if (run.code != 3 || strstr(run.err, cases[i].message) == NULL)
+            fail_msg("%s: %s: exit code %d: %s", cases[i].golden, cases[i].entry, run.code, run.err);
+        assert_false(scratch_exists(out));
+        scratch_remove("changed");
+        json_decref(golden);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
+        cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 
     (void)argc;

@@ -234,22 +234,41 @@ notes_have_no_control_characters(void **unused)
 }
 
 /* A family that does not say which activation it runs would take any. */
+/* Classes whose config.json has no entry for it: their code fixes it. */
+static bool
+has_a_fixed_activation(const char *class)
+{
+    static const char *const fixed[] = { "BloomForCausalLM", "MPTForCausalLM" };
+
+    for (size_t i = 0; i < COUNT(fixed); i++)
+        if (strcmp(fixed[i], class) == 0)
+            return true;
+    return false;
+}
+
+static bool
+settles_activation(const struct nb_config_rule *rule)
+{
+    static const char *const entries[] = { "hidden_act",     "hidden_activation", "activation_function",
+                                           "mlp_hidden_act", "activation",        "ffn_config" };
+
+    for (size_t i = 0; i < COUNT(entries); i++)
+        if (strcmp(entries[i], rule->entry) == 0)
+            return rule->kind == NB_CONFIG_ONLY && rule->values != NULL && *rule->values != '\0';
+    return false;
+}
+
 static void
 every_family_settles_its_activation(void **unused)
 {
     (void)unused;
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
-        bool settled = false;
+        bool settled = has_a_fixed_activation((*f)->classes[0]);
 
-        for (size_t i = 0; i < (*f)->n_rules; i++) {
-            const char *entry = (*f)->rules[i].entry;
-
-            settled = settled || ((strcmp(entry, "hidden_act") == 0 || strcmp(entry, "hidden_activation") == 0) &&
-                                  (*f)->rules[i].kind == NB_CONFIG_ONLY && *(*f)->rules[i].values != '\0');
-            assert_true((*f)->rules[i].kind == NB_CONFIG_IGNORED || (*f)->rules[i].values != NULL);
-        }
+        for (size_t i = 0; i < (*f)->n_rules; i++)
+            settled = settled || settles_activation(&(*f)->rules[i]);
         if (!settled)
-            fail_msg("%s: hidden_act is not among its rules", (*f)->classes[0]);
+            fail_msg("%s: no rule says which activation it has", (*f)->classes[0]);
     }
 }
 

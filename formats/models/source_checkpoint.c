@@ -521,12 +521,39 @@ is_of_extra_layer(const struct builder *b, const char *name)
            strtoull(name + n, NULL, 10) >= b->layers;
 }
 
+/* Whether ROW takes a part of a fused matrix. */
+static bool
+is_cut(const struct nb_map_row *row)
+{
+    for (size_t i = 0; i < NB_MAP_OPS; i++)
+        if (row->op[i].kind == NB_MAP_CUT || row->op[i].kind == NB_MAP_CUT_GROUPS)
+            return !is_stacked(row);
+    return false;
+}
+
+/* The tensors from FIRST on are the parts of the fused matrix STORED: together they are all of it. */
+static enum nb_status
+check_parts(const struct builder *b, const struct nb_tensor *stored, size_t first)
+{
+    uint64_t elements = 0;
+
+    for (size_t i = first; i < b->source->n_tensors; i++)
+        elements += b->source->tensors[i].elements;
+    if (elements == stored->elements)
+        return NB_OK;
+    return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE,
+                 "tensor '%s' has %" PRIu64 " elements, but config.json makes its parts have %" PRIu64, stored->name,
+                 stored->elements, elements);
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
 {
     uint64_t layer, expert;
     const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
+    const size_t before = b->source->n_tensors;
+    size_t cut = 0; /* rows that take a part of it */
     enum nb_status status = NB_OK;
 
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
@@ -548,9 +575,11 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     if (row == NULL || layer >= b->layers)
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
                      stored->name, b->family->classes[0], b->layers);
-    for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert))
+    for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert)) {
+        cut += is_cut(row);
         status = take_tensor(b, actual_row(b, row), layer, expert, stored);
-    return status;
+    }
+    return status == NB_OK && cut > 0 && cut == b->source->n_tensors - before ? check_parts(b, stored, before) : status;
 }
 
 /* Computed tensors come first. */

@@ -245,6 +245,45 @@ check_embedding(const struct model *m)
 
 /* --- tensors of an architecture that is known ----------------------------------------------------------------- */
 
+#define FUSED "blk.%l.attn_qkv.weight"
+
+static const char *const fused_parts[] = { "blk.%l.attn_q.weight", "blk.%l.attn_k.weight", "blk.%l.attn_v.weight" };
+
+/*
+ * The matrix that holds q, k and v of layer LAYER, if ROW is one of the three, or NULL: llama.cpp v0.5.0 takes it
+ * (llama_model_base::create_tensor_qkv) of nearly all architectures whose own files have three.
+ */
+static const struct nb_tensor *
+fused(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer)
+{
+    char name[NB_MAX_NAME + 32];
+
+    if (nb_arch_row(m->known, FUSED) != NULL) /* it has such a matrix of its own */
+        return NULL;
+    nb_name_fill(FUSED, layer, 0, name, sizeof name);
+    for (size_t i = 0; i < sizeof fused_parts / sizeof fused_parts[0]; i++)
+        if (strcmp(row->name, fused_parts[i]) == 0)
+            return find_tensor(m, name);
+    return NULL;
+}
+
+/* Whether T, in layer LAYER, has the rows of all three parts. */
+static bool
+has_all_parts(const struct model *m, const struct nb_tensor *t, uint64_t layer)
+{
+    uint64_t ne[NB_MAX_DIMS], rows = 0;
+    uint32_t n_dims;
+
+    for (size_t i = 0; i < sizeof fused_parts / sizeof fused_parts[0]; i++) {
+        const struct nb_arch_tensor *row = nb_arch_row(m->known, fused_parts[i]);
+
+        if (row == NULL || !nb_arch_shape(row, &m->hp, layer, ne, &n_dims))
+            return true;
+        rows += ne[1];
+    }
+    return t->ne[0] == ne[0] && t->ne[1] == rows;
+}
+
 static enum nb_status
 check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer)
 {
@@ -254,6 +293,12 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
     const struct nb_tensor *t;
 
     nb_name_fill(row->name, layer, 0, name, sizeof name);
+    t = fused(m, row, layer);
+    if (t != NULL)
+        return strcmp(row->name, fused_parts[0]) != 0 || has_all_parts(m, t, layer) /* said once */
+                   ? NB_OK
+                   : CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_SHAPE, at_tensor(m, t->name),
+                                 "does not have the rows of queries, keys and values that the keys make");
     t = find_tensor(m, name);
     if (t == NULL)
         return row->presence == NB_REQUIRED && nb_expression_holds(row->when, &m->hp, layer)
@@ -300,6 +345,9 @@ is_expected(const struct model *m, const char *name)
     const struct nb_arch_tensor *row;
 
     if (nb_ends_with(name, ".scale") || nb_ends_with(name, ".input_scale")) /* of NVFP4 */
+        return true;
+    if (nb_arch_row(m->known, FUSED) == NULL && nb_arch_row(m->known, "blk.%l.attn_q.weight") != NULL &&
+        (nb_name_matches(FUSED, name, &layer, &layer) || nb_name_matches("blk.%l.attn_qkv.bias", name, &layer, &layer)))
         return true;
     row = nb_arch_find(m->known, name, &layer);
     return row != NULL && (layer >= m->layers || nb_expression_holds(row->when, &m->hp, layer));

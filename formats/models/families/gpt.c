@@ -195,6 +195,7 @@ static const struct nb_config_rule gptneox_rules[] = {
 };
 
 static const struct nb_config_rule bloom_rules[] = {
+    { "hidden_act", NB_CONFIG_ONLY, "gelu", NULL }, /* the class has no other, nor the entry */
     { "apply_residual_connection_post_layernorm", NB_CONFIG_ONLY, "false", NULL },
     { "attention_softmax_in_fp32", NB_CONFIG_IGNORED, NULL, NULL }, /* how it is computed */
     { "masked_softmax_fusion", NB_CONFIG_IGNORED, NULL, NULL },
@@ -287,6 +288,7 @@ derive_mpt(json_t *from, const char *name, struct nb_hparams *hp, struct nb_erro
 }
 
 static const struct nb_config_rule mpt_rules[] = {
+    { "hidden_act", NB_CONFIG_ONLY, "gelu", NULL }, /* the class has no other, nor the entry */
     { "expansion_ratio", NB_CONFIG_ONLY, "4", NULL },
     { "logit_scale", NB_CONFIG_ONLY, "", NULL },
     { "learned_pos_emb", NB_CONFIG_IGNORED, NULL, NULL }, /* the tensor shows it */
