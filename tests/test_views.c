@@ -880,6 +880,42 @@ a_family_is_only_a_table(void **unused)
 }
 
 static void
+a_router_with_an_unknown_function_is_refused(void **unused)
+{
+    static const char format[] =
+        "{\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":32,\"num_attention_heads\":4,"
+        "\"rms_norm_eps\":1e-5,\"num_experts_per_tok\":2,\"rotary_dim\":8,\"num_local_experts\":4,"
+        "\"scoring_func\":\"%s\"}";
+    static const struct {
+        const char *name;
+        double number; /* in GGUF; 0: refused */
+    } cases[] = { { "softmax", 1 }, { "sigmoid", 2 }, { "sqrtsoftplus", 4 }, { "softplus", 0 } };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        json_t *config = NULL;
+        struct nb_hparams hp;
+        struct nb_error err;
+        char text[512];
+        enum nb_status status;
+
+        snprintf(text, sizeof text, format, cases[i].name);
+        config = json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
+        assert_non_null(config);
+        status = nb_family_hparams(&nb_family_minimax_m2, config, "config.json", &hp, &err);
+        if (cases[i].number == 0) {
+            assert_int_equal(status, NB_UNSUPPORTED);
+            assert_non_null(strstr(err.message, "scoring_func is 'softplus'"));
+        } else {
+            assert_int_equal(status, NB_OK);
+            assert_true(nb_hp(&hp, NB_HP_EXPERT_GATING) == cases[i].number);
+        }
+        nb_hparams_free(&hp);
+        json_decref(config);
+    }
+}
+
+static void
 an_expert_that_is_missing_is_named(void **unused)
 {
     const struct nb_family family = family_of(by_expert, COUNT(by_expert));
@@ -943,6 +979,7 @@ main(void)
         cmocka_unit_test(a_default_that_depends_on_the_layer_is_an_array),
         cmocka_unit_test(numbers_of_another_toolkit_come_through_the_same_function),
         cmocka_unit_test(a_family_is_only_a_table),
+        cmocka_unit_test(a_router_with_an_unknown_function_is_refused),
         cmocka_unit_test(an_expert_that_is_missing_is_named),
     };
 

@@ -468,6 +468,7 @@ const struct nb_family nb_family_mellum = {
 };
 const struct nb_family nb_family_exaone_moe = {
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
+    .further_layers = "mtp.",
     .made = made, .n_made = COUNT(made)
 };
 const struct nb_family nb_family_cohere2moe = {
@@ -475,7 +476,8 @@ const struct nb_family nb_family_cohere2moe = {
     .derive = derive_cohere
 };
 const struct nb_family nb_family_mimo2 = {
-    FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors), .derive = derive_mimo
+    FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
+    .further_layers = "mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
     FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step
