@@ -248,8 +248,8 @@ has_a_fixed_activation(const char *class)
 static bool
 settles_activation(const struct nb_config_rule *rule)
 {
-    static const char *const entries[] = { "hidden_act",     "hidden_activation", "activation_function",
-                                           "mlp_hidden_act", "activation",        "ffn_config.ffn_act_fn.name" };
+    static const char *const entries[] = { "hidden_act", "hidden_activation", "activation_function", "mlp_hidden_act",
+                                           "activation" };
 
     for (size_t i = 0; i < COUNT(entries); i++)
         if (strcmp(entries[i], rule->entry) == 0)
