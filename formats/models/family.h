@@ -106,6 +106,8 @@ struct nb_made_row {
 
 struct nb_family {
     const char *const *classes; /* config.json's "architectures"; ends with NULL */
+    /* Some classes are of several architectures: whether CONFIG is of this family. NULL: always. */
+    bool (*is_for)(json_t *config);
     const struct nb_arch *arch;
     const struct nb_config_row *config;
     size_t n_config;
@@ -137,6 +139,7 @@ struct nb_family {
     const char *extra_layers;
     const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
     bool no_matrix_in_f32;       /* not even routers */
+    bool drops_equal_output;             /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
@@ -148,8 +151,8 @@ struct nb_family {
 
 /* Every family; ends with NULL. */
 extern const struct nb_family *const nb_families[];
-/* The family of the model class CLASS, or NULL. */
-const struct nb_family *nb_family_by_class(const char *class);
+/* The family of the model class CLASS with this CONFIG, or NULL. CONFIG NULL: the first one of the class. */
+const struct nb_family *nb_family_by_class(const char *class, json_t *config);
 
 /* Reads and checks config.json; NAME is the file's, for messages. The caller frees HP, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,
@@ -165,6 +168,21 @@ json_t *nb_config_find(json_t *config, const char *name);
  * kind of layer, the ones of full attention. NULL if absent.
  */
 json_t *nb_config_rope(json_t *config);
+
+/*
+ * Whether entry NAME has one of VALUES (separated by "|") for layer LAYER: an array of texts, or a text with one
+ * character per layer. 1 or 0; NaN if it has not one for each of LAYERS layers.
+ */
+double nb_config_layer_is(json_t *config, const char *name, const char *values, uint64_t layer, uint64_t layers);
+/* Whether the array NAME has the number of layer LAYER, counted from FIRST. 1 or 0; NaN if it is no array. */
+double nb_config_lists_layer(json_t *config, const char *name, uint64_t first, uint64_t layer);
+/*
+ * For nb_family.derive: makes HPARAM an array by layer of what VALUE gives, in which nb_hp has the value so far.
+ * NB_INPUT if it gives NaN; NAME is config.json's.
+ */
+enum nb_status nb_derive_each(json_t *config, const char *name, enum nb_hparam hparam,
+                              double (*value)(json_t *config, const struct nb_hparams *hp, uint64_t layer),
+                              struct nb_hparams *hp, struct nb_error *err) NB_MUST_CHECK;
 
 /* A key writer that families share. */
 enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,

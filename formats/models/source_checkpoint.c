@@ -35,6 +35,7 @@ struct builder {
     size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
+    bool output_is_embedding;     /* and is left out, see nb_family.drops_equal_output */
     size_t n_beyond_text;         /* tensors of vision and audio parts */
     size_t n_extra;               /* tensors of layers beyond the last that are left out */
     struct nb_findings *findings; /* NULL: the first finding is an error */
@@ -57,7 +58,7 @@ find_family(struct builder *b, const char *as_class)
 
     if (class == NULL)
         return nb_fail(b->err, NB_INPUT, "%s/config.json: names no model class in 'architectures'", b->cp->folder);
-    b->family = nb_family_by_class(class);
+    b->family = nb_family_by_class(class, b->cp->config);
     if (b->family != NULL)
         return NB_OK;
     for (const struct nb_family *const *f = nb_families; *f != NULL && at < sizeof supported; f++)
@@ -521,6 +522,22 @@ is_of_extra_layer(const struct builder *b, const char *name)
            strtoull(name + n, NULL, 10) >= b->layers;
 }
 
+/* Whether STORED is an output that this family does not write, because it is equal to the embedding. */
+static enum nb_status
+find_equal_output(struct builder *b, const struct nb_map_row *row, const struct nb_tensor *stored, bool *equal)
+{
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+    const struct nb_view *last = b->source->tensors + b->source->n_tensors;
+
+    *equal = false;
+    if (!b->family->drops_equal_output || tied == NULL || strcmp(row->to, tied->name) != 0)
+        return NB_OK;
+    for (const struct nb_view *v = b->source->tensors; v < last; v++)
+        if (strcmp(v->name, EMBEDDING) == 0)
+            return nb_stored_are_equal(&b->source->store, v->pieces->stored, stored, equal, b->err);
+    return NB_OK;
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -528,6 +545,7 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     uint64_t layer, expert;
     const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
     enum nb_status status = NB_OK;
+    bool equal;
 
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
@@ -548,6 +566,10 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     if (row == NULL || layer >= b->layers)
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
                      stored->name, b->family->classes[0], b->layers);
+    status = find_equal_output(b, row, stored, &equal);
+    b->output_is_embedding = b->output_is_embedding || equal;
+    if (equal)
+        return status;
     for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert))
         status = take_tensor(b, actual_row(b, row), layer, expert, stored);
     return status;
@@ -593,8 +615,8 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
 
     if (!nb_expression_holds(target->when, b->hp, layer))
         return false;
-    return target->presence == NB_REQUIRED ||
-           (target->presence == NB_TIED && json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
+    return target->presence == NB_REQUIRED || (target->presence == NB_TIED && !b->output_is_embedding &&
+                                               json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
 }
 
 /* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
