@@ -28,6 +28,7 @@ static const struct {
     { "exaone", "exaone.attention.layer_norm_rms_epsilon" },
     /* -exp(x): the nearest float, which the exponential function of torch's library misses for one value in 100. */
     { "falcon_mamba", ".ssm_a" },
+    { "jamba", ".ssm_a" },
     { "mamba", ".ssm_a" },
 };
 

@@ -179,8 +179,10 @@ struct place {
 static enum nb_status
 check_number(const struct place *p, double number)
 {
-    /* A single layer may have no heads or no feed-forward part, so 0 is valid in an array only. */
-    const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array ? fmax(p->row->low, 1) : p->row->low;
+    /* A single layer may have no heads or no feed-forward part, so 0 is valid in an array only, or without experts. */
+    const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array && p->row->high > NB_MAX_EXPERTS
+                           ? fmax(p->row->low, 1)
+                           : p->row->low;
 
     if (p->row->type == NB_HP_TYPE_U32 && (number < low || number > NB_MAX_SIDE || number != floor(number)))
         return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, which is not a size that a model can have", p->file,

@@ -162,7 +162,7 @@ has_beginning(const char *const *beginnings, const char *name)
     return false;
 }
 
-/* The next row, from FROM on, that matches the stored tensor NAME; NULL if there is none. */
+/* The next row, from FROM on, that matches the stored tensor NAME and whose layer has its tensor; NULL if there is none. */
 static const struct nb_map_row *
 next_row(const struct builder *b, const struct nb_map_row *from, const char *name, uint64_t *layer, uint64_t *expert)
 {
@@ -170,7 +170,8 @@ next_row(const struct builder *b, const struct nb_map_row *from, const char *nam
 
     *layer = *expert = 0;
     for (; from < end; from++)
-        if (nb_name_matches(from->from, name, layer, expert))
+        if (nb_name_matches(from->from, name, layer, expert) &&
+            nb_expression_holds(nb_arch_row(b->family->arch, from->to)->when, b->hp, *layer))
             return from;
     return NULL;
 }

@@ -28,6 +28,29 @@
     { BLOCK "ssm_norm.weight", { "ssm_inner / ssm_groups", "ssm_groups" }, norm, when },            \
     { BLOCK "ssm_out.weight", { "ssm_inner", "embedding" }, NB_REQUIRED, when }
 
+/* Layers of hybrid models: those without key-value heads are recurrent. */
+#define RECURRENT_LAYER "kv_heads == 0"
+#define ATTENTION_LAYER "kv_heads > 0"
+#define ATTENTION_WHEN(when)                                                                              \
+    { BLOCK "attn_q.weight", { "embedding", "heads * key_length" }, NB_REQUIRED, when },                  \
+    { BLOCK "attn_q.bias", { "heads * key_length" }, NB_OPTIONAL, when },                                 \
+    { BLOCK "attn_k.weight", { "embedding", "kv_heads * key_length" }, NB_REQUIRED, when },               \
+    { BLOCK "attn_k.bias", { "kv_heads * key_length" }, NB_OPTIONAL, when },                              \
+    { BLOCK "attn_v.weight", { "embedding", "kv_heads * value_length" }, NB_REQUIRED, when },             \
+    { BLOCK "attn_v.bias", { "kv_heads * value_length" }, NB_OPTIONAL, when },                            \
+    { BLOCK "attn_output.weight", { "heads * value_length", "embedding" }, NB_REQUIRED, when }
+
+/* The feed-forward part of a layer, without or with experts. */
+#define DENSE_PART(presence, when)                                                                        \
+    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, presence, when },                         \
+    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, presence, when },                           \
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, presence, when }
+#define SPARSE_PART(size, presence, when)                                                                 \
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, presence, when },                          \
+    { BLOCK "ffn_gate_exps.weight", { "embedding", size, "experts" }, presence, when },                   \
+    { BLOCK "ffn_up_exps.weight", { "embedding", size, "experts" }, presence, when },                     \
+    { BLOCK "ffn_down_exps.weight", { size, "embedding", "experts" }, presence, when }
+
 #define DEMANDED_BY_MAMBA NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, NB_HP_RMS_EPSILON
 
 #endif
