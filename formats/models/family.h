@@ -69,6 +69,14 @@ enum nb_map_op_kind {
     NB_MAP_PARTS,
     NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
+    NB_MAP_FILL,  /* a vector of a number, whatever is stored: number */
+    NB_MAP_FIT,   /* keeps the first rows, or adds rows of zeros: number of rows */
+    NB_MAP_CUT,         /* keeps rows: first, count */
+    NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
+    NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
+    NB_MAP_FOLD,        /* the same elements in the tensor's shape */
+    NB_MAP_EVERY,       /* keeps every n-th row: first, n */
+    NB_MAP_FIT,         /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */

@@ -24,7 +24,7 @@
     { from "dt_bias", BLOCK "ssm_dt.bias", PLAIN },                      \
     { from "A_log", BLOCK "ssm_a", NEGATE_EXP },                         \
     { from "D", BLOCK "ssm_d", PLAIN },                                  \
-    { from "norm.weight", BLOCK "ssm_norm.weight", PLAIN }
+    { from "norm.weight", BLOCK "ssm_norm.weight", { { NB_MAP_FOLD, { NULL } } } }
 #define MAMBA2(from)                                                     \
     { from "in_proj.weight", BLOCK "ssm_in.weight", PLAIN },             \
     MAMBA2_STATE(from),                                                  \
