@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct nb_family *const nb_families[] = {
@@ -40,6 +41,7 @@ entry(json_t *object, const char *name, size_t length)
     memcpy(key, name, first);
     key[first] = '\0';
     object = json_is_array(object) ? json_array_get(object, strtoull(key, NULL, 10)) : json_object_get(object, key);
+    object = json_is_array(object) ? json_array_get(object, strtoul(key, NULL, 10)) : json_object_get(object, key);
     return dot == NULL ? object : entry(object, dot + 1, length - first - 1);
 }
 

@@ -36,6 +36,9 @@ struct nb_config_row {
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
      * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object (or array) a; "a=text" says
      * for each element of the array a whether it is this text. "" is never present.
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a, "a.0" the first
+     * element of the array a; "a=text" says for each element of the array a whether it is this text. "" is never
+     * present.
      */
     const char *entries;
     /*
@@ -88,6 +91,13 @@ enum nb_map_op_kind {
     NB_MAP_SCALE,        /* multiplies each element: factor */
     NB_MAP_TERNARY,      /* each element to the nearest of -1, 0 and 1 times the mean magnitude of the whole tensor */
     NB_MAP_NEGATE_EXP,   /* -exp of each element */
+    /*
+     * Multiply with what an entry of config.json says, or with 1 if it is absent: a number; or an array with a factor
+     * for each part of the rows, and the heights of the parts, separated by commas.
+     */
+    NB_MAP_SCALE_BY,
+    NB_MAP_SCALE_PARTS,
+    NB_MAP_NEGATE_EXP, /* -exp of each element */
 };
 
 struct nb_map_op {

@@ -376,6 +376,7 @@ add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const 
     const struct nb_view_origin origin = {
         row, b->hp, layer, slot->stored, (size_t)slot->count, is_packed(row) ? scales_of(b, slot->stored[0]) : NULL
     };
+    const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count, b->cp->config };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };

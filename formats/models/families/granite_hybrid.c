@@ -182,11 +182,11 @@ is_attention_with_experts(json_t *config)
     { "attn_layer_offset", NB_CONFIG_IGNORED, NULL, NULL },                                           \
     { "head_dim", NB_CONFIG_IGNORED, NULL, NULL }, /* a wrong one shows in the shapes */              \
     { "mamba_d_head", NB_CONFIG_IGNORED, NULL, NULL },                                                \
-    { "mamba_proj_bias", NB_CONFIG_ONLY, "false", NULL },                                             \
-    { "mamba_conv_bias", NB_CONFIG_BIASES, ".mamba.conv1d.bias", NULL }
+    { "mamba_proj_bias", NB_CONFIG_ONLY, "false", NULL }
 
 static const struct nb_config_rule bamba_rules[] = {
     RULES,
+    { "mamba_conv_bias", NB_CONFIG_BIASES, ".mamba.conv1d.bias", NULL },
     { "mlp_bias", NB_CONFIG_ONLY, "false", NULL },
     { "partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL }, /* attn_rotary_emb counts */
     { "z_loss_coefficient", NB_CONFIG_IGNORED, NULL, NULL },
@@ -199,11 +199,13 @@ static const struct nb_config_rule bamba_rules[] = {
 
 static const struct nb_config_rule granite_rules[] = {
     GRANITE_RULES,
+    { "mamba_conv_bias", NB_CONFIG_BIASES, ".mamba.conv1d.bias", NULL },
     { "position_embedding_type", NB_CONFIG_ONLY, "nope", NULL },
     { "max_position_embeddings", NB_CONFIG_IGNORED, NULL, NULL },
 };
 static const struct nb_config_rule attention_rules[] = {
     GRANITE_RULES,
+    { "mamba_conv_bias", NB_CONFIG_IGNORED, NULL, NULL },
     { "position_embedding_type", NB_CONFIG_ONLY, "rope", NULL },
 };
 
