@@ -218,7 +218,7 @@ build(struct nb_view *v, const struct nb_store *store, const struct nb_map_op *o
     struct nb_map_row row = { "stored", "view", { { 0 } } };
     struct nb_hparams hp = { 0 };
     const struct nb_tensor *stored[4] = { &store->tensors[0], &store->tensors[1], NULL, NULL };
-    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL };
+    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL, NULL };
     struct nb_error err;
 
     for (unsigned i = 0; i < NB_MAP_OPS; i++)
@@ -380,7 +380,7 @@ operations_that_do_not_fit_are_refused(void **unused)
         struct nb_map_row row = { "stored", "view", { { 0 } } };
         struct nb_hparams hp = { 0 };
         const struct nb_tensor *const list[] = { &stored };
-        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL };
+        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL, NULL };
         struct nb_arena arena = { 0 };
         struct nb_error err;
         struct nb_view v = { .name = "view",

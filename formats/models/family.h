@@ -64,6 +64,7 @@ enum nb_map_op_kind {
     NB_MAP_CUT_GROUPS,   /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_ALSO_GROUPS,  /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
     NB_MAP_CUT_COLUMNS,  /* keeps columns: first, count */
+    NB_MAP_FOLD,         /* the same elements in the shape of the tensor */
     NB_MAP_EVERY_COLUMN, /* keeps every n-th column: first, n */
     NB_MAP_MXFP4, /* every n-th row of "x_blocks" with the scales in "x_scales": first, n. Such come first of all */
     NB_MAP_EVERY, /* keeps every n-th row: first, n */
@@ -74,12 +75,6 @@ enum nb_map_op_kind {
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
     NB_MAP_FILL,  /* a vector of a number, whatever is stored: number */
     NB_MAP_FIT,   /* keeps the first rows, or adds rows of zeros: number of rows */
-    NB_MAP_CUT,         /* keeps rows: first, count */
-    NB_MAP_CUT_GROUPS,  /* splits the rows into groups and keeps rows of each: groups, first, count */
-    NB_MAP_CUT_COLUMNS, /* keeps columns: first, count */
-    NB_MAP_FOLD,        /* the same elements in the tensor's shape */
-    NB_MAP_EVERY,       /* keeps every n-th row: first, n */
-    NB_MAP_FIT,         /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */
@@ -157,7 +152,7 @@ struct nb_family {
     const char *extra_layers;
     const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
     bool no_matrix_in_f32;       /* not even routers */
-    bool drops_equal_output;             /* an output equal to the embedding, if that comes first, is not written */
+    bool drops_equal_output;     /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */

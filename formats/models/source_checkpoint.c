@@ -373,10 +373,13 @@ static enum nb_status
 add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = {
-        row, b->hp, layer, slot->stored, (size_t)slot->count, is_packed(row) ? scales_of(b, slot->stored[0]) : NULL
-    };
-    const struct nb_view_origin origin = { row, b->hp, layer, slot->stored, (size_t)slot->count, b->cp->config };
+    const struct nb_view_origin origin = { row,
+                                           b->hp,
+                                           layer,
+                                           slot->stored,
+                                           (size_t)slot->count,
+                                           is_packed(row) ? scales_of(b, slot->stored[0]) : NULL,
+                                           b->cp->config };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };

@@ -15,17 +15,17 @@ static const struct nb_arch_tensor granitehybrid[] = {
     MAMBA2(RECURRENT_LAYER, NB_OPTIONAL, NB_REQUIRED),
     ATTENTION_WHEN(ATTENTION_LAYER),
     { BLOCK "attn_output.bias", { "embedding" }, NB_OPTIONAL, ATTENTION_LAYER },
-    SPARSE_PART("feed_forward", NB_REQUIRED, MIXTURE),
+    EXPERTS_WHEN("feed_forward", MIXTURE),
     SHARED_EXPERT(SHARING),
-    DENSE_PART(NB_REQUIRED, DENSE),
+    GATED_MLP_WHEN(DENSE),
     { BLOCK "ffn_gate.bias", { "feed_forward" }, NB_OPTIONAL, DENSE },
     { BLOCK "ffn_up.bias", { "feed_forward" }, NB_OPTIONAL, DENSE },
     { BLOCK "ffn_down.bias", { "embedding" }, NB_OPTIONAL, DENSE },
 };
 
 /* GGUF has no key for which layers have experts: feed_forward_kind is 1 or 2 only in a checkpoint's config.json. */
-#define DENSE_LAYER "feed_forward_kind != 2"
-#define SPARSE_LAYER "feed_forward_kind != 1"
+#define WITHOUT_EXPERTS "feed_forward_kind != 2"
+#define WITH_EXPERTS "feed_forward_kind != 1"
 
 static const struct nb_arch_tensor jamba[] = {
     EMBEDDINGS,
@@ -35,8 +35,13 @@ static const struct nb_arch_tensor jamba[] = {
     { BLOCK "ssm_b_norm.weight", { "ssm_state" }, NB_REQUIRED, RECURRENT_LAYER },
     { BLOCK "ssm_c_norm.weight", { "ssm_state" }, NB_REQUIRED, RECURRENT_LAYER },
     ATTENTION_WHEN(ATTENTION_LAYER),
-    DENSE_PART(NB_OPTIONAL, DENSE_LAYER),
-    SPARSE_PART("feed_forward", NB_OPTIONAL, SPARSE_LAYER),
+    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, NB_OPTIONAL, WITHOUT_EXPERTS },
+    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, NB_OPTIONAL, WITHOUT_EXPERTS },
+    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, NB_OPTIONAL, WITHOUT_EXPERTS },
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_OPTIONAL, WITH_EXPERTS },
+    { BLOCK "ffn_gate_exps.weight", { "embedding", "feed_forward", "experts" }, NB_OPTIONAL, WITH_EXPERTS },
+    { BLOCK "ffn_up_exps.weight", { "embedding", "feed_forward", "experts" }, NB_OPTIONAL, WITH_EXPERTS },
+    { BLOCK "ffn_down_exps.weight", { "feed_forward", "embedding", "experts" }, NB_OPTIONAL, WITH_EXPERTS },
 };
 
 static const enum nb_hparam demanded[] = { DEMANDED_BY_MAMBA, NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_SSM_GROUPS };

@@ -4,9 +4,6 @@
  */
 #include "formats/models/architectures/recurrent.h"
 
-#define DENSE_LAYER "layer < leading_dense"
-#define SPARSE_LAYER "layer >= leading_dense"
-
 /* The norm of the output has the name of an embedding's. */
 #define HYBRID                                                                                            \
     { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },                                 \
@@ -23,9 +20,9 @@
 static const struct nb_arch_tensor lfm2[] = { HYBRID, GATED_MLP };
 static const struct nb_arch_tensor lfm2moe[] = {
     HYBRID,
-    DENSE_PART(NB_REQUIRED, DENSE_LAYER),
-    SPARSE_PART("expert_feed_forward", NB_REQUIRED, SPARSE_LAYER),
-    { BLOCK "exp_probs_b.bias", { "experts" }, NB_REQUIRED, SPARSE_LAYER },
+    GATED_MLP_WHEN(DENSE_LAYER),
+    EXPERTS_WHEN("expert_feed_forward", SPARSE_LAYER),
+    ROUTER_BIAS_WHEN(NB_REQUIRED, SPARSE_LAYER),
 };
 
 #define DEMANDED_HERE DEMANDED, NB_HP_SHORTCONV_CACHE

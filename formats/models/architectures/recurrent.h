@@ -40,17 +40,6 @@
     { BLOCK "attn_v.bias", { "kv_heads * value_length" }, NB_OPTIONAL, when },                            \
     { BLOCK "attn_output.weight", { "heads * value_length", "embedding" }, NB_REQUIRED, when }
 
-/* The feed-forward part of a layer, without or with experts. */
-#define DENSE_PART(presence, when)                                                                        \
-    { BLOCK "ffn_gate.weight", { "embedding", "feed_forward" }, presence, when },                         \
-    { BLOCK "ffn_up.weight", { "embedding", "feed_forward" }, presence, when },                           \
-    { BLOCK "ffn_down.weight", { "feed_forward", "embedding" }, presence, when }
-#define SPARSE_PART(size, presence, when)                                                                 \
-    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, presence, when },                          \
-    { BLOCK "ffn_gate_exps.weight", { "embedding", size, "experts" }, presence, when },                   \
-    { BLOCK "ffn_up_exps.weight", { "embedding", size, "experts" }, presence, when },                     \
-    { BLOCK "ffn_down_exps.weight", { size, "embedding", "experts" }, presence, when }
-
 #define DEMANDED_BY_MAMBA NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, NB_HP_RMS_EPSILON
 
 #endif

@@ -70,7 +70,7 @@ static const struct nb_config_row config_rows[] = {
     { NB_HP_EXPERTS_USED, "num_experts_per_tok|num_experts_per_token", NULL },
     { NB_HP_EXPERT_GROUPS, "n_group", "" },
     { NB_HP_EXPERT_GROUPS_USED, "topk_group", "" },
-    { NB_HP_EXPERT_GATING, "", "2" }, /* sigmoid */
+    { NB_HP_EXPERT_GATING, "moe_router_activation_func", "2" }, /* sigmoid */
     { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", NULL },
     { NB_HP_EXPERTS_SHARED, "num_shared_experts", NULL },
     { NB_HP_LEADING_DENSE, "first_k_dense_replace", NULL },
@@ -121,6 +121,7 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_EXPERTS_SHARED),
     KEY(NB_HP_LEADING_DENSE),
     KEY(NB_HP_EXPERT_WEIGHTS_SCALE),
+    KEY(NB_HP_EXPERT_GATING), /* llama.cpp demands it, also where config.json takes it for granted */
 };
 
 static const char *const classes[] = { "KimiLinearForCausalLM", "KimiLinearModel", NULL };

@@ -147,25 +147,8 @@ static const struct nb_key_row lfm2_keys[] = {
 };
 
 static const struct nb_key_row lfm2moe_keys[] = {
-    KEY(NB_HP_LAYERS),
-    KEY(NB_HP_CONTEXT),
-    KEY(NB_HP_EMBEDDING),
-    KEY(NB_HP_FEED_FORWARD),
-    KEY(NB_HP_HEADS),
-    KEY(NB_HP_KV_HEADS),
-    { NB_KEY_WRITER, 0, nb_write_rope_scaling },
-    KEY(NB_HP_ROPE_BASE),
-    KEY(NB_HP_RMS_EPSILON),
-    KEY(NB_HP_EXPERTS),
-    KEY(NB_HP_EXPERTS_USED),
-    KEY_IF_GIVEN(NB_HP_KEY_LENGTH),
-    KEY_IF_GIVEN(NB_HP_VALUE_LENGTH),
-    { NB_KEY_WRITER, 0, nb_write_file_type },
-    KEY(NB_HP_EXPERT_FEED_FORWARD),
-    KEY(NB_HP_LEADING_DENSE),
-    KEY(NB_HP_EXPERT_GATING),
-    KEY(NB_HP_VOCAB),
-    KEY(NB_HP_SHORTCONV_CACHE),
+    BASE_KEYS(KEY_IF_GIVEN),        KEY(NB_HP_EXPERT_FEED_FORWARD), KEY(NB_HP_LEADING_DENSE),
+    KEY(NB_HP_EXPERT_GATING),       KEY(NB_HP_VOCAB),               KEY(NB_HP_SHORTCONV_CACHE),
 };
 
 static const char *const lfm2_classes[] = { "Lfm2ForCausalLM", "LFM2ForCausalLM", NULL };
