@@ -103,8 +103,9 @@ struct nb_map_op {
 #define NB_MAP_OPS 4
 
 struct nb_map_row {
-    const char *from; /* name in the checkpoint: "%l" is the layer, "%e" the expert; experts are stacked */
-    const char *to;   /* name of the architecture's tensor */
+    /* Name in the checkpoint: "%l" is the layer, "%e" the expert; experts are stacked. Without "%l": of the last layer. */
+    const char *from;
+    const char *to; /* name of the architecture's tensor */
     struct nb_map_op op[NB_MAP_OPS];
 };
 

@@ -169,10 +169,14 @@ next_row(const struct builder *b, const struct nb_map_row *from, const char *nam
     const struct nb_map_row *end = b->family->to_gguf + b->family->n_to_gguf;
 
     *layer = *expert = 0;
-    for (; from < end; from++)
-        if (nb_name_matches(from->from, name, layer, expert) &&
-            nb_expression_holds(nb_arch_row(b->family->arch, from->to)->when, b->hp, *layer))
+    for (; from < end; from++) {
+        if (!nb_name_matches(from->from, name, layer, expert))
+            continue;
+        if (strstr(from->from, "%l") == NULL && strstr(from->to, "%l") != NULL)
+            *layer = b->layers - 1;
+        if (nb_expression_holds(nb_arch_row(b->family->arch, from->to)->when, b->hp, *layer))
             return from;
+    }
     return NULL;
 }
 
@@ -446,17 +450,28 @@ open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struc
     return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
 }
 
+/* Whether some row has produced the same tensor: checkpoints store some tensors in more than one form. */
+static bool
+has_come(const struct builder *b, const char *to, uint64_t layer)
+{
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
+
+        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
+            return true;
+    }
+    return false;
+}
+
 /* Whether all stacks begun in LAYER are complete; their views are made together, in table order. */
 static bool
 stacks_are_complete(const struct builder *b, uint64_t layer)
 {
     for (size_t i = 0; i < b->family->n_to_gguf; i++) {
         const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct slot *slot = slot_of(b, row, layer);
         const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
 
-        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) &&
-            (slot->stored == NULL || slot->count < slot->wanted))
+        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) && !has_come(b, row->to, layer))
             return false;
     }
     return true;
@@ -622,19 +637,6 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
         return false;
     return target->presence == NB_REQUIRED || (target->presence == NB_TIED && !b->output_is_embedding &&
                                                json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
-}
-
-/* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
-static bool
-has_come(const struct builder *b, const char *to, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
-
-        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
-            return true;
-    }
-    return false;
 }
 
 static enum nb_status

@@ -32,16 +32,34 @@ static const struct nb_map_row dense_tensors[] = {
     { MIXER "down_proj.bias", BLOCK "ffn_down.bias", PLAIN },
 };
 
+#define EXPERT_PART(from) \
+    { from "gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN }, \
+    { from "gate.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN }, \
+    { from "fc1_latent_proj.weight", BLOCK "ffn_latent_down.weight", PLAIN }, \
+    { from "fc2_latent_proj.weight", BLOCK "ffn_latent_up.weight", PLAIN }, \
+    { from "experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN }, \
+    { from "experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }, \
+    { from "shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN }, \
+    { from "shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
+
+/* Of the block that predicts a further token, attention and experts are stored as two layers. */
+#define MTP_ATTENTION "mtp.layers.0."
+#define MTP_EXPERTS "mtp.layers.1."
+
 static const struct nb_map_row mixture_tensors[] = {
     PARTS,
-    { MIXER "gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
-    { MIXER "gate.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN },
-    { MIXER "fc1_latent_proj.weight", BLOCK "ffn_latent_down.weight", PLAIN },
-    { MIXER "fc2_latent_proj.weight", BLOCK "ffn_latent_up.weight", PLAIN },
-    { MIXER "experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN },
-    { MIXER "experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN },
-    { MIXER "shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
-    { MIXER "shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
+    { MTP_ATTENTION "enorm.weight", BLOCK "nextn.enorm.weight", PLAIN },
+    { MTP_ATTENTION "hnorm.weight", BLOCK "nextn.hnorm.weight", PLAIN },
+    { MTP_ATTENTION "eh_proj.weight", BLOCK "nextn.eh_proj.weight", PLAIN },
+    { MTP_ATTENTION "norm.weight", BLOCK "attn_norm.weight", PLAIN },
+    { MTP_ATTENTION "mixer.q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS },
+    { MTP_ATTENTION "mixer.k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS },
+    { MTP_ATTENTION "mixer.v_proj.weight", BLOCK "attn_v.weight", PLAIN },
+    { MTP_ATTENTION "mixer.o_proj.weight", BLOCK "attn_output.weight", PLAIN },
+    { MTP_EXPERTS "norm.weight", BLOCK "post_attention_norm.weight", PLAIN },
+    { MTP_EXPERTS "final_layernorm.weight", BLOCK "nextn.shared_head_norm.weight", PLAIN },
+    EXPERT_PART(MTP_EXPERTS "mixer."),
+    EXPERT_PART(MIXER),
 };
 
 /* ssm_inner is the length of a head at first. */
@@ -84,6 +102,7 @@ static const struct nb_config_row mixture_config[] = {
     { NB_HP_EXPERT_WEIGHTS_NORM, "norm_topk_prob", NULL },
     { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", NULL },
     { NB_HP_EXPERT_LATENT, "moe_latent_size", "" },
+    { NB_HP_NEXTN_LAYERS, "num_nextn_predict_layers", "" },
 };
 
 /* Whether LAYER is of the kind that is one CHARACTER in the older configs' pattern, and has NAMES in the newer ones' list. */
@@ -92,8 +111,12 @@ is_kind(json_t *config, const struct nb_hparams *hp, uint64_t layer, const char 
 {
     const bool has_pattern = json_string_length(nb_config_find(config, "hybrid_override_pattern")) > 0;
 
+    const uint64_t layers = (uint64_t)(nb_hp(hp, NB_HP_LAYERS) - nb_hp(hp, NB_HP_NEXTN_LAYERS));
+
+    if (layer >= layers) /* has both parts */
+        return 1;
     return nb_config_layer_is(config, has_pattern ? "hybrid_override_pattern" : "layers_block_type",
-                              has_pattern ? character : names, layer, (uint64_t)nb_hp(hp, NB_HP_LAYERS));
+                              has_pattern ? character : names, layer, layers);
 }
 
 static double
@@ -118,6 +141,10 @@ derive(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error 
         nb_hp_set(hp, NB_HP_LAYERS, (double)listed, true);
     if (!nb_hp_has(hp, NB_HP_LAYERS))
         return nb_fail(err, NB_INPUT, "%s: has no num_hidden_layers", name);
+    if (nb_hp(hp, NB_HP_NEXTN_LAYERS) > 1)
+        return nb_fail(err, NB_UNSUPPORTED, "%s: num_nextn_predict_layers is %g, but only 1 can be converted", name,
+                       nb_hp(hp, NB_HP_NEXTN_LAYERS));
+    nb_hp_set(hp, NB_HP_LAYERS, nb_hp(hp, NB_HP_LAYERS) + nb_hp(hp, NB_HP_NEXTN_LAYERS), true);
     status = nb_derive_each(config, name, NB_HP_KV_HEADS, kv_heads, hp, err);
     return status == NB_OK ? nb_derive_each(config, name, NB_HP_FEED_FORWARD, feed_forward, hp, err) : status;
 }
@@ -152,10 +179,10 @@ is_dense(json_t *config)
 
 static const struct nb_config_rule dense_rules[] = { RULES };
 
-/* The blocks that predict further tokens have parts in two layers; they are not converted. */
 static const struct nb_config_rule mixture_rules[] = {
     RULES,
     { "intermediate_size", NB_CONFIG_IGNORED, NULL, NULL },
+    { "mtp_hybrid_override_pattern", NB_CONFIG_ONLY, "*E", NULL },
     { "moe_shared_expert_overlap", NB_CONFIG_IGNORED, NULL, NULL },
 };
 
@@ -177,6 +204,7 @@ static const struct nb_key_row mixture_keys[] = {
     KEY(NB_HP_EXPERT_WEIGHTS_NORM),
     KEY(NB_HP_EXPERT_WEIGHTS_SCALE),
     KEY(NB_HP_EXPERT_LATENT),
+    KEY_IF_SET(NB_HP_NEXTN_LAYERS),
 };
 
 static const char *const classes[] = { "NemotronHForCausalLM", NULL };
