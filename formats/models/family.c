@@ -108,7 +108,7 @@ nb_config_layer_is(json_t *config, const char *name, const char *values, uint64_
     for (const char *at = values; *at != '\0'; at += *at == '|') {
         const size_t width = strcspn(at, "|");
 
-        if (width == length && memcmp(at, kind, width) == 0)
+        if (kind != NULL && width == length && memcmp(at, kind, width) == 0)
             return 1;
         at += width;
     }
