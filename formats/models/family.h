@@ -34,8 +34,6 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object (or array) a; "a=text" says
-     * for each element of the array a whether it is this text. "" is never present.
      * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a, "a.0" the first
      * element of the array a; "a=text" says for each element of the array a whether it is this text. "" is never
      * present.
@@ -73,8 +71,6 @@ enum nb_map_op_kind {
     NB_MAP_PARTS,
     NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
-    NB_MAP_FILL,  /* a vector of a number, whatever is stored: number */
-    NB_MAP_FIT,   /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */
@@ -85,7 +81,6 @@ enum nb_map_op_kind {
     NB_MAP_ADD,          /* adds to each element: number */
     NB_MAP_SCALE,        /* multiplies each element: factor */
     NB_MAP_TERNARY,      /* each element to the nearest of -1, 0 and 1 times the mean magnitude of the whole tensor */
-    NB_MAP_NEGATE_EXP,   /* -exp of each element */
     /*
      * Multiply with what an entry of config.json says, or with 1 if it is absent: a number; or an array with a factor
      * for each part of the rows, and the heights of the parts, separated by commas.

@@ -44,8 +44,14 @@ struct nb_order {
 
 /* An operation on each element, applied in list order. F16 elements are rounded to F16 after each, as in torch. */
 struct nb_element_op {
-    enum nb_element_op_kind { NB_OP_NONE, NB_OP_ADD, NB_OP_SCALE, NB_OP_NEGATE_EXP, NB_OP_TERNARY } kind;
-    enum nb_element_op_kind { NB_OP_NONE, NB_OP_ADD, NB_OP_SCALE, NB_OP_SCALE_ROWS, NB_OP_NEGATE_EXP } kind;
+    enum nb_element_op_kind {
+        NB_OP_NONE,
+        NB_OP_ADD,
+        NB_OP_SCALE,
+        NB_OP_SCALE_ROWS,
+        NB_OP_NEGATE_EXP,
+        NB_OP_TERNARY,
+    } kind;
     float by;
     const float *rows; /* SCALE_ROWS: a factor for each row of the view */
 };
