@@ -111,6 +111,7 @@ derive_lfm2moe(json_t *config, const char *name, struct nb_hparams *hp, struct n
 #define RULES                                                                                \
     { "layer_types", NB_CONFIG_ONLY, "full_attention|conv", NULL }, /* read by kv_heads */   \
     { "full_attn_idxs", NB_CONFIG_IGNORED, NULL, NULL },                                     \
+        { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL }, \
     { "conv_bias", NB_CONFIG_ONLY, "false", NULL },                                          \
     { "use_pos_enc", NB_CONFIG_ONLY, "true", NULL },                                         \
     { "tie_embedding", NB_CONFIG_IGNORED, NULL, NULL }

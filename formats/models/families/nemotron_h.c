@@ -167,6 +167,7 @@ is_dense(json_t *config)
     { "hybrid_override_pattern", NB_CONFIG_IGNORED, NULL, NULL }, /* read by is_kind, as is the next */ \
     { "layers_block_type", NB_CONFIG_ONLY, "mamba|linear_attention|attention|full_attention|moe|mlp", NULL }, \
     { "mamba_hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                                       \
+    { "hidden_act", NB_CONFIG_ONLY, "relu2", NULL }, \
     { "mlp_hidden_act", NB_CONFIG_ONLY, "relu2", NULL },                                              \
     { "mamba_proj_bias", NB_CONFIG_ONLY, "false", NULL },                                             \
     { "use_bias", NB_CONFIG_ONLY, "false", NULL },                                                    \
