@@ -941,7 +941,7 @@ folders_that_make_no_model(void **unused)
     with_file("a program beside", "modeling_x.py", "x", "checkpoint.code");
     with_file("a tokenizer that names a program", "tokenizer_config.json",
               "{\"auto_map\":{\"AutoTokenizer\":[\"x--y.Z\",null]}}", "checkpoint.code");
-    with_file("another class", "config.json", config_with("LlamaForCausalLM", "MambaForCausalLM"), "checkpoint.family");
+    with_file("another class", "config.json", config_with("LlamaForCausalLM", "RwkvForCausalLM"), "checkpoint.family");
     with_file("an entry that GGUF has no place for", "config.json",
               config_with("\"vocab_size\"", "\"logit_scale\":0.5,\"vocab_size\""), "checkpoint.config-entry");
     with_file("an activation that the architecture lacks", "config.json",

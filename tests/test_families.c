@@ -3,6 +3,7 @@
  * checkpoint and the GGUF file that llama.cpp v0.5.0's converter makes of it. Whole files are compared; where
  * they differ, the first key or tensor that does is named. 'test_families NAME...' compares only those.
  */
+#include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 #include "golden_checkpoint.h"
 #include "scratch.h"
@@ -16,12 +17,19 @@
 #define GOLDENS TEST_DATA "/golden/families"
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* Where nibble means to write something else: see "Differences from the reference" in formats/README.md. */
+/*
+ * Where nibble means to write something else: a key, or the tensors whose names end so. See "Differences from the
+ * reference" in formats/README.md.
+ */
 static const struct {
     const char *golden, *key;
 } exceptions[] = {
     /* The reference names the epsilon of EXAONE 3 as that of a LayerNorm; llama.cpp does not load such a file. */
     { "exaone", "exaone.attention.layer_norm_rms_epsilon" },
+    /* -exp(x): the nearest float, which the exponential function of torch's library misses for one value in 100. */
+    { "falcon_mamba", ".ssm_a" },
+    { "jamba", ".ssm_a" },
+    { "mamba", ".ssm_a" },
 };
 
 static char **only;
@@ -31,7 +39,7 @@ static bool
 is_exception(const char *key)
 {
     for (size_t i = 0; i < COUNT(exceptions); i++)
-        if (strcmp(exceptions[i].golden, current) == 0 && (key == NULL || strcmp(exceptions[i].key, key) == 0))
+        if (strcmp(exceptions[i].golden, current) == 0 && (key == NULL || nb_ends_with(key, exceptions[i].key)))
             return true;
     return false;
 }
@@ -149,7 +157,8 @@ compare_tensor(const struct nb_file_in *file, const struct nb_tensor *t, json_t 
                  json_string_value(json_object_get(expected, "type")));
     assert_non_null(bytes);
     assert_int_equal(nb_file_read(file, t->offset, bytes, t->bytes, &err), NB_OK);
-    if (strcmp(hash_of(bytes, t->bytes, hash), json_string_value(json_object_get(expected, "xxh64"))) != 0)
+    if (strcmp(hash_of(bytes, t->bytes, hash), json_string_value(json_object_get(expected, "xxh64"))) != 0 &&
+        !is_exception(t->name))
         fail_msg("%s: tensor '%s' has other bytes", current, t->name);
     free(bytes);
 }

@@ -65,10 +65,10 @@ check_map(const struct nb_family *f, const struct nb_map_row *row)
 
     if (target == NULL)
         fail_msg("%s: '%s' is no tensor of %s", f->classes[0], row->to, f->arch->name);
-    if ((strstr(row->from, "%l") != NULL) != (strstr(row->to, "%l") != NULL))
-        fail_msg("%s: '%s' and '%s' are not both of a layer", f->classes[0], row->from, row->to);
+    if (strstr(row->from, "%l") != NULL && strstr(row->to, "%l") == NULL)
+        fail_msg("%s: '%s' is of a layer, '%s' is not", f->classes[0], row->from, row->to);
     for (size_t i = 0; i < NB_MAP_OPS; i++)
-        for (unsigned k = 0; k < 3; k++)
+        for (unsigned k = 0; k < 3 && row->op[i].kind != NB_MAP_SCALE_BY && row->op[i].kind != NB_MAP_SCALE_PARTS; k++)
             if (row->op[i].argument[k] != NULL && !nb_expression_is_valid(row->op[i].argument[k]))
                 fail_msg("%s: '%s' is no expression", f->classes[0], row->op[i].argument[k]);
 }
@@ -105,7 +105,8 @@ families_map_to_tensors_that_their_architecture_has(void **unused)
     (void)unused;
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
-            assert_ptr_equal(nb_family_by_class(*name), *f); /* no class is claimed twice */
+            if ((*f)->is_for == NULL)
+                assert_ptr_equal(nb_family_by_class(*name, NULL), *f); /* no class is claimed twice */
         check_family(*f);
     }
 }
@@ -187,7 +188,7 @@ expect_elements(const struct nb_view *v, const float *want)
     struct nb_view_reader reader = { 0 };
     uint64_t state = 7;
     struct nb_error err;
-    float got[ROWS * WIDTH];
+    float got[(ROWS + 2) * WIDTH]; /* the largest view is that of two more rows */
 
     assert_non_null(panel);
     for (unsigned trial = 0; trial < 300; trial++) {
@@ -217,7 +218,7 @@ build(struct nb_view *v, const struct nb_store *store, const struct nb_map_op *o
     struct nb_map_row row = { "stored", "view", { { 0 } } };
     struct nb_hparams hp = { 0 };
     const struct nb_tensor *stored[4] = { &store->tensors[0], &store->tensors[1], NULL, NULL };
-    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL };
+    const struct nb_view_origin origin = { &row, &hp, 0, stored, store->count, NULL, NULL };
     struct nb_error err;
 
     for (unsigned i = 0; i < NB_MAP_OPS; i++)
@@ -379,7 +380,7 @@ operations_that_do_not_fit_are_refused(void **unused)
         struct nb_map_row row = { "stored", "view", { { 0 } } };
         struct nb_hparams hp = { 0 };
         const struct nb_tensor *const list[] = { &stored };
-        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL };
+        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL, NULL };
         struct nb_arena arena = { 0 };
         struct nb_error err;
         struct nb_view v = { .name = "view",
@@ -447,6 +448,109 @@ a_default_that_depends_on_the_layer_is_an_array(void **unused)
     assert_int_equal(nb_expression_set("layers / 2", &hp, NB_HP_HEADS, &err), NB_OK);
     assert_null(hp.value[NB_HP_HEADS].each);
     nb_hparams_free(&hp);
+}
+
+/* Factors of config.json, for all elements and for parts of the rows; absent ones are 1. */
+static void
+factors_of_the_config_multiply_weights_and_wrong_ones_are_refused(void **unused)
+{
+    static const struct {
+        const char *config;
+        float first, last; /* factors of the first 16 rows, and of the others; 0: refused */
+    } cases[] = {
+        { "{\"all\": 0.5, \"parts\": [2, 4]}", 1, 2 },
+        { "{\"parts\": [2, 4]}", 2, 4 },
+        { "{\"all\": 3}", 3, 3 },
+        { "{\"all\": null, \"parts\": null}", 1, 1 },
+        { "{\"parts\": [2]}", 0, 0 },
+        { "{\"parts\": [2, 4, 8]}", 0, 0 },
+        { "{\"all\": \"much\"}", 0, 0 },
+        { "{\"parts\": [2, true]}", 0, 0 },
+    };
+    float memory[ROWS * WIDTH], want[ROWS * WIDTH];
+    struct nb_tensor stored;
+    const struct nb_store store = { &stored, 1, NULL, 0 };
+
+    (void)unused;
+    make_stored(&stored, "stored", NB_F32, ROWS, WIDTH, memory);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct nb_map_row row = {
+            "stored", "view", { { NB_MAP_SCALE_BY, { "all" } }, { NB_MAP_SCALE_PARTS, { "parts", "16,32" } } }
+        };
+        struct nb_hparams hp = { 0 };
+        const struct nb_tensor *const list[] = { &stored };
+        json_t *config = json_loads(cases[i].config, 0, NULL);
+        const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL, config };
+        struct nb_view v = { .name = "view",
+                             .source_name = "stored",
+                             .type = NB_F32,
+                             .n_dims = 2,
+                             .ne = { WIDTH, ROWS, 1, 1 },
+                             .store = &store };
+        struct nb_arena arena = { 0 };
+        struct nb_error err;
+        const enum nb_status status = nb_view_build(&v, &origin, &arena, &err);
+
+        assert_int_equal(status, cases[i].first == 0 ? NB_INPUT : NB_OK);
+        for (size_t k = 0; k < COUNT(want); k++)
+            want[k] = memory[k] * (k < 16 * WIDTH ? cases[i].first : cases[i].last);
+        if (status == NB_OK)
+            expect_elements(&v, want);
+        nb_arena_free(&arena);
+        json_decref(config);
+    }
+}
+
+static void
+a_vector_is_folded_only_into_a_matrix_of_its_size(void **unused)
+{
+    const struct nb_map_row row = { "stored", "view", { { NB_MAP_FOLD, { NULL } } } };
+    float memory[48] = { 0 };
+    struct nb_tensor stored = {
+        .name = "stored", .type = NB_F32, .n_dims = 1, .ne = { 48, 1, 1, 1 }, .bytes_in_memory = memory
+    };
+    const struct nb_store store = { &stored, 1, NULL, 0 };
+    const struct nb_tensor *const list[] = { &stored };
+    struct nb_hparams hp = { 0 };
+    const struct nb_view_origin origin = { &row, &hp, 0, list, 1, NULL, NULL };
+
+    (void)unused;
+    assert_true(nb_tensor_measure(&stored));
+    for (uint64_t rows = 3; rows < 6; rows += 2) {
+        struct nb_view v = { .name = "view",
+                             .source_name = "stored",
+                             .type = NB_F32,
+                             .n_dims = 2,
+                             .ne = { 16, rows, 1, 1 },
+                             .store = &store };
+        struct nb_arena arena = { 0 };
+        struct nb_error err;
+
+        assert_int_equal(nb_view_build(&v, &origin, &arena, &err), rows == 3 ? NB_OK : NB_INPUT);
+        nb_arena_free(&arena);
+    }
+}
+
+/* Lists that say which layers are of a kind: by name, by letter, by number. */
+static void
+lists_of_layers_must_have_one_entry_per_layer(void **unused)
+{
+    json_t *config = json_loads(
+        "{\"names\": [\"a\", \"bc\", \"b\"], \"letters\": \"xyx\", \"numbers\": [1, 3], \"odd\": [1, 2, 3]}", 0, NULL);
+
+    (void)unused;
+    assert_true(nb_config_layer_is(config, "names", "x|bc", 1, 3) == 1);
+    assert_true(nb_config_layer_is(config, "names", "bc", 2, 3) == 0);
+    assert_true(isnan(nb_config_layer_is(config, "names", "a", 0, 4)));
+    assert_true(nb_config_layer_is(config, "letters", "x", 2, 3) == 1);
+    assert_true(nb_config_layer_is(config, "letters", "x", 1, 3) == 0);
+    assert_true(isnan(nb_config_layer_is(config, "letters", "x", 0, 2)));
+    assert_true(isnan(nb_config_layer_is(config, "absent", "x", 0, 2)));
+    assert_true(nb_config_layer_is(config, "odd", "1", 0, 3) == 0); /* numbers are no names */
+    assert_true(nb_config_lists_layer(config, "numbers", 1, 2) == 1);
+    assert_true(nb_config_lists_layer(config, "numbers", 0, 2) == 0);
+    assert_true(isnan(nb_config_lists_layer(config, "letters", 0, 2)));
+    json_decref(config);
 }
 
 /* A format of another toolkit: codes of a byte, and a scale for each row in a tensor of its own. */
@@ -977,6 +1081,9 @@ main(void)
         cmocka_unit_test(operations_that_do_not_fit_are_refused),
         cmocka_unit_test(rows_are_added_kept_and_columns_left_out),
         cmocka_unit_test(a_default_that_depends_on_the_layer_is_an_array),
+        cmocka_unit_test(factors_of_the_config_multiply_weights_and_wrong_ones_are_refused),
+        cmocka_unit_test(a_vector_is_folded_only_into_a_matrix_of_its_size),
+        cmocka_unit_test(lists_of_layers_must_have_one_entry_per_layer),
         cmocka_unit_test(numbers_of_another_toolkit_come_through_the_same_function),
         cmocka_unit_test(a_family_is_only_a_table),
         cmocka_unit_test(a_router_with_an_unknown_function_is_refused),

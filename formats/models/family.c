@@ -3,8 +3,10 @@
 #include "formats/models/expression.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct nb_family *const nb_families[] = {
@@ -15,11 +17,11 @@ const struct nb_family *const nb_families[] = {
 };
 
 const struct nb_family *
-nb_family_by_class(const char *class)
+nb_family_by_class(const char *class, json_t *config)
 {
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *c = (*f)->classes; *c != NULL; c++)
-            if (strcmp(*c, class) == 0)
+            if (strcmp(*c, class) == 0 && (config == NULL || (*f)->is_for == NULL || (*f)->is_for(config)))
                 return *f;
     return NULL;
 }
@@ -34,7 +36,7 @@ entry(json_t *object, const char *name, size_t length)
     const size_t first = dot == NULL ? length : (size_t)(dot - name);
     char key[64];
 
-    if (first >= sizeof key)
+    if (length == 0 || first >= sizeof key)
         return NULL;
     memcpy(key, name, first);
     key[first] = '\0';
@@ -89,6 +91,58 @@ nb_config_find(json_t *config, const char *name)
     return find(config, name, strlen(name));
 }
 
+double
+nb_config_layer_is(json_t *config, const char *name, const char *values, uint64_t layer, uint64_t layers)
+{
+    json_t *list = nb_config_find(config, name);
+    const bool is_text = json_is_string(list);
+    const size_t n = is_text ? json_string_length(list) : json_array_size(list);
+    const char *kind;
+    size_t length;
+
+    if (n != layers || layer >= n)
+        return NAN;
+    kind = is_text ? json_string_value(list) + layer : json_string_value(json_array_get(list, (size_t)layer));
+    length = is_text ? 1 : kind == NULL ? 0 : strlen(kind);
+    for (const char *at = values; *at != '\0'; at += *at == '|') {
+        const size_t width = strcspn(at, "|");
+
+        if (kind != NULL && width == length && memcmp(at, kind, width) == 0)
+            return 1;
+        at += width;
+    }
+    return 0;
+}
+
+double
+nb_config_lists_layer(json_t *config, const char *name, uint64_t first, uint64_t layer)
+{
+    json_t *list = nb_config_find(config, name), *number;
+    size_t i;
+
+    json_array_foreach(list, i, number)
+        if (json_number_value(number) == (double)(layer + first))
+            return 1;
+    return json_is_array(list) ? 0 : (double)NAN;
+}
+
+enum nb_status
+nb_derive_each(json_t *config, const char *name, enum nb_hparam hparam,
+               double (*value)(json_t *config, const struct nb_hparams *hp, uint64_t layer), struct nb_hparams *hp,
+               struct nb_error *err)
+{
+    const uint64_t n = (uint64_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+    double numbers[NB_MAX_LAYERS];
+
+    for (uint64_t i = 0; i < n; i++) {
+        numbers[i] = value(config, hp, i);
+        if (!(numbers[i] >= 0 && numbers[i] <= NB_MAX_SIDE))
+            return nb_fail(err, NB_INPUT, "%s: does not say what the %s of layer %" PRIu64 " is", name,
+                           nb_hparam_info(hparam)->label, i);
+    }
+    return nb_hp_set_each(hp, hparam, numbers, (size_t)n, hp->value[hparam].given, err);
+}
+
 /*
  * The first of the ENTRIES that is present; *NAME and *LENGTH receive its name, or the first name if none is. A
  * "=text" may follow the name.
@@ -126,8 +180,10 @@ struct place {
 static enum nb_status
 check_number(const struct place *p, double number)
 {
-    /* A single layer may have no heads or no feed-forward part, so 0 is valid in an array only. */
-    const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array ? fmax(p->row->low, 1) : p->row->low;
+    /* A single layer may have no heads or no feed-forward part, so 0 is valid in an array only, or without experts. */
+    const double low = p->row->form == NB_HP_FORM_EACH && !p->in_array && p->row->high > NB_MAX_EXPERTS
+                           ? fmax(p->row->low, 1)
+                           : p->row->low;
 
     if (p->row->type == NB_HP_TYPE_U32 && (number < low || number > NB_MAX_SIDE || number != floor(number)))
         return nb_fail(p->err, NB_INPUT, "%s: %.*s is %g, which is not a size that a model can have", p->file,

@@ -34,8 +34,9 @@ struct nb_config_row {
     /*
      * Entries of config.json, separated by "|"; the first one present is used. They are looked up in
      * text_config, then at the root, then among the rotary parameters (nb_config_rope), but rope_theta and
-     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object (or array) a; "a=text" says
-     * for each element of the array a whether it is this text. "" is never present.
+     * partial_rotary_factor there first, as in transformers. "a.b" is entry b of the object a, "a.0" the first
+     * element of the array a; "a=text" says for each element of the array a whether it is this text. "" is never
+     * present.
      */
     const char *entries;
     /*
@@ -61,6 +62,7 @@ enum nb_map_op_kind {
     NB_MAP_CUT_GROUPS,   /* splits the rows into groups and keeps rows of each: groups, first, count */
     NB_MAP_ALSO_GROUPS,  /* adds, after those kept so far, rows of each group of all rows: groups, first, count */
     NB_MAP_CUT_COLUMNS,  /* keeps columns: first, count */
+    NB_MAP_FOLD,         /* the same elements in the shape of the tensor */
     NB_MAP_EVERY_COLUMN, /* keeps every n-th column: first, n */
     NB_MAP_MXFP4, /* every n-th row of "x_blocks" with the scales in "x_scales": first, n. Such come first of all */
     NB_MAP_EVERY, /* keeps every n-th row: first, n */
@@ -79,7 +81,13 @@ enum nb_map_op_kind {
     NB_MAP_ADD,          /* adds to each element: number */
     NB_MAP_SCALE,        /* multiplies each element: factor */
     NB_MAP_TERNARY,      /* each element to the nearest of -1, 0 and 1 times the mean magnitude of the whole tensor */
-    NB_MAP_NEGATE_EXP,   /* -exp of each element */
+    /*
+     * Multiply with what an entry of config.json says, or with 1 if it is absent: a number; or an array with a factor
+     * for each part of the rows, and the heights of the parts, separated by commas.
+     */
+    NB_MAP_SCALE_BY,
+    NB_MAP_SCALE_PARTS,
+    NB_MAP_NEGATE_EXP, /* -exp of each element */
 };
 
 struct nb_map_op {
@@ -90,8 +98,9 @@ struct nb_map_op {
 #define NB_MAP_OPS 4
 
 struct nb_map_row {
-    const char *from; /* name in the checkpoint: "%l" is the layer, "%e" the expert; experts are stacked */
-    const char *to;   /* name of the architecture's tensor */
+    /* Name in the checkpoint: "%l" is the layer, "%e" the expert; experts are stacked. Without "%l": of the last layer. */
+    const char *from;
+    const char *to; /* name of the architecture's tensor */
     struct nb_map_op op[NB_MAP_OPS];
 };
 
@@ -106,6 +115,8 @@ struct nb_made_row {
 
 struct nb_family {
     const char *const *classes; /* config.json's "architectures"; ends with NULL */
+    /* Some classes are of several architectures: whether CONFIG is of this family. NULL: always. */
+    bool (*is_for)(json_t *config);
     const struct nb_arch *arch;
     const struct nb_config_row *config;
     size_t n_config;
@@ -137,6 +148,7 @@ struct nb_family {
     const char *extra_layers;
     const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
     bool no_matrix_in_f32;       /* not even routers */
+    bool drops_equal_output;     /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
@@ -148,8 +160,8 @@ struct nb_family {
 
 /* Every family; ends with NULL. */
 extern const struct nb_family *const nb_families[];
-/* The family of the model class CLASS, or NULL. */
-const struct nb_family *nb_family_by_class(const char *class);
+/* The family of the model class CLASS with this CONFIG, or NULL. CONFIG NULL: the first one of the class. */
+const struct nb_family *nb_family_by_class(const char *class, json_t *config);
 
 /* Reads and checks config.json; NAME is the file's, for messages. The caller frees HP, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,
@@ -165,6 +177,21 @@ json_t *nb_config_find(json_t *config, const char *name);
  * kind of layer, the ones of full attention. NULL if absent.
  */
 json_t *nb_config_rope(json_t *config);
+
+/*
+ * Whether entry NAME has one of VALUES (separated by "|") for layer LAYER: an array of texts, or a text with one
+ * character per layer. 1 or 0; NaN if it has not one for each of LAYERS layers.
+ */
+double nb_config_layer_is(json_t *config, const char *name, const char *values, uint64_t layer, uint64_t layers);
+/* Whether the array NAME has the number of layer LAYER, counted from FIRST. 1 or 0; NaN if it is no array. */
+double nb_config_lists_layer(json_t *config, const char *name, uint64_t first, uint64_t layer);
+/*
+ * For nb_family.derive: makes HPARAM an array by layer of what VALUE gives, in which nb_hp has the value so far.
+ * NB_INPUT if it gives NaN; NAME is config.json's.
+ */
+enum nb_status nb_derive_each(json_t *config, const char *name, enum nb_hparam hparam,
+                              double (*value)(json_t *config, const struct nb_hparams *hp, uint64_t layer),
+                              struct nb_hparams *hp, struct nb_error *err) NB_MUST_CHECK;
 
 /* A key writer that families share. */
 enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,

@@ -35,6 +35,7 @@ struct builder {
     size_t room;        /* for tensors of the source */
     struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
     bool tied_under_output;
+    bool output_is_embedding;     /* and is left out, see nb_family.drops_equal_output */
     size_t n_beyond_text;         /* tensors of vision and audio parts */
     size_t n_extra;               /* tensors of layers beyond the last that are left out */
     struct nb_findings *findings; /* NULL: the first finding is an error */
@@ -57,7 +58,7 @@ find_family(struct builder *b, const char *as_class)
 
     if (class == NULL)
         return nb_fail(b->err, NB_INPUT, "%s/config.json: names no model class in 'architectures'", b->cp->folder);
-    b->family = nb_family_by_class(class);
+    b->family = nb_family_by_class(class, b->cp->config);
     if (b->family != NULL)
         return NB_OK;
     for (const struct nb_family *const *f = nb_families; *f != NULL && at < sizeof supported; f++)
@@ -161,16 +162,21 @@ has_beginning(const char *const *beginnings, const char *name)
     return false;
 }
 
-/* The next row, from FROM on, that matches the stored tensor NAME; NULL if there is none. */
+/* The next row, from FROM on, that matches the stored tensor NAME and whose layer has its tensor; NULL if there is none. */
 static const struct nb_map_row *
 next_row(const struct builder *b, const struct nb_map_row *from, const char *name, uint64_t *layer, uint64_t *expert)
 {
     const struct nb_map_row *end = b->family->to_gguf + b->family->n_to_gguf;
 
     *layer = *expert = 0;
-    for (; from < end; from++)
-        if (nb_name_matches(from->from, name, layer, expert))
+    for (; from < end; from++) {
+        if (!nb_name_matches(from->from, name, layer, expert))
+            continue;
+        if (strstr(from->from, "%l") == NULL && strstr(from->to, "%l") != NULL)
+            *layer = b->layers - 1;
+        if (nb_expression_holds(nb_arch_row(b->family->arch, from->to)->when, b->hp, *layer))
             return from;
+    }
     return NULL;
 }
 
@@ -371,9 +377,13 @@ static enum nb_status
 add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = {
-        row, b->hp, layer, slot->stored, (size_t)slot->count, is_packed(row) ? scales_of(b, slot->stored[0]) : NULL
-    };
+    const struct nb_view_origin origin = { row,
+                                           b->hp,
+                                           layer,
+                                           slot->stored,
+                                           (size_t)slot->count,
+                                           is_packed(row) ? scales_of(b, slot->stored[0]) : NULL,
+                                           b->cp->config };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };
@@ -440,17 +450,28 @@ open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struc
     return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
 }
 
+/* Whether some row has produced the same tensor: checkpoints store some tensors in more than one form. */
+static bool
+has_come(const struct builder *b, const char *to, uint64_t layer)
+{
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
+
+        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
+            return true;
+    }
+    return false;
+}
+
 /* Whether all stacks begun in LAYER are complete; their views are made together, in table order. */
 static bool
 stacks_are_complete(const struct builder *b, uint64_t layer)
 {
     for (size_t i = 0; i < b->family->n_to_gguf; i++) {
         const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct slot *slot = slot_of(b, row, layer);
         const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
 
-        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) &&
-            (slot->stored == NULL || slot->count < slot->wanted))
+        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) && !has_come(b, row->to, layer))
             return false;
     }
     return true;
@@ -546,6 +567,22 @@ check_parts(const struct builder *b, const struct nb_tensor *stored, size_t firs
                  stored->elements, elements);
 }
 
+/* Whether STORED is an output that this family does not write, because it is equal to the embedding. */
+static enum nb_status
+find_equal_output(struct builder *b, const struct nb_map_row *row, const struct nb_tensor *stored, bool *equal)
+{
+    const struct nb_arch_tensor *tied = tied_tensor(b);
+    const struct nb_view *last = b->source->tensors + b->source->n_tensors;
+
+    *equal = false;
+    if (!b->family->drops_equal_output || tied == NULL || strcmp(row->to, tied->name) != 0)
+        return NB_OK;
+    for (const struct nb_view *v = b->source->tensors; v < last; v++)
+        if (strcmp(v->name, EMBEDDING) == 0)
+            return nb_stored_are_equal(&b->source->store, v->pieces->stored, stored, equal, b->err);
+    return NB_OK;
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct builder *b, const struct nb_tensor *stored)
@@ -555,6 +592,7 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     const size_t before = b->source->n_tensors;
     size_t cut = 0; /* rows that take a part of it */
     enum nb_status status = NB_OK;
+    bool equal;
 
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
@@ -575,6 +613,10 @@ map_tensor(struct builder *b, const struct nb_tensor *stored)
     if (row == NULL || layer >= b->layers)
         return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
                      stored->name, b->family->classes[0], b->layers);
+    status = find_equal_output(b, row, stored, &equal);
+    b->output_is_embedding = b->output_is_embedding || equal;
+    if (equal)
+        return status;
     for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert)) {
         cut += is_cut(row);
         status = take_tensor(b, actual_row(b, row), layer, expert, stored);
@@ -622,21 +664,8 @@ is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
 
     if (!nb_expression_holds(target->when, b->hp, layer))
         return false;
-    return target->presence == NB_REQUIRED ||
-           (target->presence == NB_TIED && json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
-}
-
-/* Whether another row produces the same tensor: checkpoints store some tensors in more than one form. */
-static bool
-has_come(const struct builder *b, const char *to, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
-
-        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
-            return true;
-    }
-    return false;
+    return target->presence == NB_REQUIRED || (target->presence == NB_TIED && !b->output_is_embedding &&
+                                               json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
 }
 
 static enum nb_status

@@ -4,6 +4,7 @@
 #include "formats/gguf/journal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct nb_tensor
 nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
@@ -23,6 +24,27 @@ nb_stored_safetensor(const struct nb_safetensor *t, uint32_t file)
     for (uint32_t i = 0; i < t->n_dims; i++) /* merges dimensions after the fourth; the reader checked the product */
         out.ne[i < NB_MAX_DIMS ? i : NB_MAX_DIMS - 1] *= t->shape[t->n_dims - 1 - i];
     return out;
+}
+
+enum nb_status
+nb_stored_are_equal(const struct nb_store *store, const struct nb_tensor *a, const struct nb_tensor *b, bool *equal,
+                    struct nb_error *err)
+{
+    const size_t most = 1u << 20;
+    unsigned char *bytes = malloc(2 * most);
+    enum nb_status status = bytes == NULL ? nb_fail_memory(err) : NB_OK;
+
+    *equal = a->type == b->type && a->bytes == b->bytes && memcmp(a->ne, b->ne, sizeof a->ne) == 0;
+    for (uint64_t at = 0; at < a->bytes && *equal && status == NB_OK; at += most) {
+        const size_t n = a->bytes - at < most ? (size_t)(a->bytes - at) : most;
+
+        status = nb_file_read(&store->files[a->file], a->offset + at, bytes, n, err);
+        if (status == NB_OK)
+            status = nb_file_read(&store->files[b->file], b->offset + at, bytes + most, n, err);
+        *equal = status == NB_OK && memcmp(bytes, bytes + most, n) == 0;
+    }
+    free(bytes);
+    return status;
 }
 
 static enum nb_status

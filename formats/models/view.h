@@ -44,8 +44,16 @@ struct nb_order {
 
 /* An operation on each element, applied in list order. F16 elements are rounded to F16 after each, as in torch. */
 struct nb_element_op {
-    enum nb_element_op_kind { NB_OP_NONE, NB_OP_ADD, NB_OP_SCALE, NB_OP_NEGATE_EXP, NB_OP_TERNARY } kind;
+    enum nb_element_op_kind {
+        NB_OP_NONE,
+        NB_OP_ADD,
+        NB_OP_SCALE,
+        NB_OP_SCALE_ROWS,
+        NB_OP_NEGATE_EXP,
+        NB_OP_TERNARY,
+    } kind;
     float by;
+    const float *rows; /* SCALE_ROWS: a factor for each row of the view */
 };
 
 #define NB_VIEW_OPS 3
@@ -117,6 +125,7 @@ const struct nb_view *nb_views_find(const struct nb_view *const *sorted, size_t 
 
 /* Buffers of one reading thread: initialized with { 0 }, they grow to the largest read. */
 struct nb_view_reader {
+    uint64_t first;                /* number of the first element that was fetched */
     const unsigned char *elements; /* that were fetched, in the view's type: in RAW, or in a panel (view_panel.h) */
     unsigned char *raw;
     size_t raw_size;

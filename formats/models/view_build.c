@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -362,8 +363,66 @@ add_op(struct builder *b, enum nb_element_op_kind kind, const struct nb_map_op *
 
     if (b->n_ops == NB_VIEW_OPS || !isfinite(by))
         return refuse(b, "cannot be computed");
-    *e = (struct nb_element_op){ kind, (float)by };
+    *e = (struct nb_element_op){ .kind = kind, .by = (float)by };
     b->n_ops++;
+    return NB_OK;
+}
+
+/* A number of config.json, or 1. False if it is none that a float holds. */
+static bool
+factor(json_t *value, float *out)
+{
+    *out = value == NULL || json_is_null(value) ? 1 : json_is_number(value) ? (float)json_number_value(value) : NAN;
+    return isfinite(*out);
+}
+
+static enum nb_status
+scale_by(struct builder *b, const struct nb_map_op *op)
+{
+    struct nb_element_op *e = &b->view->ops[b->n_ops];
+
+    if (b->n_ops == NB_VIEW_OPS || !factor(nb_config_find(b->origin->config, op->argument[0]), &e->by))
+        return refuse(b, "cannot be scaled");
+    e->kind = NB_OP_SCALE;
+    b->n_ops++;
+    return NB_OK;
+}
+
+/* The height that begins at *AT, which moves to the next one. */
+static bool
+next_height(struct builder *b, const char **at, uint64_t *height)
+{
+    const size_t n = strcspn(*at, ",");
+    char text[128];
+
+    snprintf(text, sizeof text, "%.*s", (int)n, *at);
+    *at += n + ((*at)[n] == ',');
+    return n < sizeof text && nb_expression_count(text, b->origin->hp, b->origin->layer, height);
+}
+
+static enum nb_status
+scale_parts(struct builder *b, const struct nb_map_op *op)
+{
+    json_t *factors = nb_config_find(b->origin->config, op->argument[0]);
+    const uint64_t rows = b->view->ne[1];
+    float *each, by = 1;
+    uint64_t row = 0, height;
+    size_t part = 0;
+
+    if (b->n_ops == NB_VIEW_OPS || b->view->n_dims != 2 || rows > NB_MAX_SIDE)
+        return refuse(b, "cannot be scaled");
+    each = nb_arena_calloc(b->arena, (size_t)rows + 1, sizeof *each);
+    if (each == NULL)
+        return nb_fail_memory(b->err);
+    for (const char *at = op->argument[1]; *at != '\0'; part++) {
+        if (!next_height(b, &at, &height) || height > rows - row || !factor(json_array_get(factors, part), &by))
+            return refuse(b, "cannot be scaled");
+        for (const uint64_t end = row + height; row < end; row++)
+            each[row] = by;
+    }
+    if (row != rows || (json_is_array(factors) && json_array_size(factors) != part))
+        return refuse(b, "has not the rows");
+    b->view->ops[b->n_ops++] = (struct nb_element_op){ .kind = NB_OP_SCALE_ROWS, .rows = each };
     return NB_OK;
 }
 
@@ -434,8 +493,13 @@ apply(struct builder *b, const struct nb_map_op *op)
         return add_op(b, NB_OP_SCALE, op);
     case NB_MAP_TERNARY:
         return add_op(b, NB_OP_TERNARY, op);
+    case NB_MAP_SCALE_BY:
+        return scale_by(b, op);
+    case NB_MAP_SCALE_PARTS:
+        return scale_parts(b, op);
     case NB_MAP_NEGATE_EXP:
         return add_op(b, NB_OP_NEGATE_EXP, op);
+    case NB_MAP_FOLD:
     case NB_MAP_NOTHING:
     default:
         return NB_OK;

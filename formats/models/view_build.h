@@ -14,6 +14,7 @@ struct nb_view_origin {
     const struct nb_tensor *const *stored; /* one, or all experts in order */
     size_t n_stored;
     const struct nb_tensor *scales; /* of NB_MAP_MXFP4 */
+    json_t *config;                 /* for NB_MAP_SCALE_BY; NULL: none */
 };
 
 /*

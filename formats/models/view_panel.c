@@ -332,6 +332,7 @@ nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, st
     if (!is_in_panel_as_wanted(v, &band, first, count, &at))
         return copy_from_panels(v, first, count, r, p, err);
     status = acquire(p, v, &band, r, err);
+    r->first = first;
     r->elements = status == NB_OK ? p->bytes + at * each : r->raw;
     return status;
 }

@@ -387,6 +387,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
     enum nb_status status = reserve(&r->raw, &r->raw_size, bytes_of(v->type, count), err);
 
     r->elements = r->raw;
+    r->first = first;
     if (status != NB_OK || count == 0)
         return status;
     if (v->foreign != NULL)
@@ -408,8 +409,9 @@ nb_view_run(const struct nb_view *v, uint64_t wanted)
 
 /* --- floats ------------------------------------------------------------------------------------------------- */
 
+/* X is in row ROW of the view. */
 static float
-compute(const struct nb_element_op *op, float x)
+compute(const struct nb_element_op *op, float x, uint64_t row)
 {
     switch (op->kind) {
     case NB_OP_ADD:
@@ -418,8 +420,10 @@ compute(const struct nb_element_op *op, float x)
         return x * op->by;
     case NB_OP_TERNARY: /* as in conversion/bitnet.py: BY is the inverse of the mean magnitude */
         return fminf(fmaxf(nearbyintf(x * op->by), -1), 1) / op->by;
+    case NB_OP_SCALE_ROWS:
+        return x * op->rows[row];
     case NB_OP_NEGATE_EXP:
-        return -expf(x);
+        return (float)-exp((double)x); /* the nearest float; the reference's library misses it for one value in 100 */
     case NB_OP_NONE:
     default:
         return x;
@@ -432,7 +436,7 @@ nb_view_decode(const struct nb_view *v, const struct nb_view_reader *r, uint64_t
     nb_decode(v->type, r->elements + bytes_of(v->type, at), (size_t)count, out);
     for (const struct nb_element_op *op = v->ops; op < v->ops + NB_VIEW_OPS && op->kind != NB_OP_NONE; op++) {
         for (uint64_t i = 0; i < count; i++)
-            out[i] = compute(op, out[i]);
+            out[i] = compute(op, out[i], op->kind == NB_OP_SCALE_ROWS ? (r->first + at + i) / v->ne[0] : 0);
         for (uint64_t i = 0; v->type == NB_F16 && i < count; i++)
             out[i] = nb_f16_to_f32(nb_f32_to_f16(out[i]));
     }

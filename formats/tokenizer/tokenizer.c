@@ -590,6 +590,8 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
         nb_meta_set_u32(meta, "tokenizer.ggml.eot_token_id", habits->eot_token);
     if (habits->bos_token > 0)
         nb_meta_set_u32(meta, "tokenizer.ggml.bos_token_id", habits->bos_token);
+    if (habits->adds_bos)
+        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", true);
     if (habits->no_space_prefix)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", false);
     if (habits->gemma4)

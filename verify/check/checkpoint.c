@@ -118,7 +118,7 @@ check_meaning(struct nb_checking *c, const char *folder, const struct nb_checkpo
 
     if (cp->config == NULL)
         return NB_OK;
-    if (class != NULL && nb_family_by_class(class) == NULL)
+    if (class != NULL && nb_family_by_class(class, NULL) == NULL)
         return CHECK_FOUND(c, NB_BAD_CP_FAMILY, nb_in_file(folder),
                            "the tensors of a '%.80s' are not known to nibble, so they are not compared", class);
     status = nb_source_examine_checkpoint(&source, folder, c->findings, c->err);

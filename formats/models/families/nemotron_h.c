@@ -1,0 +1,220 @@
+/*
+ * Nemotron-H and Nemotron 3: each layer is a Mamba 2, an attention or a feed-forward part, which may be a
+ * mixture. Names and keys: llama.cpp's conversion/nemotron.py, which reads config.json as it is, without the
+ * defaults of transformers.
+ */
+#include "formats/models/families/recurrent.h"
+
+#include <math.h>
+
+#define MIXER "backbone.layers.%l.mixer."
+
+#define PARTS                                                                                         \
+    { "backbone.embeddings.weight", "token_embd.weight", PLAIN },                                     \
+    { "backbone.norm_f.weight", "output_norm.weight", PLAIN },                                        \
+    { "lm_head.weight", "output.weight", PLAIN },                                                     \
+    { "backbone.layers.%l.norm.weight", BLOCK "attn_norm.weight", PLAIN },                            \
+    MAMBA2(MIXER),                                                                                    \
+    { MIXER "q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS },                                     \
+    { MIXER "q_proj.bias", BLOCK "attn_q.bias", NEIGHBOURS },                                         \
+    { MIXER "k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS },                                     \
+    { MIXER "k_proj.bias", BLOCK "attn_k.bias", NEIGHBOURS },                                         \
+    { MIXER "v_proj.weight", BLOCK "attn_v.weight", PLAIN },                                          \
+    { MIXER "v_proj.bias", BLOCK "attn_v.bias", PLAIN },                                              \
+    { MIXER "o_proj.weight", BLOCK "attn_output.weight", PLAIN },                                     \
+    { MIXER "o_proj.bias", BLOCK "attn_output.bias", PLAIN }
+
+static const struct nb_map_row dense_tensors[] = {
+    PARTS,
+    { MIXER "up_proj.weight", BLOCK "ffn_up.weight", PLAIN },
+    { MIXER "up_proj.bias", BLOCK "ffn_up.bias", PLAIN },
+    { MIXER "down_proj.weight", BLOCK "ffn_down.weight", PLAIN },
+    { MIXER "down_proj.bias", BLOCK "ffn_down.bias", PLAIN },
+};
+
+#define EXPERT_PART(from) \
+    { from "gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN }, \
+    { from "gate.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN }, \
+    { from "fc1_latent_proj.weight", BLOCK "ffn_latent_down.weight", PLAIN }, \
+    { from "fc2_latent_proj.weight", BLOCK "ffn_latent_up.weight", PLAIN }, \
+    { from "experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN }, \
+    { from "experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }, \
+    { from "shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN }, \
+    { from "shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
+
+/* Of the block that predicts a further token, attention and experts are stored as two layers. */
+#define MTP_ATTENTION "mtp.layers.0."
+#define MTP_EXPERTS "mtp.layers.1."
+
+static const struct nb_map_row mixture_tensors[] = {
+    PARTS,
+    { MTP_ATTENTION "enorm.weight", BLOCK "nextn.enorm.weight", PLAIN },
+    { MTP_ATTENTION "hnorm.weight", BLOCK "nextn.hnorm.weight", PLAIN },
+    { MTP_ATTENTION "eh_proj.weight", BLOCK "nextn.eh_proj.weight", PLAIN },
+    { MTP_ATTENTION "norm.weight", BLOCK "attn_norm.weight", PLAIN },
+    { MTP_ATTENTION "mixer.q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS },
+    { MTP_ATTENTION "mixer.k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS },
+    { MTP_ATTENTION "mixer.v_proj.weight", BLOCK "attn_v.weight", PLAIN },
+    { MTP_ATTENTION "mixer.o_proj.weight", BLOCK "attn_output.weight", PLAIN },
+    { MTP_EXPERTS "norm.weight", BLOCK "post_attention_norm.weight", PLAIN },
+    { MTP_EXPERTS "final_layernorm.weight", BLOCK "nextn.shared_head_norm.weight", PLAIN },
+    EXPERT_PART(MTP_EXPERTS "mixer."),
+    EXPERT_PART(MIXER),
+};
+
+/* ssm_inner is the length of a head at first. */
+#define CONFIG                                                                                        \
+    { NB_HP_LAYERS, "num_hidden_layers", "" },                                                        \
+    { NB_HP_VOCAB, "vocab_size", "" },                                                                \
+    { NB_HP_CONTEXT, "", "1048576" }, /* no positions, and so no longest text */                      \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },                                                         \
+    { NB_HP_HEADS, "num_attention_heads", NULL },                                                     \
+    { NB_HP_KV_HEADS, "num_key_value_heads", "heads" },                                               \
+    { NB_HP_KEY_LENGTH, "head_dim|attention_head_dim", NULL },                                        \
+    { NB_HP_VALUE_LENGTH, "head_dim|attention_head_dim", NULL },                                      \
+    { NB_HP_ROPE_DIMS, "attn_rotary_emb", "embedding // heads" },                                     \
+    { NB_HP_ROPE_BASE, "rope_theta", "" },                                                            \
+    { NB_HP_RMS_EPSILON, "rms_norm_eps|norm_eps", "" },                                               \
+    { NB_HP_NORM_EPSILON, "layer_norm_eps|layer_norm_epsilon|norm_epsilon", NULL },                   \
+    { NB_HP_SSM_CONV, "conv_kernel|d_conv|mamba_conv_kernel|mamba_d_conv", NULL },                    \
+    { NB_HP_SSM_STATE, "state_size|d_state|ssm_state_size|mamba_state_size|mamba_d_state", NULL },    \
+    { NB_HP_SSM_GROUPS, "n_groups|num_groups|mamba_n_groups|mamba_num_groups", NULL },                \
+    { NB_HP_SSM_RANK, "n_heads|num_heads|mamba_n_heads|mamba_num_heads", NULL },                      \
+    { NB_HP_SSM_INNER, "mamba_head_dim", NULL },                                                      \
+    { NB_HP_SSM_INNER, "", "ssm_inner * ssm_rank" },                                                  \
+    { NB_HP_ROPE_FINETUNED, "", "0" }
+
+static const struct nb_config_row dense_config[] = {
+    CONFIG,
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },
+};
+
+static const struct nb_config_row mixture_config[] = {
+    CONFIG,
+    { NB_HP_FEED_FORWARD, "moe_intermediate_size", NULL },
+    { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", NULL },
+    { NB_HP_SHARED_FEED_FORWARD, "moe_shared_expert_intermediate_size", NULL },
+    { NB_HP_EXPERTS, "n_routed_experts", NULL },
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok", NULL },
+    { NB_HP_EXPERTS_SHARED, "n_shared_experts", NULL },
+    { NB_HP_EXPERT_GROUPS, "n_group", NULL },
+    { NB_HP_EXPERT_GROUPS_USED, "topk_group", "" },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "norm_topk_prob", NULL },
+    { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", NULL },
+    { NB_HP_EXPERT_LATENT, "moe_latent_size", "" },
+    { NB_HP_NEXTN_LAYERS, "num_nextn_predict_layers", "" },
+};
+
+/* Whether LAYER is of the kind that is one CHARACTER in the older configs' pattern, and has NAMES in the newer ones' list. */
+static double
+is_kind(json_t *config, const struct nb_hparams *hp, uint64_t layer, const char *character, const char *names)
+{
+    const bool has_pattern = json_string_length(nb_config_find(config, "hybrid_override_pattern")) > 0;
+
+    const uint64_t layers = (uint64_t)(nb_hp(hp, NB_HP_LAYERS) - nb_hp(hp, NB_HP_NEXTN_LAYERS));
+
+    if (layer >= layers) /* has both parts */
+        return 1;
+    return nb_config_layer_is(config, has_pattern ? "hybrid_override_pattern" : "layers_block_type",
+                              has_pattern ? character : names, layer, layers);
+}
+
+static double
+kv_heads(json_t *config, const struct nb_hparams *hp, uint64_t layer)
+{
+    return nb_hp(hp, NB_HP_KV_HEADS) * is_kind(config, hp, layer, "*", "attention|full_attention");
+}
+
+static double
+feed_forward(json_t *config, const struct nb_hparams *hp, uint64_t layer)
+{
+    return nb_hp(hp, NB_HP_FEED_FORWARD) * is_kind(config, hp, layer, nb_hp(hp, NB_HP_EXPERTS) > 0 ? "E" : "-", "moe|mlp");
+}
+
+static enum nb_status
+derive(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    const size_t listed = json_array_size(nb_config_find(config, "layers_block_type"));
+    enum nb_status status;
+
+    if (listed > 0 && listed <= NB_MAX_LAYERS)
+        nb_hp_set(hp, NB_HP_LAYERS, (double)listed, true);
+    if (!nb_hp_has(hp, NB_HP_LAYERS))
+        return nb_fail(err, NB_INPUT, "%s: has no num_hidden_layers", name);
+    if (nb_hp(hp, NB_HP_NEXTN_LAYERS) > 1)
+        return nb_fail(err, NB_UNSUPPORTED, "%s: num_nextn_predict_layers is %g, but only 1 can be converted", name,
+                       nb_hp(hp, NB_HP_NEXTN_LAYERS));
+    nb_hp_set(hp, NB_HP_LAYERS, nb_hp(hp, NB_HP_LAYERS) + nb_hp(hp, NB_HP_NEXTN_LAYERS), true);
+    status = nb_derive_each(config, name, NB_HP_KV_HEADS, kv_heads, hp, err);
+    return status == NB_OK ? nb_derive_each(config, name, NB_HP_FEED_FORWARD, feed_forward, hp, err) : status;
+}
+
+static bool
+is_mixture(json_t *config)
+{
+    return nb_config_find(config, "num_experts_per_tok") != NULL;
+}
+
+static bool
+is_dense(json_t *config)
+{
+    return !is_mixture(config);
+}
+
+#define RULES                                                                                         \
+    RECURRENT_RULES,                                                                                  \
+    { "attention_bias", NB_CONFIG_BIASES, ".q_proj.bias", NULL },                                     \
+    { "hybrid_override_pattern", NB_CONFIG_IGNORED, NULL, NULL }, /* read by is_kind, as is the next */ \
+    { "layers_block_type", NB_CONFIG_ONLY, "mamba|linear_attention|attention|full_attention|moe|mlp", NULL }, \
+    { "mamba_hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                                       \
+    { "hidden_act", NB_CONFIG_ONLY, "relu2", NULL }, \
+    { "mlp_hidden_act", NB_CONFIG_ONLY, "relu2", NULL },                                              \
+    { "mamba_proj_bias", NB_CONFIG_ONLY, "false", NULL },                                             \
+    { "use_bias", NB_CONFIG_ONLY, "false", NULL },                                                    \
+    { "mlp_bias", NB_CONFIG_BIASES, ".up_proj.bias", NULL },                                          \
+    { "use_conv_bias", NB_CONFIG_BIASES, ".conv1d.bias", NULL },                                      \
+    { "max_position_embeddings", NB_CONFIG_IGNORED, NULL, NULL },                                     \
+    { "partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL },                                       \
+    { "sliding_window", NB_CONFIG_ONLY, "", NULL },                                                   \
+    { "expand", NB_CONFIG_IGNORED, NULL, NULL }
+
+static const struct nb_config_rule dense_rules[] = { RULES };
+
+static const struct nb_config_rule mixture_rules[] = {
+    RULES,
+    { "intermediate_size", NB_CONFIG_IGNORED, NULL, NULL },
+    { "mtp_hybrid_override_pattern", NB_CONFIG_ONLY, "*E", NULL },
+    { "moe_shared_expert_overlap", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
+#define KEYS                                                                                          \
+    KEY(NB_HP_LAYERS), KEY(NB_HP_CONTEXT), KEY(NB_HP_EMBEDDING), KEY(NB_HP_FEED_FORWARD),             \
+    KEY(NB_HP_HEADS), KEY(NB_HP_KV_HEADS), { NB_KEY_WRITER, 0, nb_write_rope_scaling },               \
+    KEY(NB_HP_ROPE_BASE), KEY(NB_HP_RMS_EPSILON), KEY(NB_HP_NORM_EPSILON), KEY(NB_HP_EXPERTS),        \
+    KEY(NB_HP_EXPERTS_USED), KEY(NB_HP_EXPERT_GROUPS), KEY(NB_HP_EXPERT_GROUPS_USED),                 \
+    { NB_KEY_WRITER, 0, nb_write_file_type }, KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS),                 \
+    KEY(NB_HP_SSM_CONV), KEY(NB_HP_SSM_STATE), KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_SSM_INNER),           \
+    KEY(NB_HP_SSM_RANK), KEY(NB_HP_ROPE_FINETUNED), KEY(NB_HP_KEY_LENGTH), KEY(NB_HP_VALUE_LENGTH)
+
+static const struct nb_key_row dense_keys[] = { KEYS };
+static const struct nb_key_row mixture_keys[] = {
+    KEYS,
+    KEY(NB_HP_EXPERT_FEED_FORWARD),
+    KEY(NB_HP_SHARED_FEED_FORWARD),
+    KEY(NB_HP_EXPERTS_SHARED),
+    KEY(NB_HP_EXPERT_WEIGHTS_NORM),
+    KEY(NB_HP_EXPERT_WEIGHTS_SCALE),
+    KEY(NB_HP_EXPERT_LATENT),
+    KEY_IF_SET(NB_HP_NEXTN_LAYERS),
+};
+
+static const char *const classes[] = { "NemotronHForCausalLM", NULL };
+
+const struct nb_family nb_family_nemotron_h = {
+    FAMILY(classes, nb_arch_nemotron_h, dense_config, dense_rules, dense_keys, dense_tensors),
+    .is_for = is_dense, .derive = derive, .tokenizer = { .adds_bos = true }
+};
+const struct nb_family nb_family_nemotron_h_moe = {
+    FAMILY(classes, nb_arch_nemotron_h_moe, mixture_config, mixture_rules, mixture_keys, mixture_tensors),
+    .is_for = is_mixture, .derive = derive
+};
