@@ -17,9 +17,9 @@ repack(const unsigned char *codes, unsigned char scale, unsigned char *out)
 {
     *out++ = scale;
     for (unsigned k = 0; k < CODES / 2; k++) {
-        const unsigned shift = k % 2 * 4;
+        const unsigned shift = k % 2 * 4, low = codes[k / 2], high = codes[k / 2 + CODES / 4];
 
-        out[k] = (unsigned char)((codes[k / 2] >> shift & 15u) | (codes[k / 2 + CODES / 4] >> shift & 15u) << 4);
+        out[k] = (unsigned char)((low >> shift & 15u) | (high >> shift & 15u) << 4);
     }
 }
 
