@@ -1,54 +1,21 @@
-/* A checkpoint as a source: views of its tensors with GGUF names, shapes and row order, by its family's tables. */
-#include "formats/base/text.h"
-#include "formats/elements/decode.h"
+/* A checkpoint as a source: its family, its hyperparameters, its tensors (checkpoint_tensors.c), its metadata. */
+#include "formats/models/checkpoint_builder.h"
+
 #include "formats/gguf/gguf.h"
-#include "formats/models/expression.h"
-#include "formats/models/family.h"
 #include "formats/models/model_card.h"
 #include "formats/models/multimodal.h"
-#include "formats/models/source.h"
 #include "formats/models/stored_tensors.h"
-#include "formats/models/view_build.h"
-#include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EMBEDDING "token_embd.weight"
-
-/* The stored tensors found so far for one row of the table in one layer. */
-struct slot {
-    const struct nb_tensor **stored; /* one, or an array of experts */
-    uint64_t count, wanted;
-};
-
-struct builder {
-    struct nb_source *source;
-    struct nb_checkpoint *cp;
-    const struct nb_family *family;
-    struct nb_hparams *hp;
-    uint64_t layers;
-    size_t room;        /* for tensors of the source */
-    struct slot *slots; /* rows x layers; rows without a layer use layer 0 */
-    bool tied_under_output;
-    bool output_is_embedding;     /* and is left out, see nb_family.drops_equal_output */
-    size_t n_beyond_text;         /* tensors of vision and audio parts */
-    size_t n_extra;               /* tensors of layers beyond the last that are left out */
-    struct nb_findings *findings; /* NULL: the first finding is an error */
-    struct nb_error *err;
-};
-
-/* Records a finding about the folder; building continues. */
-#define FOUND(b, code, ...) nb_found((b)->findings, (b)->err, code, nb_in_file((b)->cp->folder), __VA_ARGS__)
-
 /* --- family and hyperparameters --------------------------------------------------------------------------- */
 
 static enum nb_status
-find_family(struct builder *b, const char *as_class)
+find_family(struct nb_builder *b, const char *as_class)
 {
     json_t *inner = json_object_get(json_object_get(b->cp->config, "text_config"), "architectures");
     json_t *classes = json_array_size(inner) > 0 ? inner : json_object_get(b->cp->config, "architectures");
@@ -83,7 +50,7 @@ after_layer(const char *name, uint64_t *layer)
 
 /* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
 static enum nb_status
-add_further_layers(struct builder *b)
+add_further_layers(struct nb_builder *b)
 {
     const char *prefix = b->family->further_layers;
     struct nb_tensor *stored = (struct nb_tensor *)b->source->store.tensors;
@@ -123,7 +90,7 @@ add_further_layers(struct builder *b)
 }
 
 static enum nb_status
-read_config(struct builder *b, const struct nb_source_options *options)
+read_config(struct nb_builder *b, const struct nb_source_options *options)
 {
     enum nb_status status;
     char name[512];
@@ -139,601 +106,6 @@ read_config(struct builder *b, const struct nb_source_options *options)
     if (status == NB_OK)
         status = add_further_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
-    return status;
-}
-
-/* --- stored tensors to rows of the table --------------------------------------------------------------------- */
-
-static bool
-has_ending(const char *const *endings, const char *name)
-{
-    for (; endings != NULL && *endings != NULL; endings++)
-        if (nb_ends_with(name, *endings))
-            return true;
-    return false;
-}
-
-static bool
-has_beginning(const char *const *beginnings, const char *name)
-{
-    for (; beginnings != NULL && *beginnings != NULL; beginnings++)
-        if (strncmp(name, *beginnings, strlen(*beginnings)) == 0)
-            return true;
-    return false;
-}
-
-/* The next row, from FROM on, that matches the stored tensor NAME and whose layer has its tensor; NULL if there is none. */
-static const struct nb_map_row *
-next_row(const struct builder *b, const struct nb_map_row *from, const char *name, uint64_t *layer, uint64_t *expert)
-{
-    const struct nb_map_row *end = b->family->to_gguf + b->family->n_to_gguf;
-
-    *layer = *expert = 0;
-    for (; from < end; from++) {
-        if (!nb_name_matches(from->from, name, layer, expert))
-            continue;
-        if (strstr(from->from, "%l") == NULL && strstr(from->to, "%l") != NULL)
-            *layer = b->layers - 1;
-        if (nb_expression_holds(nb_arch_row(b->family->arch, from->to)->when, b->hp, *layer))
-            return from;
-    }
-    return NULL;
-}
-
-static const struct nb_map_row *
-row_to(const struct builder *b, const char *to)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++)
-        if (strcmp(b->family->to_gguf[i].to, to) == 0)
-            return &b->family->to_gguf[i];
-    return NULL;
-}
-
-/* The architecture's NB_TIED tensor, or NULL. */
-static const struct nb_arch_tensor *
-tied_tensor(const struct builder *b)
-{
-    const struct nb_arch *arch = b->family->arch;
-
-    for (size_t i = 0; i < arch->n_tensors; i++)
-        if (arch->tensors[i].presence == NB_TIED)
-            return &arch->tensors[i];
-    return NULL;
-}
-
-/* The row to use for ROW: a tied embedding may be stored under the output's name only. */
-static const struct nb_map_row *
-actual_row(const struct builder *b, const struct nb_map_row *row)
-{
-    const struct nb_arch_tensor *tied = tied_tensor(b);
-
-    return b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 ? row_to(b, EMBEDDING) : row;
-}
-
-/* The stored tensor for the architecture's tensor TO; the store has the checkpoint's tensors in their order. */
-static const struct nb_safetensor *
-stored_for(const struct builder *b, const char *to)
-{
-    const struct nb_map_row *rows = b->family->to_gguf;
-    uint64_t layer, expert;
-
-    for (size_t r = 0; r < b->family->n_to_gguf; r++) /* names in more than one form have a row for each */
-        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->cp->n_tensors; i++)
-            if (nb_name_matches(rows[r].from, b->source->store.tensors[i].name, &layer, &expert))
-                return &b->cp->tensors[i].info;
-    return NULL;
-}
-
-/* The vocabulary size is the number of rows of the stored embedding. */
-static enum nb_status
-find_vocabulary(struct builder *b)
-{
-    const struct nb_arch_tensor *tied = tied_tensor(b);
-    const struct nb_safetensor *embedding = stored_for(b, EMBEDDING);
-    const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
-    double rows;
-
-    b->tied_under_output = embedding == NULL && json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
-    if (embedding == NULL && tied != NULL)
-        embedding = stored_for(b, tied->name);
-    if (embedding == NULL)
-        return nb_fail(b->err, NB_INPUT, "%s: has no token embedding ('%s')%s%s%s", b->cp->folder,
-                       row_to(b, EMBEDDING)->from, b->cp->n_tensors > 0 ? "; its first tensor is '" : "",
-                       b->cp->n_tensors > 0 ? b->cp->tensors[0].info.name : "", b->cp->n_tensors > 0 ? "'" : "");
-    if (embedding->bytes == 0)
-        return nb_fail(b->err, NB_INPUT,
-                       "%s: tensor '%s' is empty, as if ZeRO-3 had saved the model without gathering its weights",
-                       b->cp->folder, embedding->name);
-    if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
-        return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
-    if (b->family->vocab_of_config)
-        return NB_OK;
-    rows = (double)embedding->shape[0];
-    nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
-    if (stated.given && stated.number != rows)
-        nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
-                       stated.number, rows, rows);
-    return NB_OK;
-}
-
-/* --- views -------------------------------------------------------------------------------------------------- */
-
-/* The type in an unquantized GGUF file: F32 for vectors and norms, otherwise the stored type. */
-static enum nb_type
-plain_type(const struct nb_view *v)
-{
-    return nb_view_is_packed(v) || (!nb_view_is_always_f32(v) && (v->type == NB_F16 || v->type == NB_BF16)) ? v->type
-                                                                                                            : NB_F32;
-}
-
-/* "a x b x c", in the order of checkpoints: slowest dimension first. */
-static void
-write_shape(const uint64_t *ne, uint32_t n_dims, char *text, size_t size)
-{
-    size_t at = 0;
-
-    *text = '\0';
-    for (uint32_t i = n_dims; i-- > 0 && at < size;)
-        at += (size_t)snprintf(text + at, size - at, "%s%" PRIu64, at > 0 ? " x " : "", ne[i]);
-}
-
-/* Whether the row's operations keep the shape of the stored tensor. */
-static bool
-keeps_shape(const struct nb_map_row *row)
-{
-    for (size_t i = 0; i < NB_MAP_OPS; i++)
-        if (row->op[i].kind >= NB_MAP_CUT && row->op[i].kind <= NB_MAP_FIT)
-            return false;
-    return true;
-}
-
-/* Whether two shapes are equal except for dimensions of 1. */
-static bool
-same_sides(const uint64_t *a, const uint64_t *b)
-{
-    for (unsigned i = 0, k = 0; i < NB_MAX_DIMS || k < NB_MAX_DIMS;) {
-        if (i < NB_MAX_DIMS && a[i] == 1)
-            i++;
-        else if (k < NB_MAX_DIMS && b[k] == 1)
-            k++;
-        else if (i == NB_MAX_DIMS || k == NB_MAX_DIMS || a[i++] != b[k++])
-            return false;
-    }
-    return true;
-}
-
-/* Checks a stored tensor, or one expert of a stack, against the shape NE that the architecture gives the view. */
-static enum nb_status
-check_stored(const struct builder *b, const struct nb_map_row *row, const struct nb_tensor *t,
-             const uint64_t ne[NB_MAX_DIMS], uint32_t n_dims, bool *good)
-{
-    uint64_t want[NB_MAX_DIMS];
-    char found[128], wanted[128];
-    uint32_t sides = n_dims;
-
-    *good = false;
-    memcpy(want, ne, sizeof want);
-    if (strstr(row->from, "%e") != NULL) /* a single expert has no expert dimension */
-        want[--sides] = 1;
-    for (size_t i = 0; i < NB_MAP_OPS; i++) {
-        if (row->op[i].kind == NB_MAP_TRANSPOSE) {
-            const uint64_t rows = want[0];
-
-            want[0] = want[1];
-            want[1] = rows;
-        }
-    }
-    if (keeps_shape(row) && !same_sides(t->ne, want)) {
-        write_shape(t->ne, t->n_dims, found, sizeof found);
-        write_shape(want, sides, wanted, sizeof wanted);
-        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %s", t->name, found,
-                     wanted);
-    }
-    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT)
-        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights", t->name,
-                     nb_type_info(t->type)->safetensors);
-    *good = true;
-    return NB_OK;
-}
-
-static bool
-is_packed(const struct nb_map_row *row)
-{
-    return row->op[0].kind == NB_MAP_MXFP4;
-}
-
-/* The tensor "x_scales" beside BLOCKS, "x_blocks"; NULL if there is none. */
-static const struct nb_tensor *
-scales_of(const struct builder *b, const struct nb_tensor *blocks)
-{
-    const struct nb_store *store = &b->source->store;
-    const size_t n = strlen(blocks->name) - strlen("blocks");
-
-    for (size_t i = 0; i < store->count; i++)
-        if (strncmp(store->tensors[i].name, blocks->name, n) == 0 && strcmp(store->tensors[i].name + n, "scales") == 0)
-            return &store->tensors[i];
-    return NULL;
-}
-
-static enum nb_status
-grow_tensors(struct builder *b)
-{
-    struct nb_source *s = b->source;
-    const size_t room = b->room == 0 ? 256 : 2 * b->room;
-    struct nb_view *grown;
-
-    if (s->n_tensors < b->room)
-        return NB_OK;
-    grown = realloc(s->tensors, room * sizeof *grown);
-    if (grown == NULL)
-        return nb_fail_memory(b->err);
-    s->tensors = grown;
-    b->room = room;
-    return NB_OK;
-}
-
-/* Makes the view of ROW in LAYER from SLOT, which is complete. */
-static enum nb_status
-add_view(struct builder *b, const struct nb_map_row *row, uint64_t layer, const struct slot *slot)
-{
-    const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = { row,
-                                           b->hp,
-                                           layer,
-                                           slot->stored,
-                                           (size_t)slot->count,
-                                           is_packed(row) ? scales_of(b, slot->stored[0]) : NULL,
-                                           b->cp->config };
-    struct nb_view view = { .type = slot->stored[0]->type,
-                            .source_name = slot->stored[0]->name,
-                            .store = &b->source->store };
-    char name[NB_MAX_NAME + 1];
-    struct nb_error why;
-    bool good = true;
-    enum nb_status status = grow_tensors(b);
-
-    if (status == NB_OK && !nb_arch_shape(target, b->hp, layer, view.ne, &view.n_dims))
-        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has a shape that config.json does not give",
-                     view.source_name);
-    for (uint64_t i = 0; i < slot->count && status == NB_OK && good && !is_packed(row); i++)
-        status = check_stored(b, row, slot->stored[i], view.ne, view.n_dims, &good);
-    if (status != NB_OK || !good)
-        return status;
-    nb_name_fill(row->to, layer, 0, name, sizeof name);
-    view.name = nb_arena_strdup(&b->source->arena, name);
-    if (view.name == NULL)
-        return nb_fail_memory(b->err);
-    status = nb_view_build(&view, &origin, &b->source->arena, &why);
-    if (nb_status_is(status, NB_INPUT))
-        return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
-    if (status != NB_OK)
-        return nb_fail(b->err, status, "%s", why.message);
-    if (b->family->no_matrix_in_f32)
-        view.in_f32 = NB_F32_AS_OTHERS;
-    else if (b->family->matrices_in_f32 != NULL && strstr(name, b->family->matrices_in_f32) != NULL)
-        view.in_f32 = NB_F32_ALWAYS;
-    view.plain_type = plain_type(&view);
-    b->source->tensors[b->source->n_tensors++] = view;
-    return NB_OK;
-}
-
-static struct slot *
-slot_of(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
-{
-    return &b->slots[(size_t)(row - b->family->to_gguf) * (size_t)b->layers + layer];
-}
-
-static bool
-is_stacked(const struct nb_map_row *row)
-{
-    return strstr(row->from, "%e") != NULL;
-}
-
-/* The number of stored tensors for ROW in LAYER: one, or the last dimension of the stack. */
-static enum nb_status
-open_slot(struct builder *b, const struct nb_map_row *row, uint64_t layer, struct slot *slot)
-{
-    uint64_t ne[NB_MAX_DIMS];
-    uint32_t n_dims;
-
-    if (slot->stored != NULL)
-        return NB_OK;
-    slot->wanted = 1;
-    if (is_stacked(row)) {
-        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-        if (!nb_arch_shape(target, b->hp, layer, ne, &n_dims) || ne[n_dims - 1] > NB_MAX_EXPERTS)
-            return nb_fail(b->err, NB_INPUT, "%s: config.json does not say how many experts there are", b->cp->folder);
-        slot->wanted = ne[n_dims - 1];
-    }
-    slot->stored = nb_arena_calloc(&b->source->arena, (size_t)slot->wanted + 1, sizeof *slot->stored);
-    return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
-}
-
-/* Whether some row has produced the same tensor: checkpoints store some tensors in more than one form. */
-static bool
-has_come(const struct builder *b, const char *to, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
-
-        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
-            return true;
-    }
-    return false;
-}
-
-/* Whether all stacks begun in LAYER are complete; their views are made together, in table order. */
-static bool
-stacks_are_complete(const struct builder *b, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) && !has_come(b, row->to, layer))
-            return false;
-    }
-    return true;
-}
-
-static enum nb_status
-add_stacks(struct builder *b, uint64_t layer)
-{
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < b->family->n_to_gguf && status == NB_OK; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct slot *slot = slot_of(b, row, layer);
-
-        if (is_stacked(row) && slot->stored != NULL)
-            status = add_view(b, row, layer, slot);
-    }
-    return status;
-}
-
-static enum nb_status
-take_tensor(struct builder *b, const struct nb_map_row *row, uint64_t layer, uint64_t expert,
-            const struct nb_tensor *stored)
-{
-    struct slot *slot = slot_of(b, row, layer);
-    enum nb_status status = open_slot(b, row, layer, slot);
-
-    if (status != NB_OK)
-        return status;
-    if (expert >= slot->wanted)
-        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' belongs to an expert beyond the last, %" PRIu64,
-                     stored->name, slot->wanted - 1);
-    if (slot->stored[expert] != NULL)
-        return FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", stored->name);
-    slot->stored[expert] = stored;
-    slot->count++;
-    if (!is_stacked(row))
-        return add_view(b, row, layer, slot);
-    return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
-}
-
-/* Whether NAME is that of a tensor of a LoRA adapter, or of what PEFT wraps with one. */
-static bool
-is_of_adapter(const char *name)
-{
-    return strstr(name, ".lora_") != NULL || strstr(name, ".base_layer.") != NULL ||
-           strstr(name, ".modules_to_save.") != NULL;
-}
-
-/* Whether ROW is an output matrix that the family leaves out because it is the embedding. */
-static bool
-is_skipped_output(const struct builder *b, const struct nb_map_row *row)
-{
-    const struct nb_arch_tensor *tied = tied_tensor(b);
-
-    return b->family->skips_tied_output && !b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 &&
-           json_is_true(nb_config_find(b->cp->config, "tie_word_embeddings"));
-}
-
-/* Whether NAME belongs to a layer beyond the last, which the family leaves out. */
-static bool
-is_of_extra_layer(const struct builder *b, const char *name)
-{
-    const char *beginning = b->family->extra_layers;
-    const size_t n = beginning == NULL ? 0 : strlen(beginning);
-
-    return n > 0 && strncmp(name, beginning, n) == 0 && isdigit((unsigned char)name[n]) &&
-           strtoull(name + n, NULL, 10) >= b->layers;
-}
-
-/* Whether ROW takes a part of a fused matrix. */
-static bool
-is_cut(const struct nb_map_row *row)
-{
-    for (size_t i = 0; i < NB_MAP_OPS; i++)
-        if (row->op[i].kind == NB_MAP_CUT || row->op[i].kind == NB_MAP_CUT_GROUPS)
-            return !is_stacked(row);
-    return false;
-}
-
-/* The tensors from FIRST on are the parts of the fused matrix STORED: together they are all of it. */
-static enum nb_status
-check_parts(const struct builder *b, const struct nb_tensor *stored, size_t first)
-{
-    uint64_t elements = 0;
-
-    for (size_t i = first; i < b->source->n_tensors; i++)
-        elements += b->source->tensors[i].elements;
-    if (elements == stored->elements)
-        return NB_OK;
-    return FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE,
-                 "tensor '%s' has %" PRIu64 " elements, but config.json makes its parts have %" PRIu64, stored->name,
-                 stored->elements, elements);
-}
-
-/* Whether STORED is an output that this family does not write, because it is equal to the embedding. */
-static enum nb_status
-find_equal_output(struct builder *b, const struct nb_map_row *row, const struct nb_tensor *stored, bool *equal)
-{
-    const struct nb_arch_tensor *tied = tied_tensor(b);
-    const struct nb_view *last = b->source->tensors + b->source->n_tensors;
-
-    *equal = false;
-    if (!b->family->drops_equal_output || tied == NULL || strcmp(row->to, tied->name) != 0)
-        return NB_OK;
-    for (const struct nb_view *v = b->source->tensors; v < last; v++)
-        if (strcmp(v->name, EMBEDDING) == 0)
-            return nb_stored_are_equal(&b->source->store, v->pieces->stored, stored, equal, b->err);
-    return NB_OK;
-}
-
-/* Processes one stored tensor with all rows that match it. */
-static enum nb_status
-map_tensor(struct builder *b, const struct nb_tensor *stored)
-{
-    uint64_t layer, expert;
-    const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
-    const size_t before = b->source->n_tensors;
-    size_t cut = 0; /* rows that take a part of it */
-    enum nb_status status = NB_OK;
-    bool equal;
-
-    if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
-                        has_beginning(b->family->ignored_prefixes, stored->name)))
-        return NB_OK;
-    if (row == NULL && nb_is_beyond_text(stored->name)) {
-        b->n_beyond_text++;
-        return NB_OK;
-    }
-    if (row != NULL && is_skipped_output(b, row))
-        return NB_OK;
-    if (is_of_extra_layer(b, stored->name)) {
-        b->n_extra++;
-        return NB_OK;
-    }
-    if (row == NULL && is_of_adapter(stored->name))
-        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
-                     "tensor '%s' belongs to an adapter: merge it into its base first", stored->name);
-    if (row == NULL || layer >= b->layers)
-        return FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED, "tensor '%s' is no part of a %s with %" PRIu64 " layers",
-                     stored->name, b->family->classes[0], b->layers);
-    status = find_equal_output(b, row, stored, &equal);
-    b->output_is_embedding = b->output_is_embedding || equal;
-    if (equal)
-        return status;
-    for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert)) {
-        cut += is_cut(row);
-        status = take_tensor(b, actual_row(b, row), layer, expert, stored);
-    }
-    return status == NB_OK && cut > 0 && cut == b->source->n_tensors - before ? check_parts(b, stored, before) : status;
-}
-
-/* Computed tensors come first. */
-static enum nb_status
-add_made(struct builder *b)
-{
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {
-        const struct nb_made_row *row = &b->family->made[i];
-        struct nb_arena *arena = &b->source->arena;
-        struct nb_tensor *t = nb_arena_calloc(arena, 1, sizeof *t);
-        struct nb_piece *piece = nb_arena_calloc(arena, 1, sizeof *piece);
-        const float *values = NULL;
-        uint64_t count = 0;
-
-        status = t == NULL || piece == NULL ? nb_fail_memory(b->err)
-                                            : row->make(&conversion, arena, &values, &count, b->err);
-        if (status == NB_OK && values != NULL)
-            status = grow_tensors(b);
-        if (status != NB_OK || values == NULL)
-            continue;
-        *t = (struct nb_tensor){
-            .name = row->to, .type = NB_F32, .n_dims = 1, .ne = { count, 1, 1, 1 }, .bytes_in_memory = values
-        };
-        if (!nb_tensor_measure(t))
-            return nb_fail_memory(b->err);
-        nb_view_whole(&b->source->tensors[b->source->n_tensors], &b->source->store, t, piece);
-        b->source->tensors[b->source->n_tensors++].source_name = row->origin;
-    }
-    return status;
-}
-
-/* Whether the tensor that ROW produces is required. */
-static bool
-is_needed(const struct builder *b, const struct nb_map_row *row, uint64_t layer)
-{
-    const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-    if (!nb_expression_holds(target->when, b->hp, layer))
-        return false;
-    return target->presence == NB_REQUIRED || (target->presence == NB_TIED && !b->output_is_embedding &&
-                                               json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
-}
-
-static enum nb_status
-check_complete(const struct builder *b)
-{
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const uint64_t n = strstr(row->to, "%l") == NULL ? 1 : b->layers;
-
-        for (uint64_t layer = 0; layer < n && status == NB_OK; layer++) {
-            const struct slot *slot = slot_of(b, row, layer);
-            const bool begun = slot->stored != NULL && slot->count < slot->wanted;
-            uint64_t expert = 0;
-            char name[256];
-
-            if (has_come(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
-                continue;
-            while (begun && slot->stored[expert] != NULL)
-                expert++;
-            nb_name_fill(row->from, layer, expert, name, sizeof name);
-            status = FOUND(b, NB_BAD_MODEL_TENSOR_MISSING, "tensor '%s' is missing", name);
-        }
-    }
-    return status;
-}
-
-static bool
-is_of_packed_row(const struct builder *b, const struct nb_tensor *stored)
-{
-    uint64_t layer, expert;
-    const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
-
-    return row != NULL && is_packed(row);
-}
-
-static enum nb_status
-build_tensors(struct builder *b)
-{
-    enum nb_status status;
-
-    b->slots = nb_arena_calloc(&b->source->arena, b->family->n_to_gguf * (size_t)b->layers, sizeof *b->slots);
-    if (b->slots == NULL)
-        return nb_fail_memory(b->err);
-    status = grow_tensors(b);
-    if (status == NB_OK)
-        status = add_made(b);
-    for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
-        if (is_of_packed_row(b, &b->source->store.tensors[i]))
-            status = map_tensor(b, &b->source->store.tensors[i]);
-    for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
-        if (!is_of_packed_row(b, &b->source->store.tensors[i]))
-            status = map_tensor(b, &b->source->store.tensors[i]);
-    if (status == NB_OK)
-        status = check_complete(b);
-    if (status == NB_OK && b->n_beyond_text > 0)
-        nb_source_note(b->source,
-                       "%zu tensor%s of its vision or audio parts %s left out: only the text model is written",
-                       b->n_beyond_text, b->n_beyond_text == 1 ? "" : "s", b->n_beyond_text == 1 ? "is" : "are");
-    if (status == NB_OK && b->n_extra > 0)
-        nb_source_note(
-            b->source,
-            "%zu tensors of layers that predict further tokens are left out: llama.cpp has no place for them",
-            b->n_extra);
-    if (status == NB_OK && b->tied_under_output)
-        nb_source_note(b->source, "the tied embedding is stored as '%s'; it is written as '%s'",
-                       row_to(b, tied_tensor(b)->name)->from, EMBEDDING);
     return status;
 }
 
@@ -761,7 +133,7 @@ count_parameters(const struct nb_source *source)
 }
 
 static enum nb_status
-build_metadata(struct builder *b, const char *pre_tokenizer)
+build_metadata(struct nb_builder *b, const char *pre_tokenizer)
 {
     const struct nb_parameters parameters = count_parameters(b->source);
     const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
@@ -787,7 +159,7 @@ build_metadata(struct builder *b, const char *pre_tokenizer)
 
 /* Wrappers put their own name before that of every tensor: torch.compile, DataParallel, PEFT. */
 static void
-strip_wrappers(struct builder *b, struct nb_tensor *stored, size_t count)
+strip_wrappers(struct nb_builder *b, struct nb_tensor *stored, size_t count)
 {
     static const char *const wrappers[] = { "_orig_mod.", "module.", "base_model.model." };
 
@@ -809,7 +181,7 @@ strip_wrappers(struct builder *b, struct nb_tensor *stored, size_t count)
 }
 
 static enum nb_status
-open_store(struct builder *b)
+open_store(struct nb_builder *b)
 {
     struct nb_source *source = b->source;
     struct nb_tensor *stored = nb_arena_calloc(&source->arena, b->cp->n_tensors + 1, sizeof *stored);
@@ -827,7 +199,7 @@ open_store(struct builder *b)
 }
 
 static enum nb_status
-build(struct builder *b, const char *path, const struct nb_source_options *options)
+build(struct nb_builder *b, const char *path, const struct nb_source_options *options)
 {
     struct nb_source *source = b->source;
     enum nb_status status;
@@ -847,9 +219,9 @@ build(struct builder *b, const char *path, const struct nb_source_options *optio
     if (status == NB_OK)
         status = read_config(b, options);
     if (status == NB_OK)
-        status = find_vocabulary(b);
+        status = nb_builder_vocabulary(b);
     if (status == NB_OK)
-        status = build_tensors(b);
+        status = nb_builder_tensors(b);
     return status == NB_OK ? build_metadata(b, options->pre_tokenizer) : status;
 }
 
@@ -858,7 +230,7 @@ open_checkpoint(struct nb_source *source, const char *path, const struct nb_sour
                 struct nb_findings *findings, struct nb_error *err)
 {
     struct nb_hparams hp = { 0 };
-    struct builder b = { .source = source, .hp = &hp, .findings = findings, .err = err };
+    struct nb_builder b = { .source = source, .hp = &hp, .findings = findings, .err = err };
     const enum nb_status status = build(&b, path, options);
 
     nb_hparams_free(&hp);

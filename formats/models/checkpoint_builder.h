@@ -1,0 +1,42 @@
+/* Shared by source_checkpoint.c, which opens a checkpoint, and checkpoint_tensors.c, which makes views of its tensors. */
+#ifndef NB_CHECKPOINT_BUILDER_H
+#define NB_CHECKPOINT_BUILDER_H
+
+#include "formats/models/family.h"
+#include "formats/models/source.h"
+#include "formats/safetensors/checkpoint.h"
+
+#define NB_EMBEDDING "token_embd.weight"
+
+/* The stored tensors found so far for one row of the table in one layer. */
+struct nb_slot {
+    const struct nb_tensor **stored; /* one, or an array of experts */
+    uint64_t count, wanted;
+};
+
+/* A source in the making. */
+struct nb_builder {
+    struct nb_source *source;
+    struct nb_checkpoint *cp;
+    const struct nb_family *family;
+    struct nb_hparams *hp;
+    uint64_t layers;
+    size_t room;           /* for tensors of the source */
+    struct nb_slot *slots; /* rows x layers; rows without a layer use layer 0 */
+    bool tied_under_output;
+    bool output_is_embedding;     /* and is left out, see nb_family.drops_equal_output */
+    size_t n_beyond_text;         /* tensors of vision and audio parts */
+    size_t n_extra;               /* tensors of layers beyond the last that are left out */
+    struct nb_findings *findings; /* NULL: the first finding is an error */
+    struct nb_error *err;
+};
+
+/* Records a finding about the folder; building continues. */
+#define NB_BUILDER_FOUND(b, code, ...) nb_found((b)->findings, (b)->err, code, nb_in_file((b)->cp->folder), __VA_ARGS__)
+
+/* Sets the vocabulary size and whether the output is tied, from the stored tensors. */
+enum nb_status nb_builder_vocabulary(struct nb_builder *builder) NB_MUST_CHECK;
+/* Makes the views of the source, in the reference converter's order. */
+enum nb_status nb_builder_tensors(struct nb_builder *builder) NB_MUST_CHECK;
+
+#endif
