@@ -265,8 +265,12 @@ every_family_settles_its_activation(void **unused)
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
         bool settled = has_a_fixed_activation((*f)->classes[0]);
 
-        for (size_t i = 0; i < (*f)->n_rules; i++)
-            settled = settled || settles_activation(&(*f)->rules[i]);
+        for (size_t i = 0; i < (*f)->n_rules; i++) {
+            const struct nb_config_rule *rule = &(*f)->rules[i];
+
+            settled = settled || settles_activation(rule);
+            assert_true(rule->kind == NB_CONFIG_IGNORED || rule->kind == NB_CONFIG_WINDOWS || rule->values != NULL);
+        }
         if (!settled)
             fail_msg("%s: no rule says which activation it has", (*f)->classes[0]);
     }
