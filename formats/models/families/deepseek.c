@@ -64,7 +64,7 @@ static const struct nb_map_row indexed_tensors[] = {
 /* --- config.json ------------------------------------------------------------------------------------------ */
 
 static const struct nb_config_row deepseek_config[] = {
-    CONFIG_SIZES,
+    CONFIG_SIZES("heads"),
     CONFIG_HEAD_DIM("embedding // heads"),
     { NB_HP_CONTEXT, "max_position_embeddings", "2048" },
     { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" },
@@ -227,8 +227,8 @@ static const struct nb_key_row deepseek_keys[] = {
 #define MLA_KEYS                                     \
     BASE_SIZES,                                      \
     BASE_EXPERTS,                                    \
-    { NB_KEY_WRITER, 0, write_lengths_as_head_dim }, \
-    { NB_KEY_WRITER, 0, nb_write_file_type },        \
+    WRITE(write_lengths_as_head_dim), \
+    WRITE(nb_write_file_type),        \
     KEY(NB_HP_LEADING_DENSE),                        \
     KEY(NB_HP_VOCAB),                                \
     KEY(NB_HP_Q_LORA_RANK),                          \
@@ -242,7 +242,7 @@ static const struct nb_key_row deepseek_keys[] = {
     KEY(NB_HP_EXPERT_WEIGHTS_SCALE),                 \
     KEY_IF_SET(NB_HP_EXPERT_WEIGHTS_NORM),           \
     KEY(NB_HP_ROPE_DIMS),                            \
-    { NB_KEY_WRITER, 0, write_yarn_log_multiplier }
+    WRITE(write_yarn_log_multiplier)
 
 static const struct nb_key_row mla_keys[] = { MLA_KEYS };
 static const struct nb_key_row nextn_keys[] = { MLA_KEYS, KEY_IF_SET(NB_HP_NEXTN_LAYERS) };

@@ -85,7 +85,7 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_LAYERS),      KEY(NB_HP_SSM_CONV),
     KEY(NB_HP_SSM_INNER),   KEY(NB_HP_SSM_STATE),
     KEY(NB_HP_SSM_RANK),    KEY(NB_HP_SSM_GROUPS),
-    KEY(NB_HP_RMS_EPSILON), { NB_KEY_WRITER, 0, nb_write_file_type },
+    KEY(NB_HP_RMS_EPSILON), WRITE(nb_write_file_type),
     KEY(NB_HP_VOCAB),       KEY(NB_HP_KV_HEADS),
     KEY(NB_HP_KEY_LENGTH),  KEY(NB_HP_VALUE_LENGTH),
     KEY(NB_HP_ROPE_BASE),

@@ -4,7 +4,6 @@
  */
 #include "formats/models/families/rows.h"
 
-#define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
 #define OWN_NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLUS_ONE }
 
 #define GEMMA_ROWS                                               \
@@ -114,7 +113,7 @@ static const struct nb_config_rule gemma3_rules[] = {
     KEY(NB_HP_RMS_EPSILON),   \
     KEY(NB_HP_KEY_LENGTH),    \
     KEY(NB_HP_VALUE_LENGTH),  \
-    { NB_KEY_WRITER, 0, nb_write_file_type }
+    WRITE(nb_write_file_type)
 
 static const struct nb_key_row gemma_keys[] = { SIZES_KEYS };
 static const struct nb_key_row gemma2_keys[] = {
@@ -136,7 +135,7 @@ write_window(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_
 static const struct nb_key_row gemma3_keys[] = {
     BASE_KEYS(KEY),
     KEY(NB_HP_FINAL_SOFTCAP),
-    { NB_KEY_WRITER, 0, write_window },
+    WRITE(write_window),
 };
 
 static const char *const gemma_classes[] = { "GemmaForCausalLM", NULL };

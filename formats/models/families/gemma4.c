@@ -138,7 +138,7 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_EXPERTS_USED),
     KEY(NB_HP_KEY_LENGTH),
     KEY(NB_HP_VALUE_LENGTH),
-    { NB_KEY_WRITER, 0, nb_write_file_type },
+    WRITE(nb_write_file_type),
     KEY(NB_HP_FINAL_SOFTCAP),
     KEY(NB_HP_SLIDING_WINDOW),
     KEY(NB_HP_SHARED_KV_LAYERS),

@@ -85,9 +85,9 @@ static const struct nb_key_row glm_keys[] = {
     KEY(NB_HP_HEADS),
     KEY(NB_HP_KV_HEADS),
     KEY(NB_HP_RMS_EPSILON),
-    { NB_KEY_WRITER, 0, nb_write_file_type },
+    WRITE(nb_write_file_type),
     KEY(NB_HP_ROPE_DIMS),
-    { NB_KEY_WRITER, 0, write_no_bos },
+    WRITE(write_no_bos),
     KEY(NB_HP_ROPE_BASE),
 };
 static const struct nb_key_row glm4_keys[] = { BASE_KEYS(KEY), KEY(NB_HP_ROPE_DIMS) };

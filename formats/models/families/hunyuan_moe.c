@@ -8,10 +8,6 @@
     { LAYER "mlp.shared_mlp.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN }, \
     { LAYER "mlp.shared_mlp.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },    \
     { LAYER "mlp.shared_mlp.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
-#define STACKS                                                                        \
-    { LAYER "mlp.experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN }, \
-    { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN }, \
-    { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }
 
 static const struct nb_map_row hunyuan_tensors[] = {
     EMBEDDINGS,
@@ -21,7 +17,7 @@ static const struct nb_map_row hunyuan_tensors[] = {
     { LAYER "self_attn.query_layernorm.weight", BLOCK "attn_q_norm.weight", PLAIN },
     { LAYER "self_attn.key_layernorm.weight", BLOCK "attn_k_norm.weight", PLAIN },
     { LAYER "mlp.gate.wg.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
-    STACKS,
+    EXPERTS_DOWN_FIRST,
     SHARED_MLP,
 };
 
@@ -37,7 +33,7 @@ static const struct nb_map_row hy_v3_tensors[] = {
     { LAYER "mlp.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
     { LAYER "mlp.gate.wg.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
     { LAYER "mlp.expert_bias", BLOCK "exp_probs_b", PLAIN },
-    STACKS,
+    EXPERTS_DOWN_FIRST,
     SHARED_MLP,
     SHARED_EXPERTS,
     NEXTN,

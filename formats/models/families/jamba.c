@@ -116,7 +116,7 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_LAYERS),    KEY(NB_HP_CONTEXT),   KEY(NB_HP_EMBEDDING),    KEY(NB_HP_FEED_FORWARD),
     KEY(NB_HP_HEADS),     KEY(NB_HP_KV_HEADS),  KEY(NB_HP_SSM_CONV),     KEY(NB_HP_SSM_INNER),
     KEY(NB_HP_SSM_STATE), KEY(NB_HP_SSM_RANK),  KEY(NB_HP_RMS_EPSILON),  KEY(NB_HP_EXPERTS),
-    KEY(NB_HP_EXPERTS_USED), { NB_KEY_WRITER, 0, nb_write_file_type },
+    KEY(NB_HP_EXPERTS_USED), WRITE(nb_write_file_type),
 };
 
 static const char *const classes[] = { "JambaForCausalLM", NULL };

@@ -107,15 +107,9 @@ const struct nb_family nb_family_cohere2 = {
 
 /* --- Nemotron ---------------------------------------------------------------------------------------------- */
 
-/* Its norms multiply by one more than what is stored. */
-#define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
-
 static const struct nb_map_row nemotron_tensors[] = {
-    { "model.embed_tokens.weight", "token_embd.weight", PLAIN },
-    { "lm_head.weight", "output.weight", PLAIN },
-    { "model.norm.weight", "output_norm.weight", PLUS_ONE },
-    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", PLUS_ONE },
-    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", PLUS_ONE },
+    EMBEDDINGS_WITH(PLUS_ONE),
+    NORMS_WITH(PLUS_ONE),
     NORM_BIASES,
     ATTENTION(PLAIN),
     QKV_BIASES(PLAIN),

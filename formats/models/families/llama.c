@@ -22,10 +22,7 @@ static const struct nb_map_row tensors[] = {
 
 static const struct nb_map_row mixtral_tensors[] = {
     DENSE_ROWS,
-    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
+    MIXTRAL_EXPERTS,
 };
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", ".attention.masked_bias", ".attention.bias", NULL };

@@ -90,10 +90,10 @@ static const struct nb_config_rule mamba2_rules[] = {
     KEY(NB_HP_SSM_INNER), KEY(NB_HP_SSM_STATE), KEY(NB_HP_SSM_RANK)
 
 static const struct nb_key_row mamba_keys[] = {
-    KEYS, KEY(NB_HP_RMS_EPSILON), KEY(NB_HP_SSM_NORMED), { NB_KEY_WRITER, 0, nb_write_file_type },
+    KEYS, KEY(NB_HP_RMS_EPSILON), KEY(NB_HP_SSM_NORMED), WRITE(nb_write_file_type),
 };
 static const struct nb_key_row mamba2_keys[] = {
-    KEYS, KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_RMS_EPSILON), { NB_KEY_WRITER, 0, nb_write_file_type },
+    KEYS, KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_RMS_EPSILON), WRITE(nb_write_file_type),
 };
 
 static const char *const mamba_classes[] = { "MambaForCausalLM", "MambaLMHeadModel", NULL };

@@ -20,7 +20,7 @@ static const struct nb_map_row tensors[] = {
 /* transformers does not know the class, so that the reference takes config.json as it is. qk_nope_head_dim lacks the
    rotated part of a key. */
 static const struct nb_config_row config[] = {
-    CONFIG_SIZES,
+    CONFIG_SIZES("heads"),
     { NB_HP_CONTEXT, "max_position_embeddings", NULL },
     { NB_HP_RMS_EPSILON, "rms_norm_eps", NULL },
     { NB_HP_VOCAB, "vocab_size", NULL },
@@ -46,7 +46,7 @@ static const struct nb_config_rule rules[] = {
 };
 
 static const struct nb_key_row keys[] = {
-    { NB_KEY_WRITER, 0, nb_write_file_type },
+    WRITE(nb_write_file_type),
     KEY(NB_HP_CONTEXT),
     KEY(NB_HP_EMBEDDING),
     KEY(NB_HP_LAYERS),

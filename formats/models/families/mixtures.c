@@ -22,34 +22,22 @@ static const struct nb_map_row minimax_m2_tensors[] = {
     NORMS,
     ATTENTION(PLAIN),
     Q_K_NORMS,
-    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
+    MIXTRAL_EXPERTS,
     { LAYER "block_sparse_moe.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
 };
 
-/* The norms are stored without the one that the model adds to them. */
-#define ONE_MORE { { NB_MAP_ADD, { "1" } } }
 static const struct nb_map_row minimax_m3_tensors[] = {
-    { "model.embed_tokens.weight", "token_embd.weight", PLAIN },
-    { "model.norm.weight", "output_norm.weight", ONE_MORE },
-    { "lm_head.weight", "output.weight", PLAIN },
-    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", ONE_MORE },
-    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", ONE_MORE },
+    EMBEDDINGS_WITH(PLUS_ONE),
+    NORMS_WITH(PLUS_ONE),
     ATTENTION(PLAIN),
-    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", ONE_MORE },
-    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", ONE_MORE },
+    Q_K_NORMS_WITH(PLUS_ONE),
     { LAYER "self_attn.index_q_proj.weight", BLOCK "indexer.q_proj.weight", PLAIN },
     { LAYER "self_attn.index_k_proj.weight", BLOCK "indexer.k_proj.weight", PLAIN },
-    { LAYER "self_attn.index_q_norm.weight", BLOCK "indexer.q_norm.weight", ONE_MORE },
-    { LAYER "self_attn.index_k_norm.weight", BLOCK "indexer.k_norm.weight", ONE_MORE },
+    { LAYER "self_attn.index_q_norm.weight", BLOCK "indexer.q_norm.weight", PLUS_ONE },
+    { LAYER "self_attn.index_k_norm.weight", BLOCK "indexer.k_norm.weight", PLUS_ONE },
     GATED_MLP,
-    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
+    MIXTRAL_EXPERTS,
     { LAYER "block_sparse_moe.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
     { LAYER "block_sparse_moe.shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },
     { LAYER "block_sparse_moe.shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
     { LAYER "block_sparse_moe.shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
@@ -150,7 +138,7 @@ static const struct nb_config_row dots1_config[] = {
 
 /* Of classes that transformers 4.57 does not know: the reference takes what config.json has. */
 #define BARE_CONFIG                                            \
-    CONFIG_SIZES,                                              \
+    CONFIG_SIZES("heads"),                                     \
     { NB_HP_CONTEXT, "max_position_embeddings", "" },          \
     { NB_HP_RMS_EPSILON, "rms_norm_eps", NULL },               \
     CONFIG_ROPE_BASE(""),                                      \
@@ -410,7 +398,7 @@ static const struct nb_key_row dbrx_keys[] = {
     KEY(NB_HP_EXPERTS),
     KEY(NB_HP_EXPERTS_USED),
     KEY(NB_HP_NORM_EPSILON),
-    { NB_KEY_WRITER, 0, nb_write_file_type },
+    WRITE(nb_write_file_type),
 };
 
 /* --- families --------------------------------------------------------------------------------------------- */

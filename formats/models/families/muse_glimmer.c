@@ -4,7 +4,7 @@
  */
 #include "formats/models/families/rows.h"
 
-#define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", { { NB_MAP_ADD, { "1" } } } }
+#define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLUS_ONE }
 
 static const struct nb_map_row tensors[] = {
     EMBEDDINGS,

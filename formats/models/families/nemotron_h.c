@@ -189,10 +189,10 @@ static const struct nb_config_rule mixture_rules[] = {
 
 #define KEYS                                                                                          \
     KEY(NB_HP_LAYERS), KEY(NB_HP_CONTEXT), KEY(NB_HP_EMBEDDING), KEY(NB_HP_FEED_FORWARD),             \
-    KEY(NB_HP_HEADS), KEY(NB_HP_KV_HEADS), { NB_KEY_WRITER, 0, nb_write_rope_scaling },               \
+    KEY(NB_HP_HEADS), KEY(NB_HP_KV_HEADS), WRITE(nb_write_rope_scaling),               \
     KEY(NB_HP_ROPE_BASE), KEY(NB_HP_RMS_EPSILON), KEY(NB_HP_NORM_EPSILON), KEY(NB_HP_EXPERTS),        \
     KEY(NB_HP_EXPERTS_USED), KEY(NB_HP_EXPERT_GROUPS), KEY(NB_HP_EXPERT_GROUPS_USED),                 \
-    { NB_KEY_WRITER, 0, nb_write_file_type }, KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS),                 \
+    WRITE(nb_write_file_type), KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS),                 \
     KEY(NB_HP_SSM_CONV), KEY(NB_HP_SSM_STATE), KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_SSM_INNER),           \
     KEY(NB_HP_SSM_RANK), KEY(NB_HP_ROPE_FINETUNED), KEY(NB_HP_KEY_LENGTH), KEY(NB_HP_VALUE_LENGTH)
 

@@ -47,9 +47,9 @@ static const struct nb_key_row olmo_keys[] = {
     KEY(NB_HP_FEED_FORWARD),
     KEY(NB_HP_HEADS),
     KEY(NB_HP_KV_HEADS),
-    { NB_KEY_WRITER, 0, nb_write_rope_scaling },
+    WRITE(nb_write_rope_scaling),
     KEY(NB_HP_ROPE_BASE),
-    { NB_KEY_WRITER, 0, nb_write_file_type },
+    WRITE(nb_write_file_type),
     KEY(NB_HP_NORM_EPSILON),
     KEY(NB_HP_CLAMP_KQV),
 };
@@ -175,7 +175,7 @@ static const struct nb_key_row exaone4_keys[] = {
     BASE_KEYS(KEY_IF_GIVEN),
     KEY(NB_HP_VOCAB),
     KEY(NB_HP_SLIDING_WINDOW),
-    { NB_KEY_WRITER, 0, nb_write_window_pattern },
+    WRITE(nb_write_window_pattern),
 };
 
 static const struct nb_made_row made[] = {

@@ -181,10 +181,7 @@ static const struct nb_map_row phimoe_tensors[] = {
     ATTENTION(PLAIN),
     QKV_BIASES(PLAIN),
     O_BIAS,
-    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN },
+    MIXTRAL_EXPERTS,
 };
 
 static const struct nb_config_row phimoe_config[] = {

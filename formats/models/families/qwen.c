@@ -40,15 +40,7 @@ static const struct nb_map_row qwen3moe_tensors[] = {
     EXPERTS,
 };
 
-#define CONFIG(kv_heads)                                           \
-    { NB_HP_LAYERS, "num_hidden_layers", NULL },                   \
-    { NB_HP_EMBEDDING, "hidden_size", NULL },                      \
-    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },             \
-    { NB_HP_HEADS, "num_attention_heads", NULL },                  \
-    { NB_HP_KV_HEADS, "num_key_value_heads", kv_heads },           \
-    { NB_HP_CONTEXT, "max_position_embeddings", "32768" },         \
-    { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" },                 \
-    CONFIG_ROPE_BASE("10000")
+#define CONFIG(kv_heads) CONFIG_BASE(kv_heads, "32768", "10000"), CONFIG_RMS_EPSILON("1e-6")
 
 static const struct nb_config_row qwen2_config[] = {
     CONFIG("32"),

@@ -5,7 +5,6 @@
  */
 #include "formats/models/families/rows.h"
 
-#define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
 #define MINUS_EXP { NB_MAP_NEGATE_EXP, { NULL } }
 
 #define ROWS                                                                                \
@@ -120,7 +119,8 @@ static const struct nb_config_row next_config[] = {
 static const struct nb_config_row dense_config[] = { CONFIG(NULL) };
 static const struct nb_config_row mixture_config[] = {
     CONFIG(""),
-    CONFIG_EXPERTS("num_experts", "num_experts_per_tok"),
+    { NB_HP_EXPERTS, "num_experts", NULL },
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok", NULL },
     { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", NULL },
     { NB_HP_SHARED_FEED_FORWARD, "shared_expert_intermediate_size", NULL },
 };
@@ -172,7 +172,7 @@ write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta, st
     KEY(NB_HP_ROPE_DIMS)
 
 static const struct nb_key_row next_keys[] = { KEYS(KEY) };
-static const struct nb_key_row keys[] = { KEYS(KEY_IF_GIVEN), { NB_KEY_WRITER, 0, write_usual_sections } };
+static const struct nb_key_row keys[] = { KEYS(KEY_IF_GIVEN), WRITE(write_usual_sections) };
 
 static const char *const next_classes[] = { "Qwen3NextForCausalLM", NULL };
 static const char *const dense_classes[] = { "Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM", NULL };

@@ -18,15 +18,20 @@
 /* The rows of q and k from Hugging Face's halves to llama.cpp's neighbours. */
 #define NEIGHBOURS { { NB_MAP_NEIGHBOURS, { "key_length" } } }
 
-#define EMBEDDINGS                                           \
+/* Norms that are stored without the one that the model adds to them. */
+#define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
+
+#define EMBEDDINGS EMBEDDINGS_WITH(PLAIN)
+#define EMBEDDINGS_WITH(norm)                                \
     { "model.embed_tokens.weight", "token_embd.weight", PLAIN }, \
-    { "model.norm.weight", "output_norm.weight", PLAIN },    \
+    { "model.norm.weight", "output_norm.weight", norm },     \
     { "lm_head.weight", "output.weight", PLAIN }
 
 /* The norms before attention and feed-forward. */
-#define NORMS                                                           \
-    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", PLAIN }, \
-    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", PLAIN }
+#define NORMS NORMS_WITH(PLAIN)
+#define NORMS_WITH(norm)                                                \
+    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", norm }, \
+    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", norm }
 
 /* Q_K is the operation on the rows of q and k. */
 #define ATTENTION(q_k)                                                       \
@@ -38,9 +43,10 @@
     { LAYER "self_attn.q_proj.bias", BLOCK "attn_q.bias", q_k },             \
     { LAYER "self_attn.k_proj.bias", BLOCK "attn_k.bias", q_k },             \
     { LAYER "self_attn.v_proj.bias", BLOCK "attn_v.bias", PLAIN }
-#define Q_K_NORMS                                                            \
-    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", PLAIN },  \
-    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", PLAIN }
+#define Q_K_NORMS Q_K_NORMS_WITH(PLAIN)
+#define Q_K_NORMS_WITH(norm)                                                 \
+    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", norm },   \
+    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", norm }
 
 #define O_BIAS { LAYER "self_attn.o_proj.bias", BLOCK "attn_output.bias", PLAIN }
 /* The biases of EMBEDDINGS and NORMS in models with LayerNorm. */
@@ -64,6 +70,8 @@
 /* Experts that are stored one by one: the reference writes a layer's stacks together, here in the order of the rows. */
 #define EXPERTS                                                                          \
     { LAYER "mlp.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },                     \
+    EXPERTS_DOWN_FIRST
+#define EXPERTS_DOWN_FIRST                                                               \
     { LAYER "mlp.experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN },    \
     { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN },    \
     { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN }
@@ -73,6 +81,13 @@
     { LAYER "mlp.experts.%e.gate_proj.weight", BLOCK "ffn_gate_exps.weight", PLAIN },    \
     { LAYER "mlp.experts.%e.up_proj.weight", BLOCK "ffn_up_exps.weight", PLAIN },        \
     { LAYER "mlp.experts.%e.down_proj.weight", BLOCK "ffn_down_exps.weight", PLAIN }
+
+/* Under the names that Mixtral gave them. */
+#define MIXTRAL_EXPERTS                                                                      \
+    { LAYER "block_sparse_moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },            \
+    { LAYER "block_sparse_moe.experts.%e.w1.weight", BLOCK "ffn_gate_exps.weight", PLAIN },  \
+    { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },  \
+    { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN }
 
 #define SHARED_EXPERTS                                                                   \
     { LAYER "mlp.shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN }, \
@@ -91,12 +106,13 @@
 
 /* --- config.json ------------------------------------------------------------------------------------------ */
 
-#define CONFIG_SIZES                                       \
+/* KV_HEADS is the class's default. */
+#define CONFIG_SIZES(kv_heads)                             \
     { NB_HP_LAYERS, "num_hidden_layers", NULL },           \
     { NB_HP_EMBEDDING, "hidden_size", NULL },              \
     { NB_HP_FEED_FORWARD, "intermediate_size", NULL },     \
     { NB_HP_HEADS, "num_attention_heads", NULL },          \
-    { NB_HP_KV_HEADS, "num_key_value_heads", "heads" }
+    { NB_HP_KV_HEADS, "num_key_value_heads", kv_heads }
 /* A head's length where the class has an entry for it. */
 #define CONFIG_HEAD_DIM(otherwise)                         \
     { NB_HP_KEY_LENGTH, "head_dim", otherwise },           \
@@ -105,11 +121,7 @@
 #define CONFIG_ROPE_BASE(otherwise) { NB_HP_ROPE_BASE, "rope_theta", otherwise }
 /* Everything above but a head's length; the arguments are the class's defaults. */
 #define CONFIG_BASE(kv_heads, context, rope_base)              \
-    { NB_HP_LAYERS, "num_hidden_layers", NULL },               \
-    { NB_HP_EMBEDDING, "hidden_size", NULL },                  \
-    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },         \
-    { NB_HP_HEADS, "num_attention_heads", NULL },              \
-    { NB_HP_KV_HEADS, "num_key_value_heads", kv_heads },       \
+    CONFIG_SIZES(kv_heads),                                    \
     { NB_HP_CONTEXT, "max_position_embeddings", context },     \
     CONFIG_ROPE_BASE(rope_base)
 #define CONFIG_RMS_EPSILON(otherwise) { NB_HP_RMS_EPSILON, "rms_norm_eps", otherwise }
@@ -123,10 +135,6 @@
     { NB_HP_ROTARY_FACTOR, "partial_rotary_factor", otherwise },            \
     { NB_HP_ROPE_DIMS, "", "rotary_factor * embedding // heads" }
 #define RULE_ROTARY_FACTOR { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL } /* read by the row above */
-#define CONFIG_EXPERTS(count, used)                        \
-    { NB_HP_EXPERTS, count, NULL },                        \
-    { NB_HP_EXPERTS_USED, used, NULL }
-
 /* Layers that predict further tokens are counted with the others, as they are stored with them. After NB_HP_LAYERS. */
 #define CONFIG_NEXTN                                       \
     { NB_HP_NEXTN_LAYERS, "num_nextn_predict_layers", "" }, \
@@ -147,7 +155,7 @@
     KEY(NB_HP_FEED_FORWARD),                               \
     KEY(NB_HP_HEADS),                                      \
     KEY(NB_HP_KV_HEADS),                                   \
-    { NB_KEY_WRITER, 0, nb_write_rope_scaling },           \
+    WRITE(nb_write_rope_scaling),                          \
     KEY(NB_HP_ROPE_SECTIONS),                              \
     KEY(NB_HP_ROPE_BASE),                                  \
     KEY(NB_HP_ROPE_BASE_SWA),                              \
@@ -164,7 +172,7 @@
 #define BASE_END(head_length)                              \
     head_length(NB_HP_KEY_LENGTH),                         \
     head_length(NB_HP_VALUE_LENGTH),                       \
-    { NB_KEY_WRITER, 0, nb_write_file_type }
+    WRITE(nb_write_file_type)
 
 /* The special tokens of GLM from 4.5 on, which the reference finds by name (conversion/base.py, _set_vocab_glm). */
 extern const struct nb_named_token nb_glm_tokens[];

@@ -51,17 +51,11 @@ static const struct nb_map_row mimo_tensors[] = {
     { LAYER "final_layernorm.weight", BLOCK "layer_output_norm.weight", PLAIN },
 };
 
-/* The norms are stored without the one that the model adds to them. */
-#define ONE_MORE { { NB_MAP_ADD, { "1" } } }
 static const struct nb_map_row step_tensors[] = {
-    { "model.embed_tokens.weight", "token_embd.weight", PLAIN },
-    { "model.norm.weight", "output_norm.weight", ONE_MORE },
-    { "lm_head.weight", "output.weight", PLAIN },
-    { LAYER "input_layernorm.weight", BLOCK "attn_norm.weight", ONE_MORE },
-    { LAYER "post_attention_layernorm.weight", BLOCK "ffn_norm.weight", ONE_MORE },
+    EMBEDDINGS_WITH(PLUS_ONE),
+    NORMS_WITH(PLUS_ONE),
     ATTENTION(PLAIN),
-    { LAYER "self_attn.q_norm.weight", BLOCK "attn_q_norm.weight", ONE_MORE },
-    { LAYER "self_attn.k_norm.weight", BLOCK "attn_k_norm.weight", ONE_MORE },
+    Q_K_NORMS_WITH(PLUS_ONE),
     { LAYER "self_attn.g_proj.weight", BLOCK "attn_gate.weight", PLAIN },
     GATED_MLP,
     { LAYER "moe.gate.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
@@ -74,16 +68,16 @@ static const struct nb_map_row step_tensors[] = {
     { LAYER "share_expert.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
     { LAYER "eh_proj.weight", BLOCK "nextn.eh_proj.weight", PLAIN },
     { LAYER "embed_tokens.weight", BLOCK "nextn.embed_tokens.weight", PLAIN },
-    { LAYER "enorm.weight", BLOCK "nextn.enorm.weight", ONE_MORE },
-    { LAYER "hnorm.weight", BLOCK "nextn.hnorm.weight", ONE_MORE },
+    { LAYER "enorm.weight", BLOCK "nextn.enorm.weight", PLUS_ONE },
+    { LAYER "hnorm.weight", BLOCK "nextn.hnorm.weight", PLUS_ONE },
     { LAYER "transformer.shared_head.output.weight", BLOCK "nextn.shared_head_head.weight", PLAIN },
-    { LAYER "transformer.shared_head.norm.weight", BLOCK "nextn.shared_head_norm.weight", ONE_MORE },
+    { LAYER "transformer.shared_head.norm.weight", BLOCK "nextn.shared_head_norm.weight", PLUS_ONE },
 };
 
 /* --- config.json ------------------------------------------------------------------------------------------ */
 
 #define BARE_CONFIG                                            \
-    CONFIG_SIZES,                                              \
+    CONFIG_SIZES("heads"),                                     \
     { NB_HP_CONTEXT, "max_position_embeddings", "" },          \
     CONFIG_ROPE_BASE(""),                                      \
     CONFIG_HEAD_DIM("embedding // heads")
@@ -149,7 +143,7 @@ static const struct nb_config_row cohere_config[] = {
 };
 
 static const struct nb_config_row mimo_config[] = {
-    CONFIG_SIZES,
+    CONFIG_SIZES("heads"),
     { NB_HP_CONTEXT, "max_position_embeddings", "" },
     CONFIG_ROPE_BASE(""),
     { NB_HP_ROPE_BASE_SWA, "swa_rope_theta", "" },
@@ -377,7 +371,7 @@ static const struct nb_key_row exaone_keys[] = {
     BASE_KEYS(KEY_IF_GIVEN),
     KEY(NB_HP_VOCAB),
     KEY(NB_HP_SLIDING_WINDOW),
-    { NB_KEY_WRITER, 0, nb_write_window_pattern },
+    WRITE(nb_write_window_pattern),
     KEY(NB_HP_EXPERT_FEED_FORWARD),
     KEY(NB_HP_EXPERTS_SHARED),
     KEY(NB_HP_SHARED_FEED_FORWARD),
@@ -412,7 +406,7 @@ static const struct nb_key_row cohere_keys[] = {
 static const struct nb_key_row mimo_keys[] = {
     SIZES_WITHOUT_EPSILON,
     KEY(NB_HP_KV_HEADS),
-    { NB_KEY_WRITER, 0, nb_write_rope_scaling },
+    WRITE(nb_write_rope_scaling),
     KEY(NB_HP_ROPE_BASE),
     KEY(NB_HP_ROPE_BASE_SWA),
     BASE_EXPERTS,
@@ -428,7 +422,7 @@ static const struct nb_key_row mimo_keys[] = {
 /* Counts of key-value heads and experts have other names than the base class looks for. */
 static const struct nb_key_row step_keys[] = {
     SIZES_WITHOUT_EPSILON,
-    { NB_KEY_WRITER, 0, nb_write_rope_scaling },
+    WRITE(nb_write_rope_scaling),
     KEY(NB_HP_ROPE_BASE),
     KEY(NB_HP_ROPE_BASE_SWA),
     KEY_IF_GIVEN(NB_HP_RMS_EPSILON),
