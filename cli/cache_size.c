@@ -18,11 +18,11 @@ struct attention {
     const struct nb_hparams *hp;
     enum nb_hparam heads; /* whose keys and values a layer keeps */
     uint64_t layers, trained;
-    uint64_t own;           /* layers before this one have keys and values of their own */
-    uint64_t full_interval; /* one of so many layers has attention; 0: all */
-    uint64_t full, swa;     /* a key and a value of one head: of a full layer, of a sliding one */
-    uint64_t window, period;
-    bool first_is_full, has_pattern; /* HAS_PATTERN: which layers slide stands in the file, not PERIOD */
+    uint64_t own;               /* layers before this one have keys and values of their own */
+    uint64_t full_interval;     /* one of so many layers has attention; 0: all */
+    uint64_t full, swa;         /* a key and a value of one head: of a full layer, of a sliding one */
+    struct nb_window_rule rule; /* with the file's own period and window */
+    bool has_pattern;           /* which layers slide stands in the file, not in RULE */
 };
 
 static uint64_t
@@ -42,14 +42,14 @@ static void
 read_windows(const struct nb_arch *arch, struct attention *a)
 {
     const bool has_rule = arch != NULL && arch->window.period > 0;
-    const struct nb_window_rule rule = has_rule ? arch->window : (struct nb_window_rule){ .period = 1 };
 
-    a->window = number(a, NB_HP_SLIDING_WINDOW, rule.window);
-    a->first_is_full = rule.first_is_full;
+    a->rule = has_rule ? arch->window : (struct nb_window_rule){ .period = 1 };
+    a->rule.window = number(a, NB_HP_SLIDING_WINDOW, a->rule.window);
     a->has_pattern = is_by_layer(a, NB_HP_SLIDING_PATTERN);
-    a->period = a->has_pattern ? rule.period : number(a, NB_HP_SLIDING_PATTERN, rule.period);
+    if (!a->has_pattern)
+        a->rule.period = number(a, NB_HP_SLIDING_PATTERN, a->rule.period);
     if (!has_rule && !nb_hp_has(a->hp, NB_HP_SLIDING_PATTERN))
-        a->window = 0;
+        a->rule.window = 0;
 }
 
 /* The values of a key and a value of one head. False if the file does not say. */
@@ -67,7 +67,7 @@ read_sides(struct attention *a)
         return false;
     a->full = compressed ? key : key + value; /* the compressed key is the value, too */
     a->swa = key_swa + value_swa;
-    return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->window == 0)) &&
+    return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->rule.window == 0)) &&
            !nb_hp_has(a->hp, NB_HP_INDEXER_KEY_LENGTH);
 }
 
@@ -95,13 +95,11 @@ read_attention(const struct nb_arch *arch, struct attention *a)
 static bool
 slides(const struct attention *a, uint64_t layer)
 {
-    if (a->window == 0)
+    if (a->rule.window == 0)
         return false;
     if (a->has_pattern)
         return nb_hp_at(a->hp, NB_HP_SLIDING_PATTERN, layer) != 0;
-    if (a->period == 0)
-        return true;
-    return a->first_is_full ? layer % a->period != 0 : layer % a->period < a->period - 1;
+    return a->rule.period == 0 || nb_window_slides(&a->rule, layer);
 }
 
 /* The heads whose keys and values LAYER keeps. */
@@ -128,7 +126,7 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
 {
     const struct nb_type_info *info = nb_type_info(type);
     const uint64_t cells = whole_cells(out->context);
-    uint64_t window_cells = a->window < cells ? whole_cells(a->window + BATCH) : cells;
+    uint64_t window_cells = a->rule.window < cells ? whole_cells(a->rule.window + BATCH) : cells;
     double values = 0;
 
     window_cells = window_cells < cells ? window_cells : cells;
@@ -149,7 +147,7 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
     if (!out->known)
         return;
     out->bytes = (uint64_t)(values / info->block * info->block_bytes);
-    out->window = out->sliding > 0 ? a->window : 0;
+    out->window = out->sliding > 0 ? a->rule.window : 0;
     out->has_state = nb_hp_has(a->hp, NB_HP_SSM_STATE) || nb_hp_has(a->hp, NB_HP_WKV_HEAD) ||
                      nb_hp_has(a->hp, NB_HP_SHORTCONV_CACHE) || nb_hp_has(a->hp, NB_HP_KDA_HEAD);
 }

@@ -99,14 +99,12 @@ nb_utf8_repaired(const char *text)
     char *clean = malloc(3 * length + 1), *to = clean;
 
     for (size_t at = 0, n; clean != NULL && at < length; at += n) {
-        utf8proc_int32_t codepoint;
-        const size_t left = length - at;
-        const utf8proc_ssize_t size = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
-                                                       left > 4 ? 4 : (utf8proc_ssize_t)left, &codepoint);
+        uint32_t character;
 
-        n = size < 1 ? 1 : (size_t)size;
-        memcpy(to, size < 1 ? replacement : text + at, size < 1 ? 3 : n);
-        to += size < 1 ? 3 : n;
+        n = take_character(text + at, length - at, &character);
+        memcpy(to, n == 0 ? replacement : text + at, n == 0 ? 3 : n);
+        to += n == 0 ? 3 : n;
+        n = n == 0 ? 1 : n;
     }
     if (clean != NULL)
         *to = '\0';

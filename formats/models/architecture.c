@@ -27,6 +27,12 @@ nb_arch_by_name(const char *name)
     return NULL;
 }
 
+bool
+nb_window_slides(const struct nb_window_rule *rule, uint64_t layer)
+{
+    return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
+}
+
 const struct nb_arch_tensor *
 nb_arch_find(const struct nb_arch *arch, const char *name, uint64_t *layer)
 {

@@ -59,6 +59,9 @@ struct nb_window_rule {
     uint64_t window; /* default size if the file has none; 0: then there is no window */
 };
 
+/* Whether LAYER slides by RULE, whose period is not 0. */
+bool nb_window_slides(const struct nb_window_rule *rule, uint64_t layer);
+
 struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */

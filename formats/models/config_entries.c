@@ -216,13 +216,6 @@ refuse(struct examination *x, const char *name, json_t *value, const char *value
                    label_of(x, name), text, wanted, x->family->classes[0]);
 }
 
-/* Whether LAYER slides where the file has no pattern. */
-static bool
-slides(const struct nb_window_rule *rule, size_t layer)
-{
-    return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
-}
-
 /* KINDS: of each layer, "full_attention" or one that slides. */
 static enum nb_status
 check_windows(struct examination *x, const char *name, json_t *kinds)
@@ -233,7 +226,7 @@ check_windows(struct examination *x, const char *name, json_t *kinds)
 
     json_array_foreach(kinds, i, kind)
         if ((strcmp(json_string_value(kind) != NULL ? json_string_value(kind) : "", "full_attention") != 0) !=
-            (rule->period > 0 && slides(rule, i)))
+            (rule->period > 0 && nb_window_slides(rule, i)))
             return nb_fail(x->err, NB_UNSUPPORTED, "%s: %s makes layer %zu another kind than llama.cpp does for %s",
                            x->file, name, i, x->family->classes[0]);
     return NB_OK;
