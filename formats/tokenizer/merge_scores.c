@@ -38,7 +38,7 @@ sort_by_text(const struct nb_vocab *vocab, size_t *n)
 static uint32_t
 join(const char *line, uint64_t length, char *joined)
 {
-    const char *space = length < 3 ? NULL : memchr(line + 1, ' ', (size_t)length - 2);
+    const char *space = nb_merge_space(line, length);
     const size_t left = space == NULL ? 0 : (size_t)(space - line);
 
     memcpy(joined, line, left);

@@ -265,12 +265,9 @@ prepends_space(json_t *normalizer, unsigned depth)
 static void
 space_prefix(struct nb_metadata *meta, const struct nb_tokenizer_json *tj)
 {
-    json_t *step = tj->pre_tokenizer;
-    const bool metaspace = same(json_string_value(json_object_get(step, "type")), "Metaspace");
-    const char *scheme = json_string_value(json_object_get(step, "prepend_scheme"));
-    const bool never = scheme != NULL ? same(scheme, "never")
-                                      : json_is_false(json_object_get(step, "add_prefix_space"));
-    const bool prepends = metaspace ? !never : prepends_space(tj->normalizer, 0);
+    const enum nb_meta_prefix by_pre_tokenizer = nb_meta_prefix(tj->pre_tokenizer);
+    const bool prepends = by_pre_tokenizer == NB_META_NO ? prepends_space(tj->normalizer, 0)
+                                                         : by_pre_tokenizer != NB_META_NEVER;
 
     if (same(nb_meta_get_string(meta, "tokenizer.ggml.model"), "llama") &&
         (!prepends || nb_meta_find(meta, "tokenizer.ggml.add_space_prefix") != NULL))

@@ -594,8 +594,6 @@ nb_tokenizer_metadata(struct nb_checkpoint *cp, uint64_t rows, const char *pre,
         nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", true);
     if (habits->no_space_prefix)
         nb_meta_set_bool(meta, "tokenizer.ggml.add_space_prefix", false);
-    if (habits->gemma4)
-        nb_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", true);
     if (habits->size_quirks)
         vocabulary_quirks(rows, meta);
     /* A tokenizer that does not mention BOS adds none, but llama.cpp would by default. */

@@ -66,7 +66,12 @@ read_tokens(struct nb_vocabulary *v, const struct nb_vocabulary_origin *from, st
     return NB_OK;
 }
 
-/* Parses "LEFT RIGHT". LEFT may begin with a space, so the separator is the first space after that. */
+const char *
+nb_merge_space(const char *line, uint64_t length)
+{
+    return length < 3 ? NULL : memchr(line + 1, ' ', (size_t)length - 2);
+}
+
 static enum nb_status
 read_merges(struct nb_vocabulary *v, const struct nb_kv *lines, const char *path, struct nb_error *err)
 {
@@ -81,7 +86,7 @@ read_merges(struct nb_vocabulary *v, const struct nb_kv *lines, const char *path
     for (uint64_t i = 0; i < lines->count; i++) {
         uint32_t length;
         const char *line = next_string(&at, &length);
-        const char *space = length < 3 ? NULL : memchr(line + 1, ' ', length - 2);
+        const char *space = nb_merge_space(line, length);
         struct nb_merge *m = &v->merges[v->n_merges];
 
         if (space == NULL)
@@ -269,18 +274,25 @@ flag(json_t *object, const char *key, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
+enum nb_meta_prefix
+nb_meta_prefix(json_t *step)
+{
+    json_t *scheme = json_object_get(step, "prepend_scheme"); /* older versions have a flag */
+
+    if (!has_type(step, "Metaspace"))
+        return NB_META_NO;
+    if (scheme == NULL)
+        return flag(step, "add_prefix_space", true) ? NB_META_ALWAYS : NB_META_NEVER;
+    return is_text(scheme, "first") ? NB_META_FIRST : is_text(scheme, "never") ? NB_META_NEVER : NB_META_ALWAYS;
+}
+
 /* Reads the pre-tokenizer Metaspace; false if STEP is another one, or has another replacement. */
 static bool
 read_meta_space(struct nb_vocabulary *v, json_t *step)
 {
-    json_t *scheme = json_object_get(step, "prepend_scheme");
-
-    if (!has_type(step, "Metaspace") || !is_text(json_object_get(step, "replacement"), META_SPACE))
+    if (nb_meta_prefix(step) == NB_META_NO || !is_text(json_object_get(step, "replacement"), META_SPACE))
         return false;
-    v->meta_prefix = is_text(scheme, "first")                                  ? NB_META_FIRST
-                     : is_text(scheme, "never")                                ? NB_META_NEVER
-                     : scheme == NULL && !flag(step, "add_prefix_space", true) ? NB_META_NEVER
-                                                                               : NB_META_ALWAYS;
+    v->meta_prefix = nb_meta_prefix(step);
     v->meta_split = flag(step, "split", true);
     return true;
 }

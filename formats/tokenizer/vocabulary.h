@@ -11,6 +11,7 @@
 #include "formats/gguf/metadata.h"
 #include "formats/safetensors/checkpoint.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -53,6 +54,9 @@ struct nb_merge {
     uint32_t left_length, right_length;
 };
 
+/* The space between the two sides of the merge LINE; NULL if it is no merge. The left side may begin with a space. */
+const char *nb_merge_space(const char *line, uint64_t length);
+
 /* The pre-tokenizer Metaspace of tokenizer.json: when it adds a space before a text that has none. */
 enum nb_meta_prefix {
     NB_META_NO, /* there is no such pre-tokenizer */
@@ -60,6 +64,9 @@ enum nb_meta_prefix {
     NB_META_FIRST, /* only at the beginning, not after a control token */
     NB_META_ALWAYS,
 };
+
+/* What the pre-tokenizer STEP does; NB_META_NO if it is another one. */
+enum nb_meta_prefix nb_meta_prefix(json_t *step);
 
 /* Unicode normalization of the text before it is split. */
 enum nb_normal_form { NB_NORMAL_NONE, NB_NORMAL_NFC, NB_NORMAL_NFD, NB_NORMAL_NFKC, NB_NORMAL_NFKD };

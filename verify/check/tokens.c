@@ -215,7 +215,7 @@ check_merges(const struct tokens *t, const struct nb_kv *merges)
         return nb_fail_memory(t->c->err);
     for (uint64_t i = 0; i < merges->count; i++) {
         const struct token line = next_string(&bytes);
-        const char *space = line.length < 3 ? NULL : memchr(line.text + 1, ' ', line.length - 2);
+        const char *space = nb_merge_space(line.text, line.length);
 
         if (space == NULL && malformed++ == 0)
             first_malformed = i;

@@ -160,5 +160,5 @@ const struct nb_family nb_family_gemma4 = {
     .derive = derive_counts,
     .made = made,
     .n_made = COUNT(made),
-    .tokenizer = { .gemma4 = true, .no_space_prefix = true },
+    .tokenizer = { .gemma4 = true, .adds_bos = true, .no_space_prefix = true },
 };
