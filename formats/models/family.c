@@ -40,7 +40,7 @@ entry(json_t *object, const char *name, size_t length)
         return NULL;
     memcpy(key, name, first);
     key[first] = '\0';
-    object = json_is_array(object) ? json_array_get(object, strtoull(key, NULL, 10)) : json_object_get(object, key);
+    object = json_is_array(object) ? json_array_get(object, strtoul(key, NULL, 10)) : json_object_get(object, key);
     return dot == NULL ? object : entry(object, dot + 1, length - first - 1);
 }
 
