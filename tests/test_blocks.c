@@ -300,7 +300,8 @@ made_up(const struct nb_arch_block *blocks, size_t n)
 static void
 layers_may_lack_a_block(void **unused)
 {
-    static const struct nb_arch_block blocks[] = { { "attention", "layer != 1" }, { "dense", "layer < 3" } };
+    static const struct nb_arch_block blocks[] = { { .kind = "attention", .when = "layer != 1" },
+                                                   { .kind = "dense", .when = "layer < 3" } };
     const struct nb_arch arch = made_up(blocks, 2);
     static struct opened lacks, zeroed;
     struct gguf_maker g = { .count = 0 };
@@ -334,9 +335,9 @@ layers_may_lack_a_block(void **unused)
 static void
 dense_layers_and_mixtures_may_take_turns(void **unused)
 {
-    static const struct nb_arch_block blocks[] = { { "attention", NULL },
-                                                   { "dense", "layer < 2" },
-                                                   { "mixture", "layer >= 2" } };
+    static const struct nb_arch_block blocks[] = { { .kind = "attention" },
+                                                   { .kind = "dense", .when = "layer < 2" },
+                                                   { .kind = "mixture", .when = "layer >= 2" } };
     struct nb_arch_tensor tensors[64];
     struct nb_arch arch = made_up(blocks, 3);
     static struct opened dense, mixed;
@@ -458,8 +459,9 @@ refuses_as(struct nb_source *source, const struct nb_arch *arch, const char *say
 static void
 models_without_blocks_are_refused(void **unused)
 {
-    static const struct nb_arch_block unknown[] = { { "attention", NULL }, { "oracle", "layer == 2" } };
-    static const struct nb_arch_block mixture[] = { { "mixture", NULL } };
+    static const struct nb_arch_block unknown[] = { { .kind = "attention" },
+                                                    { .kind = "oracle", .when = "layer == 2" } };
+    static const struct nb_arch_block mixture[] = { { .kind = "mixture" } };
     const struct nb_arch none = made_up(NULL, 0), oracle = made_up(unknown, 2), wrong = made_up(mixture, 1);
     struct nb_source source;
 
@@ -529,7 +531,7 @@ hyperparameters_that_no_block_can_have_are_refused(void **unused)
     refuses_as(&source, &lax, "heads of 32 elements, of which 31 turn, cannot be run");
     nb_meta_set_u32(&source.meta, "llama.rope.dimension_count", 32);
     nb_meta_set_u32(&source.meta, "llama.attention.value_length", 16);
-    refuses_as(&source, &nb_arch_llama, "keys of 32 elements and values of 16 cannot be run");
+    refuses_as(&source, &nb_arch_llama, "tensor 'blk.0.attn_v.weight' should be 256 x 64, but is 256 x 128");
     nb_meta_set_u32(&source.meta, "llama.attention.value_length", 32);
     nb_meta_set_string(&source.meta, "llama.rope.scaling.type", "mystery");
     refuses_as(&source, &nb_arch_llama, "rotary scaling of type 'mystery' is not supported");

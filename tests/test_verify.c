@@ -120,6 +120,52 @@ logits_are_those_of_transformers(void **unused)
     free(expected);
 }
 
+static double
+activation_of(enum nb_activation f, double x)
+{
+    const double inner = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+
+    return f == NB_ACTIVATION_SILU         ? x / (1 + exp(-x))
+           : f == NB_ACTIVATION_GELU       ? x / 2 * (1 + tanh(inner))
+           : f == NB_ACTIVATION_GELU_EXACT ? x / 2 * (1 + erf(x / sqrt(2)))
+                                           : fmax(x, 0) * fmax(x, 0);
+}
+
+static void
+check_functions(const struct nb_vector_math *math, const float *x, const float *y, size_t n)
+{
+    static const enum nb_activation functions[] = { NB_ACTIVATION_SILU, NB_ACTIVATION_GELU, NB_ACTIVATION_GELU_EXACT,
+                                                    NB_ACTIVATION_RELU_SQUARED };
+    float z[700], alone[700];
+    double mean = 0, variance = 0;
+
+    for (size_t f = 0; f < sizeof functions / sizeof functions[0]; f++) {
+        math->activate(functions[f], x, y, n, z);
+        math->activate(functions[f], x, NULL, n, alone);
+        for (size_t i = 0; i < n; i++) {
+            const double expected = activation_of(functions[f], (double)x[i]);
+
+            assert_true(fabs((double)alone[i] - expected) <= 2e-6 * fabs((double)x[i]) * fmax(1, fabs((double)x[i])));
+            assert_true(z[i] == alone[i] * y[i]);
+        }
+    }
+    memcpy(z, y, n * sizeof *z);
+    math->apply_gate(z, x, n);
+    memcpy(alone, x, n * sizeof *x);
+    math->soft_cap(alone, n, 5);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(fabs((double)z[i] - (double)y[i] / (1 + exp(-(double)x[i]))) <= 1e-6 * fabs((double)y[i]));
+        assert_true(fabs((double)alone[i] - 5 * tanh((double)x[i] / 5)) < 3e-6);
+        mean += (double)x[i] / (double)n;
+    }
+    for (size_t i = 0; i < n; i++)
+        variance += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+    assert_true(fabs(math->layer_norm(x, y, x, n, 1e-5f, z) - variance) <= 1e-5 * variance + 1e-9);
+    for (size_t i = 0; i < n; i++)
+        assert_true(fabs((double)z[i] - ((double)x[i] - mean) / sqrt(variance + 1e-5) * (double)y[i] - (double)x[i]) <
+                    3e-5 + 1e-6 * fabs((double)x[i]));
+}
+
 /* The arithmetic of every tier against the C library's, at every length that a vector can be cut to. */
 static void
 vector_math_is_the_c_librarys(void **unused)
@@ -157,11 +203,7 @@ vector_math_is_the_c_librarys(void **unused)
             math->softmax(z, n);
             for (size_t i = 0; i < n; i++)
                 assert_true(fabs((double)z[i] - exp((double)x[i] - (double)max) / sum) < 1e-6);
-            memcpy(z, x, sizeof x);
-            math->swiglu(z, y, n);
-            for (size_t i = 0; i < n; i++)
-                assert_true(fabs((double)z[i] - (double)x[i] / (1 + exp(-(double)x[i])) * (double)y[i]) <=
-                            1e-6 * fabs((double)x[i] * (double)y[i]) + 1e-30);
+            check_functions(math, x, y, n);
             assert_true(fabs(math->rms_norm(x, y, n, 1e-5f, z) - squares / (double)n) < 1e-5 * squares);
             for (size_t i = 0; i < n; i++)
                 assert_true(fabs((double)z[i] - (double)x[i] / sqrt(squares / (double)n + 1e-5) * (double)y[i]) < 1e-5);

@@ -33,6 +33,20 @@ nb_window_slides(const struct nb_window_rule *rule, uint64_t layer)
     return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
 }
 
+uint64_t
+nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer)
+{
+    const uint64_t window = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)arch->window.window);
+    struct nb_window_rule rule = arch->window;
+
+    if (window == 0 || (rule.period == 0 && !nb_hp_has(hp, NB_HP_SLIDING_PATTERN)))
+        return 0;
+    if (hp->value[NB_HP_SLIDING_PATTERN].each != NULL)
+        return nb_hp_at(hp, NB_HP_SLIDING_PATTERN, layer) != 0 ? window : 0;
+    rule.period = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_PATTERN, (double)rule.period);
+    return rule.period == 0 || nb_window_slides(&rule, layer) ? window : 0;
+}
+
 const struct nb_arch_tensor *
 nb_arch_find(const struct nb_arch *arch, const char *name, uint64_t *layer)
 {
@@ -125,6 +139,18 @@ check_ranges(const struct nb_arch *arch, const struct nb_hparams *hp, const char
     return NB_OK;
 }
 
+/* Sets "slides" by layer. */
+static enum nb_status
+set_slides(const struct nb_arch *arch, struct nb_hparams *hp, struct nb_error *err)
+{
+    const size_t layers = (size_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+    double slides[NB_MAX_LAYERS];
+
+    for (size_t i = 0; i < layers; i++)
+        slides[i] = nb_arch_window(arch, hp, i) > 0;
+    return nb_hp_set_each(hp, NB_HP_SLIDES, slides, layers, false, err);
+}
+
 static void
 set_default(struct nb_hparams *hp, enum nb_hparam hparam, const char *expression)
 {
@@ -151,6 +177,7 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
     }
     set_default(hp, NB_HP_ROPE_DIMS, "key_length");
     set_default(hp, NB_HP_ROPE_BASE, "10000");
+    status = set_slides(arch, hp, err);
     for (size_t i = 0; i < arch->n_defaults && status == NB_OK; i++)
         if (!nb_hp_has(hp, arch->defaults[i].hparam))
             status = nb_expression_set(arch->defaults[i].value, hp, arch->defaults[i].hparam, err);

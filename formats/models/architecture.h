@@ -26,10 +26,16 @@ struct nb_arch_tensor {
     const char *when; /* condition; if false, the model has no such tensor. NULL: always */
 };
 
-/* A part of a layer; its kind is a row of verify/run/blocks/blocks.def. */
+/*
+ * A part of a layer, which reads the stream of hidden states and adds its result to it. Its kind is a row of
+ * verify/run/blocks/blocks.def. Norms are names after "blk.%l."; one that the table of tensors lacks is not applied.
+ */
 struct nb_arch_block {
     const char *kind;
-    const char *when; /* condition by layer; NULL: always */
+    const char *when;       /* condition by layer; NULL: always */
+    const char *norm;       /* of its input; NULL: that of its kind */
+    const char *norm_after; /* of its result; NULL: none */
+    const char *beside;     /* condition: the next block reads the same stream, without the result; NULL: never */
 };
 
 /* What must hold for the hyperparameters to fit together. */
@@ -44,8 +50,19 @@ struct nb_arch_default {
     const char *value; /* an expression */
 };
 
-enum nb_norm_kind { NB_NORM_RMS };
-enum nb_activation { NB_ACTIVATION_SILU }; /* gated: silu(gate) * up */
+enum nb_norm_kind {
+    NB_NORM_RMS,
+    NB_NORM_LAYER, /* the mean is subtracted, too; may have biases */
+};
+/* Applied to the gate, or to the up projection where there is no gate. */
+enum nb_activation {
+    NB_ACTIVATION_SILU,         /* x / (1 + e^-x) */
+    NB_ACTIVATION_GELU,         /* approximated by tanh */
+    NB_ACTIVATION_GELU_EXACT,   /* by the error function */
+    NB_ACTIVATION_RELU_SQUARED, /* max(0, x)^2 */
+    NB_ACTIVATION_XIELU,        /* xIELU (Huang and Schlag 2025), whose parameters are hyperparameters by layer */
+    NB_ACTIVATION_GPT_OSS,      /* x / (1 + e^(-1.702 x)), both inputs clamped, 1 added to the up projection */
+};
 /* Which elements of a head are rotated as a pair, in GGUF's row order. */
 enum nb_rope_pairing {
     NB_ROPE_NEIGHBOURS, /* 2k and 2k + 1 */
@@ -62,6 +79,18 @@ struct nb_window_rule {
 /* Whether LAYER slides by RULE, whose period is not 0. */
 bool nb_window_slides(const struct nb_window_rule *rule, uint64_t layer);
 
+/* What attention does beyond what tensors and keys say. */
+struct nb_arch_attention {
+    const char *rotates;       /* condition by layer: positions are rotary; NULL: always */
+    bool norms_after_rotation; /* queries and keys are normed after they are rotated */
+    bool plain_norms;          /* queries and keys are normed without weights */
+    bool gate_in_queries;      /* behind each head's query stands its output gate */
+    bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
+    bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
+    const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
+    double temperature_offset; /* added to positions for it */
+};
+
 struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
@@ -75,9 +104,13 @@ struct nb_arch {
     const struct nb_arch_block *blocks; /* the blocks of a layer, in order; none: it cannot be run */
     size_t n_blocks;
     enum nb_norm_kind norm;
+    bool plain_norms; /* norms have no weights */
     enum nb_activation activation;
     enum nb_rope_pairing rope;
     struct nb_window_rule window;
+    struct nb_arch_attention attention;
+    bool weighs_expert_input; /* shares are factors of what experts read, not of their results */
+    bool divides_logits;      /* by their scale */
 };
 
 #define NB_ARCH(identifier) extern const struct nb_arch nb_arch_##identifier;
@@ -102,6 +135,8 @@ const struct nb_arch_tensor *nb_arch_row(const struct nb_arch *arch, const char 
  */
 bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
                    uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
+/* The sliding window of LAYER in tokens; 0 if it does not slide. */
+uint64_t nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer);
 /* Whether each layer has its own tensor of ROW. */
 bool nb_arch_is_layered(const struct nb_arch_tensor *row);
 

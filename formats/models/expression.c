@@ -20,11 +20,11 @@ static const struct operator
     int level;
 }
 operators[] = {
-    { "||", 0 }, { "&&", 1 }, { "==", 2 }, { "!=", 2 }, { "<=", 2 }, { ">=", 2 }, { "<", 2 },
-    { ">", 2 },  { "+", 3 },  { "-", 3 },  { "//", 4 }, { "*", 4 },  { "/", 4 },  { "%", 4 },
+    { "||", 0 }, { "&&", 1 }, { "==", 2 }, { "!=", 2 }, { "<=", 2 }, { ">=", 2 }, { "<", 2 }, { ">", 2 },
+    { "+", 3 },  { "-", 3 },  { "//", 4 }, { "*", 4 },  { "/", 4 },  { "%", 4 },  { "^", 5 },
 };
 
-#define TIGHTEST 4
+#define TIGHTEST 5
 
 static void
 skip_spaces(struct parser *p)
@@ -111,6 +111,8 @@ apply(const char *operator, double a, double b)
         return a - b;
     case '*':
         return a * b;
+    case '^':
+        return pow(a, b);
     case '%':
         return b == 0 ? NAN : fmod(a, b);
     default:

@@ -4,7 +4,7 @@
  *
  * Names are hyperparameters in lower case, or "layer". An absent hyperparameter is 0; a per-layer one
  * has the value of the current layer. Operators, lowest precedence first: || && then
- * == != < <= > >= then + - then * / // (floor) % then unary - and !. Conditions give 1 or 0.
+ * == != < <= > >= then + - then * / // (floor) % then ^ (power) then unary - and !. Conditions give 1 or 0.
  */
 #ifndef NB_EXPRESSION_H
 #define NB_EXPRESSION_H

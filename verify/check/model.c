@@ -359,6 +359,10 @@ check_tensors(struct model *m)
     struct nb_error why;
     enum nb_status status = nb_arch_complete(m->known, &m->hp, m->file, &why);
 
+    if (nb_status_is(status, NB_SYSTEM)) {
+        *m->c->err = why;
+        return status;
+    }
     if (status != NB_OK) /* missing and impossible keys are reported already, but not how they fit together */
         return m->c->findings->of_code[NB_BAD_MODEL_KEY_MISSING] + m->c->findings->of_code[NB_BAD_MODEL_KEY_VALUE] +
                            m->c->findings->of_code[NB_BAD_MODEL_KEY_TYPE] >

@@ -12,13 +12,19 @@
 
 struct nb_block_kind {
     const char *name; /* the name that architectures use */
+    const char *norm; /* the usual name of the norm of its input, after "blk.%l." */
     /* Makes BLOCK->data for the layer BLOCK->layer: sizes, small tensors, and the views of its matrices. */
     enum nb_status (*load)(struct nb_loader *loader, struct nb_block *block);
     /* Takes all memory for running with nb_scratch_take. */
     void (*scratch)(const struct nb_block *block, struct nb_scratch *scratch);
     /*
-     * Runs the block and adds its result to the residual stream. Takes its memory from RUN's scratch
-     * memory, with the same calls as SCRATCH.
+     * Takes what a chunk leaves for the tokens that continue it: keys and values, recurrent states. NULL: nothing. The
+     * contents are undefined at the beginning of a chunk.
+     */
+    void (*state)(const struct nb_block *block, struct nb_scratch *state);
+    /*
+     * Runs the block on RUN's input and adds its result to RUN's output. Takes its memory from RUN's scratch
+     * and state, with the same calls as SCRATCH and STATE.
      */
     enum nb_status (*run)(const struct nb_block *block, struct nb_run *run, struct nb_error *err);
 };

@@ -5,12 +5,18 @@
 #include "verify/run/product.h"
 #include "verify/run/rope.h"
 #include "verify/run/run.h"
+#include "verify/run/vector_math.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct nb_forward {
     struct nb_run run;
-    size_t blocks;                       /* offset of the blocks' part of the scratch memory */
+    bool continues;                      /* one chunk, in several batches: each block has its own state */
+    float *normed;                       /* the normalized residual stream: tokens x embedding */
+    float *result, *aside;               /* results of blocks that are not added at once; tokens x embedding, or NULL */
+    size_t *states;                      /* offsets of the blocks' states in the scratch memory */
+    size_t blocks;                       /* offset of the blocks' own part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
 
     /* The current run. */
@@ -19,9 +25,9 @@ struct nb_forward {
     size_t blocks_done;
 };
 
-enum nb_status
-nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
-               struct nb_error *err)
+static enum nb_status
+new_forward(struct nb_forward **forward, struct nb_pool *pool, const struct nb_scratch *sizes, bool continues,
+            struct nb_error *err)
 {
     enum nb_status status = nb_blas_load(nb_pool_threads(pool), err);
     struct nb_forward *f;
@@ -32,12 +38,31 @@ nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunk
     if (f == NULL)
         return nb_fail_memory(err);
     f->run.pool = pool;
-    f->run.scratch = (struct nb_scratch){ .tokens = (size_t)chunks * chunk_tokens,
-                                          .chunks = chunks,
-                                          .chunk_tokens = chunk_tokens,
-                                          .threads = nb_pool_threads(pool) };
+    f->run.scratch = *sizes;
+    f->run.scratch.threads = nb_pool_threads(pool);
+    f->continues = continues;
     *forward = f;
     return NB_OK;
+}
+
+enum nb_status
+nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
+               struct nb_error *err)
+{
+    const struct nb_scratch sizes = { .tokens = (size_t)chunks * chunk_tokens,
+                                      .chunks = chunks,
+                                      .chunk_tokens = chunk_tokens };
+
+    return new_forward(forward, pool, &sizes, false, err);
+}
+
+enum nb_status
+nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t batch, uint32_t context,
+                    struct nb_error *err)
+{
+    const struct nb_scratch sizes = { .tokens = batch, .chunks = 1, .chunk_tokens = context };
+
+    return new_forward(forward, pool, &sizes, true, err);
 }
 
 void
@@ -47,6 +72,7 @@ nb_forward_free(struct nb_forward *f)
         return;
     nb_panels_free(&f->run.panels);
     free(f->run.scratch.memory);
+    free(f->states);
     free(f);
 }
 
@@ -76,34 +102,80 @@ rotated_dims(const struct nb_model *m)
     return dims;
 }
 
+/* Whether the result of B can be added to the stream as it is computed. */
+static bool
+adds_at_once(const struct nb_model *m, const struct nb_block *b)
+{
+    return b->norm != NULL && b->norm_after == NULL && nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1;
+}
+
 /* Takes the memory that is used throughout all layers; that of the blocks follows. */
 static void
-take_lasting(struct nb_run *r, const struct nb_model *m, struct nb_scratch *s)
+take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
 {
+    struct nb_run *r = &f->run;
+    const size_t embedding = nb_model_embedding(m);
+    bool has_results = false, is_parallel = false;
+
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        has_results |= !adds_at_once(m, &m->blocks[i]);
+        is_parallel |= m->blocks[i].beside;
+    }
     s->used = 0;
-    r->x = nb_scratch_take(s, s->tokens, nb_model_embedding(m));
-    r->normed = nb_scratch_take(s, s->tokens, nb_model_embedding(m));
+    r->x = nb_scratch_take(s, s->tokens, embedding);
+    f->normed = nb_scratch_take(s, s->tokens, embedding);
+    f->result = nb_scratch_take(s, has_results ? s->tokens : 0, embedding);
+    f->aside = nb_scratch_take(s, is_parallel ? s->tokens : 0, embedding);
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
 }
 
-/* The size of the scratch memory for M: the lasting part and the largest block's; false if it is too large. */
+/* Places the states of the blocks: one after the other if they are kept, else all of them in the same memory. */
+static void
+take_states(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
+{
+    const size_t start = s->used;
+    size_t end = start;
+
+    for (size_t i = 0; i < m->n_blocks; i++) {
+        const struct nb_block *b = &m->blocks[i];
+
+        s->used = f->continues ? end : start;
+        f->states[i] = s->used;
+        if (b->kind->state != NULL)
+            b->kind->state(b, s);
+        end = s->used > end ? s->used : end;
+    }
+    s->used = end;
+}
+
+/* The size of the scratch memory for M; false if it is too large. */
 static bool
 scratch_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
 {
     struct nb_scratch s = f->run.scratch;
-    size_t lasting;
 
     s.memory = NULL;
     s.size = 0;
     s.too_large = false;
-    take_lasting(&f->run, m, &s);
-    *size = lasting = s.used;
+    take_lasting(f, m, &s);
+    take_states(f, m, &s);
+    f->blocks = *size = s.used;
     for (size_t i = 0; i < m->n_blocks; i++) {
-        s.used = lasting;
+        s.used = f->blocks;
         m->blocks[i].kind->scratch(&m->blocks[i], &s);
         *size = s.used > *size ? s.used : *size;
     }
     return !s.too_large;
+}
+
+static enum nb_status
+check_positions(const struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
+{
+    if (m->positions == NULL || m->positions->rows >= f->run.scratch.chunk_tokens)
+        return NB_OK;
+    return nb_fail(err, NB_INPUT,
+                   "%s: the model has embeddings of %zu positions, and cannot be run on chunks of %zu tokens",
+                   m->source->path, m->positions->rows, f->run.scratch.chunk_tokens);
 }
 
 /* Makes M the current model. Memory of the previous one is reused if it is large enough. */
@@ -111,15 +183,21 @@ static enum nb_status
 take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
 {
     struct nb_scratch *s = &f->run.scratch;
-    size_t size;
+    size_t size, *states;
     enum nb_status status;
 
     if (f->run.model == m)
         return NB_OK;
     f->run.model = f->rotations_of = NULL;
-    status = nb_panels_for(&f->run.panels, m, f->run.pool, err);
+    status = check_positions(f, m, err);
+    if (status == NB_OK)
+        status = nb_panels_for(&f->run.panels, m, f->run.pool, err);
     if (status != NB_OK)
         return status;
+    states = realloc(f->states, (m->n_blocks + 1) * sizeof *states);
+    if (states == NULL)
+        return nb_fail_memory(err);
+    f->states = states;
     if (!scratch_size(f, m, &size))
         return nb_fail_memory(err);
     if (size > s->size) {
@@ -130,9 +208,9 @@ take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
             return nb_fail_memory(err);
         s->size = size;
     }
-    take_lasting(&f->run, m, s);
-    f->blocks = s->used;
+    take_lasting(f, m, s);
     f->run.model = m;
+    f->run.first = 0;
     return NB_OK;
 }
 
@@ -148,23 +226,130 @@ fill_rotations(struct nb_forward *f)
     f->rotations_of = m;
 }
 
-/* --- the pass ------------------------------------------------------------------------------------------------ */
+/* --- the input ----------------------------------------------------------------------------------------------- */
+
+/* Adds the embedding of POSITION to X. */
+static enum nb_status
+add_position(const struct nb_run *r, size_t position, unsigned worker, float *x, struct nb_error *err)
+{
+    const struct nb_linear *table = r->model->positions;
+    float *row = r->panels.floats[worker];
+    const enum nb_status status = nb_model_rows(r->model, table->weight, position, 1, &r->panels.readers[worker], row,
+                                                err);
+
+    for (size_t i = 0; i < table->columns && status == NB_OK; i++)
+        x[i] += row[i];
+    return status;
+}
 
 static enum nb_status
 embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct nb_forward *f = context;
     const struct nb_run *r = &f->run;
-    const struct nb_linear *table = r->model->token_embedding;
+    const struct nb_model *m = r->model;
+    const struct nb_linear *table = m->token_embedding;
+    const float scale = (float)nb_hp_or(&m->hp, NB_HP_EMBEDDING_SCALE, 1);
     size_t i, end = nb_run_task_rows(r, task, &i);
     enum nb_status status = NB_OK;
 
     for (; i < end && status == NB_OK; i++) {
-        const int64_t token = f->bos >= 0 && i % r->scratch.chunk_tokens == 0 ? f->bos : f->tokens[i];
+        const size_t position = nb_run_position(r, i);
+        const int64_t token = f->bos >= 0 && position == 0 ? f->bos : f->tokens[i];
+        float *x = r->x + i * table->columns;
 
-        status = nb_model_rows(r->model, table->weight, (uint64_t)token, 1, &r->panels.readers[worker],
-                               r->x + i * table->columns, err);
+        status = nb_model_rows(m, table->weight, (uint64_t)token, 1, &r->panels.readers[worker], x, err);
+        for (size_t c = 0; c < table->columns && scale != 1; c++)
+            x[c] *= scale;
+        if (status == NB_OK && m->positions != NULL)
+            status = add_position(r, position, worker, x, err);
+        if (status == NB_OK && m->embedding_norm != NULL)
+            nb_norm_row(m->embedding_norm, x, table->columns, x);
     }
+    return status;
+}
+
+/* --- the blocks ---------------------------------------------------------------------------------------------- */
+
+struct sum {
+    struct nb_run *run;
+    const float *addend;
+    float scale;
+};
+
+static enum nb_status
+add_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct sum *s = context;
+    const size_t columns = nb_model_embedding(s->run->model);
+    size_t first, end = nb_run_task_rows(s->run, task, &first);
+
+    (void)worker;
+    (void)err;
+    for (size_t i = first * columns; i < end * columns; i++)
+        s->run->x[i] += s->scale * s->addend[i];
+    return NB_OK;
+}
+
+/* Adds ADDEND (tokens x embedding) times SCALE to the stream. */
+static enum nb_status
+add_to_stream(struct nb_run *r, const float *addend, double scale, struct nb_error *err)
+{
+    struct sum sum = { r, addend, (float)scale };
+
+    return nb_run_rows(r, add_task, &sum, err);
+}
+
+/* Runs block number I. The result of one that has another BESIDE it waits until that has read the stream. */
+static enum nb_status
+run_block(struct nb_forward *f, size_t i, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    const struct nb_model *m = r->model;
+    const struct nb_block *b = &m->blocks[i];
+    const bool at_once = adds_at_once(m, b) && !b->beside, follows = i > 0 && m->blocks[i - 1].beside;
+    enum nb_status status = NB_OK;
+
+    r->layer = b->layer;
+    r->in = b->norm != NULL ? f->normed : r->x;
+    r->out = at_once ? r->x : b->beside ? f->aside : f->result;
+    r->scratch.used = f->blocks;
+    r->state = r->scratch;
+    r->state.used = f->states[i];
+    if (!at_once)
+        memset(r->out, 0, r->n * nb_model_embedding(m) * sizeof *r->out);
+    if (b->norm != NULL)
+        status = nb_run_norm(r, b->norm, r->x, f->normed, err);
+    if (status == NB_OK)
+        status = b->kind->run(b, r, err);
+    if (status == NB_OK && b->norm_after != NULL)
+        status = nb_run_norm(r, b->norm_after, r->out, r->out, err);
+    if (status == NB_OK && !at_once && !b->beside)
+        status = add_to_stream(r, r->out, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
+    if (status == NB_OK && follows)
+        status = add_to_stream(r, f->aside, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
+    return status;
+}
+
+/* Runs the blocks on the tokens of the batch. */
+static enum nb_status
+run_batch(struct nb_forward *f, const float **hidden, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    const struct nb_model *m = r->model;
+    enum nb_status status;
+
+    fill_rotations(f);
+    f->blocks_done = 0;
+    status = nb_run_rows(r, embed_task, f, err);
+    for (size_t i = 0; i < m->n_blocks && status == NB_OK; i++) {
+        status = run_block(f, i, err);
+        f->blocks_done = i + 1;
+    }
+    r->layer = nb_model_layers(m);
+    if (status == NB_OK)
+        status = nb_run_norm(r, m->output_norm, r->x, f->normed, err);
+    *hidden = f->normed;
     return status;
 }
 
@@ -177,23 +362,63 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
 
     if (status != NB_OK)
         return status;
-    fill_rotations(f);
-    r->n = chunks * r->scratch.chunk_tokens;
+    r->each = r->scratch.chunk_tokens;
+    r->n = chunks * r->each;
+    r->first = 0;
     f->tokens = tokens;
     f->bos = bos;
-    f->blocks_done = 0;
-    status = nb_run_rows(r, embed_task, f, err);
-    for (size_t i = 0; i < m->n_blocks && status == NB_OK; i++) {
-        r->layer = m->blocks[i].layer;
-        r->scratch.used = f->blocks;
-        status = m->blocks[i].kind->run(&m->blocks[i], r, err);
-        f->blocks_done = i + 1;
-    }
-    r->layer = nb_model_layers(m);
-    if (status == NB_OK)
-        status = nb_run_norm(r, &m->output_norm, err);
-    *hidden = r->normed;
+    return run_batch(f, hidden, err);
+}
+
+enum nb_status
+nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, uint32_t n,
+                    const float **hidden, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    enum nb_status status = take_model(f, m, err);
+
+    if (status != NB_OK)
+        return status;
+    r->each = r->n = n;
+    f->tokens = tokens;
+    f->bos = -1;
+    status = run_batch(f, hidden, err);
+    r->first += n;
     return status;
+}
+
+/* --- the output ---------------------------------------------------------------------------------------------- */
+
+/* The factor of the logits, 0 for none. */
+static double
+logit_factor(const struct nb_model *m)
+{
+    const double scale = nb_hp(&m->hp, NB_HP_LOGIT_SCALE);
+
+    return scale > 0 && m->arch->divides_logits ? 1 / scale : scale;
+}
+
+struct logits {
+    const struct nb_model *model;
+    float *values;
+};
+
+/* Scales the logits of a token, then caps them. */
+static enum nb_status
+finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct logits *l = context;
+    const size_t n = l->model->output->rows;
+    const double factor = logit_factor(l->model), cap = nb_hp(&l->model->hp, NB_HP_FINAL_SOFTCAP);
+    float *row = l->values + task * n;
+
+    (void)worker;
+    (void)err;
+    for (size_t i = 0; i < n && factor > 0; i++)
+        row[i] *= (float)factor;
+    if (cap > 0)
+        nb_vector_math()->soft_cap(row, n, (float)cap);
+    return NB_OK;
 }
 
 enum nb_status
@@ -201,7 +426,12 @@ nb_forward_logits(struct nb_forward *f, const struct nb_model *m, const float *h
                   struct nb_error *err)
 {
     const struct nb_product product = { m->output, 0, logits, false };
+    struct logits l = { m, logits };
     enum nb_status status = take_model(f, m, err);
 
-    return status == NB_OK ? nb_multiply(&f->run.panels, hidden, rows, &product, 1, err) : status;
+    if (status == NB_OK)
+        status = nb_multiply(&f->run.panels, hidden, rows, &product, 1, err);
+    if (status == NB_OK && (nb_hp(&m->hp, NB_HP_LOGIT_SCALE) > 0 || nb_hp(&m->hp, NB_HP_FINAL_SOFTCAP) > 0))
+        status = nb_pool_run(f->run.pool, finish_task, &l, rows, err);
+    return status;
 }

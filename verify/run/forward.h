@@ -24,6 +24,9 @@ struct nb_forward;
  */
 enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool, uint32_t chunks, uint32_t chunk_tokens,
                               struct nb_error *err) NB_MUST_CHECK;
+/* For a text of up to CONTEXT tokens, which is run in batches of up to BATCH tokens, by nb_forward_continue. */
+enum nb_status nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t batch, uint32_t context,
+                                   struct nb_error *err) NB_MUST_CHECK;
 void nb_forward_free(struct nb_forward *forward);
 /* The share of the current nb_forward_run that is done, from 0 to 1. For a watch of its pool. */
 double nb_forward_share(const struct nb_forward *forward);
@@ -39,6 +42,12 @@ void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *c
  */
 enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
                               int64_t bos, uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Runs the next N TOKENS of a text of nb_forward_new_text. The first call, and one with another model, begin it. N must
+ * not exceed the batch, nor the text its context. *HIDDEN is as above.
+ */
+enum nb_status nb_forward_continue(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
+                                   uint32_t n, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
 /* The logits (ROWS x vocabulary) of ROWS states of MODEL. */
 enum nb_status nb_forward_logits(struct nb_forward *forward, const struct nb_model *model, const float *hidden,
                                  size_t rows, float *logits, struct nb_error *err) NB_MUST_CHECK;

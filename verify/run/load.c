@@ -168,33 +168,101 @@ nb_load_table(const struct nb_loader *l, const char *pattern, struct nb_linear *
     return NB_OK;
 }
 
+bool
+nb_load_has(const struct nb_loader *l, const char *pattern)
+{
+    const struct nb_arch_tensor *row = nb_arch_row(l->model->arch, pattern);
+    char name[NB_MAX_NAME + 1];
+
+    if (row == NULL || !nb_expression_holds(row->when, &l->model->hp, l->layer))
+        return false;
+    nb_name_fill(pattern, l->layer, 0, name, sizeof name);
+    return row->presence == NB_REQUIRED || nb_views_find(l->sorted, l->model->source->n_tensors, name) != NULL;
+}
+
+/* "PATTERN.weight" and the like. */
+static const char *
+with_suffix(const char *pattern, const char *suffix, char name[NB_MAX_NAME + 1])
+{
+    snprintf(name, NB_MAX_NAME + 1, "%s.%s", pattern, suffix);
+    return name;
+}
+
 enum nb_status
 nb_load_linear(struct nb_loader *l, const char *pattern, struct nb_linear *out)
 {
     char name[NB_MAX_NAME + 1];
-    enum nb_status status;
+    enum nb_status status = nb_load_table(l, with_suffix(pattern, "weight", name), out);
 
-    snprintf(name, sizeof name, "%s.weight", pattern);
-    status = nb_load_table(l, name, out);
     if (status != NB_OK)
         return status;
     *l->end = out;
     l->end = &out->next;
-    snprintf(name, sizeof name, "%s.bias", pattern);
-    return nb_load_small(l, name, &out->bias);
+    status = nb_load_small(l, with_suffix(pattern, "bias", name), &out->bias);
+    if (status == NB_OK)
+        status = nb_load_small(l, with_suffix(pattern, "scale", name), &out->scale);
+    return status;
 }
 
 enum nb_status
-nb_load_norm(const struct nb_loader *l, const char *pattern, struct nb_norm *out)
+nb_load_linear_if_any(struct nb_loader *l, const char *pattern, struct nb_linear *out)
 {
     char name[NB_MAX_NAME + 1];
+
+    return nb_load_has(l, with_suffix(pattern, "weight", name)) ? nb_load_linear(l, pattern, out) : NB_OK;
+}
+
+/* --- norms ------------------------------------------------------------------------------------------------- */
+
+/* A norm with the epsilon of the model. Some models with LayerNorm have the other key. */
+static enum nb_status
+new_norm(const struct nb_loader *l, struct nb_norm **out)
+{
+    const struct nb_model *m = l->model;
+    const bool layer = m->arch->norm == NB_NORM_LAYER && nb_hp_has(&m->hp, NB_HP_NORM_EPSILON);
     double epsilon;
-    enum nb_status status = nb_load_above_zero(l, NB_HP_RMS_EPSILON, &epsilon);
+    enum nb_status status = nb_load_above_zero(l, layer ? NB_HP_NORM_EPSILON : NB_HP_RMS_EPSILON, &epsilon);
 
     if (status != NB_OK)
         return status;
-    out->epsilon = (float)epsilon;
-    snprintf(name, sizeof name, "%s.weight", pattern);
-    status = nb_load_small(l, name, &out->weight);
-    return status == NB_OK && out->weight == NULL ? refuse_absent(l, name) : status;
+    *out = nb_load_room(l, sizeof **out);
+    if (*out == NULL)
+        return nb_fail_memory(l->err);
+    **out = (struct nb_norm){ .kind = m->arch->norm, .epsilon = (float)epsilon };
+    return NB_OK;
+}
+
+enum nb_status
+nb_load_plain_norm(const struct nb_loader *l, const struct nb_norm **out)
+{
+    struct nb_norm *norm = NULL;
+    const enum nb_status status = new_norm(l, &norm);
+
+    *out = norm;
+    return status;
+}
+
+enum nb_status
+nb_load_norm(const struct nb_loader *l, const char *pattern, const struct nb_norm **out)
+{
+    const struct nb_arch_tensor *row;
+    const struct nb_view *view;
+    char name[NB_MAX_NAME + 1];
+    struct nb_norm *norm = NULL;
+    enum nb_status status;
+
+    *out = NULL;
+    status = find(l, with_suffix(pattern, "weight", name), &row, &view);
+    if (status != NB_OK || view == NULL)
+        return status;
+    status = new_norm(l, &norm);
+    if (status != NB_OK)
+        return status;
+    norm->length = (size_t)view->ne[0];
+    norm->rows = (size_t)(view->elements / view->ne[0]);
+    status = nb_load_small(l, name, &norm->weight);
+    if (status == NB_OK)
+        status = nb_load_small(l, with_suffix(pattern, "bias", name), &norm->bias);
+    *out = norm;
+    return status;
 }

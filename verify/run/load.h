@@ -31,14 +31,25 @@ enum nb_status nb_load_above_zero(const struct nb_loader *loader, enum nb_hparam
  * architecture has none with this name in this layer.
  */
 enum nb_status nb_load_small(const struct nb_loader *loader, const char *pattern, const float **out) NB_MUST_CHECK;
+/* Whether the model has the tensor PATTERN in this layer. */
+bool nb_load_has(const struct nb_loader *loader, const char *pattern);
 /*
- * The matrix "PATTERN.weight", which must be present or tied, and "PATTERN.bias" if there is one. OUT
+ * The matrix "PATTERN.weight", which must be present or tied, and "PATTERN.bias" and "PATTERN.scale" if there are. OUT
  * is linked into the model's list of matrices, so it must have the lifetime of the model.
  */
 enum nb_status nb_load_linear(struct nb_loader *loader, const char *pattern, struct nb_linear *out) NB_MUST_CHECK;
+/* The same; OUT is left as it is if the model has none in this layer. */
+enum nb_status nb_load_linear_if_any(struct nb_loader *loader, const char *pattern,
+                                     struct nb_linear *out) NB_MUST_CHECK;
 /* A matrix used only to look up rows, not for products; it is not added to the list. */
 enum nb_status nb_load_table(const struct nb_loader *loader, const char *pattern, struct nb_linear *out) NB_MUST_CHECK;
-/* The norm whose weights are "PATTERN.weight", of the architecture's kind. */
-enum nb_status nb_load_norm(const struct nb_loader *loader, const char *pattern, struct nb_norm *out) NB_MUST_CHECK;
+/*
+ * The norm whose weights are "PATTERN.weight", and "PATTERN.bias" if there is one, of the architecture's kind. *OUT is
+ * NULL if the model has none in this layer.
+ */
+enum nb_status nb_load_norm(const struct nb_loader *loader, const char *pattern,
+                            const struct nb_norm **out) NB_MUST_CHECK;
+/* A norm without weights. */
+enum nb_status nb_load_plain_norm(const struct nb_loader *loader, const struct nb_norm **out) NB_MUST_CHECK;
 
 #endif

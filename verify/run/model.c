@@ -5,12 +5,15 @@
 #include "verify/run/load.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 uint32_t
 nb_model_layers(const struct nb_model *m)
 {
-    return (uint32_t)nb_hp(&m->hp, NB_HP_LAYERS);
+    const double layers = nb_hp(&m->hp, NB_HP_LAYERS), further = nb_hp(&m->hp, NB_HP_NEXTN_LAYERS);
+
+    return (uint32_t)(further < layers ? layers - further : layers);
 }
 
 uint32_t
@@ -54,22 +57,39 @@ read_hparams(struct nb_model *m, struct nb_error *err)
     return NB_OK;
 }
 
+/* The norm "blk.%l.NAME" of a block. */
+static enum nb_status
+load_block_norm(struct nb_loader *l, const char *name, const struct nb_norm **out)
+{
+    char pattern[NB_MAX_NAME + 1];
+
+    if (l->model->arch->plain_norms)
+        return nb_load_plain_norm(l, out);
+    snprintf(pattern, sizeof pattern, "blk.%%l.%s", name);
+    return nb_load_norm(l, pattern, out);
+}
+
 static enum nb_status
 load_block(struct nb_loader *l, const struct nb_arch_block *row)
 {
     struct nb_model *m = l->model;
     struct nb_block *b = &m->blocks[m->n_blocks];
+    enum nb_status status;
 
     if (!nb_expression_holds(row->when, &m->hp, l->layer))
         return NB_OK;
     *b = (struct nb_block){ .kind = nb_block_kind_by_name(row->kind), .layer = l->layer };
+    b->beside = row->beside != NULL && nb_expression_holds(row->beside, &m->hp, l->layer);
     if (b->kind == NULL)
         return nb_fail(l->err, NB_UNSUPPORTED,
                        "%s: models of architecture '%s' cannot be run: their layer %" PRIu32
                        " has a block of kind '%s'",
                        m->source->path, m->arch->name, l->layer, row->kind);
     m->n_blocks++;
-    return b->kind->load(l, b);
+    status = load_block_norm(l, row->norm == NULL ? b->kind->norm : row->norm, &b->norm);
+    if (status == NB_OK && row->norm_after != NULL)
+        status = load_block_norm(l, row->norm_after, &b->norm_after);
+    return status == NB_OK ? b->kind->load(l, b) : status;
 }
 
 static enum nb_status
@@ -89,23 +109,51 @@ load_layers(struct nb_loader *l)
     return status;
 }
 
+/* The embeddings of tokens, and of positions where they are not rotary. */
+static enum nb_status
+load_inputs(struct nb_loader *l)
+{
+    struct nb_model *m = l->model;
+    struct nb_linear *embedding = nb_load_room(l, sizeof *embedding), *positions = nb_load_room(l, sizeof *positions);
+    enum nb_status status;
+
+    if (embedding == NULL || positions == NULL)
+        return nb_fail_memory(l->err);
+    status = nb_load_table(l, "token_embd.weight", embedding);
+    m->token_embedding = embedding;
+    if (status == NB_OK && nb_load_has(l, "position_embd.weight")) {
+        status = nb_load_table(l, "position_embd.weight", positions);
+        m->positions = positions;
+    }
+    return status == NB_OK ? nb_load_norm(l, "token_embd_norm", &m->embedding_norm) : status;
+}
+
+/* Architectures whose table has no output matrix use the embeddings of tokens. */
+static enum nb_status
+load_output(struct nb_loader *l, struct nb_linear *output)
+{
+    if (nb_arch_row(l->model->arch, "output.weight") != NULL)
+        return nb_load_linear(l, "output", output);
+    *output = *l->model->token_embedding;
+    *l->end = output;
+    l->end = &output->next;
+    return NB_OK;
+}
+
 static enum nb_status
 load_tensors(struct nb_loader *l)
 {
     struct nb_model *m = l->model;
-    struct nb_linear *embedding = nb_load_room(l, sizeof *embedding), *output = nb_load_room(l, sizeof *output);
-    enum nb_status status;
+    struct nb_linear *output = nb_load_room(l, sizeof *output);
+    enum nb_status status = output == NULL ? nb_fail_memory(l->err) : load_inputs(l);
 
-    if (embedding == NULL || output == NULL)
-        return nb_fail_memory(l->err);
-    status = nb_load_table(l, "token_embd.weight", embedding);
-    m->token_embedding = embedding;
     if (status == NB_OK)
-        status = nb_load_norm(l, "output_norm", &m->output_norm);
+        status = m->arch->plain_norms ? nb_load_plain_norm(l, &m->output_norm)
+                                      : nb_load_norm(l, "output_norm", &m->output_norm);
     if (status == NB_OK)
         status = load_layers(l);
     if (status == NB_OK)
-        status = nb_load_linear(l, "output", output);
+        status = load_output(l, output);
     m->output = output;
     return status;
 }

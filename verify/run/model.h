@@ -10,6 +10,7 @@
 #include "formats/models/hparams.h"
 #include "formats/models/source.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,11 +24,14 @@ struct nb_linear {
     size_t columns, rows, experts;
     const struct nb_view *weight;
     const float *bias;            /* EXPERTS x ROWS; NULL: none */
+    const float *scale;           /* of the product before the bias: one for each expert; NULL: 1 */
     const struct nb_linear *next; /* in the model's list of matrices */
 };
 
 struct nb_norm {
-    const float *weight;
+    enum nb_norm_kind kind;
+    const float *weight, *bias; /* NULL: ones, zeros */
+    size_t length, rows;        /* of the weights: ROWS vectors of LENGTH */
     float epsilon;
 };
 
@@ -37,7 +41,9 @@ struct nb_block_kind;
 struct nb_block {
     const struct nb_block_kind *kind; /* block.h */
     uint32_t layer;
-    void *data; /* data of its kind, in the model's arena */
+    const struct nb_norm *norm, *norm_after; /* of its input and of its result; NULL: none */
+    bool beside;                             /* its result is added after the next block has read the stream */
+    void *data;                              /* data of its kind, in the model's arena */
 };
 
 struct nb_model {
@@ -48,7 +54,9 @@ struct nb_model {
     struct nb_block *blocks; /* of all layers, in execution order */
     size_t n_blocks;
     const struct nb_linear *token_embedding, *output;
-    struct nb_norm output_norm;
+    const struct nb_linear *positions;    /* an embedding for each position; NULL: none */
+    const struct nb_norm *embedding_norm; /* NULL: none */
+    const struct nb_norm *output_norm;
     struct nb_rope *ropes; /* rope.h; a linked list of distinct ones */
     /*
      * A linked list of all matrices that are used in products, in execution order; the last is the
@@ -65,6 +73,7 @@ enum nb_status nb_model_open_as(struct nb_model *model, const struct nb_source *
                                 struct nb_error *err) NB_MUST_CHECK;
 void nb_model_close(struct nb_model *model);
 
+/* Layers that are run: those that predict further tokens are not. */
 uint32_t nb_model_layers(const struct nb_model *model);
 uint32_t nb_model_embedding(const struct nb_model *model); /* floats per token state */
 uint32_t nb_model_vocab(const struct nb_model *model);     /* tokens */

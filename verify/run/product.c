@@ -109,7 +109,7 @@ multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err
                                  .m = j->n,
                                  .n = (size_t)rows,
                                  .k = j->columns,
-                                 .alpha = 1,
+                                 .alpha = m->scale == NULL ? 1 : m->scale[p->expert],
                                  .beta = p->add || m->bias != NULL ? 1 : 0,
                                  .a = j->in,
                                  .b = panel,

@@ -32,22 +32,48 @@ stretch_by_yarn(struct nb_rope *r, const struct nb_hparams *hp, double factor)
     r->magnitude = (1 + 0.1 * log(factor)) * nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
 }
 
+/* Divides FREQUENCIES by the factors in the tensor NAME, if there is one. */
 static enum nb_status
-set_frequencies(const struct nb_loader *l, struct nb_rope *r)
+divide_by(const struct nb_loader *l, const struct nb_rope *r, const char *name, double *frequencies)
+{
+    const float *factors;
+    const enum nb_status status = nb_load_small(l, name, &factors);
+
+    for (uint32_t i = 0; i < r->dims / 2 && status == NB_OK && factors != NULL; i++)
+        frequencies[i] /= (double)factors[i];
+    return status;
+}
+
+/* LongRoPE (Ding et al. 2024): other factors for texts that are longer than those of the original training. */
+static enum nb_status
+set_far(const struct nb_loader *l, struct nb_rope *r)
+{
+    enum nb_status status;
+
+    if (!nb_load_has(l, "rope_factors_long.weight") || !nb_load_has(l, "rope_factors_short.weight"))
+        return NB_OK;
+    r->far = nb_arena_calloc(&l->model->arena, r->dims / 2, sizeof *r->far);
+    if (r->far == NULL)
+        return nb_fail_memory(l->err);
+    memcpy(r->far, r->frequencies, r->dims / 2 * sizeof *r->far);
+    r->near = nb_hp_or(&l->model->hp, NB_HP_ROPE_CONTEXT, nb_hp(&l->model->hp, NB_HP_CONTEXT));
+    r->magnitude = nb_hp_or(&l->model->hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    status = divide_by(l, r, "rope_factors_long.weight", r->far);
+    return status == NB_OK ? divide_by(l, r, "rope_factors_short.weight", r->frequencies) : status;
+}
+
+static enum nb_status
+scale_frequencies(const struct nb_loader *l, struct nb_rope *r)
 {
     const struct nb_hparams *hp = &l->model->hp;
     const double factor = nb_hp_or(hp, NB_HP_ROPE_FACTOR, 1);
     const char *type = nb_hp_text(hp, NB_HP_ROPE_SCALING);
-    const float *factors;
-    enum nb_status status = nb_load_small(l, "rope_freqs.weight", &factors);
+    enum nb_status status = divide_by(l, r, "rope_freqs.weight", r->frequencies);
 
-    if (status != NB_OK)
+    if (status == NB_OK)
+        status = set_far(l, r);
+    if (status != NB_OK || type == NULL || strcmp(type, "none") == 0 || strcmp(type, "longrope") == 0)
         return status;
-    for (uint32_t i = 0; i < r->dims / 2; i++)
-        r->frequencies[i] = pow(r->base, -2.0 * i / r->dims) / (factors == NULL ? 1 : (double)factors[i]);
-    r->magnitude = 1;
-    if (type == NULL || strcmp(type, "none") == 0)
-        return NB_OK;
     if (strcmp(type, "yarn") == 0) {
         stretch_by_yarn(r, hp, factor);
     } else if (strcmp(type, "linear") == 0) {
@@ -60,22 +86,45 @@ set_frequencies(const struct nb_loader *l, struct nb_rope *r)
     return NB_OK;
 }
 
+static enum nb_status
+set_frequencies(const struct nb_loader *l, struct nb_rope *r)
+{
+    for (uint32_t i = 0; i < r->dims / 2; i++)
+        r->frequencies[i] = pow(r->base, -2.0 * i / r->dims);
+    r->magnitude = 1;
+    return r->scaled ? scale_frequencies(l, r) : NB_OK;
+}
+
+/* What the keys say of the rotations in the current layer. */
+static enum nb_status
+read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
+{
+    const struct nb_hparams *hp = &l->model->hp;
+    const bool slides = nb_hp_at(hp, NB_HP_SLIDES, l->layer) != 0;
+    enum nb_status status = nb_load_count(
+        l, slides && nb_hp_has(hp, NB_HP_ROPE_DIMS_SWA) ? NB_HP_ROPE_DIMS_SWA : NB_HP_ROPE_DIMS, &r->dims);
+
+    if (status == NB_OK)
+        status = nb_load_above_zero(
+            l, slides && nb_hp_has(hp, NB_HP_ROPE_BASE_SWA) ? NB_HP_ROPE_BASE_SWA : NB_HP_ROPE_BASE, &r->base);
+    if (status == NB_OK && (head_dim % 2 != 0 || r->dims % 2 != 0 || r->dims > head_dim))
+        status = nb_fail(l->err, NB_UNSUPPORTED,
+                         "%s: heads of %" PRIu32 " elements, of which %" PRIu32 " turn, cannot be run",
+                         l->model->source->path, head_dim, r->dims);
+    r->scaled = !(slides && l->model->arch->attention.sliding_unscaled);
+    return status;
+}
+
 enum nb_status
 nb_load_rope(struct nb_loader *l, uint32_t head_dim, const struct nb_rope **out)
 {
     struct nb_rope new = { .halves = l->model->arch->rope == NB_ROPE_HALVES }, *r;
-    enum nb_status status = nb_load_count(l, NB_HP_ROPE_DIMS, &new.dims);
+    enum nb_status status = read_rope(l, head_dim, &new);
 
-    if (status == NB_OK)
-        status = nb_load_above_zero(l, NB_HP_ROPE_BASE, &new.base);
-    if (status == NB_OK && (head_dim % 2 != 0 || new.dims % 2 != 0 || new.dims > head_dim))
-        status = nb_fail(l->err, NB_UNSUPPORTED,
-                         "%s: heads of %" PRIu32 " elements, of which %" PRIu32 " turn, cannot be run",
-                         l->model->source->path, head_dim, new.dims);
     if (status != NB_OK)
         return status;
     for (const struct nb_rope *old = l->model->ropes; old != NULL; old = old->next) {
-        if (old->dims == new.dims && old->base == new.base) {
+        if (old->dims == new.dims && old->base == new.base && old->scaled == new.scaled) {
             *out = old;
             return NB_OK;
         }
@@ -94,9 +143,11 @@ nb_load_rope(struct nb_loader *l, uint32_t head_dim, const struct nb_rope **out)
 void
 nb_rope_table(const struct nb_rope *r, size_t positions, float *table)
 {
+    const double *frequencies = r->far != NULL && (double)positions > r->near ? r->far : r->frequencies;
+
     for (size_t position = 0; position < positions; position++) {
         for (size_t i = 0; i < r->dims / 2; i++) {
-            const double angle = (double)position * r->frequencies[i];
+            const double angle = (double)position * frequencies[i];
 
             *table++ = (float)(cos(angle) * r->magnitude);
             *table++ = (float)(sin(angle) * r->magnitude);

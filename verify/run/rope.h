@@ -17,9 +17,12 @@ struct nb_rope {
     uint32_t dims; /* rotated dimensions of each head; even */
     bool halves;   /* true: pairs are k and k + dims / 2; false: 2k and 2k + 1 */
     double base;
+    bool scaled;         /* by the model's kind of scaling, and by its factors */
     double *frequencies; /* radians per position, for each of dims / 2 pairs */
-    double magnitude;    /* factor of the rotated elements */
-    size_t before;       /* sum of the dims of the previous ones in the model's list */
+    double *far;         /* those for texts of more than NEAR positions; NULL: the same */
+    double near;
+    double magnitude; /* factor of the rotated elements */
+    size_t before;    /* sum of the dims of the previous ones in the model's list */
     struct nb_rope *next;
 };
 

@@ -36,12 +36,23 @@ nb_run_task_rows(const struct nb_run *r, size_t task, size_t *first)
     return r->n - *first < ROWS_IN_TASK ? r->n : *first + ROWS_IN_TASK;
 }
 
+double
+nb_norm_row(const struct nb_norm *norm, const float *x, size_t n, float *out)
+{
+    const struct nb_vector_math *math = nb_vector_math();
+
+    return norm->kind == NB_NORM_LAYER ? math->layer_norm(x, norm->weight, norm->bias, n, norm->epsilon, out)
+                                       : math->rms_norm(x, norm->weight, n, norm->epsilon, out);
+}
+
 struct norm_step {
-    struct nb_run *run;
+    const struct nb_run *run;
     const struct nb_norm *norm;
+    const float *x;
+    float *out;
 };
 
-/* Detects NaN anywhere in the residual stream: it makes the mean of squares NaN. */
+/* Detects NaN anywhere in the rows: it makes the mean of squares NaN. */
 static enum nb_status
 norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
@@ -52,27 +63,23 @@ norm_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     (void)worker;
     for (; i < end; i++) {
-        const double mean = nb_vector_math()->rms_norm(r->x + i * columns, s->norm->weight, columns, s->norm->epsilon,
-                                                       r->normed + i * columns);
-
-        if (!isfinite(mean))
-            return r->layer < nb_model_layers(r->model)
-                       ? nb_fail(err, NB_INPUT,
-                                 "%s: the input of block %" PRIu32 " is NaN or infinite at token %zu "
-                                 "of a chunk",
-                                 r->model->source->path, r->layer, i % r->scratch.chunk_tokens)
-                       : nb_fail(err, NB_INPUT,
-                                 "%s: the output of the last block is NaN or infinite at token %zu "
-                                 "of a chunk",
-                                 r->model->source->path, i % r->scratch.chunk_tokens);
+        if (isfinite(nb_norm_row(s->norm, s->x + i * columns, columns, s->out + i * columns)))
+            continue;
+        return r->layer < nb_model_layers(r->model)
+                   ? nb_fail(err, NB_INPUT,
+                             "%s: a state in block %" PRIu32 " is NaN or infinite at token %zu of a chunk",
+                             r->model->source->path, r->layer, nb_run_position(r, i))
+                   : nb_fail(err, NB_INPUT,
+                             "%s: the output of the last block is NaN or infinite at token %zu of a chunk",
+                             r->model->source->path, nb_run_position(r, i));
     }
     return NB_OK;
 }
 
 enum nb_status
-nb_run_norm(struct nb_run *r, const struct nb_norm *norm, struct nb_error *err)
+nb_run_norm(struct nb_run *r, const struct nb_norm *norm, const float *x, float *out, struct nb_error *err)
 {
-    struct norm_step step = { r, norm };
+    struct norm_step step = { r, norm, x, out };
 
     return nb_run_rows(r, norm_task, &step, err);
 }

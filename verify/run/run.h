@@ -20,7 +20,7 @@
  * block. To compute its size, the same calls are made without a buffer.
  */
 struct nb_scratch {
-    /* Sizes of the largest batch, for arrays with one row per token, chunk or thread. */
+    /* The largest sizes, for arrays with one row per token of a batch, per chunk or its positions, or per thread. */
     size_t tokens, chunks, chunk_tokens, threads;
     void *memory;      /* NULL: only the size is computed */
     size_t used, size; /* bytes */
@@ -37,12 +37,15 @@ struct nb_run {
     const struct nb_model *model;
     struct nb_pool *pool;
     struct nb_panels panels;
-    struct nb_scratch scratch;
+    struct nb_scratch scratch, state;
     float *x;            /* the residual stream: tokens x embedding */
-    float *normed;       /* the normalized residual stream: tokens x embedding */
     float *rotations;    /* tables of the model's rotary embeddings, for the positions of a chunk */
-    size_t n;            /* tokens of this batch: whole chunks */
+    size_t n;            /* tokens of this batch: as many of each chunk */
+    size_t each;         /* tokens of a chunk in this batch */
+    size_t first;        /* the position of the first of these in its chunk */
     uint32_t layer;      /* the current layer */
+    const float *in;     /* the input of the current block: tokens x embedding */
+    float *out;          /* to which it adds its result: tokens x embedding */
     nb_observe *observe; /* may be NULL */
     void *observer;
 };
@@ -52,8 +55,21 @@ enum nb_status nb_run_rows(const struct nb_run *run, nb_task *task, void *contex
 /* The tokens of a task: from FIRST up to, but not including, the return value. */
 size_t nb_run_task_rows(const struct nb_run *run, size_t task, size_t *first);
 
-/* Writes the normalized residual stream to NORMED. NaN and infinity in it are an error. */
-enum nb_status nb_run_norm(struct nb_run *run, const struct nb_norm *norm, struct nb_error *err) NB_MUST_CHECK;
+/* The position of token I of the batch in its chunk. */
+static inline size_t
+nb_run_position(const struct nb_run *run, size_t i)
+{
+    return run->first + i % run->each;
+}
+
+/* OUT = the normalized row X of N elements, which may be the same. Returns the mean of squares, or the variance. */
+double nb_norm_row(const struct nb_norm *norm, const float *x, size_t n, float *out);
+/*
+ * Writes the normalized rows of X (tokens x embedding) to OUT;
+ * NaN and infinity in X are an error.
+ */
+enum nb_status nb_run_norm(struct nb_run *run, const struct nb_norm *norm, const float *x, float *out,
+                           struct nb_error *err) NB_MUST_CHECK;
 /* COUNT products (at most NB_MAX_PRODUCTS) of one input with N rows, which is first passed to the observer. */
 enum nb_status nb_run_multiply(struct nb_run *run, const float *in, size_t n, const struct nb_product *products,
                                size_t count, struct nb_error *err) NB_MUST_CHECK;

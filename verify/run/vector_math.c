@@ -124,38 +124,170 @@ silu(lf x)
     return x / (lf_set1(1) + lf_exp(lf_set1(0) - x));
 }
 
+/* tanh(x), from e^2x. */
+NB_INLINE lf
+lf_tanh(lf x)
+{
+    return lf_set1(1) - lf_set1(2) / (lf_set1(1) + lf_exp(x + x));
+}
+
+/* The approximation by tanh (Hendrycks and Gimpel 2016). */
+NB_INLINE lf
+gelu(lf x)
+{
+    const lf u = lf_set1(0.79788456f) * (x + lf_set1(0.044715f) * x * x * x); /* sqrt(2 / pi) */
+
+    return lf_set1(0.5f) * x * (lf_set1(1) + lf_tanh(u));
+}
+
+NB_INLINE lf
+gelu_exact(lf x)
+{
+    float lanes[NB_LANES];
+
+    lf_store(lanes, x);
+    for (int i = 0; i < NB_LANES; i++)
+        lanes[i] *= 0.5f * (1 + erff(lanes[i] * 0.70710678f));
+    return lf_load(lanes);
+}
+
+NB_INLINE lf
+relu_squared(lf x)
+{
+    const lf r = lf_max(x, lf_set1(0));
+
+    return r * r;
+}
+
+NB_INLINE lf
+function_of(const enum nb_activation f, lf x)
+{
+    return f == NB_ACTIVATION_GELU           ? gelu(x)
+           : f == NB_ACTIVATION_GELU_EXACT   ? gelu_exact(x)
+           : f == NB_ACTIVATION_RELU_SQUARED ? relu_squared(x)
+                                             : silu(x);
+}
+
+/* Compiled for each function. */
+NB_INLINE void
+activate_by(const enum nb_activation f, const float *x, const float *up, size_t n, float *out)
+{
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES) {
+        const lf y = function_of(f, lf_load(x + i));
+
+        lf_store(out + i, up == NULL ? y : y * lf_load(up + i));
+    }
+    if (i < n) {
+        const lf y = function_of(f, load_part(x + i, n - i, 0));
+
+        store_part(out + i, n - i, up == NULL ? y : y * load_part(up + i, n - i, 0));
+    }
+}
+
 static void
-swiglu(float *gate, const float *up, size_t n)
+activate(enum nb_activation f, const float *x, const float *up, size_t n, float *out)
+{
+    switch (f) {
+    case NB_ACTIVATION_GELU:
+        activate_by(NB_ACTIVATION_GELU, x, up, n, out);
+        break;
+    case NB_ACTIVATION_GELU_EXACT:
+        activate_by(NB_ACTIVATION_GELU_EXACT, x, up, n, out);
+        break;
+    case NB_ACTIVATION_RELU_SQUARED:
+        activate_by(NB_ACTIVATION_RELU_SQUARED, x, up, n, out);
+        break;
+    case NB_ACTIVATION_SILU:
+    case NB_ACTIVATION_XIELU:
+    case NB_ACTIVATION_GPT_OSS:
+        activate_by(NB_ACTIVATION_SILU, x, up, n, out);
+        break;
+    }
+}
+
+static void
+apply_gate(float *x, const float *gate, size_t n)
 {
     size_t i = 0;
 
     for (; i + NB_LANES <= n; i += NB_LANES)
-        lf_store(gate + i, silu(lf_load(gate + i)) * lf_load(up + i));
-    store_part(gate + i, n - i, silu(load_part(gate + i, n - i, 0)) * load_part(up + i, n - i, 0));
+        lf_store(x + i, lf_load(x + i) / (lf_set1(1) + lf_exp(lf_set1(0) - lf_load(gate + i))));
+    if (i < n)
+        store_part(x + i, n - i,
+                   load_part(x + i, n - i, 0) / (lf_set1(1) + lf_exp(lf_set1(0) - load_part(gate + i, n - i, 0))));
 }
 
-static double
-rms_norm(const float *x, const float *weight, size_t n, float epsilon, float *out)
+static void
+soft_cap(float *x, size_t n, float cap)
 {
-    double total = 0, mean;
-    lf scale;
+    const lf c = lf_set1(cap);
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES)
+        lf_store(x + i, c * lf_tanh(lf_load(x + i) / c));
+    store_part(x + i, n - i, c * lf_tanh(load_part(x + i, n - i, 0) / c));
+}
+
+/* The sum of (x[i] - SHIFT)^2, or of x[i]. */
+NB_INLINE double
+sum_of(const float *x, size_t n, float shift, const bool squares)
+{
+    double total = 0;
     size_t i = 0;
 
     while (i + NB_LANES <= n) {
         lf sums = lf_set1(0);
 
-        for (size_t end = i + RUN; i + NB_LANES <= n && i < end; i += NB_LANES)
-            sums = sums + lf_load(x + i) * lf_load(x + i);
+        for (size_t end = i + RUN; i + NB_LANES <= n && i < end; i += NB_LANES) {
+            const lf v = lf_load(x + i) - lf_set1(shift);
+
+            sums = sums + (squares ? v * v : v);
+        }
         total += lf_total(sums);
     }
-    for (size_t k = i; k < n; k++)
-        total += (double)x[k] * (double)x[k];
-    mean = total / (double)n;
-    scale = lf_set1((float)(1 / sqrt(mean + (double)epsilon)));
-    for (i = 0; i + NB_LANES <= n; i += NB_LANES)
-        lf_store(out + i, lf_load(x + i) * scale * lf_load(weight + i));
-    store_part(out + i, n - i, load_part(x + i, n - i, 0) * scale * load_part(weight + i, n - i, 0));
+    for (; i < n; i++) {
+        const double v = (double)(x[i] - shift);
+
+        total += squares ? v * v : v;
+    }
+    return total;
+}
+
+/* out[i] = (x[i] - SHIFT) * SCALE * weight[i] + bias[i] */
+NB_INLINE void
+scale_by(const float *x, float shift, float scale, const float *weight, const float *bias, size_t n, float *out)
+{
+    size_t i = 0;
+
+    for (; i + NB_LANES <= n; i += NB_LANES) {
+        lf v = (lf_load(x + i) - lf_set1(shift)) * lf_set1(scale);
+
+        v = weight == NULL ? v : v * lf_load(weight + i);
+        lf_store(out + i, bias == NULL ? v : v + lf_load(bias + i));
+    }
+    for (; i < n; i++)
+        out[i] = (x[i] - shift) * scale * (weight == NULL ? 1 : weight[i]) + (bias == NULL ? 0 : bias[i]);
+}
+
+static double
+rms_norm(const float *x, const float *weight, size_t n, float epsilon, float *out)
+{
+    const double mean = sum_of(x, n, 0, true) / (double)n;
+
+    scale_by(x, 0, (float)(1 / sqrt(mean + (double)epsilon)), weight, NULL, n, out);
     return mean;
+}
+
+static double
+layer_norm(const float *x, const float *weight, const float *bias, size_t n, float epsilon, float *out)
+{
+    const float mean = (float)(sum_of(x, n, 0, false) / (double)n);
+    const double variance = sum_of(x, n, mean, true) / (double)n;
+
+    scale_by(x, mean, (float)(1 / sqrt(variance + (double)epsilon)), weight, bias, n, out);
+    return variance;
 }
 
 /* Sum over i of exp(x[i] - max), or of that times (x[i] - y[i]). */
@@ -212,8 +344,11 @@ add_squares(double *restrict sums, const float *restrict x, size_t rows, size_t 
 extern const struct nb_vector_math NB_TIERED(nb_vector_math);
 const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .softmax = softmax,
-    .swiglu = swiglu,
+    .activate = activate,
+    .apply_gate = apply_gate,
+    .soft_cap = soft_cap,
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
     .largest = largest,
     .sum_exp = sum_exp,
     .sum_exp_difference = sum_exp_difference,

@@ -6,15 +6,28 @@
 #ifndef NB_VECTOR_MATH_H
 #define NB_VECTOR_MATH_H
 
+#include "formats/models/architecture.h"
+
 #include <stddef.h>
 
 struct nb_vector_math {
     /* x[i] = exp(x[i] - max) / sum of all exp(x[i] - max). N is at least 1. */
     void (*softmax)(float *x, size_t n);
-    /* gate[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)) */
-    void (*swiglu)(float *gate, const float *up, size_t n);
-    /* out[i] = x[i] / sqrt(mean of squares + epsilon) * weight[i]; returns the mean of squares, in double. */
+    /*
+     * out[i] = f(x[i]) * up[i]; UP may be NULL, for factors of 1. F is one of those activations that have no parameters.
+     */
+    void (*activate)(enum nb_activation f, const float *x, const float *up, size_t n, float *out);
+    /* x[i] = x[i] / (1 + exp(-gate[i])) */
+    void (*apply_gate)(float *x, const float *gate, size_t n);
+    /* x[i] = cap * tanh(x[i] / cap) */
+    void (*soft_cap)(float *x, size_t n, float cap);
+    /*
+     * out[i] = x[i] / sqrt(mean of squares + epsilon) * weight[i]; returns the mean of squares, in double. WEIGHT may be
+     * NULL, for ones.
+     */
     double (*rms_norm)(const float *x, const float *weight, size_t n, float epsilon, float *out);
+    /* The same without the mean of x and with a BIAS, which may be NULL; returns the variance. OUT may be X in both. */
+    double (*layer_norm)(const float *x, const float *weight, const float *bias, size_t n, float epsilon, float *out);
     /* The maximum of X, which must not contain NaN; *AT is its first index. */
     float (*largest)(const float *x, size_t n, size_t *at);
     /* Sum of exp(x[i] - max), in double. */

@@ -41,12 +41,14 @@ static const struct nb_arch_tensor tensors[] = {
 };
 
 static const struct nb_arch_block blocks[] = {
-    { "attention", NULL },
-    { "dense", DENSE },
-    { "mixture", MIXTURE },
+    { .kind = "attention" },
+    { .kind = "dense", .when = DENSE },
+    { .kind = "mixture", .when = MIXTURE },
 };
 
 static const enum nb_hparam demanded[] = { NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_RMS_EPSILON };
+
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
 
 /* Refused by llama.cpp's loader. */
 static const struct nb_arch_rule rules[] = {
@@ -57,6 +59,8 @@ const struct nb_arch nb_arch_llama = {
     .name = "llama",
     .demanded = demanded,
     .n_demanded = COUNT(demanded),
+    .defaults = defaults,
+    .n_defaults = COUNT(defaults),
     .rules = rules,
     .n_rules = COUNT(rules),
     .tensors = tensors,

@@ -1,79 +1,218 @@
 /*
- * Causal grouped-query attention over the tokens of a chunk, with rotary embeddings of queries and
- * keys.
+ * Causal attention with grouped queries over the tokens of a chunk. What an architecture's attention has (biases, norms of
+ * queries and keys, gates, sinks, windows) is told by its tensors, its keys and its struct nb_arch_attention.
  */
-#include "verify/run/blas.h"
+#include "formats/models/expression.h"
 #include "verify/run/block.h"
+#include "verify/run/blocks/attend.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-#define QUERIES 128u /* processed at once */
-
 struct attention {
-    struct nb_norm norm;
-    struct nb_linear q, k, v, output;
-    const struct nb_rope *rope;
-    uint32_t heads, kv_heads, head_dim;
+    struct nb_linear qkv;     /* either this one, */
+    struct nb_linear q, k, v; /* or these */
+    struct nb_linear gate;    /* of the heads' results: one for each element, or for each head; may be absent */
+    struct nb_linear output;
+    const struct nb_norm *q_norm, *k_norm, *output_norm; /* NULL: none */
+    const struct nb_rope *rope;                          /* NULL: positions are not rotary */
+    const struct nb_arch_attention *facts;
+    struct nb_attend shape; /* without the pointers to rows */
+    float limit;            /* of queries, keys and values; 0: none */
+    float value_scale;
+    double temperature, temperature_length; /* see temperature_at; 0: none */
 };
 
-/* Rows are tokens, except in the scores. */
+/* Rows are tokens. */
 struct memory {
-    float *q, *k, *v;
-    float *heads;  /* the concatenated outputs of the heads */
-    float *scores; /* per thread QUERIES x tokens of a chunk */
+    float *made; /* the product with fused matrices */
+    float *q, *gate;
+    float *heads; /* the concatenated results of the heads */
+    float *scores;
+};
+
+struct kept {
+    float *k, *v;
 };
 
 struct step {
     const struct attention *a;
     const struct nb_run *run;
     struct memory memory;
+    struct kept kept;
 };
+
+static size_t
+q_size(const struct attention *a)
+{
+    return (size_t)a->shape.heads * a->shape.key_length;
+}
+
+static size_t
+k_size(const struct attention *a)
+{
+    return (size_t)a->shape.kv_heads * a->shape.key_length;
+}
+
+static size_t
+v_size(const struct attention *a)
+{
+    return (size_t)a->shape.kv_heads * a->shape.value_length;
+}
+
+static size_t
+heads_size(const struct attention *a)
+{
+    return (size_t)a->shape.heads * a->shape.value_length;
+}
+
+/* --- loading ---------------------------------------------------------------------------------------------- */
+
+/* The length of keys or values: layers that slide may have their own. */
+static enum nb_status
+load_length(const struct nb_loader *l, enum nb_hparam usual, enum nb_hparam of_sliding, uint32_t *out)
+{
+    const struct nb_hparams *hp = &l->model->hp;
+    const bool slides = nb_hp_at(hp, NB_HP_SLIDES, l->layer) != 0;
+
+    return nb_load_count(l, slides && nb_hp_has(hp, of_sliding) ? of_sliding : usual, out);
+}
+
+static enum nb_status
+load_shape(const struct nb_loader *l, struct attention *a)
+{
+    const struct nb_model *m = l->model;
+    struct nb_attend *s = &a->shape;
+    enum nb_status status = nb_load_count(l, NB_HP_HEADS, &s->heads);
+
+    if (status == NB_OK)
+        status = nb_load_count(l, NB_HP_KV_HEADS, &s->kv_heads);
+    if (status == NB_OK)
+        status = load_length(l, NB_HP_KEY_LENGTH, NB_HP_KEY_LENGTH_SWA, &s->key_length);
+    if (status == NB_OK)
+        status = load_length(l, NB_HP_VALUE_LENGTH, NB_HP_VALUE_LENGTH_SWA, &s->value_length);
+    if (status != NB_OK)
+        return status;
+    s->scale = (float)nb_hp_or(&m->hp, NB_HP_ATTENTION_SCALE, 0);
+    s->scale = s->scale > 0 ? s->scale : 1.0f / sqrtf((float)s->key_length);
+    s->soft_cap = (float)nb_hp(&m->hp, NB_HP_ATTENTION_SOFTCAP);
+    s->max_alibi_bias = nb_hp(&m->hp, NB_HP_MAX_ALIBI_BIAS);
+    s->window = nb_arch_window(m->arch, &m->hp, l->layer);
+    s->chunked = m->arch->attention.chunked;
+    return nb_load_small(l, "blk.%l.attn_sinks.weight", &s->sinks);
+}
+
+static void
+load_factors(const struct nb_loader *l, struct attention *a)
+{
+    const struct nb_hparams *hp = &l->model->hp;
+
+    a->facts = &l->model->arch->attention;
+    a->limit = (float)nb_hp(hp, NB_HP_CLAMP_KQV);
+    a->value_scale = (float)nb_hp_or(hp, NB_HP_VALUE_SCALE, 1);
+    a->temperature = nb_hp(hp, NB_HP_TEMPERATURE_SCALE);
+    a->temperature_length = nb_hp_or(hp, NB_HP_TEMPERATURE_LENGTH, nb_hp(hp, NB_HP_ROPE_CONTEXT));
+    if (a->temperature_length < 1 || !nb_expression_holds(a->facts->heats, hp, l->layer))
+        a->temperature = 0;
+}
+
+static enum nb_status
+load_norms(const struct nb_loader *l, struct attention *a)
+{
+    enum nb_status status = nb_load_norm(l, "blk.%l.attn_sub_norm", &a->output_norm);
+
+    if (status == NB_OK && a->facts->plain_norms) {
+        status = nb_load_plain_norm(l, &a->q_norm);
+        a->k_norm = a->q_norm;
+        return status;
+    }
+    if (status == NB_OK)
+        status = nb_load_norm(l, "blk.%l.attn_q_norm", &a->q_norm);
+    return status == NB_OK ? nb_load_norm(l, "blk.%l.attn_k_norm", &a->k_norm) : status;
+}
+
+static enum nb_status
+load_matrices(struct nb_loader *l, struct attention *a)
+{
+    enum nb_status status = nb_load_linear_if_any(l, "blk.%l.attn_qkv", &a->qkv);
+
+    if (status == NB_OK && a->qkv.weight == NULL) {
+        status = nb_load_linear(l, "blk.%l.attn_q", &a->q);
+        if (status == NB_OK)
+            status = nb_load_linear(l, "blk.%l.attn_k", &a->k);
+        if (status == NB_OK)
+            status = nb_load_linear(l, "blk.%l.attn_v", &a->v);
+    }
+    if (status == NB_OK)
+        status = nb_load_linear_if_any(l, "blk.%l.attn_gate", &a->gate);
+    return status == NB_OK ? nb_load_linear(l, "blk.%l.attn_output", &a->output) : status;
+}
+
+/* A norm of HEADS vectors of LENGTH: for any of them, for each one, or for all as one. */
+static bool
+norm_fits(const struct nb_norm *norm, size_t heads, size_t length)
+{
+    return norm == NULL || norm->weight == NULL || (norm->rows == 1 && norm->length == length) ||
+           (norm->rows == 1 && norm->length == heads * length) || (norm->rows == heads && norm->length == length);
+}
+
+/* The shapes of tensors are those of the architecture's table; what is done with them must fit, too. */
+static enum nb_status
+check_sizes(const struct nb_loader *l, const struct attention *a)
+{
+    const struct nb_attend *s = &a->shape;
+    const size_t q = q_size(a), k = k_size(a), v = v_size(a), heads = heads_size(a);
+    const bool fits = a->qkv.weight != NULL
+                          ? a->qkv.rows == q + k + v
+                          : a->q.rows == q * (a->facts->gate_in_queries ? 2 : 1) && a->k.rows == k && a->v.rows == v;
+    const bool gate_fits = a->gate.weight == NULL || a->gate.rows == s->heads || a->gate.rows == heads;
+
+    if (fits && gate_fits && s->heads % s->kv_heads == 0 && a->output.columns == heads &&
+        (!a->facts->gate_in_queries || s->key_length == s->value_length) &&
+        norm_fits(a->q_norm, s->heads, s->key_length) && norm_fits(a->k_norm, s->kv_heads, s->key_length))
+        return NB_OK;
+    return nb_fail(l->err, NB_UNSUPPORTED,
+                   "%s: attention with %" PRIu32 " heads of %" PRIu32 " elements over %" PRIu32
+                   " keys and values of %" PRIu32 " elements cannot be run with the tensors of layer %" PRIu32,
+                   l->model->source->path, s->heads, s->key_length, s->kv_heads, s->value_length, l->layer);
+}
 
 static enum nb_status
 load(struct nb_loader *l, struct nb_block *b)
 {
     struct attention *a = b->data = nb_load_room(l, sizeof *a);
-    uint32_t value_length;
-    enum nb_status status = a == NULL ? nb_fail_memory(l->err) : nb_load_count(l, NB_HP_HEADS, &a->heads);
+    enum nb_status status = a == NULL ? nb_fail_memory(l->err) : load_shape(l, a);
 
+    if (status != NB_OK)
+        return status;
+    load_factors(l, a);
+    if (nb_expression_holds(a->facts->rotates, &l->model->hp, l->layer))
+        status = nb_load_rope(l, a->shape.key_length, &a->rope);
     if (status == NB_OK)
-        status = nb_load_count(l, NB_HP_KV_HEADS, &a->kv_heads);
+        status = load_norms(l, a);
     if (status == NB_OK)
-        status = nb_load_count(l, NB_HP_KEY_LENGTH, &a->head_dim);
-    if (status == NB_OK)
-        status = nb_load_count(l, NB_HP_VALUE_LENGTH, &value_length);
-    if (status == NB_OK && value_length != a->head_dim)
-        status = nb_fail(l->err, NB_UNSUPPORTED,
-                         "%s: keys of %" PRIu32 " elements and values of %" PRIu32 " cannot be run",
-                         l->model->source->path, a->head_dim, value_length);
-    if (status == NB_OK)
-        status = nb_load_rope(l, a->head_dim, &a->rope);
-    if (status == NB_OK)
-        status = nb_load_norm(l, "blk.%l.attn_norm", &a->norm);
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.attn_q", &a->q);
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.attn_k", &a->k);
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.attn_v", &a->v);
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.attn_output", &a->output);
-    return status;
+        status = load_matrices(l, a);
+    return status == NB_OK ? check_sizes(l, a) : status;
 }
+
+/* --- memory ----------------------------------------------------------------------------------------------- */
 
 static struct memory
 take(const struct attention *a, struct nb_scratch *s)
 {
+    const size_t gate = a->facts->gate_in_queries ? heads_size(a) : a->gate.rows;
     struct memory m;
 
-    m.q = nb_scratch_take(s, s->tokens, a->q.rows);
-    m.k = nb_scratch_take(s, s->tokens, a->k.rows);
-    m.v = nb_scratch_take(s, s->tokens, a->v.rows);
-    m.heads = nb_scratch_take(s, s->tokens, a->output.columns);
-    m.scores = nb_scratch_take(s, s->threads * QUERIES, s->chunk_tokens);
+    m.made = nb_scratch_take(s, s->tokens,
+                             a->qkv.weight != NULL       ? a->qkv.rows
+                             : a->facts->gate_in_queries ? a->q.rows
+                                                         : 0);
+    m.q = nb_scratch_take(s, s->tokens, q_size(a));
+    m.gate = nb_scratch_take(s, s->tokens, gate);
+    m.heads = nb_scratch_take(s, s->tokens, heads_size(a));
+    m.scores = nb_attend_scores(s);
     return m;
 }
 
@@ -83,89 +222,182 @@ scratch(const struct nb_block *b, struct nb_scratch *s)
     (void)take(b->data, s);
 }
 
+static struct kept
+take_kept(const struct attention *a, struct nb_scratch *s)
+{
+    struct kept kept;
+
+    kept.k = nb_scratch_take(s, s->chunks * s->chunk_tokens, k_size(a));
+    kept.v = nb_scratch_take(s, s->chunks * s->chunk_tokens, v_size(a));
+    return kept;
+}
+
+static void
+state(const struct nb_block *b, struct nb_scratch *s)
+{
+    (void)take_kept(b->data, s);
+}
+
+/* --- queries, keys and values ------------------------------------------------------------------------------- */
+
+/* Row I of the batch in K or V: chunks are as far apart as they have positions. */
+static size_t
+kept_row(const struct nb_run *r, size_t i)
+{
+    return i / r->each * r->scratch.chunk_tokens + nb_run_position(r, i);
+}
+
+/* Takes a token's row of a fused product apart. */
+static void
+take_apart(const struct step *s, size_t i)
+{
+    const struct attention *a = s->a;
+    const struct memory *m = &s->memory;
+    const size_t key = a->shape.key_length, kept = kept_row(s->run, i);
+
+    if (a->qkv.weight != NULL) {
+        const float *from = m->made + i * a->qkv.rows;
+
+        memcpy(m->q + i * q_size(a), from, q_size(a) * sizeof *from);
+        memcpy(s->kept.k + kept * k_size(a), from + q_size(a), k_size(a) * sizeof *from);
+        memcpy(s->kept.v + kept * v_size(a), from + q_size(a) + k_size(a), v_size(a) * sizeof *from);
+    } else if (a->facts->gate_in_queries) {
+        for (size_t h = 0; h < a->shape.heads; h++) {
+            const float *from = m->made + i * a->q.rows + h * 2 * key;
+
+            memcpy(m->q + i * q_size(a) + h * key, from, key * sizeof *from);
+            memcpy(m->gate + i * heads_size(a) + h * key, from + key, key * sizeof *from);
+        }
+    }
+}
+
+static void
+clamp(float *x, size_t n, float limit)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+/* Norms X, HEADS vectors of LENGTH: each of them, or all as one. */
+static void
+norm_heads(const struct nb_norm *norm, float *x, size_t heads, size_t length)
+{
+    struct nb_norm own = *norm;
+
+    if (norm->weight != NULL && norm->rows == 1 && norm->length != length) {
+        nb_norm_row(norm, x, heads * length, x);
+        return;
+    }
+    for (size_t h = 0; h < heads; h++) {
+        nb_norm_row(&own, x + h * length, length, x + h * length);
+        if (norm->rows > 1)
+            own.weight += length;
+    }
+}
+
+/*
+ * The factor of the query at POSITION, which makes attention over long texts sharper (Nakanishi 2025, as in Llama 4):
+ * 1 + scale * ln(1 + floor((position + offset) / length)).
+ */
+static float
+temperature_at(const struct attention *a, size_t position)
+{
+    const double steps = floor(((double)position + a->facts->temperature_offset) / a->temperature_length);
+
+    return a->temperature == 0 ? 1 : (float)(1 + a->temperature * log1p(steps));
+}
+
+static void
+finish_heads(const struct step *s, const struct nb_norm *norm, float *x, size_t heads, size_t position)
+{
+    const struct attention *a = s->a;
+    const size_t length = a->shape.key_length;
+
+    if (norm != NULL && !a->facts->norms_after_rotation)
+        norm_heads(norm, x, heads, length);
+    if (a->rope != NULL)
+        nb_rope_rotate(a->rope, nb_run_rotations(s->run, a->rope) + position * a->rope->dims, x, heads, length);
+    if (norm != NULL && a->facts->norms_after_rotation)
+        norm_heads(norm, x, heads, length);
+}
+
+/* Makes the queries, keys and values of some tokens of what was multiplied. */
 static enum nb_status
-rotate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct step *s = context;
     const struct attention *a = s->a;
-    const float *table = nb_run_rotations(s->run, a->rope);
     size_t i, end = nb_run_task_rows(s->run, task, &i);
 
     (void)worker;
     (void)err;
     for (; i < end; i++) {
-        const float *row = table + i % s->run->scratch.chunk_tokens * a->rope->dims;
+        const size_t position = nb_run_position(s->run, i), kept = kept_row(s->run, i);
+        float *q = s->memory.q + i * q_size(a), *k = s->kept.k + kept * k_size(a), *v = s->kept.v + kept * v_size(a);
+        const float temperature = temperature_at(a, position);
 
-        nb_rope_rotate(a->rope, row, s->memory.q + i * a->q.rows, a->heads, a->head_dim);
-        nb_rope_rotate(a->rope, row, s->memory.k + i * a->k.rows, a->kv_heads, a->head_dim);
+        take_apart(s, i);
+        if (a->limit > 0) {
+            clamp(q, q_size(a), a->limit);
+            clamp(k, k_size(a), a->limit);
+            clamp(v, v_size(a), a->limit);
+        }
+        finish_heads(s, a->q_norm, q, a->shape.heads, position);
+        finish_heads(s, a->k_norm, k, a->shape.kv_heads, position);
+        for (size_t c = 0; c < q_size(a) && temperature != 1; c++)
+            q[c] *= temperature;
+        for (size_t c = 0; c < v_size(a) && a->value_scale != 1; c++)
+            v[c] *= a->value_scale;
     }
     return NB_OK;
 }
 
 /*
- * Computes one head of one chunk of TOKENS tokens. Rows of Q and OUT have heads x head dimension
- * elements, those of K and V key-value heads x head dimension. SCORES has room for QUERIES x TOKENS.
+ * Multiplies the input with the matrices. Keys and values are written to where they are kept: a batch is either whole
+ * chunks or a part of one, so their rows follow one another.
  */
-static void
-attend(const struct attention *a, const float *q, const float *k, const float *v, size_t tokens, size_t head,
-       float *scores, float *out)
+static enum nb_status
+project(const struct step *s, struct nb_run *r, struct nb_error *err)
 {
-    const size_t d = a->head_dim, q_row = a->heads * d, kv_row = a->kv_heads * d;
-    const size_t kv_head = head / (a->heads / a->kv_heads);
-    const float scale = 1.0f / sqrtf((float)d);
-    const struct nb_vector_math *math = nb_vector_math();
+    const struct attention *a = s->a;
+    const struct memory *m = &s->memory;
+    const struct nb_product fused[] = { { &a->qkv, 0, m->made, false }, { &a->gate, 0, m->gate, false } };
+    const struct nb_product single[] = {
+        { &a->q, 0, a->facts->gate_in_queries ? m->made : m->q, false },
+        { &a->k, 0, s->kept.k + r->first * k_size(a), false },
+        { &a->v, 0, s->kept.v + r->first * v_size(a), false },
+        { &a->gate, 0, m->gate, false },
+    };
+    const bool is_fused = a->qkv.weight != NULL;
+    const size_t count = (is_fused ? 1u : 3u) + (a->gate.weight != NULL ? 1 : 0);
 
-    q += head * d;
-    out += head * d;
-    k += kv_head * d;
-    v += kv_head * d;
-    for (size_t first = 0; first < tokens; first += QUERIES) {
-        const size_t rows = tokens - first < QUERIES ? tokens - first : QUERIES;
-        const size_t seen = first + rows; /* keys that any of these queries attends to */
-
-        nb_sgemm(&(struct nb_sgemm){ .transpose = true,
-                                     .m = rows,
-                                     .n = seen,
-                                     .k = d,
-                                     .alpha = scale,
-                                     .a = q + first * q_row,
-                                     .b = k,
-                                     .c = scores,
-                                     .a_row = q_row,
-                                     .b_row = kv_row,
-                                     .c_row = seen });
-        for (size_t i = 0; i < rows; i++) {
-            float *row = scores + i * seen;
-            const size_t own = first + i + 1;
-
-            math->softmax(row, own);
-            memset(row + own, 0, (seen - own) * sizeof *row);
-        }
-        nb_sgemm(&(struct nb_sgemm){ .m = rows,
-                                     .n = d,
-                                     .k = seen,
-                                     .alpha = 1,
-                                     .a = scores,
-                                     .b = v,
-                                     .c = out + first * q_row,
-                                     .a_row = seen,
-                                     .b_row = kv_row,
-                                     .c_row = q_row });
-    }
+    return nb_run_multiply(r, r->in, r->n, is_fused ? fused : single, count, err);
 }
 
+/* --- results -------------------------------------------------------------------------------------------------- */
+
+/* Applies the gate to a token's results, and norms them. */
 static enum nb_status
-attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+gate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct step *s = context;
     const struct attention *a = s->a;
-    const struct memory *m = &s->memory;
-    const size_t tokens = s->run->scratch.chunk_tokens, first = task / a->heads * tokens;
-    const size_t q = first * a->q.rows, kv = first * a->k.rows;
+    const size_t length = a->shape.value_length, gates = a->facts->gate_in_queries ? heads_size(a) : a->gate.rows;
+    size_t i, end = nb_run_task_rows(s->run, task, &i);
 
+    (void)worker;
     (void)err;
-    attend(a, m->q + q, m->k + kv, m->v + kv, tokens, task % a->heads, m->scores + (size_t)worker * QUERIES * tokens,
-           m->heads + q);
+    for (; i < end; i++) {
+        float *row = s->memory.heads + i * heads_size(a);
+        const float *gate = s->memory.gate + i * gates;
+
+        if (gates == heads_size(a))
+            nb_vector_math()->apply_gate(row, gate, gates);
+        for (size_t c = 0; c < heads_size(a) && gates == a->shape.heads; c++)
+            row[c] /= 1 + expf(-gate[c / length]);
+        if (a->output_norm != NULL)
+            nb_norm_row(a->output_norm, row, heads_size(a), row);
+    }
     return NB_OK;
 }
 
@@ -173,21 +405,30 @@ static enum nb_status
 run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
 {
     const struct attention *a = b->data;
-    struct step step = { a, r, take(a, &r->scratch) };
+    struct step step = { a, r, take(a, &r->scratch), take_kept(a, &r->state) };
     const struct memory *m = &step.memory;
-    const struct nb_product qkv[] = { { &a->q, 0, m->q, false }, { &a->k, 0, m->k, false }, { &a->v, 0, m->v, false } };
-    const struct nb_product output = { &a->output, 0, r->x, true };
-    enum nb_status status = nb_run_norm(r, &a->norm, err);
+    const struct nb_product output = { &a->output, 0, r->out, true };
+    struct nb_attend attend = a->shape;
+    enum nb_status status = project(&step, r, err);
 
+    attend.q = m->q;
+    attend.k = step.kept.k;
+    attend.v = step.kept.v;
+    attend.k_row = k_size(a);
+    attend.v_row = v_size(a);
+    attend.out = m->heads;
+    attend.scores = m->scores;
     if (status == NB_OK)
-        status = nb_run_multiply(r, r->normed, r->n, qkv, 3, err);
+        status = nb_run_rows(r, finish_task, &step, err);
     if (status == NB_OK)
-        status = nb_run_rows(r, rotate_task, &step, err);
-    if (status == NB_OK)
-        status = nb_pool_run(r->pool, attend_task, &step, r->n / r->scratch.chunk_tokens * a->heads, err);
+        status = nb_attend(r, &attend, err);
+    if (status == NB_OK && (a->gate.weight != NULL || a->facts->gate_in_queries || a->output_norm != NULL))
+        status = nb_run_rows(r, gate_task, &step, err);
     if (status == NB_OK)
         status = nb_run_multiply(r, m->heads, r->n, &output, 1, err);
     return status;
 }
 
-const struct nb_block_kind nb_block_attention = { .name = "attention", .load = load, .scratch = scratch, .run = run };
+const struct nb_block_kind nb_block_attention = {
+    .name = "attention", .norm = "attn_norm", .load = load, .scratch = scratch, .state = state, .run = run
+};

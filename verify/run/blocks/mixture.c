@@ -1,56 +1,71 @@
 /*
- * A mixture of experts as in Mixtral: each token is processed by the few experts with the highest
- * router scores, and their outputs are added, weighted by their shares.
+ * A mixture of experts: each token is processed by the few experts that its router chooses, and their outputs are added,
+ * weighted by their shares; and by shared experts, which are there for all tokens.
  */
 #include "verify/run/block.h"
-#include "verify/run/vector_math.h"
+#include "verify/run/blocks/feed_forward.h"
+#include "verify/run/blocks/routing.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 struct mixture {
-    struct nb_norm norm;
-    struct nb_linear router;         /* gives a score for each expert */
-    struct nb_linear gate, up, down; /* of all experts, stacked */
-    uint32_t experts, used;
+    struct nb_linear router;       /* gives a score for each expert */
+    struct nb_linear shared_gate;  /* one value for each token, whose sigmoid weighs the shared expert; may be absent */
+    struct nb_feed_forward expert; /* all experts, stacked */
+    struct nb_feed_forward shared;
+    struct nb_routing routing;
+    bool has_shared, weighs_input;
 };
 
 /* Rows are the tokens of the batch, or only those of the current expert. */
 struct memory {
     float *scores;   /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
     float *in, *out; /* input and output of the current expert */
-    float *gate, *up;
+    struct nb_feed_forward_memory expert, shared;
     uint32_t *tokens; /* the tokens of the current expert */
     float *shares;    /* and their shares */
-    uint32_t *kept;   /* per expert: whether it was already chosen for the token */
+    float *gate;      /* of the shared expert */
+    float *room;      /* of nb_route, per thread */
 };
+
+struct step {
+    const struct mixture *x;
+    const struct nb_run *run;
+    const struct memory *memory;
+};
+
+static enum nb_status
+load_shared(struct nb_loader *l, struct mixture *x)
+{
+    enum nb_status status = NB_OK;
+
+    x->has_shared = nb_load_has(l, "blk.%l.ffn_up_shexp.weight");
+    if (x->has_shared)
+        status = nb_load_feed_forward(l, "_shexp", NB_HP_SWIGLU_CLAMP_SHARED, &x->shared);
+    return status == NB_OK ? nb_load_linear_if_any(l, "blk.%l.ffn_gate_inp_shexp", &x->shared_gate) : status;
+}
 
 static enum nb_status
 load(struct nb_loader *l, struct nb_block *b)
 {
     struct mixture *x = b->data = nb_load_room(l, sizeof *x);
-    const double used = nb_hp_at(&l->model->hp, NB_HP_EXPERTS_USED, l->layer);
-    uint32_t size;
-    enum nb_status status = x == NULL ? nb_fail_memory(l->err) : nb_load_count(l, NB_HP_EXPERTS, &x->experts);
+    enum nb_status status = x == NULL ? nb_fail_memory(l->err) : nb_load_routing(l, &x->routing);
 
-    if (status != NB_OK)
-        return status;
-    if (!(used >= 1 && used <= x->experts))
-        return nb_fail(l->err, NB_INPUT, "%s: %.0f of %" PRIu32 " experts cannot be used", l->model->source->path, used,
-                       x->experts);
-    x->used = (uint32_t)used;
-    status = nb_load_count(l, NB_HP_FEED_FORWARD, &size);
-    if (status == NB_OK)
-        status = nb_load_norm(l, "blk.%l.ffn_norm", &x->norm);
     if (status == NB_OK)
         status = nb_load_linear(l, "blk.%l.ffn_gate_inp", &x->router);
     if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.ffn_gate_exps", &x->gate);
+        status = nb_load_feed_forward(l, "_exps", NB_HP_SWIGLU_CLAMP, &x->expert);
     if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.ffn_up_exps", &x->up);
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.ffn_down_exps", &x->down);
-    return status;
+        status = load_shared(l, x);
+    if (status != NB_OK)
+        return status;
+    x->weighs_input = l->model->arch->weighs_expert_input;
+    if (x->router.rows != x->routing.experts || x->expert.up.experts != x->routing.experts)
+        return nb_fail(l->err, NB_INPUT, "%s: the experts of layer %" PRIu32 " are not as many as %s says",
+                       l->model->source->path, l->layer, nb_hparam_info(NB_HP_EXPERTS)->label);
+    return NB_OK;
 }
 
 static struct memory
@@ -58,14 +73,15 @@ take(const struct mixture *x, struct nb_scratch *s)
 {
     struct memory m;
 
-    m.scores = nb_scratch_take(s, s->tokens, x->experts);
-    m.in = nb_scratch_take(s, s->tokens, x->gate.columns);
-    m.out = nb_scratch_take(s, s->tokens, x->down.rows);
-    m.gate = nb_scratch_take(s, s->tokens, x->gate.rows);
-    m.up = nb_scratch_take(s, s->tokens, x->up.rows);
+    m.scores = nb_scratch_take(s, s->tokens, x->routing.experts);
+    m.in = nb_scratch_take(s, s->tokens, x->expert.up.columns);
+    m.out = nb_scratch_take(s, s->tokens, x->expert.down.rows);
+    m.expert = nb_feed_forward_take(&x->expert, s);
+    m.shared = nb_feed_forward_take(&x->shared, s);
     m.tokens = nb_scratch_take(s, s->tokens, 1);
     m.shares = nb_scratch_take(s, s->tokens, 1);
-    m.kept = nb_scratch_take(s, 1, x->experts);
+    m.gate = nb_scratch_take(s, s->tokens, x->shared_gate.rows);
+    m.room = nb_scratch_take(s, s->threads, nb_route_room(&x->routing) / sizeof(float));
     return m;
 }
 
@@ -75,60 +91,40 @@ scratch(const struct nb_block *b, struct nb_scratch *s)
     (void)take(b->data, s);
 }
 
-/* --- choosing --------------------------------------------------------------------------------------------- */
-
-/*
- * Keeps the USED highest of the N shares (the first of equal ones), normalizes their sum to 1, and
- * sets the others to 0. KEPT is a buffer for N flags.
- */
-static void
-keep_highest(float *shares, size_t n, size_t used, uint32_t *kept)
+static enum nb_status
+route_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
-    double sum = 0;
+    const struct step *s = context;
+    const struct nb_routing *routing = &s->x->routing;
+    float *room = s->memory->room + worker * (nb_route_room(routing) / sizeof(float));
+    size_t i, end = nb_run_task_rows(s->run, task, &i);
 
-    memset(kept, 0, n * sizeof *kept);
-    for (size_t k = 0; k < used; k++) {
-        size_t best = n;
-
-        for (size_t i = 0; i < n; i++)
-            if (!kept[i] && (best == n || shares[i] > shares[best]))
-                best = i;
-        kept[best] = 1;
-        sum += (double)shares[best];
-    }
-    for (size_t i = 0; i < n; i++)
-        shares[i] = kept[i] ? (float)((double)shares[i] / sum) : 0;
-}
-
-/* Softmax over the scores of all experts; then only the highest are kept. */
-static void
-choose(const struct mixture *x, const struct memory *m, size_t tokens)
-{
-    for (size_t i = 0; i < tokens; i++) {
-        float *scores = m->scores + i * x->experts;
-
-        nb_vector_math()->softmax(scores, x->experts);
-        keep_highest(scores, x->experts, x->used, m->kept);
-    }
+    (void)err;
+    for (; i < end; i++)
+        nb_route(routing, s->memory->scores + i * routing->experts, room);
+    return NB_OK;
 }
 
 /* --- one expert ------------------------------------------------------------------------------------------- */
 
 /* Gathers the inputs of the tokens that use EXPERT; returns their number. */
 static size_t
-gather(const struct mixture *x, const struct memory *m, const float *inputs, size_t tokens, uint32_t expert)
+gather(const struct mixture *x, const struct memory *m, const struct nb_run *r, uint32_t expert)
 {
-    const size_t columns = x->gate.columns;
+    const size_t columns = x->expert.up.columns;
     size_t n = 0;
 
-    for (size_t i = 0; i < tokens; i++) {
-        const float share = m->scores[i * x->experts + expert];
+    for (size_t i = 0; i < r->n; i++) {
+        const float share = m->scores[i * x->routing.experts + expert];
+        float *in = m->in + n * columns;
 
         if (share == 0)
             continue;
-        memcpy(m->in + n * columns, inputs + i * columns, columns * sizeof *inputs);
+        memcpy(in, r->in + i * columns, columns * sizeof *in);
+        for (size_t c = 0; c < columns && x->weighs_input; c++)
+            in[c] *= share;
         m->tokens[n] = (uint32_t)i;
-        m->shares[n++] = share;
+        m->shares[n++] = x->weighs_input ? 1 : share;
     }
     return n;
 }
@@ -137,7 +133,7 @@ gather(const struct mixture *x, const struct memory *m, const float *inputs, siz
 static void
 scatter(const struct mixture *x, const struct memory *m, size_t n, float *to)
 {
-    const size_t columns = x->down.rows;
+    const size_t columns = x->expert.down.rows;
 
     for (size_t i = 0; i < n; i++) {
         const float *from = m->out + i * columns;
@@ -151,20 +147,38 @@ scatter(const struct mixture *x, const struct memory *m, size_t n, float *to)
 static enum nb_status
 run_expert(const struct mixture *x, const struct memory *m, uint32_t expert, struct nb_run *r, struct nb_error *err)
 {
-    const struct nb_product gate_up[] = { { &x->gate, expert, m->gate, false }, { &x->up, expert, m->up, false } };
-    const struct nb_product down = { &x->down, expert, m->out, false };
-    const size_t n = gather(x, m, r->normed, r->n, expert);
-    enum nb_status status;
+    const size_t n = gather(x, m, r, expert);
+    enum nb_status status = NB_OK;
 
     if (n == 0)
         return NB_OK;
-    status = nb_run_multiply(r, m->in, n, gate_up, 2, err);
-    if (status != NB_OK)
-        return status;
-    nb_vector_math()->swiglu(m->gate, m->up, n * x->gate.rows);
-    status = nb_run_multiply(r, m->gate, n, &down, 1, err);
+    status = nb_feed_forward_run(&x->expert, expert, &m->expert, r, m->in, n, m->out, false, err);
     if (status == NB_OK)
-        scatter(x, m, n, r->x);
+        scatter(x, m, n, r->out);
+    return status;
+}
+
+/* --- all ---------------------------------------------------------------------------------------------------- */
+
+/* The shared expert sees all tokens. */
+static enum nb_status
+run_shared(const struct mixture *x, const struct memory *m, struct nb_run *r, struct nb_error *err)
+{
+    const struct nb_product gate = { &x->shared_gate, 0, m->gate, false };
+    const size_t columns = x->shared.down.rows;
+    enum nb_status status;
+
+    if (x->shared_gate.weight == NULL)
+        return nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, r->out, true, err);
+    status = nb_run_multiply(r, r->in, r->n, &gate, 1, err);
+    if (status == NB_OK)
+        status = nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, m->out, false, err);
+    for (size_t i = 0; i < r->n && status == NB_OK; i++) {
+        const float share = 1 / (1 + expf(-m->gate[i]));
+
+        for (size_t c = 0; c < columns; c++)
+            r->out[i * columns + c] += share * m->out[i * columns + c];
+    }
     return status;
 }
 
@@ -174,15 +188,16 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     const struct mixture *x = b->data;
     const struct memory m = take(x, &r->scratch);
     const struct nb_product router = { &x->router, 0, m.scores, false };
-    enum nb_status status = nb_run_norm(r, &x->norm, err);
+    struct step step = { x, r, &m };
+    enum nb_status status = nb_run_multiply(r, r->in, r->n, &router, 1, err);
 
     if (status == NB_OK)
-        status = nb_run_multiply(r, r->normed, r->n, &router, 1, err);
-    if (status == NB_OK)
-        choose(x, &m, r->n);
-    for (uint32_t expert = 0; expert < x->experts && status == NB_OK; expert++)
+        status = nb_run_rows(r, route_task, &step, err);
+    for (uint32_t expert = 0; expert < x->routing.experts && status == NB_OK; expert++)
         status = run_expert(x, &m, expert, r, err);
-    return status;
+    return status == NB_OK && x->has_shared ? run_shared(x, &m, r, err) : status;
 }
 
-const struct nb_block_kind nb_block_mixture = { .name = "mixture", .load = load, .scratch = scratch, .run = run };
+const struct nb_block_kind nb_block_mixture = {
+    .name = "mixture", .norm = "ffn_norm", .load = load, .scratch = scratch, .run = run
+};

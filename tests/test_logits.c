@@ -1,0 +1,272 @@
+/*
+ * The forward pass of every family against transformers: the logits that tests/golden/logits has for the checkpoints of
+ * tests/golden/families. 'test_logits NAME...' compares only those and prints their largest differences;
+ * 'test_logits --in FOLDER NAME...' takes the logits of FOLDER/NAME.logits.json.
+ */
+#include "formats/base/pool.h"
+#include "formats/base/text.h"
+#include "formats/models/source.h"
+#include "golden_checkpoint.h"
+#include "scratch.h"
+#include "testing.h"
+#include "verify/run/forward.h"
+#include "verify/run/model.h"
+
+#include <dirent.h>
+#include <math.h>
+
+#define GOLDENS TEST_DATA "/golden/families"
+#define LOGITS TEST_DATA "/golden/logits"
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define SEQUENCES 2
+#define TOKENS 48
+
+static char **only;
+static const char *logits_folder; /* of "--in", or NULL */
+static struct nb_pool *pool;
+
+struct comparison {
+    const char *name;
+    json_t *logits;
+    struct nb_source source;
+    struct nb_model model;
+    int32_t ids[SEQUENCES * TOKENS];
+    float *found; /* SEQUENCES * TOKENS x vocabulary */
+};
+
+static void
+check(const struct comparison *c, enum nb_status status, const struct nb_error *err)
+{
+    if (status != NB_OK)
+        fail_msg("%s: %s", c->name, err->message);
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------- */
+
+static void
+run_whole_chunks(struct comparison *c)
+{
+    struct nb_forward *forward;
+    const float *hidden;
+    struct nb_error err;
+
+    check(c, nb_forward_new(&forward, pool, SEQUENCES, TOKENS, &err), &err);
+    check(c, nb_forward_run(forward, &c->model, c->ids, -1, SEQUENCES, &hidden, &err), &err);
+    check(c, nb_forward_logits(forward, &c->model, hidden, SEQUENCES * TOKENS, c->found, &err), &err);
+    nb_forward_free(forward);
+}
+
+/* The first sequence again, in pieces, by what the blocks keep. */
+static double
+difference_in_pieces(struct comparison *c)
+{
+    static const uint32_t pieces[] = { 7, 1, 1, 20, 1, 18 };
+    const size_t vocab = nb_model_vocab(&c->model);
+    float *again = malloc(TOKENS * vocab * sizeof *again);
+    struct nb_forward *forward;
+    const float *hidden;
+    struct nb_error err;
+    double worst = 0;
+    size_t at = 0;
+
+    assert_non_null(again);
+    check(c, nb_forward_new_text(&forward, pool, 24, TOKENS, &err), &err);
+    for (size_t i = 0; i < COUNT(pieces); at += pieces[i++]) {
+        check(c, nb_forward_continue(forward, &c->model, c->ids + at, pieces[i], &hidden, &err), &err);
+        check(c, nb_forward_logits(forward, &c->model, hidden, pieces[i], again + at * vocab, &err), &err);
+    }
+    assert_int_equal(at, TOKENS);
+    for (size_t i = 0; i < TOKENS * vocab; i++)
+        worst = fmax(worst, fabs((double)again[i] - (double)c->found[i]));
+    nb_forward_free(forward);
+    free(again);
+    return worst;
+}
+
+/* --- comparing ---------------------------------------------------------------------------------------------------- */
+
+static double
+log_sum_exp(const float *x, size_t n)
+{
+    double max = -INFINITY, sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        max = fmax(max, (double)x[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - max);
+    return max + log(sum);
+}
+
+static double
+off_by(const float *row, size_t vocab, json_t *ids, json_t *expected)
+{
+    double worst = 0;
+    json_t *id;
+    size_t i;
+
+    json_array_foreach(ids, i, id) {
+        assert_true((size_t)json_integer_value(id) < vocab);
+        worst = fmax(worst, fabs((double)row[json_integer_value(id)] - json_number_value(json_array_get(expected, i))));
+    }
+    return worst;
+}
+
+/* The largest difference of a logit, or of the logarithm of the sum, at one position. NaN is infinite. */
+static double
+position_off_by(const struct comparison *c, const float *row, json_t *expected)
+{
+    const size_t vocab = nb_model_vocab(&c->model);
+    const double lse = fabs(log_sum_exp(row, vocab) - json_number_value(json_object_get(expected, "lse")));
+    const double fixed = off_by(row, vocab, json_object_get(c->logits, "fixed_ids"),
+                                json_object_get(expected, "fixed"));
+    const double top = off_by(row, vocab, json_object_get(expected, "top"), json_object_get(expected, "top_logits"));
+
+    return isnan(lse) ? INFINITY : fmax(lse, fmax(fixed, top));
+}
+
+static double
+difference(const struct comparison *c)
+{
+    const size_t vocab = nb_model_vocab(&c->model);
+    double worst = 0;
+
+    for (size_t s = 0; s < SEQUENCES; s++) {
+        json_t *sequence = json_array_get(json_object_get(c->logits, "sequences"), s), *position;
+        json_t *at = json_object_get(sequence, "at");
+        size_t i;
+
+        json_array_foreach(json_object_get(sequence, "positions"), i, position) {
+            const size_t token = at == NULL ? i : (size_t)json_integer_value(json_array_get(at, i));
+
+            worst = fmax(worst, position_off_by(c, c->found + (s * TOKENS + token) * vocab, position));
+        }
+    }
+    return worst;
+}
+
+/* False if its architecture is not one that can be run. */
+static bool
+open_golden(struct comparison *c)
+{
+    char path[SCRATCH_PATH];
+    struct nb_source_options options = { 0 };
+    struct nb_error err;
+    json_t *golden;
+
+    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", c->name);
+    golden = golden_read(path);
+    golden_checkpoint(golden, "golden");
+    options.pre_tokenizer = json_string_value(json_object_get(golden, "pre"));
+    check(c, nb_source_open(&c->source, scratch_path("golden"), &options, &err), &err);
+    json_decref(golden);
+    if (nb_arch_by_name(nb_meta_get_string(&c->source.meta, "general.architecture"))->n_blocks == 0) {
+        nb_source_close(&c->source);
+        scratch_remove("golden");
+        return false;
+    }
+    check(c, nb_model_open(&c->model, &c->source, &err), &err);
+    return true;
+}
+
+static void
+read_logits(struct comparison *c)
+{
+    char path[SCRATCH_PATH];
+
+    if (logits_folder == NULL)
+        snprintf(path, sizeof path, LOGITS "/%s.json.gz", c->name);
+    else
+        snprintf(path, sizeof path, "%s/%s.logits.json", logits_folder, c->name);
+    c->logits = golden_read(path);
+    for (size_t s = 0; s < SEQUENCES; s++) {
+        json_t *ids = json_object_get(json_array_get(json_object_get(c->logits, "sequences"), s), "ids");
+
+        assert_int_equal(json_array_size(ids), TOKENS);
+        for (size_t i = 0; i < TOKENS; i++)
+            c->ids[s * TOKENS + i] = (int32_t)json_integer_value(json_array_get(ids, i));
+    }
+}
+
+static bool
+compare(const char *name)
+{
+    struct comparison c = { .name = name };
+    double off, in_pieces, limit;
+
+    if (!open_golden(&c)) {
+        print_message("%-16s cannot be run yet\n", name);
+        return true;
+    }
+    read_logits(&c);
+    c.found = malloc((size_t)SEQUENCES * TOKENS * nb_model_vocab(&c.model) * sizeof *c.found);
+    assert_non_null(c.found);
+    limit = nb_hp(&c.model.hp, NB_HP_EXPERTS) > 0 ? 2e-3 : 5e-4;
+    run_whole_chunks(&c);
+    off = difference(&c);
+    in_pieces = difference_in_pieces(&c);
+    if (*only != NULL || off > limit || in_pieces > 1e-4)
+        print_message("%-16s off by %.2g, in pieces by %.2g\n", name, off, in_pieces);
+    free(c.found);
+    json_decref(c.logits);
+    nb_model_close(&c.model);
+    nb_source_close(&c.source);
+    scratch_remove("golden");
+    return off <= limit && in_pieces <= 1e-4;
+}
+
+static bool
+is_wanted(const char *name)
+{
+    for (char **o = only; *o != NULL; o++)
+        if (strcmp(*o, name) == 0)
+            return true;
+    return *only == NULL;
+}
+
+static void
+logits_are_those_of_transformers(void **unused)
+{
+    static const char ending[] = ".json.gz";
+    struct dirent **entries;
+    const int n = scandir(LOGITS, &entries, NULL, alphasort);
+    size_t compared = 0, failed = 0;
+
+    (void)unused;
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        char name[256];
+
+        snprintf(name, sizeof name, "%s", entries[i]->d_name);
+        if (nb_ends_with(name, ending)) {
+            name[strlen(name) - strlen(ending)] = '\0';
+            if (is_wanted(name)) {
+                failed += !compare(name);
+                compared++;
+            }
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    assert_true(compared > 0);
+    assert_int_equal(failed, 0);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(logits_are_those_of_transformers) };
+    struct nb_error err;
+    int failed;
+
+    (void)argc;
+    only = argv + 1;
+    if (*only != NULL && strcmp(*only, "--in") == 0) {
+        logits_folder = only[1];
+        only += 2;
+    }
+    if (nb_pool_new(&pool, 2, &err) != NB_OK)
+        return 1;
+    failed = cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+    nb_pool_free(pool);
+    return failed;
+}
