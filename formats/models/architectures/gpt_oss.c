@@ -28,5 +28,6 @@ static const struct nb_arch_block blocks[] = {
 static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_GATING, "3" } };
 
 const struct nb_arch nb_arch_gpt_oss = {
-    ARCH("gpt-oss", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .activation = NB_ACTIVATION_GPT_OSS, .rope = NB_ROPE_HALVES, .window = { .period = 2 },
+    ARCH("gpt-oss", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .activation = NB_ACTIVATION_GPT_OSS,
+    .attention = { .yarn_is_exact = true }, .rope = NB_ROPE_HALVES, .window = { .period = 2 },
 };

@@ -82,6 +82,7 @@ static const enum nb_hparam demanded_of_phimoe[] = { DEMANDED, NB_HP_EXPERTS, NB
 
 static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
 static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_default defaults_of_phimoe[] = { { NB_HP_EXPERT_GATING, "5" } }; /* SparseMixer */
 /* Both parts of a layer read the same, after one norm. */
 static const struct nb_arch_block parallel_blocks[] = {
     { .kind = "attention", .beside = "1" },
@@ -102,5 +103,5 @@ const struct nb_arch nb_arch_nemotron = { ARCH("nemotron", nemotron, demanded), 
 const struct nb_arch nb_arch_starcoder2 = { ARCH("starcoder2", starcoder2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_stablelm = { ARCH("stablelm", stablelm, demanded), RUNS(stablelm_blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_phi2 = { ARCH("phi2", phi2, demanded), RUNS(parallel_blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_phimoe = { ARCH("phimoe", phimoe, demanded_of_phimoe), RUNS(sparse_blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phimoe = { ARCH("phimoe", phimoe, demanded_of_phimoe), RUNS(sparse_blocks), ASSUMES(defaults_of_phimoe), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_jais2 = { ARCH("jais2", starcoder2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_RELU_SQUARED, .rope = NB_ROPE_HALVES };
