@@ -27,7 +27,7 @@ static const enum nb_hparam demanded[] = { DEMANDED };
 
 static const struct nb_arch_block blocks[] = {
     { .kind = "attention", .when = ATTENDS },
-    { .kind = "linear_attention", .when = "heads > 0 && kv_heads == 0" },
+    { .kind = "linear", .when = "heads > 0 && kv_heads == 0" },
     { .kind = "dense", .when = FEEDS },
 };
 

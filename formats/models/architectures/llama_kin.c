@@ -80,6 +80,9 @@ static const struct nb_arch_block seed_blocks[] = {
     { .kind = "attention" },
     { .kind = "dense", .norm = "post_attention_norm" },
 };
+/* The larger of the two models has ALiBi instead of rotary positions. */
+#define BAICHUAN_7B "layers != 40"
+static const struct nb_arch_default defaults_of_baichuan[] = { { NB_HP_MAX_ALIBI_BIAS, "(layers == 40) * 8" } };
 static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
 
 const struct nb_arch nb_arch_smollm3 = { ARCH("smollm3", plain, demanded), RUNS(blocks), .attention = { .rotates = "(layer + 1) % 4 != 0" }, .rope = NB_ROPE_NEIGHBOURS };
@@ -96,7 +99,8 @@ const struct nb_arch nb_arch_exaone = { ARCH("exaone", plain, demanded), RUNS(bl
 const struct nb_arch nb_arch_ernie4_5 = { ARCH("ernie4_5", dense, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), RUNS(seed_blocks), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), RUNS(blocks), .attention = { .norms_after_rotation = true }, .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), RUNS(blocks), ASSUMES(defaults_of_baichuan),
+    .attention = { .rotates = BAICHUAN_7B }, .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), RUNS(blocks), .activation = NB_ACTIVATION_XIELU, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), RUNS(blocks), .attention = { .always_slides = true }, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES };
