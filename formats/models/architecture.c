@@ -39,6 +39,8 @@ nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t
     const uint64_t window = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)arch->window.window);
     struct nb_window_rule rule = arch->window;
 
+    if (arch->attention.always_slides)
+        return window;
     if (window == 0 || (rule.period == 0 && !nb_hp_has(hp, NB_HP_SLIDING_PATTERN)))
         return 0;
     if (hp->value[NB_HP_SLIDING_PATTERN].each != NULL)

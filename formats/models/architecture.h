@@ -33,7 +33,8 @@ struct nb_arch_tensor {
 struct nb_arch_block {
     const char *kind;
     const char *when;       /* condition by layer; NULL: always */
-    const char *norm;       /* of its input; NULL: that of its kind */
+    const char *has;        /* only layers that have this tensor (a name after "blk.%l.") have the block; NULL: all */
+    const char *norm;       /* of its input; "a|b": the first that the layer has; NULL: that of its kind */
     const char *norm_after; /* of its result; NULL: none */
     const char *beside;     /* condition: the next block reads the same stream, without the result; NULL: never */
 };
@@ -85,8 +86,10 @@ struct nb_arch_attention {
     bool norms_after_rotation; /* queries and keys are normed after they are rotated */
     bool plain_norms;          /* queries and keys are normed without weights */
     bool gate_in_queries;      /* behind each head's query stands its output gate */
+    bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
     bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
+    bool yarn_is_exact;              /* YaRN's range of pairs is not rounded to whole pairs */
     const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
     double temperature_offset; /* added to positions for it */
 };

@@ -31,7 +31,10 @@ nb_hparam_by_name(const char *name, size_t length)
 void
 nb_hparam_key(enum nb_hparam hparam, const char *arch, char key[128])
 {
-    snprintf(key, 128, "%.60s.%s", arch, rows[hparam].key);
+    if (rows[hparam].key[0] == '/')
+        snprintf(key, 128, "%s", rows[hparam].key + 1);
+    else
+        snprintf(key, 128, "%.60s.%s", arch, rows[hparam].key);
 }
 
 double

@@ -37,7 +37,7 @@ struct nb_hparam_info {
 const struct nb_hparam_info *nb_hparam_info(enum nb_hparam hparam);
 /* Looks up an identifier of LENGTH characters, in any case; NB_HPARAMS if there is none. */
 enum nb_hparam nb_hparam_by_name(const char *name, size_t length);
-/* Writes "ARCH.KEY" into KEY. */
+/* Writes the whole key, which is "ARCH.KEY" for nearly all of them, into KEY. */
 void nb_hparam_key(enum nb_hparam hparam, const char *arch, char key[128]);
 
 struct nb_hparam_value {

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 uint32_t
 nb_model_layers(const struct nb_model *m)
@@ -57,16 +58,38 @@ read_hparams(struct nb_model *m, struct nb_error *err)
     return NB_OK;
 }
 
-/* The norm "blk.%l.NAME" of a block. */
+/* The norm of a block, "blk.%l.NAME"; of NAMES that are separated by "|" the first that the layer has. */
 static enum nb_status
-load_block_norm(struct nb_loader *l, const char *name, const struct nb_norm **out)
+load_block_norm(struct nb_loader *l, const char *names, const struct nb_norm **out)
+{
+    enum nb_status status = NB_OK;
+
+    *out = NULL;
+    if (l->model->arch->plain_norms)
+        return nb_load_plain_norm(l, out);
+    while (*names != '\0' && *out == NULL && status == NB_OK) {
+        const size_t length = strcspn(names, "|");
+        char pattern[NB_MAX_NAME + 1];
+
+        snprintf(pattern, sizeof pattern, "blk.%%l.%.*s", (int)length, names);
+        status = nb_load_norm(l, pattern, out);
+        names += length + (names[length] == '|');
+    }
+    return status;
+}
+
+/* Whether the current layer has the block of ROW. */
+static bool
+has_block(const struct nb_loader *l, const struct nb_arch_block *row)
 {
     char pattern[NB_MAX_NAME + 1];
 
-    if (l->model->arch->plain_norms)
-        return nb_load_plain_norm(l, out);
-    snprintf(pattern, sizeof pattern, "blk.%%l.%s", name);
-    return nb_load_norm(l, pattern, out);
+    if (!nb_expression_holds(row->when, &l->model->hp, l->layer))
+        return false;
+    if (row->has == NULL)
+        return true;
+    snprintf(pattern, sizeof pattern, "blk.%%l.%s", row->has);
+    return nb_load_has(l, pattern);
 }
 
 static enum nb_status
@@ -76,7 +99,7 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
     struct nb_block *b = &m->blocks[m->n_blocks];
     enum nb_status status;
 
-    if (!nb_expression_holds(row->when, &m->hp, l->layer))
+    if (!has_block(l, row))
         return NB_OK;
     *b = (struct nb_block){ .kind = nb_block_kind_by_name(row->kind), .layer = l->layer };
     b->beside = row->beside != NULL && nb_expression_holds(row->beside, &m->hp, l->layer);

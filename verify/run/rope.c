@@ -15,21 +15,26 @@ yarn_pair(double dims, double context, double rotations, double base)
 
 /*
  * YaRN (Peng et al. 2023, as in ggml's rope_yarn): frequencies of slow pairs are divided by FACTOR,
- * those of fast pairs are kept, those between are interpolated; the magnitude is slightly increased.
+ * those of fast pairs are kept, those between are interpolated; the magnitude is slightly increased, unless the
+ * multiplier (mscale_all_dim) takes it back.
  */
 static void
-stretch_by_yarn(struct nb_rope *r, const struct nb_hparams *hp, double factor)
+stretch_by_yarn(const struct nb_loader *l, struct nb_rope *r, double factor)
 {
+    const struct nb_hparams *hp = &l->model->hp;
     const double dims = r->dims, original = nb_hp_or(hp, NB_HP_ROPE_CONTEXT, nb_hp(hp, NB_HP_CONTEXT));
-    const double low = fmax(0, floor(yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_FAST, 32), r->base)));
-    const double high = fmin(dims - 1, ceil(yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_SLOW, 1), r->base)));
+    const bool is_exact = l->model->arch->attention.yarn_is_exact;
+    const double fast = yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_FAST, 32), r->base);
+    const double slow = yarn_pair(dims, original, nb_hp_or(hp, NB_HP_YARN_BETA_SLOW, 1), r->base);
+    const double low = fmax(0, is_exact ? fast : floor(fast)), high = fmin(dims - 1, is_exact ? slow : ceil(slow));
 
     for (uint32_t i = 0; i < r->dims / 2; i++) {
         const double ramp = 1 - fmin(1, fmax(0, (i - low) / fmax(0.001, high - low)));
 
         r->frequencies[i] *= (1 - ramp) / factor + ramp;
     }
-    r->magnitude = (1 + 0.1 * log(factor)) * nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    r->magnitude = (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor)) *
+                   nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
 }
 
 /* Divides FREQUENCIES by the factors in the tensor NAME, if there is one. */
@@ -75,7 +80,7 @@ scale_frequencies(const struct nb_loader *l, struct nb_rope *r)
     if (status != NB_OK || type == NULL || strcmp(type, "none") == 0 || strcmp(type, "longrope") == 0)
         return status;
     if (strcmp(type, "yarn") == 0) {
-        stretch_by_yarn(r, hp, factor);
+        stretch_by_yarn(l, r, factor);
     } else if (strcmp(type, "linear") == 0) {
         for (uint32_t i = 0; i < r->dims / 2; i++)
             r->frequencies[i] /= factor;

@@ -25,4 +25,10 @@ static const struct nb_arch_tensor deci[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED };
 
-const struct nb_arch nb_arch_deci = { ARCH("deci", deci, demanded), .rope = NB_ROPE_NEIGHBOURS };
+static const struct nb_arch_block blocks[] = {
+    { .kind = "attention", .when = ATTENDS },
+    { .kind = "linear", .when = "heads > 0 && kv_heads == 0" },
+    { .kind = "dense", .when = FEEDS },
+};
+
+const struct nb_arch nb_arch_deci = { ARCH("deci", deci, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };

@@ -48,14 +48,36 @@ static const struct nb_arch_rule rules[] = {
     { "value_length == key_length", "gemma3.attention.value_length is not the length of a head's key" },
 };
 
-const struct nb_arch nb_arch_gemma = { ARCH("gemma", gemma, demanded), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block blocks_with_norms_behind[] = { BLOCKS_WITH_NORMS_BEHIND };
+
+/* The largest models have another scale than the rest. */
+#define SCALE_UNLESS(largest) "((layers == " largest ") * embedding / heads + (layers != " largest ") * key_length) ^ -0.5"
+#define EMBEDDING_SCALED { NB_HP_EMBEDDING_SCALE, "embedding ^ 0.5" }
+static const struct nb_arch_default defaults[] = { EMBEDDING_SCALED };
+static const struct nb_arch_default defaults2[] = { EMBEDDING_SCALED, { NB_HP_ATTENTION_SCALE, SCALE_UNLESS("46") } };
+static const struct nb_arch_default defaults3[] = {
+    EMBEDDING_SCALED, { NB_HP_ATTENTION_SCALE, SCALE_UNLESS("62") }, { NB_HP_ROPE_BASE_SWA, "10000" },
+};
+
+const struct nb_arch nb_arch_gemma = {
+    ARCH("gemma", gemma, demanded), RUNS(blocks), ASSUMES(defaults),
+    .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES,
+};
 const struct nb_arch nb_arch_gemma2 = {
     ARCH("gemma2", gemma2, demanded),
+    RUNS(blocks_with_norms_behind),
+    ASSUMES(defaults2),
+    .activation = NB_ACTIVATION_GELU,
     .rope = NB_ROPE_HALVES,
     .window = { .period = 2, .window = 4096 },
 };
 const struct nb_arch nb_arch_gemma3 = {
     ARCH("gemma3", gemma3, demanded),
+    RUNS(blocks_with_norms_behind),
+    ASSUMES(defaults3),
+    .activation = NB_ACTIVATION_GELU,
+    .attention = { .sliding_unscaled = true },
     .rules = rules,
     .n_rules = COUNT(rules),
     .rope = NB_ROPE_HALVES,

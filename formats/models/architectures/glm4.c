@@ -27,5 +27,8 @@ static const struct nb_arch_tensor glm4[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED };
 
-const struct nb_arch nb_arch_chatglm = { ARCH("chatglm", chatglm, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_glm4 = { ARCH("glm4", glm4, demanded), .rope = NB_ROPE_NEIGHBOURS };
+static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block blocks_with_norms_behind[] = { BLOCKS_WITH_NORMS_BEHIND };
+
+const struct nb_arch nb_arch_chatglm = { ARCH("chatglm", chatglm, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_glm4 = { ARCH("glm4", glm4, demanded), RUNS(blocks_with_norms_behind), .rope = NB_ROPE_NEIGHBOURS };

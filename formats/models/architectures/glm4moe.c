@@ -20,4 +20,11 @@ static const enum nb_hparam demanded[] = {
     DEMANDED, NB_HP_EXPERT_FEED_FORWARD, NB_HP_EXPERTS_SHARED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
 };
 
-const struct nb_arch nb_arch_glm4moe = { ARCH("glm4moe", tensors, demanded), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block blocks[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .when = DENSE_LAYER, .norm = "post_attention_norm" },
+    { .kind = "mixture", .when = SPARSE_LAYER, .norm = "post_attention_norm" },
+};
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_GATING, "2" } };
+
+const struct nb_arch nb_arch_glm4moe = { ARCH("glm4moe", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .rope = NB_ROPE_HALVES };

@@ -62,9 +62,22 @@ static const struct nb_arch_tensor falcon[] = {
 static const enum nb_hparam demanded[] = { DEMANDED_WITH_LAYER_NORM };
 static const enum nb_hparam demanded_of_neox[] = { DEMANDED_WITH_LAYER_NORM, NB_HP_PARALLEL_RESIDUAL };
 
-const struct nb_arch nb_arch_gpt2 = { ARCH("gpt2", gpt2, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_starcoder = { ARCH("starcoder", gpt2, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_gptneox = { ARCH("gptneox", gptneox, demanded_of_neox), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_bloom = { ARCH("bloom", bloom, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_mpt = { ARCH("mpt", mpt, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_falcon = { ARCH("falcon", falcon, demanded), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block neox_blocks[] = {
+    { .kind = "attention", .beside = "parallel_residual" },
+    { .kind = "dense" },
+};
+/* Both parts of a layer read the same; large models have a norm for each of them. */
+static const struct nb_arch_block falcon_blocks[] = {
+    { .kind = "attention", .norm = "attn_norm_2|attn_norm", .beside = "1" },
+    { .kind = "dense", .norm = "attn_norm" },
+};
+static const struct nb_arch_default defaults_of_bloom[] = { { NB_HP_MAX_ALIBI_BIAS, "8" } };
+#define NOT_ROTARY .attention = { .rotates = "0" }
+
+const struct nb_arch nb_arch_gpt2 = { ARCH("gpt2", gpt2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, NOT_ROTARY };
+const struct nb_arch nb_arch_starcoder = { ARCH("starcoder", gpt2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, NOT_ROTARY };
+const struct nb_arch nb_arch_gptneox = { ARCH("gptneox", gptneox, demanded_of_neox), RUNS(neox_blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU_EXACT, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_bloom = { ARCH("bloom", bloom, demanded), RUNS(blocks), ASSUMES(defaults_of_bloom), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, NOT_ROTARY };
+const struct nb_arch nb_arch_mpt = { ARCH("mpt", mpt, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU_EXACT, NOT_ROTARY };
+const struct nb_arch nb_arch_falcon = { ARCH("falcon", falcon, demanded), RUNS(falcon_blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU_EXACT, .rope = NB_ROPE_HALVES };

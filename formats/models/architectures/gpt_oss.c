@@ -21,6 +21,13 @@ static const struct nb_arch_tensor tensors[] = {
 static const enum nb_hparam demanded[] = { NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
                                            NB_HP_EXPERT_FEED_FORWARD, NB_HP_SLIDING_WINDOW };
 
+static const struct nb_arch_block blocks[] = {
+    { .kind = "attention" },
+    { .kind = "mixture", .norm = "post_attention_norm" },
+};
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_GATING, "3" } };
+
 const struct nb_arch nb_arch_gpt_oss = {
-    ARCH("gpt-oss", tensors, demanded), .rope = NB_ROPE_HALVES, .window = { .period = 2 },
+    ARCH("gpt-oss", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .activation = NB_ACTIVATION_GPT_OSS,
+    .attention = { .yarn_is_exact = true }, .rope = NB_ROPE_HALVES, .window = { .period = 2 },
 };

@@ -52,7 +52,17 @@ static const struct nb_arch_tensor ernie4_5_moe[] = {
 static const enum nb_hparam demanded[] = { MIXTURE };
 static const enum nb_hparam demanded_of_ernie[] = { MIXTURE, NB_HP_MOE_INTERLEAVE };
 
-const struct nb_arch nb_arch_hunyuan_moe = { ARCH("hunyuan-moe", hunyuan_moe, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_hy_v3 = { ARCH("hy_v3", hy_v3, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_ernie4_5_moe = { ARCH("ernie4_5-moe", ernie4_5_moe, demanded_of_ernie),
+static const struct nb_arch_block blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_block dense_then_sparse[] = { DENSE_THEN_SPARSE_BLOCKS };
+static const struct nb_arch_block dense_or_sparse[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .has = "ffn_up.weight" },
+    { .kind = "mixture", .has = "ffn_gate_inp.weight" },
+};
+static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_hunyuan_moe = { ARCH("hunyuan-moe", hunyuan_moe, demanded), RUNS(blocks), ASSUMES(shares_are_normalized),
+                                             .attention = { .norms_after_rotation = true }, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_hy_v3 = { ARCH("hy_v3", hy_v3, demanded), RUNS(dense_or_sparse), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_ernie4_5_moe = { ARCH("ernie4_5-moe", ernie4_5_moe, demanded_of_ernie), RUNS(dense_then_sparse), ASSUMES(shares_are_normalized),
                                               .rope = NB_ROPE_NEIGHBOURS };

@@ -80,14 +80,28 @@ static const enum nb_hparam demanded_of_cohere2[] = { DEMANDED_WITH_LAYER_NORM, 
                                                       NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_phimoe[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
-const struct nb_arch nb_arch_orion = { ARCH("orion", orion, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_command_r = { ARCH("command-r", command_r, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_cohere2 = {
-    ARCH("cohere2", cohere2, demanded_of_cohere2), .rope = NB_ROPE_NEIGHBOURS, .window = { .period = 4 }
+static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_default defaults_of_phimoe[] = { { NB_HP_EXPERT_GATING, "5" } }; /* SparseMixer */
+/* Both parts of a layer read the same, after one norm. */
+static const struct nb_arch_block parallel_blocks[] = {
+    { .kind = "attention", .beside = "1" },
+    { .kind = "dense", .norm = "attn_norm" },
 };
-const struct nb_arch nb_arch_nemotron = { ARCH("nemotron", nemotron, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_starcoder2 = { ARCH("starcoder2", starcoder2, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_stablelm = { ARCH("stablelm", stablelm, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_phi2 = { ARCH("phi2", phi2, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_phimoe = { ARCH("phimoe", phimoe, demanded_of_phimoe), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_jais2 = { ARCH("jais2", starcoder2, demanded), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block stablelm_blocks[] = {
+    { .kind = "attention", .beside = "parallel_residual" },
+    { .kind = "dense", .norm = "ffn_norm|attn_norm" },
+};
+
+const struct nb_arch nb_arch_orion = { ARCH("orion", orion, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_command_r = { ARCH("command-r", command_r, demanded), RUNS(parallel_blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_cohere2 = {
+    ARCH("cohere2", cohere2, demanded_of_cohere2), RUNS(parallel_blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_NEIGHBOURS,
+    .window = { .period = 4 }, .attention = { .rotates = "slides" },
+};
+const struct nb_arch nb_arch_nemotron = { ARCH("nemotron", nemotron, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_RELU_SQUARED, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_starcoder2 = { ARCH("starcoder2", starcoder2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_stablelm = { ARCH("stablelm", stablelm, demanded), RUNS(stablelm_blocks), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phi2 = { ARCH("phi2", phi2, demanded), RUNS(parallel_blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phimoe = { ARCH("phimoe", phimoe, demanded_of_phimoe), RUNS(sparse_blocks), ASSUMES(defaults_of_phimoe), .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_jais2 = { ARCH("jais2", starcoder2, demanded), RUNS(blocks), .norm = NB_NORM_LAYER, .activation = NB_ACTIVATION_RELU_SQUARED, .rope = NB_ROPE_HALVES };

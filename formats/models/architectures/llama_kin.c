@@ -74,20 +74,33 @@ static const enum nb_hparam demanded[] = { DEMANDED };
 static const enum nb_hparam demanded_with_scale[] = { DEMANDED, NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_LOGIT_SCALE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
-const struct nb_arch nb_arch_smollm3 = { ARCH("smollm3", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_arcee = { ARCH("arcee", arcee, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_granite = { ARCH("granite", dense, demanded_with_scale), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_granitemoe = {
-    ARCH("granitemoe", granitemoe, demanded_of_mixtures), .rope = NB_ROPE_NEIGHBOURS
+static const struct nb_arch_block blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_block seed_blocks[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .norm = "post_attention_norm" },
 };
-const struct nb_arch nb_arch_mistral3 = { ARCH("mistral3", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_minicpm = { ARCH("minicpm", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_internlm2 = { ARCH("internlm2", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_exaone = { ARCH("exaone", plain, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_ernie4_5 = { ARCH("ernie4_5", dense, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), .rope = NB_ROPE_HALVES };
+/* The larger of the two models has ALiBi instead of rotary positions. */
+#define BAICHUAN_7B "layers != 40"
+static const struct nb_arch_default defaults_of_baichuan[] = { { NB_HP_MAX_ALIBI_BIAS, "(layers == 40) * 8" } };
+static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_smollm3 = { ARCH("smollm3", plain, demanded), RUNS(blocks), .attention = { .rotates = "(layer + 1) % 4 != 0" }, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_arcee = { ARCH("arcee", arcee, demanded), RUNS(blocks), .activation = NB_ACTIVATION_RELU_SQUARED, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_granite = { ARCH("granite", dense, demanded_with_scale), RUNS(blocks), .divides_logits = true, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_granitemoe = {
+    ARCH("granitemoe", granitemoe, demanded_of_mixtures), RUNS(sparse_blocks), ASSUMES(shares_are_normalized),
+    .divides_logits = true, .rope = NB_ROPE_NEIGHBOURS
+};
+const struct nb_arch nb_arch_mistral3 = { ARCH("mistral3", dense, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_minicpm = { ARCH("minicpm", dense, demanded), RUNS(blocks), .divides_logits = true, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_internlm2 = { ARCH("internlm2", plain, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_exaone = { ARCH("exaone", plain, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_ernie4_5 = { ARCH("ernie4_5", dense, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), RUNS(seed_blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), RUNS(blocks), .attention = { .norms_after_rotation = true }, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), RUNS(blocks), ASSUMES(defaults_of_baichuan),
+    .attention = { .rotates = BAICHUAN_7B }, .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), RUNS(blocks), .activation = NB_ACTIVATION_XIELU, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), RUNS(blocks), .attention = { .always_slides = true }, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES };

@@ -107,13 +107,23 @@ static const enum nb_hparam demanded_of_dbrx[] = {
     NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_NORM_EPSILON, NB_HP_CLAMP_KQV, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
 };
 
-const struct nb_arch nb_arch_dots1 = { ARCH("dots1", dots1, demanded_with_shared), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_minimax_m2 = { ARCH("minimax-m2", minimax_m2, demanded_alone), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_block dense_then_sparse[] = { DENSE_THEN_SPARSE_BLOCKS };
+static const struct nb_arch_block dbrx_blocks[] = {
+    { .kind = "attention" },
+    { .kind = "mixture", .norm = "attn_output_norm" },
+};
+static const struct nb_arch_default sigmoid_shares[] = { { NB_HP_EXPERT_GATING, "2" }, { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_dots1 = { ARCH("dots1", dots1, demanded_with_shared), RUNS(dense_then_sparse), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_minimax_m2 = { ARCH("minimax-m2", minimax_m2, demanded_alone), RUNS(blocks), ASSUMES(sigmoid_shares), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_minimax_m3 = { ARCH("minimax-m3", minimax_m3, demanded_of_m3), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_with_shared),
+const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_with_shared), RUNS(blocks),
                                             .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_bailingmoe2 = { ARCH("bailingmoe2", bailingmoe2, demanded_of_ling),
+const struct nb_arch nb_arch_bailingmoe2 = { ARCH("bailingmoe2", bailingmoe2, demanded_of_ling), RUNS(dense_then_sparse),
                                              .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_afmoe = { ARCH("afmoe", afmoe, demanded_with_shared), .rope = NB_ROPE_HALVES,
                                        .window = { .period = 4 } };
-const struct nb_arch nb_arch_dbrx = { ARCH("dbrx", dbrx, demanded_of_dbrx), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_dbrx = { ARCH("dbrx", dbrx, demanded_of_dbrx), RUNS(dbrx_blocks), ASSUMES(shares_are_normalized),
+                                      .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };

@@ -48,12 +48,18 @@ static const enum nb_hparam demanded[] = { DEMANDED };
 static const enum nb_hparam demanded_of_olmo[] = { DEMANDED_WITH_LAYER_NORM };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
-const struct nb_arch nb_arch_olmo = { ARCH("olmo", olmo, demanded_of_olmo), .rope = NB_ROPE_NEIGHBOURS };
+static const struct nb_arch_block dense_blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block blocks_with_norms_behind[] = { BLOCKS_WITH_NORMS_BEHIND };
+static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };
+
+const struct nb_arch nb_arch_olmo = { ARCH("olmo", olmo, demanded_of_olmo), RUNS(dense_blocks), .norm = NB_NORM_LAYER, .plain_norms = true, .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_olmo2 = {
-    ARCH("olmo2", olmo2, demanded), .rope = NB_ROPE_HALVES, .window = { .period = 4 }
+    ARCH("olmo2", olmo2, demanded), RUNS(blocks_with_norms_behind), .rope = NB_ROPE_HALVES, .window = { .period = 4 },
+    .attention = { .sliding_unscaled = true },
 };
-const struct nb_arch nb_arch_olmoe = { ARCH("olmoe", olmoe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_olmoe = { ARCH("olmoe", olmoe, demanded_of_mixtures), RUNS(sparse_blocks), .rope = NB_ROPE_HALVES };
 /* llama.cpp uses the windows of models with 64 layers only. */
 const struct nb_arch nb_arch_exaone4 = {
-    ARCH("exaone4", exaone4, demanded), .rope = NB_ROPE_HALVES, .window = { .period = 4 }
+    ARCH("exaone4", exaone4, demanded), RUNS(blocks_with_norms_behind), .rope = NB_ROPE_HALVES, .window = { .period = 4 },
+    .attention = { .rotates = "slides || sliding_window == 0" },
 };

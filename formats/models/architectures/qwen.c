@@ -47,12 +47,17 @@ static const enum nb_hparam demanded_of_mixtures_that_see[] = { DEMANDED, NB_HP_
                                                                 NB_HP_EXPERTS_USED };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
-const struct nb_arch nb_arch_qwen2 = { ARCH("qwen2", qwen2, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_qwen3 = { ARCH("qwen3", qwen3, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_qwen2moe = { ARCH("qwen2moe", qwen2moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_qwen3moe = { ARCH("qwen3moe", qwen3moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_qwen2vl = { ARCH("qwen2vl", qwen2, demanded_to_see), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_qwen3vl = { ARCH("qwen3vl", qwen3, demanded_to_see), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block dense_blocks[] = { DENSE_BLOCKS };
+static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };
+/* Shares add up to one in Qwen 3, not in Qwen 2. */
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_qwen2 = { ARCH("qwen2", qwen2, demanded), RUNS(dense_blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3 = { ARCH("qwen3", qwen3, demanded), RUNS(dense_blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen2moe = { ARCH("qwen2moe", qwen2moe, demanded_of_mixtures), RUNS(sparse_blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3moe = { ARCH("qwen3moe", qwen3moe, demanded_of_mixtures), RUNS(sparse_blocks), ASSUMES(defaults), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen2vl = { ARCH("qwen2vl", qwen2, demanded_to_see), RUNS(dense_blocks), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_qwen3vl = { ARCH("qwen3vl", qwen3, demanded_to_see), RUNS(dense_blocks), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_qwen3vlmoe = {
-    ARCH("qwen3vlmoe", qwen3moe, demanded_of_mixtures_that_see), .rope = NB_ROPE_HALVES
+    ARCH("qwen3vlmoe", qwen3moe, demanded_of_mixtures_that_see), RUNS(sparse_blocks), ASSUMES(defaults), .rope = NB_ROPE_HALVES
 };

@@ -97,6 +97,22 @@
 
 #define DEMANDED_WITH_LAYER_NORM NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_NORM_EPSILON
 
+/* --- what a layer computes ----------------------------------------------------------------------------------- */
+
+#define DENSE_BLOCKS { .kind = "attention" }, { .kind = "dense" }
+#define SPARSE_BLOCKS { .kind = "attention" }, { .kind = "mixture" }
+/* The first layers have no experts. */
+#define DENSE_THEN_SPARSE_BLOCKS \
+    { .kind = "attention" }, { .kind = "dense", .when = DENSE_LAYER }, { .kind = "mixture", .when = SPARSE_LAYER }
+/* Norms of the results; those of the inputs are applied where the table of tensors has them. */
+#define BLOCKS_WITH_NORMS_BEHIND                                          \
+    { .kind = "attention", .norm_after = "post_attention_norm" },         \
+    { .kind = "dense", .norm_after = "post_ffw_norm" }
+
+#define RUNS(block_rows) .blocks = block_rows, .n_blocks = COUNT(block_rows)
+#define ASSUMES(default_rows) .defaults = default_rows, .n_defaults = COUNT(default_rows)
+#define RULES_OF(rule_rows) .rules = rule_rows, .n_rules = COUNT(rule_rows)
+
 #define ARCH(arch, tensor_rows, demanded_keys)                               \
     .name = arch, .tensors = tensor_rows, .n_tensors = COUNT(tensor_rows),   \
     .demanded = demanded_keys, .n_demanded = COUNT(demanded_keys)

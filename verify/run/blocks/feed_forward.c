@@ -41,6 +41,12 @@ check_sizes(const struct nb_loader *l, const char *suffix, const struct nb_feed_
                    l->model->source->path, suffix, suffix, l->layer);
 }
 
+static double
+softplus(double x)
+{
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+}
+
 static void
 load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_forward *f)
 {
@@ -48,9 +54,9 @@ load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_
 
     f->activation = l->model->arch->activation;
     f->limit = limit == NB_HPARAMS ? 0 : (float)nb_hp_at(hp, limit, l->layer);
-    f->alpha_p = (float)nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer);
-    f->alpha_n = (float)nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer);
     f->beta = (float)nb_hp_at(hp, NB_HP_XIELU_BETA, l->layer);
+    f->alpha_p = (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer));
+    f->alpha_n = f->beta + (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer));
     f->epsilon = (float)nb_hp_at(hp, NB_HP_XIELU_EPS, l->layer);
 }
 

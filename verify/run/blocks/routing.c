@@ -20,7 +20,7 @@ check(const struct nb_loader *l, const struct nb_routing *r, double used)
     if (!(used >= 1 && used <= r->experts))
         return nb_fail(l->err, NB_INPUT, "%s: %.0f of %" PRIu32 " experts cannot be used", m->source->path, used,
                        r->experts);
-    if (r->gating < NB_GATING_SOFTMAX || r->gating > NB_GATING_SQRT_SOFTPLUS)
+    if (r->gating < NB_GATING_SOFTMAX || r->gating > NB_GATING_SPARSE_MIXER)
         return nb_fail(l->err, NB_UNSUPPORTED, "%s: routing of kind %u cannot be run", m->source->path,
                        (unsigned)r->gating);
     if (r->groups < 1 || r->experts % r->groups != 0 || r->groups_used < 1 || r->groups_used > r->groups ||
@@ -75,6 +75,7 @@ gate(const struct nb_routing *r, float *scores)
             scores[i] = sqrtf(fmaxf(scores[i], 0) + log1pf(expf(-fabsf(scores[i]))));
         break;
     case NB_GATING_SOFTMAX_OF_USED:
+    case NB_GATING_SPARSE_MIXER:
         break;
     }
 }
@@ -158,11 +159,43 @@ weigh(const struct nb_routing *r, const struct room *room, float *scores)
         scores[i] = (float)((double)scores[i] / sum * r->scale);
 }
 
+/*
+ * SparseMixer (Liu et al. 2023) as PhiMoE runs it: the highest score takes its share in the softmax over all scores that are
+ * at most 2 % below it; then the same among the others.
+ */
+static void
+mix_sparsely(const struct nb_routing *r, const struct room *room, float *scores)
+{
+    memcpy(room->values, scores, r->experts * sizeof *scores);
+    memset(scores, 0, r->experts * sizeof *scores);
+    memset(room->kept, 0, r->experts * sizeof *room->kept);
+    for (size_t k = 0; k < r->used; k++) {
+        size_t best = r->experts;
+        double sum = 0;
+
+        for (size_t i = 0; i < r->experts; i++)
+            if (!room->kept[i] && (best == r->experts || room->values[i] > room->values[best]))
+                best = i;
+        for (size_t i = 0; i < r->experts; i++) {
+            const double gap = (double)room->values[best] - (double)room->values[i];
+
+            if (!room->kept[i] && gap <= 0.02 * fmax(fabs((double)room->values[i]), (double)room->values[best]))
+                sum += exp(-gap);
+        }
+        room->kept[best] = 1;
+        scores[best] = (float)(1 / sum * r->scale);
+    }
+}
+
 void
 nb_route(const struct nb_routing *r, float *scores, void *memory)
 {
     const struct room room = { memory, (uint32_t *)memory + r->experts };
 
+    if (r->gating == NB_GATING_SPARSE_MIXER) {
+        mix_sparsely(r, &room, scores);
+        return;
+    }
     gate(r, scores);
     for (size_t i = 0; i < r->experts; i++)
         room.values[i] = scores[i] + (r->bias == NULL ? 0 : r->bias[i]);

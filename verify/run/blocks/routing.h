@@ -14,7 +14,9 @@ enum nb_gating {
     NB_GATING_SOFTMAX = 1,         /* over all experts; then the highest are chosen */
     NB_GATING_SIGMOID = 2,         /* of each expert's score */
     NB_GATING_SOFTMAX_OF_USED = 3, /* the highest scores are chosen; then softmax over these */
-    NB_GATING_SQRT_SOFTPLUS = 4,   /* sqrt(ln(1 + e^score)) of each expert's score */
+    NB_GATING_SPARSE_MIXER =
+        5, /* one after the other, each by a softmax over those that are nearly as high; no file has it */
+    NB_GATING_SQRT_SOFTPLUS = 4, /* sqrt(ln(1 + e^score)) of each expert's score */
 };
 
 struct nb_routing {
