@@ -89,7 +89,7 @@ struct nb_arch_attention {
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
     bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
-    bool yarn_is_exact;              /* YaRN's range of pairs is not rounded to whole pairs */
+    bool yarn_is_exact;        /* YaRN's range of pairs is not rounded to whole pairs */
     const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
     double temperature_offset; /* added to positions for it */
 };
