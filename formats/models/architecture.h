@@ -116,7 +116,7 @@ struct nb_arch {
     struct nb_arch_attention attention;
     bool weighs_expert_input; /* shares are factors of what experts read, not of their results */
     bool divides_logits;      /* by their scale */
-    bool tiles_key_heads;     /* of delta nets: heads take turns with keys; otherwise heads that follow one another share */
+    bool tiles_key_heads;     /* of delta nets: head h has the key h % keys; otherwise neighbours share one */
 };
 
 #define NB_ARCH(identifier) extern const struct nb_arch nb_arch_##identifier;
