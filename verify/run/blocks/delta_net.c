@@ -9,9 +9,12 @@
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 struct delta_net {
-    struct nb_linear qkv, gate, out;
+    struct nb_linear qkv, gate; /* either these, */
+    struct nb_linear fused;     /* or both in one, by groups of heads, as older files have them */
+    struct nb_linear out;
     struct nb_linear beta, time; /* one value for each head; or, without TIME, BETA gives both, by groups of heads */
     struct nb_convolution convolution;
     const float *time_bias, *rate;
@@ -21,6 +24,7 @@ struct delta_net {
 
 /* Rows are tokens. */
 struct memory {
+    float *fused; /* of FUSED */
     float *made, *convolved;
     float *gate, *results;
     float *both; /* of BETA, if that gives both */
@@ -52,6 +56,13 @@ values_size(const struct delta_net *x)
     return (size_t)x->shape.heads * x->shape.value_length;
 }
 
+/* What is convolved: queries, keys and values. */
+static size_t
+qkv_size(const struct delta_net *x)
+{
+    return 2 * keys_size(x) + values_size(x);
+}
+
 /* --- loading ---------------------------------------------------------------------------------------------- */
 
 static enum nb_status
@@ -71,10 +82,13 @@ load_shape(const struct nb_loader *l, struct nb_delta_rule *d)
 static enum nb_status
 load_matrices(struct nb_loader *l, struct delta_net *x)
 {
-    enum nb_status status = nb_load_linear(l, "blk.%l.attn_qkv", &x->qkv);
+    enum nb_status status = nb_load_linear_if_any(l, "blk.%l.ssm_in", &x->fused);
 
-    if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.attn_gate", &x->gate);
+    if (status == NB_OK && x->fused.weight == NULL) {
+        status = nb_load_linear(l, "blk.%l.attn_qkv", &x->qkv);
+        if (status == NB_OK)
+            status = nb_load_linear(l, "blk.%l.attn_gate", &x->gate);
+    }
     if (status == NB_OK && nb_load_has(l, "blk.%l.ssm_ba.weight"))
         status = nb_load_linear(l, "blk.%l.ssm_ba", &x->beta);
     else if (status == NB_OK) {
@@ -104,10 +118,11 @@ check_sizes(const struct nb_loader *l, const struct delta_net *x)
     const uint64_t keys = (uint64_t)d->key_heads * d->key_length, values = (uint64_t)d->heads * d->value_length;
     const bool gates_fit = x->time.weight == NULL ? x->beta.rows == 2 * (uint64_t)d->heads
                                                   : x->beta.rows == d->heads && x->time.rows == d->heads;
+    const bool rows_fit = x->fused.weight != NULL ? x->fused.rows == 2 * keys + 2 * values
+                                                  : x->qkv.rows == 2 * keys + values && x->gate.rows == values;
 
-    if (d->heads % d->key_heads == 0 && x->qkv.rows == 2 * keys + values && x->convolution.channels == x->qkv.rows &&
-        x->gate.rows == values && x->out.columns == values && gates_fit && x->norm != NULL &&
-        nb_norm_fits(x->norm, d->heads, d->value_length))
+    if (d->heads % d->key_heads == 0 && x->convolution.channels == 2 * keys + values && rows_fit &&
+        x->out.columns == values && gates_fit && x->norm != NULL && nb_norm_fits(x->norm, d->heads, d->value_length))
         return NB_OK;
     return nb_fail(l->err, NB_UNSUPPORTED,
                    "%s: linear attention with %" PRIu32 " heads of %" PRIu32 " elements over %" PRIu32
@@ -135,9 +150,10 @@ take(const struct delta_net *x, struct nb_scratch *s)
 {
     struct memory m;
 
-    m.made = nb_scratch_take(s, s->tokens, x->qkv.rows);
-    m.convolved = nb_scratch_take(s, s->tokens, x->qkv.rows);
-    m.gate = nb_scratch_take(s, s->tokens, x->gate.rows);
+    m.fused = nb_scratch_take(s, s->tokens, x->fused.rows);
+    m.made = nb_scratch_take(s, s->tokens, qkv_size(x));
+    m.convolved = nb_scratch_take(s, s->tokens, qkv_size(x));
+    m.gate = nb_scratch_take(s, s->tokens, values_size(x));
     m.results = nb_scratch_take(s, s->tokens, values_size(x));
     m.both = nb_scratch_take(s, s->tokens, x->time.weight == NULL ? x->beta.rows : 0);
     m.beta = nb_scratch_take(s, s->tokens, x->shape.heads);
@@ -170,9 +186,27 @@ state(const struct nb_block *b, struct nb_scratch *s)
 
 /* --- running ------------------------------------------------------------------------------------------------ */
 
+/* Takes what FUSED gave apart: for each group its query and key, then the values and the gates of its heads. */
+static void
+take_rows_apart(const struct step *s, size_t i)
+{
+    const struct delta_net *x = s->x;
+    const size_t key = x->shape.key_length, value = values_size(x) / x->shape.key_heads;
+    const float *from = s->memory.fused + i * x->fused.rows;
+    float *q = s->memory.made + i * qkv_size(x), *k = q + keys_size(x), *v = k + keys_size(x);
+    float *gate = s->memory.gate + i * values_size(x);
+
+    for (size_t g = 0; g < x->shape.key_heads; g++, from += 2 * (key + value)) {
+        memcpy(q + g * key, from, key * sizeof *q);
+        memcpy(k + g * key, from + key, key * sizeof *k);
+        memcpy(v + g * value, from + 2 * key, value * sizeof *v);
+        memcpy(gate + g * value, from + 2 * key + value, value * sizeof *gate);
+    }
+}
+
 /* Takes what BETA gave apart: for each group of heads that share a key, their betas, then their time steps. */
 static void
-take_apart(const struct step *s, size_t i)
+take_gates_apart(const struct step *s, size_t i)
 {
     const struct nb_delta_rule *d = &s->x->shape;
     const size_t group = d->heads / d->key_heads;
@@ -186,7 +220,7 @@ take_apart(const struct step *s, size_t i)
     }
 }
 
-/* Makes betas and decays of what was multiplied. */
+/* Makes betas and decays of what was multiplied, and takes apart what was multiplied in one. */
 static enum nb_status
 gates_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
@@ -200,8 +234,10 @@ gates_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     for (; i < end; i++) {
         float *beta = s->memory.beta + i * heads, *decay = s->memory.decay + i * heads;
 
+        if (x->fused.weight != NULL)
+            take_rows_apart(s, i);
         if (x->time.weight == NULL)
-            take_apart(s, i);
+            take_gates_apart(s, i);
         for (size_t h = 0; h < heads; h++) {
             beta[h] = nb_sigmoid(beta[h]);
             decay[h] = expf(x->rate[h] * nb_softplus(decay[h] + x->time_bias[h]));
@@ -234,18 +270,26 @@ project(struct step *s, struct nb_run *r, struct nb_error *err)
 {
     const struct delta_net *x = s->x;
     const struct memory *m = &s->memory;
-    const bool both = x->time.weight == NULL;
-    const struct nb_product products[] = {
-        { &x->qkv, 0, m->made, false },
-        { &x->gate, 0, m->gate, false },
-        { &x->beta, 0, both ? m->both : m->beta, false },
-        { &x->time, 0, m->decay, false },
-    };
-    enum nb_status status = nb_run_multiply(r, r->in, r->n, products, both ? 3 : 4, err);
+    const bool fused = x->fused.weight != NULL, both = x->time.weight == NULL;
+    struct nb_product products[4];
+    size_t n = 0;
+    enum nb_status status;
 
+    if (fused) {
+        products[n++] = (struct nb_product){ &x->fused, 0, m->fused, false };
+    } else {
+        products[n++] = (struct nb_product){ &x->qkv, 0, m->made, false };
+        products[n++] = (struct nb_product){ &x->gate, 0, m->gate, false };
+    }
+    products[n++] = (struct nb_product){ &x->beta, 0, both ? m->both : m->beta, false };
+    if (!both)
+        products[n++] = (struct nb_product){ &x->time, 0, m->decay, false };
+    status = nb_run_multiply(r, r->in, r->n, products, n, err);
     if (status == NB_OK)
-        status = nb_convolve(r, &x->convolution, m->made, x->qkv.rows, s->kept.rows, m->convolved, true, err);
-    return status == NB_OK ? nb_run_rows(r, gates_task, s, err) : status;
+        status = nb_run_rows(r, gates_task, s, err);
+    if (status == NB_OK)
+        status = nb_convolve(r, &x->convolution, m->made, qkv_size(x), s->kept.rows, m->convolved, true, err);
+    return status;
 }
 
 static enum nb_status
@@ -261,7 +305,7 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     rule.q = m->convolved;
     rule.k = rule.q + keys_size(x);
     rule.v = rule.k + keys_size(x);
-    rule.q_row = rule.k_row = rule.v_row = x->qkv.rows;
+    rule.q_row = rule.k_row = rule.v_row = qkv_size(x);
     rule.decay = m->decay;
     rule.beta = m->beta;
     rule.out = m->results;
