@@ -68,6 +68,8 @@ enum nb_activation {
 enum nb_rope_pairing {
     NB_ROPE_NEIGHBOURS, /* 2k and 2k + 1 */
     NB_ROPE_HALVES,     /* k and k + half */
+    /* As halves before the converter interleaved the halves of the head, of which only a part may be rotated. */
+    NB_ROPE_INTERLEAVED,
 };
 
 /* Of every PERIOD layers, all but the last (or all but the first) use a sliding window. */
@@ -114,6 +116,7 @@ struct nb_arch {
     struct nb_arch_attention attention;
     bool weighs_expert_input; /* shares are factors of what experts read, not of their results */
     bool divides_logits;      /* by their scale */
+    bool tiles_key_heads;     /* of delta nets: head h has the key h % keys; otherwise neighbours share one */
 };
 
 #define NB_ARCH(identifier) extern const struct nb_arch nb_arch_##identifier;

@@ -252,7 +252,10 @@ nb_load_norm(const struct nb_loader *l, const char *pattern, const struct nb_nor
     enum nb_status status;
 
     *out = NULL;
-    status = find(l, with_suffix(pattern, "weight", name), &row, &view);
+    with_suffix(pattern, "weight", name);
+    if (nb_arch_row(l->model->arch, name) == NULL && nb_arch_row(l->model->arch, pattern) != NULL)
+        snprintf(name, sizeof name, "%s", pattern);
+    status = find(l, name, &row, &view);
     if (status != NB_OK || view == NULL)
         return status;
     status = new_norm(l, &norm);

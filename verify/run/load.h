@@ -44,8 +44,8 @@ enum nb_status nb_load_linear_if_any(struct nb_loader *loader, const char *patte
 /* A matrix used only to look up rows, not for products; it is not added to the list. */
 enum nb_status nb_load_table(const struct nb_loader *loader, const char *pattern, struct nb_linear *out) NB_MUST_CHECK;
 /*
- * The norm whose weights are "PATTERN.weight", and "PATTERN.bias" if there is one, of the architecture's kind. *OUT is
- * NULL if the model has none in this layer.
+ * The norm whose weights are "PATTERN.weight" (or PATTERN itself, as Falcon-H1 has it), and "PATTERN.bias" if there is
+ * one, of the architecture's kind. *OUT is NULL if the model has none in this layer.
  */
 enum nb_status nb_load_norm(const struct nb_loader *loader, const char *pattern,
                             const struct nb_norm **out) NB_MUST_CHECK;

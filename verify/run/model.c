@@ -132,6 +132,13 @@ load_layers(struct nb_loader *l)
     return status;
 }
 
+/* Otherwise "token_embd_norm" is the output's norm. */
+static bool
+has_norm_of_output(const struct nb_arch *arch)
+{
+    return arch->plain_norms || nb_arch_row(arch, "output_norm.weight") != NULL;
+}
+
 /* The embeddings of tokens, and of positions where they are not rotary. */
 static enum nb_status
 load_inputs(struct nb_loader *l)
@@ -148,7 +155,9 @@ load_inputs(struct nb_loader *l)
         status = nb_load_table(l, "position_embd.weight", positions);
         m->positions = positions;
     }
-    return status == NB_OK ? nb_load_norm(l, "token_embd_norm", &m->embedding_norm) : status;
+    if (status == NB_OK && has_norm_of_output(m->arch))
+        status = nb_load_norm(l, "token_embd_norm", &m->embedding_norm);
+    return status;
 }
 
 /* Architectures whose table has no output matrix use the embeddings of tokens. */
@@ -170,9 +179,10 @@ load_tensors(struct nb_loader *l)
     struct nb_linear *output = nb_load_room(l, sizeof *output);
     enum nb_status status = output == NULL ? nb_fail_memory(l->err) : load_inputs(l);
 
-    if (status == NB_OK)
-        status = m->arch->plain_norms ? nb_load_plain_norm(l, &m->output_norm)
-                                      : nb_load_norm(l, "output_norm", &m->output_norm);
+    if (status == NB_OK && m->arch->plain_norms)
+        status = nb_load_plain_norm(l, &m->output_norm);
+    else if (status == NB_OK)
+        status = nb_load_norm(l, has_norm_of_output(m->arch) ? "output_norm" : "token_embd_norm", &m->output_norm);
     if (status == NB_OK)
         status = load_layers(l);
     if (status == NB_OK)

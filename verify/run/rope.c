@@ -100,6 +100,17 @@ set_frequencies(const struct nb_loader *l, struct nb_rope *r)
     return r->scaled ? scale_frequencies(l, r) : NB_OK;
 }
 
+/* Which elements are the pairs of heads of HEAD_DIM elements; false if they are no rows of equal distances. */
+static bool
+set_pairs(enum nb_rope_pairing pairing, uint32_t head_dim, struct nb_rope *r)
+{
+    const bool whole = r->dims == head_dim;
+
+    r->step = pairing == NB_ROPE_HALVES ? 1 : 2;
+    r->gap = pairing == NB_ROPE_HALVES ? r->dims / 2 : pairing == NB_ROPE_INTERLEAVED && !whole ? r->dims : 1;
+    return pairing != NB_ROPE_INTERLEAVED || whole || r->dims <= head_dim / 2;
+}
+
 /* What the keys say of the rotations in the current layer. */
 static enum nb_status
 read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
@@ -112,7 +123,8 @@ read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
     if (status == NB_OK)
         status = nb_load_above_zero(
             l, slides && nb_hp_has(hp, NB_HP_ROPE_BASE_SWA) ? NB_HP_ROPE_BASE_SWA : NB_HP_ROPE_BASE, &r->base);
-    if (status == NB_OK && (head_dim % 2 != 0 || r->dims % 2 != 0 || r->dims > head_dim))
+    if (status == NB_OK &&
+        (head_dim % 2 != 0 || r->dims % 2 != 0 || r->dims > head_dim || !set_pairs(l->model->arch->rope, head_dim, r)))
         status = nb_fail(l->err, NB_UNSUPPORTED,
                          "%s: heads of %" PRIu32 " elements, of which %" PRIu32 " turn, cannot be run",
                          l->model->source->path, head_dim, r->dims);
@@ -123,13 +135,13 @@ read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
 enum nb_status
 nb_load_rope(struct nb_loader *l, uint32_t head_dim, const struct nb_rope **out)
 {
-    struct nb_rope new = { .halves = l->model->arch->rope == NB_ROPE_HALVES }, *r;
+    struct nb_rope new = { 0 }, *r;
     enum nb_status status = read_rope(l, head_dim, &new);
 
     if (status != NB_OK)
         return status;
     for (const struct nb_rope *old = l->model->ropes; old != NULL; old = old->next) {
-        if (old->dims == new.dims && old->base == new.base && old->scaled == new.scaled) {
+        if (old->dims == new.dims && old->gap == new.gap && old->base == new.base && old->scaled == new.scaled) {
             *out = old;
             return NB_OK;
         }
@@ -163,12 +175,11 @@ nb_rope_table(const struct nb_rope *r, size_t positions, float *table)
 void
 nb_rope_rotate(const struct nb_rope *r, const float *row, float *x, size_t heads, size_t head_dim)
 {
-    const bool halves = r->halves;
     const size_t pairs = r->dims / 2;
 
     for (size_t h = 0; h < heads; h++, x += head_dim) {
         for (size_t i = 0; i < pairs; i++) {
-            float *a = halves ? &x[i] : &x[2 * i], *b = halves ? &x[i + pairs] : &x[2 * i + 1];
+            float *a = x + r->step * i, *b = a + r->gap;
             const float c = row[2 * i], s = row[2 * i + 1], u = *a, v = *b;
 
             *a = u * c - v * s;

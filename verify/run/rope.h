@@ -14,8 +14,8 @@
 struct nb_loader;
 
 struct nb_rope {
-    uint32_t dims; /* rotated dimensions of each head; even */
-    bool halves;   /* true: pairs are k and k + dims / 2; false: 2k and 2k + 1 */
+    uint32_t dims;      /* rotated dimensions of each head; even */
+    uint32_t step, gap; /* pair number k are the elements step * k and step * k + gap */
     double base;
     bool scaled;         /* by the model's kind of scaling, and by its factors */
     double *frequencies; /* radians per position, for each of dims / 2 pairs */

@@ -45,6 +45,29 @@ nb_norm_row(const struct nb_norm *norm, const float *x, size_t n, float *out)
                                        : math->rms_norm(x, norm->weight, n, norm->epsilon, out);
 }
 
+bool
+nb_norm_fits(const struct nb_norm *norm, size_t heads, size_t length)
+{
+    return norm == NULL || norm->weight == NULL || (norm->rows == 1 && norm->length == length) ||
+           (norm->rows == 1 && norm->length == heads * length) || (norm->rows == heads && norm->length == length);
+}
+
+void
+nb_norm_heads(const struct nb_norm *norm, float *x, size_t heads, size_t length)
+{
+    struct nb_norm own = *norm;
+
+    if (norm->weight != NULL && norm->rows == 1 && norm->length != length) {
+        nb_norm_row(norm, x, heads * length, x);
+        return;
+    }
+    for (size_t h = 0; h < heads; h++) {
+        nb_norm_row(&own, x + h * length, length, x + h * length);
+        if (norm->rows > 1)
+            own.weight += length;
+    }
+}
+
 struct norm_step {
     const struct nb_run *run;
     const struct nb_norm *norm;

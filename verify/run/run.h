@@ -64,6 +64,10 @@ nb_run_position(const struct nb_run *run, size_t i)
 
 /* OUT = the normalized row X of N elements, which may be the same. Returns the mean of squares, or the variance. */
 double nb_norm_row(const struct nb_norm *norm, const float *x, size_t n, float *out);
+/* Norms HEADS vectors of LENGTH at X: each of them, by weights for any or for each of them, or all as one. */
+void nb_norm_heads(const struct nb_norm *norm, float *x, size_t heads, size_t length);
+/* Whether the weights of NORM, which may be NULL, are for such vectors. */
+bool nb_norm_fits(const struct nb_norm *norm, size_t heads, size_t length);
 /*
  * Writes the normalized rows of X (tokens x embedding) to OUT;
  * NaN and infinity in X are an error.

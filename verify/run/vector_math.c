@@ -341,6 +341,49 @@ add_squares(double *restrict sums, const float *restrict x, size_t rows, size_t 
             sums[i] += (double)x[i] * (double)x[i];
 }
 
+/* Vectorized by the compiler. */
+static void
+recur(float *restrict state, size_t rows, size_t columns, const float *decay, const float *write,
+      const float *restrict value, const float *read, float *restrict out)
+{
+    for (size_t r = 0; r < rows; r++, state += columns) {
+        const float kept = decay == NULL ? 1 : decay[r], written = write == NULL ? 0 : write[r], factor = read[r];
+
+        for (size_t c = 0; c < columns; c++) {
+            const float s = kept * state[c] + written * value[c];
+
+            state[c] = s;
+            out[c] += factor * s;
+        }
+    }
+}
+
+static void
+recur_selectively(float *state, size_t rows, size_t columns, size_t stride, const float *rates, const float *time,
+                  const float *write, const float *value, const float *read, float *out)
+{
+    for (size_t r = 0; r < rows; r++, state += stride, rates += stride) {
+        const lf written = lf_set1(write[r]), factor = lf_set1(read[r]);
+        size_t c = 0;
+
+        for (; c + NB_LANES <= columns; c += NB_LANES) {
+            const lf kept = lf_exp(lf_load(rates + c) * lf_load(time + c));
+            const lf s = kept * lf_load(state + c) + written * lf_load(value + c);
+
+            lf_store(state + c, s);
+            lf_store(out + c, lf_load(out + c) + factor * s);
+        }
+        if (c < columns) {
+            const size_t n = columns - c;
+            const lf kept = lf_exp(load_part(rates + c, n, 0) * load_part(time + c, n, 0));
+            const lf s = kept * load_part(state + c, n, 0) + written * load_part(value + c, n, 0);
+
+            store_part(state + c, n, s);
+            store_part(out + c, n, load_part(out + c, n, 0) + factor * s);
+        }
+    }
+}
+
 extern const struct nb_vector_math NB_TIERED(nb_vector_math);
 const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .softmax = softmax,
@@ -353,4 +396,6 @@ const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .sum_exp = sum_exp,
     .sum_exp_difference = sum_exp_difference,
     .add_squares = add_squares,
+    .recur = recur,
+    .recur_selectively = recur_selectively,
 };

@@ -36,6 +36,19 @@ struct nb_vector_math {
     double (*sum_exp_difference)(const float *x, const float *y, size_t n, float max);
     /* sums[i] += x[i]^2, x[i + stride]^2, ... over ROWS rows, in this order, for i below COLUMNS. */
     void (*add_squares)(double *sums, const float *x, size_t rows, size_t stride, size_t columns);
+    /*
+     * A step of a linear recurrence with a matrix as its state, ROWS x COLUMNS: each row becomes decay[row] times itself
+     * plus write[row] times VALUE (COLUMNS); then OUT (COLUMNS) += read[row] times the row. DECAY may be NULL, for ones,
+     * WRITE for zeros.
+     */
+    void (*recur)(float *state, size_t rows, size_t columns, const float *decay, const float *write, const float *value,
+                  const float *read, float *out);
+    /*
+     * The same where each element decays by its own factor, exp(rate * time[column]). Rows of STATE and RATES are STRIDE
+     * elements apart.
+     */
+    void (*recur_selectively)(float *state, size_t rows, size_t columns, size_t stride, const float *rates,
+                              const float *time, const float *write, const float *value, const float *read, float *out);
 };
 
 /* The functions of the current tier (see nb_tier). */

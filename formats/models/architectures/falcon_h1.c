@@ -19,4 +19,12 @@ static const struct nb_arch_tensor tensors[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED_BY_MAMBA, NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_SSM_GROUPS };
 
-const struct nb_arch nb_arch_falcon_h1 = { ARCH("falcon-h1", tensors, demanded), .rope = NB_ROPE_HALVES };
+static const struct nb_arch_block blocks[] = {
+    { .kind = "mamba2", .beside = "1" },
+    { .kind = "attention" },
+    { .kind = "dense" },
+};
+
+const struct nb_arch nb_arch_falcon_h1 = {
+    ARCH("falcon-h1", tensors, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES
+};

@@ -52,10 +52,33 @@ static const enum nb_hparam demanded_by_jamba[] = { DEMANDED_BY_MAMBA, NB_HP_FEE
 static const struct nb_arch_rule granite_rules[] = { TWICE_AS_WIDE("granitehybrid") };
 static const struct nb_arch_rule jamba_rules[] = { TWICE_AS_WIDE("jamba") };
 
+static const struct nb_arch_block granite_blocks[] = {
+    { .kind = "mamba2", .when = RECURRENT_LAYER },
+    { .kind = "attention", .when = ATTENTION_LAYER },
+    { .kind = "dense", .when = DENSE },
+    { .kind = "mixture", .when = MIXTURE },
+};
+static const struct nb_arch_block jamba_blocks[] = {
+    { .kind = "mamba", .when = RECURRENT_LAYER },
+    { .kind = "attention", .when = ATTENTION_LAYER },
+    { .kind = "dense", .has = "ffn_up.weight" },
+    { .kind = "mixture", .has = "ffn_gate_inp.weight" },
+};
+
+/* Bamba rotates a half of each head. The key for the use of rotary positions is a switch; shares are a softmax over the experts used. */
+static const struct nb_arch_default granite_defaults[] = {
+    { NB_HP_ROPE_FINETUNED, "1" },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "1" },
+};
+
 const struct nb_arch nb_arch_granitehybrid = {
     ARCH("granitehybrid", granitehybrid, demanded),
-    .rules = granite_rules, .n_rules = COUNT(granite_rules), .rope = NB_ROPE_NEIGHBOURS
+    RULES_OF(granite_rules),
+    RUNS(granite_blocks),
+    ASSUMES(granite_defaults),
+    .rope = NB_ROPE_INTERLEAVED, .attention = { .rotates = "rope_finetuned" }, .divides_logits = true
 };
 const struct nb_arch nb_arch_jamba = {
-    ARCH("jamba", jamba, demanded_by_jamba), .rules = jamba_rules, .n_rules = COUNT(jamba_rules)
+    ARCH("jamba", jamba, demanded_by_jamba), RULES_OF(jamba_rules),
+    RUNS(jamba_blocks), .attention = { .rotates = "0" }
 };

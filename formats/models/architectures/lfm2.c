@@ -31,5 +31,22 @@ static const enum nb_hparam demanded_of_mixtures[] = {
     DEMANDED_HERE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED, NB_HP_EXPERT_FEED_FORWARD, NB_HP_EXPERT_GATING,
 };
 
-const struct nb_arch nb_arch_lfm2 = { ARCH("lfm2", lfm2, demanded), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_lfm2moe = { ARCH("lfm2moe", lfm2moe, demanded_of_mixtures), .rope = NB_ROPE_HALVES };
+#define MIXERS                                                          \
+    { .kind = "short_convolution", .when = RECURRENT_LAYER },           \
+    { .kind = "attention", .when = ATTENTION_LAYER }
+static const struct nb_arch_block blocks[] = { MIXERS, { .kind = "dense" } };
+static const struct nb_arch_block blocks_of_mixtures[] = {
+    MIXERS,
+    { .kind = "dense", .when = DENSE_LAYER },
+    { .kind = "mixture", .when = SPARSE_LAYER },
+};
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_lfm2 = {
+    ARCH("lfm2", lfm2, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES
+};
+const struct nb_arch nb_arch_lfm2moe = {
+    ARCH("lfm2moe", lfm2moe, demanded_of_mixtures),
+    RUNS(blocks_of_mixtures),
+    ASSUMES(defaults), .rope = NB_ROPE_HALVES
+};

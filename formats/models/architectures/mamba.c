@@ -23,5 +23,13 @@ static const struct nb_arch_rule rules[] = {
     { "ssm_inner == 2 * embedding", "mamba.ssm.inner_size is not twice the embedding length" },
 };
 
-const struct nb_arch nb_arch_mamba = { ARCH("mamba", mamba, demanded), .rules = rules, .n_rules = COUNT(rules) };
-const struct nb_arch nb_arch_mamba2 = { ARCH("mamba2", mamba2, demanded2) };
+static const struct nb_arch_block mamba_blocks[] = { { .kind = "mamba" } };
+static const struct nb_arch_block mamba2_blocks[] = { { .kind = "mamba2" } };
+
+const struct nb_arch nb_arch_mamba = {
+    ARCH("mamba", mamba, demanded), RULES_OF(rules),
+    RUNS(mamba_blocks)
+};
+const struct nb_arch nb_arch_mamba2 = {
+    ARCH("mamba2", mamba2, demanded2), RUNS(mamba2_blocks)
+};

@@ -47,5 +47,30 @@ static const struct nb_arch_tensor mixture[] = {
 static const enum nb_hparam demanded[] = { DEMANDED_HERE };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED_HERE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
-const struct nb_arch nb_arch_nemotron_h = { ARCH("nemotron_h", dense, demanded) };
-const struct nb_arch nb_arch_nemotron_h_moe = { ARCH("nemotron_h_moe", mixture, demanded_of_mixtures) };
+static const struct nb_arch_block dense_blocks[] = {
+    { .kind = "mamba2", .when = STATE_LAYER },
+    { .kind = "attention", .when = ATTENTION_LAYER },
+    { .kind = "dense", .when = FEED_FORWARD_LAYER, .norm = "attn_norm" },
+};
+static const struct nb_arch_block mixture_blocks[] = {
+    { .kind = "mamba2", .when = STATE_LAYER },
+    { .kind = "attention", .when = ATTENTION_LAYER },
+    { .kind = "mixture", .when = FEED_FORWARD_LAYER, .norm = "attn_norm" },
+};
+
+static const struct nb_arch_default defaults[] = { { NB_HP_RMS_EPSILON, "norm_epsilon" } };
+static const struct nb_arch_default defaults_of_mixtures[] = {
+    { NB_HP_RMS_EPSILON, "norm_epsilon" },
+    { NB_HP_EXPERT_GATING, "2" }, /* sigmoid */
+};
+
+#define WITHOUT_POSITIONS .attention = { .rotates = "0" }, .activation = NB_ACTIVATION_RELU_SQUARED
+
+const struct nb_arch nb_arch_nemotron_h = {
+    ARCH("nemotron_h", dense, demanded), RUNS(dense_blocks),
+    ASSUMES(defaults), WITHOUT_POSITIONS
+};
+const struct nb_arch nb_arch_nemotron_h_moe = {
+    ARCH("nemotron_h_moe", mixture, demanded_of_mixtures), RUNS(mixture_blocks),
+    ASSUMES(defaults_of_mixtures), WITHOUT_POSITIONS
+};

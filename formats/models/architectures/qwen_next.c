@@ -79,9 +79,28 @@ static const struct nb_arch_default defaults[] = {
     { NB_HP_RECURRENT_LAYERS, "layer < layers - nextn_layers && (layer + 1) % full_interval != 0" },
     { NB_HP_EXPERT_FEED_FORWARD, "feed_forward // experts_used" },
     { NB_HP_SHARED_FEED_FORWARD, "feed_forward" },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "1" },
 };
-#define DEFAULTS .defaults = defaults, .n_defaults = COUNT(defaults), .rope = NB_ROPE_HALVES
+static const struct nb_arch_block dense_blocks[] = {
+    { .kind = "delta_net", .when = LINEAR },
+    { .kind = "attention", .when = FULL },
+    { .kind = "dense", .norm = "post_attention_norm" },
+};
+static const struct nb_arch_block mixture_blocks[] = {
+    { .kind = "delta_net", .when = LINEAR },
+    { .kind = "attention", .when = FULL },
+    { .kind = "mixture", .norm = "post_attention_norm" },
+};
 
-const struct nb_arch nb_arch_qwen3next = { ARCH("qwen3next", qwen3next, demanded_of_next), DEFAULTS };
-const struct nb_arch nb_arch_qwen35 = { ARCH("qwen35", qwen35, demanded), DEFAULTS };
-const struct nb_arch nb_arch_qwen35moe = { ARCH("qwen35moe", qwen35moe, demanded_of_mixtures), DEFAULTS };
+#define ALIKE                                                                                        \
+    ASSUMES(defaults), .rope = NB_ROPE_HALVES,                     \
+    .attention = { .gate_in_queries = true }
+
+/* The value heads of Qwen 3.5 are in another order in GGUF than in checkpoints, that of Qwen3-Next are not. */
+const struct nb_arch nb_arch_qwen3next = { ARCH("qwen3next", qwen3next, demanded_of_next), ALIKE, RUNS(mixture_blocks) };
+const struct nb_arch nb_arch_qwen35 = {
+    ARCH("qwen35", qwen35, demanded), ALIKE, RUNS(dense_blocks), .tiles_key_heads = true
+};
+const struct nb_arch nb_arch_qwen35moe = {
+    ARCH("qwen35moe", qwen35moe, demanded_of_mixtures), ALIKE, RUNS(mixture_blocks), .tiles_key_heads = true
+};

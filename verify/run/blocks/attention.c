@@ -150,14 +150,6 @@ load_matrices(struct nb_loader *l, struct attention *a)
     return status == NB_OK ? nb_load_linear(l, "blk.%l.attn_output", &a->output) : status;
 }
 
-/* A norm of HEADS vectors of LENGTH: for any of them, for each one, or for all as one. */
-static bool
-norm_fits(const struct nb_norm *norm, size_t heads, size_t length)
-{
-    return norm == NULL || norm->weight == NULL || (norm->rows == 1 && norm->length == length) ||
-           (norm->rows == 1 && norm->length == heads * length) || (norm->rows == heads && norm->length == length);
-}
-
 /* The shapes of tensors are those of the architecture's table; what is done with them must fit, too. */
 static enum nb_status
 check_sizes(const struct nb_loader *l, const struct attention *a)
@@ -171,7 +163,7 @@ check_sizes(const struct nb_loader *l, const struct attention *a)
 
     if (fits && gate_fits && s->heads % s->kv_heads == 0 && a->output.columns == heads &&
         (!a->facts->gate_in_queries || s->key_length == s->value_length) &&
-        norm_fits(a->q_norm, s->heads, s->key_length) && norm_fits(a->k_norm, s->kv_heads, s->key_length))
+        nb_norm_fits(a->q_norm, s->heads, s->key_length) && nb_norm_fits(a->k_norm, s->kv_heads, s->key_length))
         return NB_OK;
     return nb_fail(l->err, NB_UNSUPPORTED,
                    "%s: attention with %" PRIu32 " heads of %" PRIu32 " elements over %" PRIu32
@@ -278,23 +270,6 @@ clamp(float *x, size_t n, float limit)
         x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
 }
 
-/* Norms X, HEADS vectors of LENGTH: each of them, or all as one. */
-static void
-norm_heads(const struct nb_norm *norm, float *x, size_t heads, size_t length)
-{
-    struct nb_norm own = *norm;
-
-    if (norm->weight != NULL && norm->rows == 1 && norm->length != length) {
-        nb_norm_row(norm, x, heads * length, x);
-        return;
-    }
-    for (size_t h = 0; h < heads; h++) {
-        nb_norm_row(&own, x + h * length, length, x + h * length);
-        if (norm->rows > 1)
-            own.weight += length;
-    }
-}
-
 /*
  * The factor of the query at POSITION, which makes attention over long texts sharper (Nakanishi 2025, as in Llama 4):
  * 1 + scale * ln(1 + floor((position + offset) / length)).
@@ -314,11 +289,11 @@ finish_heads(const struct step *s, const struct nb_norm *norm, float *x, size_t 
     const size_t length = a->shape.key_length;
 
     if (norm != NULL && !a->facts->norms_after_rotation)
-        norm_heads(norm, x, heads, length);
+        nb_norm_heads(norm, x, heads, length);
     if (a->rope != NULL)
         nb_rope_rotate(a->rope, nb_run_rotations(s->run, a->rope) + position * a->rope->dims, x, heads, length);
     if (norm != NULL && a->facts->norms_after_rotation)
-        norm_heads(norm, x, heads, length);
+        nb_norm_heads(norm, x, heads, length);
 }
 
 /* Makes the queries, keys and values of some tokens of what was multiplied. */

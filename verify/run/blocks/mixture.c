@@ -11,9 +11,10 @@
 #include <string.h>
 
 struct mixture {
-    struct nb_linear router;       /* gives a score for each expert */
-    struct nb_linear shared_gate;  /* one value for each token, whose sigmoid weighs the shared expert; may be absent */
-    struct nb_feed_forward expert; /* all experts, stacked */
+    struct nb_linear router;      /* gives a score for each expert */
+    struct nb_linear shared_gate; /* one value for each token, whose sigmoid weighs the shared expert; may be absent */
+    struct nb_linear latent_down, latent_up; /* around the experts, which then see a shorter vector; may be absent */
+    struct nb_feed_forward expert;           /* all experts, stacked */
     struct nb_feed_forward shared;
     struct nb_routing routing;
     bool has_shared, weighs_input;
@@ -21,8 +22,9 @@ struct mixture {
 
 /* Rows are the tokens of the batch, or only those of the current expert. */
 struct memory {
-    float *scores;   /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
-    float *in, *out; /* input and output of the current expert */
+    float *scores; /* per expert: the router's scores, then the shares, 0 for experts that were not chosen */
+    float *latent, *latent_sum; /* what the experts see, and their sum, if it is not the block's input and output */
+    float *in, *out;            /* input and output of the current expert */
     struct nb_feed_forward_memory expert, shared;
     uint32_t *tokens; /* the tokens of the current expert */
     float *shares;    /* and their shares */
@@ -48,6 +50,26 @@ load_shared(struct nb_loader *l, struct mixture *x)
 }
 
 static enum nb_status
+load_experts(struct nb_loader *l, struct mixture *x)
+{
+    enum nb_status status = nb_load_linear_if_any(l, "blk.%l.ffn_latent_down", &x->latent_down);
+
+    if (status == NB_OK)
+        status = nb_load_feed_forward(l, "_exps", NB_HP_SWIGLU_CLAMP, &x->expert);
+    return status == NB_OK ? nb_load_linear_if_any(l, "blk.%l.ffn_latent_up", &x->latent_up) : status;
+}
+
+/* Whether the experts read and give what is around them. */
+static bool
+experts_fit(const struct mixture *x)
+{
+    if (x->latent_down.weight == NULL || x->latent_up.weight == NULL)
+        return x->latent_down.weight == x->latent_up.weight && x->expert.up.columns == x->router.columns;
+    return x->latent_down.rows == x->expert.up.columns && x->latent_up.columns == x->expert.down.rows &&
+           x->latent_up.rows == x->router.columns;
+}
+
+static enum nb_status
 load(struct nb_loader *l, struct nb_block *b)
 {
     struct mixture *x = b->data = nb_load_room(l, sizeof *x);
@@ -56,7 +78,7 @@ load(struct nb_loader *l, struct nb_block *b)
     if (status == NB_OK)
         status = nb_load_linear(l, "blk.%l.ffn_gate_inp", &x->router);
     if (status == NB_OK)
-        status = nb_load_feed_forward(l, "_exps", NB_HP_SWIGLU_CLAMP, &x->expert);
+        status = load_experts(l, x);
     if (status == NB_OK)
         status = load_shared(l, x);
     if (status != NB_OK)
@@ -65,17 +87,24 @@ load(struct nb_loader *l, struct nb_block *b)
     if (x->router.rows != x->routing.experts || x->expert.up.experts != x->routing.experts)
         return nb_fail(l->err, NB_INPUT, "%s: the experts of layer %" PRIu32 " are not as many as %s says",
                        l->model->source->path, l->layer, nb_hparam_info(NB_HP_EXPERTS)->label);
+    if (!experts_fit(x))
+        return nb_fail(l->err, NB_UNSUPPORTED,
+                       "%s: experts that see %zu elements cannot be run with the tensors of layer %" PRIu32,
+                       l->model->source->path, x->expert.up.columns, l->layer);
     return NB_OK;
 }
 
 static struct memory
 take(const struct mixture *x, struct nb_scratch *s)
 {
+    const size_t longest = x->expert.down.rows > x->shared.down.rows ? x->expert.down.rows : x->shared.down.rows;
     struct memory m;
 
     m.scores = nb_scratch_take(s, s->tokens, x->routing.experts);
     m.in = nb_scratch_take(s, s->tokens, x->expert.up.columns);
-    m.out = nb_scratch_take(s, s->tokens, x->expert.down.rows);
+    m.out = nb_scratch_take(s, s->tokens, longest);
+    m.latent = nb_scratch_take(s, s->tokens, x->latent_down.rows);
+    m.latent_sum = nb_scratch_take(s, s->tokens, x->latent_up.columns);
     m.expert = nb_feed_forward_take(&x->expert, s);
     m.shared = nb_feed_forward_take(&x->shared, s);
     m.tokens = nb_scratch_take(s, s->tokens, 1);
@@ -107,20 +136,20 @@ route_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
 /* --- one expert ------------------------------------------------------------------------------------------- */
 
-/* Gathers the inputs of the tokens that use EXPERT; returns their number. */
+/* Gathers the rows of FROM, one for each of TOKENS, of those that use EXPERT; returns their number. */
 static size_t
-gather(const struct mixture *x, const struct memory *m, const struct nb_run *r, uint32_t expert)
+gather(const struct mixture *x, const struct memory *m, const float *from, size_t tokens, uint32_t expert)
 {
     const size_t columns = x->expert.up.columns;
     size_t n = 0;
 
-    for (size_t i = 0; i < r->n; i++) {
+    for (size_t i = 0; i < tokens; i++) {
         const float share = m->scores[i * x->routing.experts + expert];
         float *in = m->in + n * columns;
 
         if (share == 0)
             continue;
-        memcpy(in, r->in + i * columns, columns * sizeof *in);
+        memcpy(in, from + i * columns, columns * sizeof *in);
         for (size_t c = 0; c < columns && x->weighs_input; c++)
             in[c] *= share;
         m->tokens[n] = (uint32_t)i;
@@ -144,18 +173,36 @@ scatter(const struct mixture *x, const struct memory *m, size_t n, float *to)
     }
 }
 
+/* Adds the results of EXPERT for the rows of IN, one for each token, to OUT. */
 static enum nb_status
-run_expert(const struct mixture *x, const struct memory *m, uint32_t expert, struct nb_run *r, struct nb_error *err)
+run_expert(const struct mixture *x, const struct memory *m, uint32_t expert, struct nb_run *r, const float *in,
+           float *out, struct nb_error *err)
 {
-    const size_t n = gather(x, m, r, expert);
+    const size_t n = gather(x, m, in, r->n, expert);
     enum nb_status status = NB_OK;
 
     if (n == 0)
         return NB_OK;
     status = nb_feed_forward_run(&x->expert, expert, &m->expert, r, m->in, n, m->out, false, err);
     if (status == NB_OK)
-        scatter(x, m, n, r->out);
+        scatter(x, m, n, out);
     return status;
+}
+
+static enum nb_status
+run_experts(const struct mixture *x, const struct memory *m, struct nb_run *r, struct nb_error *err)
+{
+    const bool latent = x->latent_down.weight != NULL;
+    const struct nb_product down = { &x->latent_down, 0, m->latent, false }, up = { &x->latent_up, 0, r->out, true };
+    const float *in = latent ? m->latent : r->in;
+    float *out = latent ? m->latent_sum : r->out;
+    enum nb_status status = latent ? nb_run_multiply(r, r->in, r->n, &down, 1, err) : NB_OK;
+
+    if (latent)
+        memset(out, 0, r->n * x->latent_up.columns * sizeof *out);
+    for (uint32_t expert = 0; expert < x->routing.experts && status == NB_OK; expert++)
+        status = run_expert(x, m, expert, r, in, out, err);
+    return status == NB_OK && latent ? nb_run_multiply(r, m->latent_sum, r->n, &up, 1, err) : status;
 }
 
 /* --- all ---------------------------------------------------------------------------------------------------- */
@@ -193,8 +240,8 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
 
     if (status == NB_OK)
         status = nb_run_rows(r, route_task, &step, err);
-    for (uint32_t expert = 0; expert < x->routing.experts && status == NB_OK; expert++)
-        status = run_expert(x, &m, expert, r, err);
+    if (status == NB_OK)
+        status = run_experts(x, &m, r, err);
     return status == NB_OK && x->has_shared ? run_shared(x, &m, r, err) : status;
 }
 
