@@ -58,7 +58,10 @@ nb_panels_for(struct nb_panels *p, const struct nb_model *model, struct nb_pool 
         p->pool = pool;
         status = allocate(p, floats, err);
     }
+    nb_kept_free(&p->kept);
     p->model = model;
+    if (status == NB_OK && p->keep > 0 && !nb_kept_new(&p->kept, model, panel_rows, p->keep))
+        return nb_fail_memory(err);
     return status;
 }
 
@@ -73,7 +76,8 @@ nb_panels_free(struct nb_panels *p)
     }
     free(p->readers);
     free(p->floats);
-    *p = (struct nb_panels){ 0 };
+    nb_kept_free(&p->kept);
+    *p = (struct nb_panels){ .keep = p->keep };
 }
 
 struct job {
@@ -88,7 +92,7 @@ struct job {
 /* ROWS rows of a matrix, from row FIRST of its expert on; BEFORE: the rows of other experts. */
 struct part {
     const struct nb_product *product;
-    size_t first, rows, before;
+    size_t number, first, rows, before;
 };
 
 static void
@@ -133,6 +137,26 @@ multiply_panel(const struct job *j, const struct part *part, unsigned worker, st
     return NB_OK;
 }
 
+/* READER receives the elements of the rows, from the file or from where they are kept. */
+static enum nb_status
+fetch(const struct job *j, const struct part *part, struct nb_view_reader *reader, struct nb_error *err)
+{
+    struct nb_panels *panels = j->panels;
+    const struct nb_linear *m = part->product->matrix;
+    unsigned char **kept = nb_kept_part(&panels->kept, m, part->product->expert, part->number);
+    enum nb_status status;
+
+    if (kept != NULL && *kept != NULL) {
+        reader->first = (part->before + part->first) * j->columns;
+        reader->elements = *kept;
+        return NB_OK;
+    }
+    status = nb_model_fetch(panels->model, m->weight, part->before + part->first, part->rows, reader, err);
+    if (status == NB_OK && kept != NULL)
+        nb_keep(&panels->kept, kept, m->weight, reader, (uint64_t)part->rows * j->columns);
+    return status;
+}
+
 /* The same for a few rows of input, a few rows of the matrix at a time. */
 static enum nb_status
 multiply_few(const struct job *j, const struct part *part, unsigned worker, struct nb_error *err)
@@ -144,8 +168,7 @@ multiply_few(const struct job *j, const struct part *part, unsigned worker, stru
     const float factor = m->scale == NULL ? 1 : m->scale[p->expert];
     const size_t at_once = CACHED_FLOATS / j->columns + 1;
     float *rows = j->panels->floats[worker];
-    enum nb_status status = nb_model_fetch(j->panels->model, m->weight, part->before + part->first, part->rows, reader,
-                                           err);
+    enum nb_status status = fetch(j, part, reader, err);
 
     if (status == NB_OK && m->bias != NULL)
         add_bias(j, part);
@@ -176,7 +199,8 @@ multiply_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     part.product += k;
     all = part.product->matrix->rows;
     part.before = part.product->expert * all;
-    part.first = (task - j->first_task[k]) * j->rows_in_panel;
+    part.number = task - j->first_task[k];
+    part.first = part.number * j->rows_in_panel;
     part.rows = all - part.first < j->rows_in_panel ? all - part.first : j->rows_in_panel;
     return j->n < FEW ? multiply_few(j, &part, worker, err) : multiply_panel(j, &part, worker, err);
 }

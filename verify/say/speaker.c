@@ -1,6 +1,7 @@
 #include "verify/say/speaker.h"
 
 #include "formats/base/checked.h"
+#include "formats/base/system.h"
 #include "verify/run/forward.h"
 #include "verify/say/ranking.h"
 
@@ -30,6 +31,8 @@ nb_speaker_open(struct nb_speaker *s, const struct nb_model *m, struct nb_pool *
     if (s->logits == NULL)
         return nb_fail_memory(err);
     status = nb_forward_new_text(&s->forward, pool, s->batch, s->context, err);
+    if (status == NB_OK && context > longest)
+        nb_forward_keep(s->forward, nb_system_memory() / 2);
     return status;
 }
 

@@ -22,8 +22,9 @@ struct nb_speaker {
 typedef enum nb_status nb_on_logits(void *context, size_t position, const float *row, struct nb_error *err);
 
 /*
- * A text of up to CONTEXT tokens, of which up to LONGEST are read at once. MODEL and POOL must outlive it. To be closed
- * also after an error.
+ * A text of up to CONTEXT tokens, of which up to LONGEST are read at once. If that is not all of it, matrices stay in memory
+ * as they are stored, up to half of the machine's; what exceeds it is read from the file for each token. MODEL and POOL must
+ * outlive the speaker, which is to be closed also after an error.
  */
 enum nb_status nb_speaker_open(struct nb_speaker *speaker, const struct nb_model *model, struct nb_pool *pool,
                                size_t longest, size_t context, struct nb_error *err) NB_MUST_CHECK;
