@@ -28,11 +28,15 @@ demo: | demo_begins all
 	$(BUILD)/nibble verify $(SAMPLE) $(DEMO) -f data/tinystories-valid.txt -c 256 --chunks 20 --max-kld 0.05
 	@echo
 	@echo "$(DEMO) is the model in 4 bits, and answers as the original does, within a KL divergence of 0.05."
+	@echo "It says:"
+	@echo
+	$(BUILD)/nibble generate -p 'once upon a time' -n 30 $(DEMO)
+	@echo
 	@echo "Next: '$(BUILD)/nibble inspect $(DEMO)', '$(BUILD)/nibble --help', or a model of yours."
 
 demo_begins:
 	@echo "nibble: what is missing of compilers and libraries is installed, the program is built in $(BUILD)/,"
-	@echo "and the sample model in $(SAMPLE) is converted to 4 bits and compared with the original."
+	@echo "and the sample model in $(SAMPLE) is converted to 4 bits, compared with the original, and asked for a story."
 
 test: all
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS)

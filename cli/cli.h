@@ -42,6 +42,8 @@ void cli_warn(const char *format, ...) NB_PRINTF(1, 2);
 void cli_detail(const char *format, ...) NB_PRINTF(1, 2);
 /* The notes of a source, each as a cli_note. */
 void cli_print_notes(const struct nb_source *source);
+/* The tokens that a model was made for at once; SIZE_MAX if its file does not say. */
+size_t cli_trained_context(const struct nb_source *source);
 /* A warning if chunks of TOKENS tokens are longer than the model's context: what follows was not trained. */
 void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 json_t *cli_notes_json(const struct nb_source *source);

@@ -179,6 +179,38 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .missing = "name a model file or checkpoint folder",
         .examples = "nibble tokenize -p 'Once upon a time' data/tinystories-3m",
     },
+    [CMD_generate] = {
+        "generate", cmd_generate, "look at what models say after a prompt",
+        .usage = "[OPTIONS] -p TEXT SOURCE...\n"
+                 "[OPTIONS] -f FILE SOURCE...\n"
+                 "[OPTIONS] --token-ids ID,ID,... SOURCE...",
+        .description =
+            "Writes how a model continues a text, to see that a file is alive. It is for a look, not for chat: it "
+            "computes in float32 on the CPU, without what makes a runtime fast. SOURCE is a checkpoint folder or a GGUF "
+            "file.\n\n"
+            "With several SOURCEs their texts stand side by side. In all but the first, the first token that differs "
+            "is marked >>like this<<, and it is said for how many tokens they agree with the first one: of a "
+            "checkpoint and its quantized file, how long the two say the same.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = MANY,
+        .missing = "name a model file or checkpoint folder",
+        .examples = "nibble generate -p 'Once upon a time' data/tinystories-3m\n"
+                    "nibble generate -p 'The capital of France' Llama-3.2-1B llama-Q4_K_M.gguf",
+    },
+    [CMD_logits] = {
+        "logits", cmd_logits, "show which tokens a model expects after each token of a text",
+        .usage = "[OPTIONS] -p TEXT SOURCE\n"
+                 "[OPTIONS] -f FILE SOURCE\n"
+                 "[OPTIONS] --token-ids ID,ID,... SOURCE",
+        .description =
+            "Runs a text through a model and shows, for each of its tokens, the most likely next tokens with their "
+            "logits and probabilities, and the logarithm of the sum of all exponentiated logits. For comparing with other "
+            "programs that run the same model: with --json, numbers have nine digits. SOURCE is a checkpoint folder or "
+            "a GGUF file.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a model file or checkpoint folder",
+        .examples = "nibble logits -p 'Once upon a time' --top 3 data/tinystories-3m\n"
+                    "nibble logits --token-ids 1,2,3 --at 4,5 --json model-Q4_K_M.gguf",
+    },
     [CMD_families] = {
         "families", cmd_families, "list the model classes that can be converted and run",
         .usage = "[OPTIONS]",

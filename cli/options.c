@@ -3,7 +3,8 @@
 #include <string.h>
 
 #define MAKES_FILES (IN(quantize) | IN(calibrate) | IN(edit) | IN(split) | IN(merge))
-#define IN_PARALLEL (IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash))
+#define RUNS_TEXT (IN(logits) | IN(generate))
+#define IN_PARALLEL (IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash) | RUNS_TEXT)
 
 /* What llama.cpp can keep keys and values in. */
 #define CACHE_TYPES "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl"
@@ -30,10 +31,12 @@ const struct cli_option cli_options[] = {
     { OPT_FILE, 'f', "file", NULL, IN(verify), ARG_FILE, "FILE",
       .help = "text to measure on, plain or gzip; '-' is standard input (default: the sample text that "
               "comes with nibble)" },
-    { OPT_PROMPT, 'p', "prompt", NULL, IN(tokenize), ARG_TEXT, "TEXT",
+    { OPT_PROMPT, 'p', "prompt", NULL, IN(tokenize) | RUNS_TEXT, ARG_TEXT, "TEXT",
       .help = "the text itself" },
-    { OPT_FILE, 'f', "file", NULL, IN(tokenize), ARG_FILE, "FILE",
+    { OPT_FILE, 'f', "file", NULL, IN(tokenize) | RUNS_TEXT, ARG_FILE, "FILE",
       .help = "a file with the text, plain or gzip; '-' is standard input" },
+    { OPT_TOKEN_IDS, 0, "token-ids", "ids", RUNS_TEXT, ARG_TEXT, "ID,ID,...",
+      .help = "the tokens themselves, which are run as they are: nothing is put before them" },
     { OPT_NULL_DATA, 'z', "null-data", NULL, IN(tokenize), ARG_NONE,
       .help = "the file holds several texts, each ended by a NUL byte; an empty line separates the tokens "
               "of one text from those of the next, and --ids and --json print a list for each" },
@@ -43,20 +46,23 @@ const struct cli_option cli_options[] = {
       .help = "tokens in a chunk, of which the second half is scored (default: 512)" },
     { OPT_CTX, 'c', "ctx", "ctx-size", IN(inspect), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
       .help = "tokens in the cache (default: 4096, or the model's context length if that is less)" },
+    { OPT_CTX, 'c', "ctx", "ctx-size", IN(generate), ARG_NUMBER, "N", .low = 2, .high = INT32_MAX,
+      .help = "tokens of prompt and result together, at most (default: the model's context length)" },
     { OPT_CHUNKS, 0, "chunks", NULL, IN(calibrate) | IN(verify), ARG_NUMBER, "N", .low = 1,
       .help = "use at most N chunks of the text" },
     { OPT_FROM_CHUNK, 0, "from-chunk", "chunk", IN(calibrate), ARG_NUMBER, "N",
       .help = "skip the first N chunks" },
-    { OPT_PRE_TOKENIZER, 0, "pre-tokenizer", NULL, IN(quantize) | IN(verify), ARG_TEXT, "NAME",
-      .help = "the pre-tokenizer of a checkpoint folder (of BASE), instead of the one that nibble finds in its "
+    { OPT_PRE_TOKENIZER, 0, "pre-tokenizer", NULL, IN(quantize) | IN(verify) | RUNS_TEXT, ARG_TEXT, "NAME",
+      .help = "the pre-tokenizer of a checkpoint folder (of the first one that is named), instead of the one that nibble finds in its "
               "tokenizer.json" },
 
-    { OPT_MODEL_CLASS, 0, "model-class", NULL, IN(quantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize),
-      ARG_TEXT, "NAME",
+    { OPT_MODEL_CLASS, 0, "model-class", NULL,
+      IN(quantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize) | RUNS_TEXT, ARG_TEXT, "NAME",
       .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; "
               "'nibble families' lists all" },
     { OPT_FOLLOW_LINKS, 0, "follow-links", NULL,
-      IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) | IN(tokenize), ARG_NONE,
+      IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) | IN(tokenize) | RUNS_TEXT,
+      ARG_NONE,
       .help = "follow links in a checkpoint folder also where they lead out of it; those of Hugging Face's cache are "
               "always followed" },
 
@@ -168,6 +174,18 @@ const struct cli_option cli_options[] = {
     { OPT_NO_PARSE_SPECIAL, 0, "no-parse-special", NULL, IN(tokenize), ARG_NONE,
       .help = "read names of control tokens in the text, such as <|eot_id|>, as plain text" },
 
+    /* --- logits, generate --- */
+    { OPT_TOP, 0, "top", NULL, IN(logits), ARG_NUMBER, "K",
+      .help = "show the K most likely next tokens (default: 5)" },
+    { OPT_AT, 0, "at", NULL, IN(logits), ARG_TEXT, "ID,ID,...",
+      .help = "also show the logits of these tokens" },
+    { OPT_PREDICT, 'n', "predict", "n-predict", IN(generate), ARG_NUMBER, "N", .low = 1, .high = 1u << 20,
+      .help = "tokens to write at most (default: 64)" },
+    { OPT_TEMP, 0, "temp", NULL, IN(generate), ARG_REAL, "T",
+      .help = "choose each token by chance, with the logits divided by T (default: 0, always the most likely one)" },
+    { OPT_SEED, 0, "seed", NULL, IN(generate), ARG_NUMBER, "N",
+      .help = "begin the random numbers of --temp here; the same seed makes the same text (default: 1)" },
+
     /* --- what is written --- */
     { OPT_OUTPUT, 'o', "output", NULL, IN(quantize), ARG_GGUF, "FILE",
       .help = "file to write (default: a name by the GGUF naming convention, in the current folder)" },
@@ -240,7 +258,7 @@ const struct cli_option cli_options[] = {
       .help = "number of threads (default: one for each core)" },
     { OPT_JSON, 0, "json", NULL, IN_ALL & ~IN(help), ARG_NONE, .group = COMMON,
       .help = "print one JSON object on standard output" },
-    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff), ARG_NONE,
+    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(generate), ARG_NONE,
       .group = COMMON, .help = "print tables with all columns, and names in full, also where they take more than 80 columns" },
     { OPT_QUIET, 'q', "quiet", NULL, IN_ALL, ARG_NONE, .group = COMMON,
       .help = "hide progress and notes, but not warnings and errors" },

@@ -29,6 +29,8 @@ struct cli_line;
     X(split)            \
     X(merge)            \
     X(tokenize)         \
+    X(generate)         \
+    X(logits)           \
     X(types)            \
     X(families)         \
     X(help)
@@ -66,6 +68,7 @@ enum cli_option_id {
     OPT_ALLOW_NONFINITE,
     OPT_ALLOW_OTHER_TOKENS,
     OPT_ALLOW_REQUANTIZE,
+    OPT_AT,
     OPT_CACHE_TYPE,
     OPT_CALIBRATE,
     OPT_CHAT_TEMPLATE,
@@ -111,6 +114,7 @@ enum cli_option_id {
     OPT_OUTPUT_TENSOR_TYPE,
     OPT_OVERRIDE_KV,
     OPT_PARSE_SPECIAL,
+    OPT_PREDICT,
     OPT_PRE_TOKENIZER,
     OPT_PROCESS_OUTPUT,
     OPT_PROMPT,
@@ -121,6 +125,7 @@ enum cli_option_id {
     OPT_REMOVE,
     OPT_RENAME,
     OPT_SAVE_EVERY,
+    OPT_SEED,
     OPT_SET,
     OPT_SET_FILE,
     OPT_SHA1,
@@ -129,10 +134,13 @@ enum cli_option_id {
     OPT_SPECIAL_TOKEN,
     OPT_TENSOR,
     OPT_TENSORS,
+    OPT_TEMP,
     OPT_TENSOR_TYPE,
     OPT_TENSOR_TYPE_FILE,
     OPT_THREADS,
+    OPT_TOKEN_IDS,
     OPT_TOKEN_EMBEDDING_TYPE,
+    OPT_TOP,
     OPT_TYPE,
     OPT_UUID,
     OPT_VERBOSE,

@@ -159,17 +159,25 @@ cli_print_notes(const struct nb_source *source)
         cli_note("%s", note->text);
 }
 
-void
-cli_warn_context(const struct nb_source *source, uint32_t tokens)
+size_t
+cli_trained_context(const struct nb_source *source)
 {
     const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     uint64_t context;
     char key[128];
 
     snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
-    if (nb_meta_get_u64(&source->meta, key, &context) && tokens > context)
-        cli_warn("%s: chunks of %" PRIu32 " tokens are longer than its context of %" PRIu64 "; -c %" PRIu64
-                 " measures what it was made for",
+    return nb_meta_get_u64(&source->meta, key, &context) && context < SIZE_MAX ? (size_t)context : SIZE_MAX;
+}
+
+void
+cli_warn_context(const struct nb_source *source, uint32_t tokens)
+{
+    const size_t context = cli_trained_context(source);
+
+    if (tokens > context)
+        cli_warn("%s: chunks of %" PRIu32
+                 " tokens are longer than its context of %zu; -c %zu measures what it was made for",
                  source->path, tokens, context, context);
 }
 

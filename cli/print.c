@@ -24,9 +24,20 @@ cli_show(FILE *f, const char *text, size_t length)
     }
 }
 
-/* The columns that the LENGTH bytes at TEXT take as they are shown. */
-static int
-columns_of(const char *text, size_t length)
+void
+cli_show_lines(FILE *f, const char *text, size_t length)
+{
+    for (size_t i = 0, n; i < length; i += n) {
+        for (n = 0; i + n < length && text[i + n] != '\n' && text[i + n] != '\t';)
+            n++;
+        cli_show(f, text + i, n);
+        if (i + n < length)
+            fputc(text[i + n++], f);
+    }
+}
+
+int
+cli_columns_of(const char *text, size_t length)
 {
     char shown[NB_SHOWN];
     int columns = 0;
@@ -71,8 +82,8 @@ cli_print_name(FILE *f, const char *text, int width)
     size_t length = strlen(text);
     char shown[NB_SHOWN];
 
-    if (columns_of(text, length) > width) {
-        while (length > 0 && columns_of(from, length) > width - 2) {
+    if (cli_columns_of(text, length) > width) {
+        while (length > 0 && cli_columns_of(from, length) > width - 2) {
             const size_t n = nb_show_character(from, length, shown);
 
             from += n;
@@ -82,16 +93,16 @@ cli_print_name(FILE *f, const char *text, int width)
         width -= 2;
     }
     cli_show(f, from, length);
-    fprintf(f, "%*s", width > columns_of(from, length) ? width - columns_of(from, length) : 0, "");
+    fprintf(f, "%*s", width > cli_columns_of(from, length) ? width - cli_columns_of(from, length) : 0, "");
 }
 
 void
 cli_print_start(FILE *f, const char *text, int width)
 {
     size_t length = strlen(text);
-    const bool whole = columns_of(text, length) <= width;
+    const bool whole = cli_columns_of(text, length) <= width;
 
-    while (!whole && length > 0 && columns_of(text, length) > width - 3)
+    while (!whole && length > 0 && cli_columns_of(text, length) > width - 3)
         do
             length--;
         while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80);
@@ -153,7 +164,7 @@ static void
 print_text(FILE *f, const struct conversion *c, const char *text)
 {
     const size_t length = c->precision < 0 ? strlen(text) : strnlen(text, (size_t)c->precision);
-    const int pad = c->width - columns_of(text, length);
+    const int pad = c->width - cli_columns_of(text, length);
     const bool left = strchr(c->flags, '-') != NULL;
 
     fprintf(f, "%*s", left || pad < 0 ? 0 : pad, "");

@@ -21,6 +21,10 @@ void cli_print_to(FILE *f, const char *format, ...) NB_PRINTF(2, 3);
 void cli_print_list(FILE *f, const char *format, va_list args) NB_PRINTF(2, 0);
 /* The LENGTH bytes at TEXT as they are shown. */
 void cli_show(FILE *f, const char *text, size_t length);
+/* The same, but line feeds and tabs as they are. */
+void cli_show_lines(FILE *f, const char *text, size_t length);
+/* The columns that cli_show takes for them. */
+int cli_columns_of(const char *text, size_t length);
 
 /*
  * Writes the file NAME, which may exist, of SIZE bytes, whole or not at all; with "-" as NAME the bytes go to the standard

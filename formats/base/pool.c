@@ -224,9 +224,25 @@ end(struct nb_pool *pool, const struct nb_pool_watch *watch, struct nb_error *er
     return status;
 }
 
+/* A task alone is done by the caller: waking the others would take longer than many tasks do. */
+static enum nb_status
+run_alone(struct nb_pool *pool, nb_task *task, void *context, struct nb_error *err)
+{
+    pool->status = NB_OK;
+    if (pool->watch != NULL)
+        look_if_due(pool);
+    if (pool->status == NB_OK)
+        pool->status = task(context, 0, 0, &pool->error);
+    if (pool->status != NB_OK && err != NULL)
+        *err = pool->error;
+    return pool->status;
+}
+
 enum nb_status
 nb_pool_run(struct nb_pool *pool, nb_task *task, void *context, size_t tasks, struct nb_error *err)
 {
+    if (tasks == 1)
+        return run_alone(pool, task, context, err);
     begin(pool, task, context, tasks);
     work(pool, 0, pool->watch != NULL);
     return end(pool, NULL, err);

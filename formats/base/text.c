@@ -119,6 +119,20 @@ nb_ends_with(const char *s, const char *end)
     return a >= b && memcmp(s + a - b, end, b) == 0;
 }
 
+size_t
+nb_utf8_whole(const char *s, size_t length)
+{
+    for (size_t back = 1; back < 4 && back <= length; back++) {
+        const unsigned char byte = (unsigned char)s[length - back];
+        const size_t needed = byte >= 0xF5 ? 1 : byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC2 ? 2 : 1;
+
+        if (byte >= 0x80 && byte < 0xC0)
+            continue;
+        return needed > back ? length - back : length;
+    }
+    return length;
+}
+
 bool
 nb_is_name(const char *s, size_t length)
 {

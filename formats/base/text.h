@@ -8,6 +8,8 @@
 
 /* True if the LENGTH bytes at S are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool nb_utf8_valid(const char *s, size_t length);
+/* How many of them are left without the beginning of a character at their end, whose other bytes may follow. */
+size_t nb_utf8_whole(const char *s, size_t length);
 /* True if they are valid as a name: not empty, UTF-8, no control characters, as names are printed on terminals. */
 bool nb_is_name(const char *s, size_t length);
 #define NB_SHOWN 16 /* room for one character as it is shown: "\u{10FFFF}" */

@@ -90,6 +90,18 @@ NB_TIERED(nb_decode_q3_K)(const void *blocks, size_t count, float *out)
     }
 }
 
+/* The levels of 128 weights, in one byte each: steps that vectors of bytes can take. */
+static void
+unpack_levels_q6_K(const uint8_t *restrict ql, const uint8_t *restrict qh, int8_t *restrict level)
+{
+    for (int l = 0; l < 32; l++) {
+        level[l] = (int8_t)(((ql[l] & 15) | (qh[l] & 3) << 4) - 32);
+        level[32 + l] = (int8_t)(((ql[32 + l] & 15) | (qh[l] >> 2 & 3) << 4) - 32);
+        level[64 + l] = (int8_t)((ql[l] >> 4 | (qh[l] >> 4 & 3) << 4) - 32);
+        level[96 + l] = (int8_t)((ql[32 + l] >> 4 | qh[l] >> 6 << 4) - 32);
+    }
+}
+
 void
 NB_TIERED(nb_decode_q6_K)(const void *blocks, size_t count, float *out)
 {
@@ -97,18 +109,16 @@ NB_TIERED(nb_decode_q6_K)(const void *blocks, size_t count, float *out)
 
     for (size_t i = 0; i < count / NB_SUPER_BLOCK; i++, b++, out += NB_SUPER_BLOCK) {
         const float d = nb_f16_to_f32(b->d);
+        int8_t level[NB_SUPER_BLOCK];
 
+        unpack_levels_q6_K(b->ql, b->qh, level);
+        unpack_levels_q6_K(b->ql + 64, b->qh + 32, level + 128);
         for (int j = 0; j < 16; j++) {
-            const int half = j / 8, k = j % 8 / 2; /* 32 weights of 128 */
             const float scale = d * (float)b->scales[j];
 
-            for (int l = 0; l < 16; l++) {
-                const int at = j % 2 * 16 + l;
-                const int low = b->ql[64 * half + 32 * (k % 2) + at] >> (k / 2 * 4) & 15;
-                const int high = b->qh[32 * half + at] >> (2 * k) & 3;
-
-                out[16 * j + l] = scale * (float)((low | high << 4) - 32);
-            }
+#pragma GCC unroll 1 /* a vector of these 16; unrolled, GCC takes vectors across groups, which is far slower */
+            for (int l = 0; l < 16; l++)
+                out[16 * j + l] = scale * (float)level[16 * j + l];
         }
     }
 }

@@ -66,6 +66,12 @@ nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t 
 }
 
 void
+nb_forward_keep(struct nb_forward *f, uint64_t bytes)
+{
+    f->run.panels.keep = bytes;
+}
+
+void
 nb_forward_free(struct nb_forward *f)
 {
     if (f == NULL)

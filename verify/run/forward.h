@@ -27,6 +27,11 @@ enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool,
 /* For a text of up to CONTEXT tokens, which is run in batches of up to BATCH tokens, by nb_forward_continue. */
 enum nb_status nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t batch, uint32_t context,
                                    struct nb_error *err) NB_MUST_CHECK;
+/*
+ * From the next model on, up to BYTES of the matrices that are multiplied with a few tokens stay in memory, as they are
+ * stored: for a text that is continued token by token.
+ */
+void nb_forward_keep(struct nb_forward *forward, uint64_t bytes);
 void nb_forward_free(struct nb_forward *forward);
 /* The share of the current nb_forward_run that is done, from 0 to 1. For a watch of its pool. */
 double nb_forward_share(const struct nb_forward *forward);

@@ -234,11 +234,11 @@ nb_model_close(struct nb_model *m)
 }
 
 enum nb_status
-nb_model_rows(const struct nb_model *m, const struct nb_view *weight, uint64_t first, uint64_t rows,
-              struct nb_view_reader *reader, float *out, struct nb_error *err)
+nb_model_fetch(const struct nb_model *m, const struct nb_view *weight, uint64_t first, uint64_t rows,
+               struct nb_view_reader *reader, struct nb_error *err)
 {
     const uint64_t n = rows * weight->ne[0];
-    enum nb_status status = nb_view_rows(weight, first, rows, out, reader, err);
+    enum nb_status status = nb_view_fetch(weight, first * weight->ne[0], n, reader, err);
     uint64_t bad;
 
     if (status != NB_OK)
@@ -248,4 +248,15 @@ nb_model_rows(const struct nb_model *m, const struct nb_view *weight, uint64_t f
         return nb_fail(err, NB_INPUT, "%s: tensor '%s': row %" PRIu64 " has a weight that is NaN or infinite",
                        m->source->path, weight->name, first + bad / weight->ne[0]);
     return NB_OK;
+}
+
+enum nb_status
+nb_model_rows(const struct nb_model *m, const struct nb_view *weight, uint64_t first, uint64_t rows,
+              struct nb_view_reader *reader, float *out, struct nb_error *err)
+{
+    const enum nb_status status = nb_model_fetch(m, weight, first, rows, reader, err);
+
+    if (status == NB_OK)
+        nb_view_decode(weight, reader, 0, rows * weight->ne[0], out);
+    return status;
 }

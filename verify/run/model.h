@@ -81,9 +81,12 @@ uint32_t nb_model_vocab(const struct nb_model *model);     /* tokens */
 size_t nb_model_longest_row(const struct nb_model *model);
 
 /*
- * Reads ROWS rows of WEIGHT from row FIRST on as floats, with the buffers of READER. NaN and infinity
+ * Reads ROWS rows of WEIGHT from row FIRST on into READER, from which nb_view_decode makes floats of them. NaN and infinity
  * are an error. Nothing else in this wing reads tensor data.
  */
+enum nb_status nb_model_fetch(const struct nb_model *model, const struct nb_view *weight, uint64_t first, uint64_t rows,
+                              struct nb_view_reader *reader, struct nb_error *err) NB_MUST_CHECK;
+/* The same, and makes the floats. */
 enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view *weight, uint64_t first, uint64_t rows,
                              struct nb_view_reader *reader, float *out, struct nb_error *err) NB_MUST_CHECK;
 

@@ -2,6 +2,7 @@
 
 #include "formats/base/checked.h"
 #include "verify/run/blas.h"
+#include "verify/run/vector_math.h"
 
 #include <stdlib.h>
 
@@ -12,6 +13,12 @@
 #define PANEL_FLOATS ((size_t)262144)
 #define MIN_ROWS 16u
 #define MAX_ROWS 128u
+/*
+ * For so few rows of input a matrix is decoded a few rows at a time, which are multiplied while they are in a first-level
+ * cache: a product of BLAS would read and arrange the panel once more.
+ */
+#define FEW 4u
+#define CACHED_FLOATS 4096u
 
 static size_t
 panel_rows(size_t columns)
@@ -51,7 +58,10 @@ nb_panels_for(struct nb_panels *p, const struct nb_model *model, struct nb_pool 
         p->pool = pool;
         status = allocate(p, floats, err);
     }
+    nb_kept_free(&p->kept);
     p->model = model;
+    if (status == NB_OK && p->keep > 0 && !nb_kept_new(&p->kept, model, panel_rows, p->keep))
+        return nb_fail_memory(err);
     return status;
 }
 
@@ -66,7 +76,8 @@ nb_panels_free(struct nb_panels *p)
     }
     free(p->readers);
     free(p->floats);
-    *p = (struct nb_panels){ 0 };
+    nb_kept_free(&p->kept);
+    *p = (struct nb_panels){ .keep = p->keep };
 }
 
 struct job {
@@ -78,46 +89,120 @@ struct job {
     size_t first_task[NB_MAX_PRODUCTS + 1];
 };
 
-/* Decodes one panel and multiplies it with the whole input. */
-static enum nb_status
-multiply_panel(void *context, size_t task, unsigned worker, struct nb_error *err)
-{
-    const struct job *j = context;
-    const struct nb_product *p = j->product;
-    const struct nb_linear *m;
-    size_t k = 0, first, rows, all, before;
-    float *panel = j->panels->floats[worker], *out;
-    enum nb_status status;
+/* ROWS rows of a matrix, from row FIRST of its expert on; BEFORE: the rows of other experts. */
+struct part {
+    const struct nb_product *product;
+    size_t number, first, rows, before;
+};
 
-    while (task >= j->first_task[k + 1])
-        k++;
-    p += k;
-    m = p->matrix;
-    all = m->rows;
-    before = p->expert * all; /* rows of other experts */
-    first = (task - j->first_task[k]) * j->rows_in_panel;
-    rows = all - first < j->rows_in_panel ? all - first : j->rows_in_panel;
-    status = nb_model_rows(j->panels->model, m->weight, before + first, rows, &j->panels->readers[worker], panel, err);
+static void
+add_bias(const struct job *j, const struct part *part)
+{
+    const struct nb_product *p = part->product;
+    const float *bias = p->matrix->bias + part->before + part->first;
+    const size_t all = p->matrix->rows;
+    float *out = p->out + part->first;
+
+    for (size_t i = 0; i < j->n; i++)
+        for (size_t r = 0; r < part->rows; r++)
+            out[i * all + r] = (p->add ? out[i * all + r] : 0) + bias[r];
+}
+
+/* Decodes the rows and multiplies them with the whole input. */
+static enum nb_status
+multiply_panel(const struct job *j, const struct part *part, unsigned worker, struct nb_error *err)
+{
+    const struct nb_product *p = part->product;
+    const struct nb_linear *m = p->matrix;
+    float *panel = j->panels->floats[worker];
+    const enum nb_status status = nb_model_rows(j->panels->model, m->weight, part->before + part->first, part->rows,
+                                                &j->panels->readers[worker], panel, err);
+
     if (status != NB_OK)
         return status;
-    out = p->out + first;
     if (m->bias != NULL)
-        for (size_t i = 0; i < j->n; i++)
-            for (size_t r = 0; r < rows; r++)
-                out[i * all + r] = (p->add ? out[i * all + r] : 0) + m->bias[before + first + r];
+        add_bias(j, part);
     nb_sgemm(&(struct nb_sgemm){ .transpose = true,
                                  .m = j->n,
-                                 .n = (size_t)rows,
+                                 .n = part->rows,
                                  .k = j->columns,
                                  .alpha = m->scale == NULL ? 1 : m->scale[p->expert],
                                  .beta = p->add || m->bias != NULL ? 1 : 0,
                                  .a = j->in,
                                  .b = panel,
-                                 .c = out,
+                                 .c = p->out + part->first,
                                  .a_row = j->columns,
                                  .b_row = j->columns,
-                                 .c_row = all });
+                                 .c_row = m->rows });
     return NB_OK;
+}
+
+/* READER receives the elements of the rows, from the file or from where they are kept. */
+static enum nb_status
+fetch(const struct job *j, const struct part *part, struct nb_view_reader *reader, struct nb_error *err)
+{
+    struct nb_panels *panels = j->panels;
+    const struct nb_linear *m = part->product->matrix;
+    unsigned char **kept = nb_kept_part(&panels->kept, m, part->product->expert, part->number);
+    enum nb_status status;
+
+    if (kept != NULL && *kept != NULL) {
+        reader->first = (part->before + part->first) * j->columns;
+        reader->elements = *kept;
+        return NB_OK;
+    }
+    status = nb_model_fetch(panels->model, m->weight, part->before + part->first, part->rows, reader, err);
+    if (status == NB_OK && kept != NULL)
+        nb_keep(&panels->kept, kept, m->weight, reader, (uint64_t)part->rows * j->columns);
+    return status;
+}
+
+/* The same for a few rows of input, a few rows of the matrix at a time. */
+static enum nb_status
+multiply_few(const struct job *j, const struct part *part, unsigned worker, struct nb_error *err)
+{
+    const struct nb_product *p = part->product;
+    const struct nb_linear *m = p->matrix;
+    struct nb_view_reader *reader = &j->panels->readers[worker];
+    const bool adds = p->add || m->bias != NULL;
+    const float factor = m->scale == NULL ? 1 : m->scale[p->expert];
+    const size_t at_once = CACHED_FLOATS / j->columns + 1;
+    float *rows = j->panels->floats[worker];
+    enum nb_status status = fetch(j, part, reader, err);
+
+    if (status == NB_OK && m->bias != NULL)
+        add_bias(j, part);
+    for (size_t r = 0, n; r < part->rows && status == NB_OK; r += n) {
+        n = part->rows - r < at_once ? part->rows - r : at_once;
+        nb_view_decode(m->weight, reader, r * j->columns, n * j->columns, rows);
+        for (size_t i = 0; i < j->n; i++)
+            for (size_t k = 0; k < n; k++) {
+                float *out = p->out + i * m->rows + part->first + r + k;
+                const float sum = factor *
+                                  nb_vector_math()->dot(j->in + i * j->columns, rows + k * j->columns, j->columns);
+
+                *out = adds ? *out + sum : sum;
+            }
+    }
+    return status;
+}
+
+static enum nb_status
+multiply_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct job *j = context;
+    struct part part = { .product = j->product };
+    size_t k = 0, all;
+
+    while (task >= j->first_task[k + 1])
+        k++;
+    part.product += k;
+    all = part.product->matrix->rows;
+    part.before = part.product->expert * all;
+    part.number = task - j->first_task[k];
+    part.first = part.number * j->rows_in_panel;
+    part.rows = all - part.first < j->rows_in_panel ? all - part.first : j->rows_in_panel;
+    return j->n < FEW ? multiply_few(j, &part, worker, err) : multiply_panel(j, &part, worker, err);
 }
 
 enum nb_status
@@ -129,5 +214,5 @@ nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb
 
     for (size_t k = 0; k < count; k++)
         j.first_task[k + 1] = j.first_task[k] + (product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
-    return nb_pool_run(panels->pool, multiply_panel, &j, j.first_task[count], err);
+    return nb_pool_run(panels->pool, multiply_task, &j, j.first_task[count], err);
 }

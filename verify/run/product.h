@@ -3,10 +3,12 @@
 #define NB_PRODUCT_H
 
 #include "formats/base/pool.h"
+#include "verify/run/kept.h"
 #include "verify/run/model.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Buffers in which the threads of a pool decode panels of matrices. */
 struct nb_panels {
@@ -14,7 +16,9 @@ struct nb_panels {
     struct nb_pool *pool;
     struct nb_view_reader *readers; /* one per thread */
     float **floats;
-    size_t size; /* floats per thread */
+    size_t size;   /* floats per thread */
+    uint64_t keep; /* bytes of the model's matrices that may stay in memory; 0: none */
+    struct nb_kept kept;
 };
 
 /* Prepares the panels for the matrices of MODEL. Memory of a previous model is reused if it is large enough. */

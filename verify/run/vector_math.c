@@ -230,6 +230,24 @@ soft_cap(float *x, size_t n, float cap)
     store_part(x + i, n - i, c * lf_tanh(load_part(x + i, n - i, 0) / c));
 }
 
+/* Four sums, so that none waits for the one before. */
+static float
+dot(const float *x, const float *y, size_t n)
+{
+    lf sums[4] = { lf_set1(0), lf_set1(0), lf_set1(0), lf_set1(0) };
+    float rest = 0;
+    size_t i = 0;
+
+    for (; i + 4 * NB_LANES <= n; i += 4 * NB_LANES)
+        for (size_t k = 0; k < 4; k++)
+            sums[k] = sums[k] + lf_load(x + i + k * NB_LANES) * lf_load(y + i + k * NB_LANES);
+    for (; i + NB_LANES <= n; i += NB_LANES)
+        sums[0] = sums[0] + lf_load(x + i) * lf_load(y + i);
+    for (; i < n; i++)
+        rest += x[i] * y[i];
+    return (float)lf_total((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
+}
+
 /* The sum of (x[i] - SHIFT)^2, or of x[i]. */
 NB_INLINE double
 sum_of(const float *x, size_t n, float shift, const bool squares)
@@ -392,6 +410,7 @@ const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .soft_cap = soft_cap,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
+    .dot = dot,
     .largest = largest,
     .sum_exp = sum_exp,
     .sum_exp_difference = sum_exp_difference,

@@ -28,6 +28,8 @@ struct nb_vector_math {
     double (*rms_norm)(const float *x, const float *weight, size_t n, float epsilon, float *out);
     /* The same without the mean of x and with a BIAS, which may be NULL; returns the variance. OUT may be X in both. */
     double (*layer_norm)(const float *x, const float *weight, const float *bias, size_t n, float epsilon, float *out);
+    /* The sum of x[i] * y[i]. */
+    float (*dot)(const float *x, const float *y, size_t n);
     /* The maximum of X, which must not contain NaN; *AT is its first index. */
     float (*largest)(const float *x, size_t n, size_t *at);
     /* Sum of exp(x[i] - max), in double. */
