@@ -301,7 +301,9 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
         const char *golden, *entry, *value, *message;
     } cases[] = {
         { "smollm3", "no_rope_layers", "[1,0,1,1]", "no_rope_layers is [1" },
-        { "cohere2", "layer_types", "[\"full_attention\"]", "layer_types makes layer 0 another kind" },
+        { "cohere2", "layer_types",
+          "[\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]",
+          "layer_types makes layer 0 another kind" },
         { "phi3_longrope", "rope_scaling.long_factor", "[1,2]",
           "long_factor of its rotary scaling has 2 factors, but 8" },
         { "phi3_longrope", "rope_scaling.short_factor", "[1,1,1,1,1,1,1,-1]", "factor 7 in short_factor" },
