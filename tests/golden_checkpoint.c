@@ -114,7 +114,8 @@ bytes_of(json_t *tensor, size_t *size)
     for (size_t i = 0; i < n; i++)
         put_value(bytes + i * size_of(dtype), dtype, value_of(json_object_get(tensor, "init"), i, splitmix(&state)));
     snprintf(hash, sizeof hash, "%016" PRIx64, XXH64(bytes, *size, 0));
-    assert_string_equal(hash, json_string_value(json_object_get(tensor, "xxh64")));
+    if (json_object_get(tensor, "xxh64") != NULL) /* unless a test has changed the tensor */
+        assert_string_equal(hash, json_string_value(json_object_get(tensor, "xxh64")));
     return bytes;
 }
 

@@ -1,7 +1,8 @@
 /*
  * Every model family against the reference's converter: each golden of tests/golden/families describes a
  * checkpoint and the GGUF file that llama.cpp v0.5.0's converter makes of it. Whole files are compared; where
- * they differ, the first key or tensor that does is named. 'test_families NAME...' compares only those.
+ * they differ, the first key or tensor that does is named. 'test_families NAME...' compares only those. With KEEP, a folder,
+ * in the environment the files are left there, for tests/interop.
  */
 #include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
@@ -202,6 +203,23 @@ convert(json_t *golden, const char *folder, const char *out)
         fail_msg("%s: %s", current, run.err);
 }
 
+/* Leaves the file of NAME where the user wants to have it. */
+static void
+keep(const char *name, const unsigned char *bytes, size_t size)
+{
+    const char *folder = getenv("KEEP");
+    char path[SCRATCH_PATH];
+    FILE *f;
+
+    if (folder == NULL)
+        return;
+    snprintf(path, sizeof path, "%s/%s.gguf", folder, name);
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void
 compare(const char *name)
 {
@@ -228,11 +246,12 @@ compare(const char *name)
     } else if (is_exception(NULL)) {
         fail_msg("%s: is an exception, but does not differ", name);
     }
-    free(bytes);
     snprintf(checked, sizeof checked, "%s", out);
     RUN(&run, "check", checked);
     if (run.code != 0)
         fail_msg("%s: %s%s", name, run.out, run.err);
+    keep(name, bytes, size);
+    free(bytes);
     scratch_remove(scratch_path(folder));
     json_decref(golden);
 }
@@ -301,7 +320,9 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
         const char *golden, *entry, *value, *message;
     } cases[] = {
         { "smollm3", "no_rope_layers", "[1,0,1,1]", "no_rope_layers is [1" },
-        { "cohere2", "layer_types", "[\"full_attention\"]", "layer_types makes layer 0 another kind" },
+        { "cohere2", "layer_types",
+          "[\"full_attention\",\"sliding_attention\",\"sliding_attention\",\"full_attention\"]",
+          "layer_types makes layer 0 another kind" },
         { "phi3_longrope", "rope_scaling.long_factor", "[1,2]",
           "long_factor of its rotary scaling has 2 factors, but 8" },
         { "phi3_longrope", "rope_scaling.short_factor", "[1,1,1,1,1,1,1,-1]", "factor 7 in short_factor" },

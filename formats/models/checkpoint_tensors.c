@@ -419,7 +419,8 @@ static bool
 is_cut(const struct nb_map_row *row)
 {
     for (size_t i = 0; i < NB_MAP_OPS; i++)
-        if (row->op[i].kind == NB_MAP_CUT || row->op[i].kind == NB_MAP_CUT_GROUPS)
+        if (row->op[i].kind == NB_MAP_CUT || row->op[i].kind == NB_MAP_CUT_GROUPS ||
+            row->op[i].kind == NB_MAP_CUT_COLUMNS)
             return !is_stacked(row);
     return false;
 }

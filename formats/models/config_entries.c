@@ -3,6 +3,7 @@
 #include "formats/base/text.h"
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
+#include "formats/models/hparams.h"
 #include "formats/models/rope_scaling.h"
 #include "formats/safetensors/checkpoint.h"
 
@@ -54,6 +55,12 @@ static const char *const irrelevant[] = {
     "target_lookbehind", "temperature", "top_k", "top_p", "typical_p",
 };
 /* clang-format on */
+
+/* Lists with an element for each layer, besides those that families read as hyperparameters. */
+static const char *const by_layer[] = {
+    "layer_types",    "layers_block_type",    "mlp_layer_types", "moe_layer_freq",
+    "attn_type_list", "hybrid_layer_pattern", "no_rope_layers",  "sliding_window_pattern",
+};
 
 /* Rules for every family; a family's own come first. */
 static const struct nb_config_rule common[] = {
@@ -122,18 +129,18 @@ is_listed(const char *const *names, size_t count, const char *name)
     return false;
 }
 
-/* Whether a row of the family's table reads the entry NAME, or an entry of the object NAME. */
-static bool
-is_read(const struct nb_family *family, const char *name)
+/* The row of the family's table that reads the entry NAME, or an entry of the object NAME; NULL if none does. */
+static const struct nb_config_row *
+row_of(const struct nb_family *family, const char *name)
 {
     const size_t n = strlen(name);
 
     for (size_t i = 0; i < family->n_config; i++) {
         for (const char *at = family->config[i].entries; *at != '\0'; at += strcspn(at, "|"), at += *at == '|')
             if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == '|' || at[n] == '.' || at[n] == '='))
-                return true;
+                return &family->config[i];
     }
-    return false;
+    return NULL;
 }
 
 static const struct nb_config_rule *
@@ -143,7 +150,8 @@ find_rule(const struct nb_family *family, const char *name)
         if (strcmp(family->rules[i].entry, name) == 0)
             return &family->rules[i];
     for (size_t i = 0; i < COUNT(common); i++)
-        if (strcmp(common[i].entry, name) == 0 && !is_read(family, strncmp(name, "rope.", 5) == 0 ? name + 5 : name))
+        if (strcmp(common[i].entry, name) == 0 &&
+            row_of(family, strncmp(name, "rope.", 5) == 0 ? name + 5 : name) == NULL)
             return &common[i];
     return NULL;
 }
@@ -305,16 +313,48 @@ list_unknown(struct examination *x, const char *entry)
     x->n_unknown++;
 }
 
+/* The number that config.json has for NAME, or 0. */
+static double
+number_of(const struct examination *x, const char *name)
+{
+    json_t *value = nb_config_find(x->config, name);
+
+    return json_is_number(value) ? json_number_value(value) : 0;
+}
+
+/*
+ * Lists by layer have an element for each, and may have one for each layer that predicts further tokens. llama.cpp does
+ * not load a file whose lists have another length, and of a list that decides what is refused no element is too many.
+ */
+static enum nb_status
+check_length(struct examination *x, const char *name, json_t *list)
+{
+    const struct nb_config_row *row = row_of(x->family, name);
+    const double n = (double)json_array_size(list), layers = number_of(x, "num_hidden_layers");
+    const double further = number_of(x, "num_nextn_predict_layers") + number_of(x, "mtp_num_hidden_layers");
+
+    if (!json_is_array(list) || n == 0 || layers == 0 || n == layers || n == layers + further)
+        return NB_OK;
+    if (!is_listed(by_layer, COUNT(by_layer), name) &&
+        (row == NULL || nb_hparam_info(row->hparam)->form != NB_HP_FORM_EACH))
+        return NB_OK;
+    return nb_fail(x->err, NB_INPUT, "%s: %s has %.0f elements, but the model has %.0f layers", x->file, name, n,
+                   layers);
+}
+
 /* NAME begins with "rope." for the rotary parameters, where families list the name alone. */
 static enum nb_status
 examine_entry(struct examination *x, const char *name, json_t *value)
 {
     const char *plain = strncmp(name, "rope.", 5) == 0 ? name + 5 : name;
     const struct nb_config_rule *rule = find_rule(x->family, name);
+    const enum nb_status status = check_length(x, name, value);
 
+    if (status != NB_OK)
+        return status;
     if (rule != NULL)
         return apply_rule(x, rule, name, value);
-    if (!is_read(x->family, plain) && !is_listed(used, COUNT(used), name) &&
+    if (row_of(x->family, plain) == NULL && !is_listed(used, COUNT(used), name) &&
         !is_listed(irrelevant, COUNT(irrelevant), name) && !nb_ends_with(name, "_token_id") &&
         !nb_ends_with(name, "_token_ids") && !nb_ends_with(name, "_token_index") && !says_nothing(value))
         list_unknown(x, name);
@@ -445,8 +485,11 @@ nb_config_examine(struct nb_source *source, const struct nb_family *family, cons
         .source = source, .family = family, .config = config, .file = name, .findings = findings, .err = err
     };
     char more[48] = "";
-    enum nb_status status = examine_object(&x, text, "", false);
+    enum nb_status status;
 
+    if (text != NULL && !json_is_object(text) && !json_is_null(text))
+        return nb_fail(err, NB_INPUT, "%s: text_config is not an object", name);
+    status = examine_object(&x, text, "", false);
     if (status == NB_OK)
         status = examine_object(&x, config, "", false);
     if (status == NB_OK)

@@ -1,7 +1,9 @@
 /*
- * Writes a made-up Llama checkpoint: make_checkpoint FOLDER MEGABYTES SHARDS.
- * BF16, Gaussian weights, real proportions, and the sample model's tokenizer
- * (copied from TOKENIZER_FOLDER), whose vocabulary is filled up to the embedding.
+ * Writes a made-up checkpoint: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER [KIND].
+ * BF16, Gaussian weights, real proportions, and the sample model's tokenizer, whose vocabulary is
+ * filled up to the embedding. KIND is "dense", a Llama; "mixture", a Qwen 3 MoE with 128 experts a
+ * layer, each stored by itself; or "transposed", a Llama 4, whose 16 experts a layer are stored
+ * together, gates and up projections in one, on their sides.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -14,11 +16,16 @@
 #define FEED_FORWARD 5632u
 #define KV 512u
 #define VOCAB 32000u
+#define EXPERTS 128u /* of a mixture */
+#define EXPERT_FEED_FORWARD 768u
+#define STACK 16u /* experts of a transposed mixture */
+#define STACK_FEED_FORWARD 4096u
 #define MAX_TENSORS 4096
 
 struct tensor {
     char name[128];
     uint64_t rows, columns; /* columns 0: a vector */
+    uint64_t matrices;      /* 0: a single one, of two dimensions */
     unsigned shard;
 };
 
@@ -53,44 +60,98 @@ make_gaussian(void)
     }
 }
 
-static void
-add(const char *name, uint64_t rows, uint64_t columns)
+/* A tensor of LAYER, or of the whole model if that is negative; its name may have a place for an expert. */
+static struct tensor *
+add(int layer, const char *name, unsigned expert, uint64_t rows, uint64_t columns)
 {
-    snprintf(tensors[n_tensors].name, sizeof tensors[n_tensors].name, "%s", name);
-    tensors[n_tensors].rows = rows;
-    tensors[n_tensors++].columns = columns;
+    struct tensor *t = &tensors[n_tensors++];
+    int at = 0;
+
+    if (layer >= 0)
+        at = snprintf(t->name, sizeof t->name, "model.layers.%d.", layer);
+    snprintf(t->name + at, sizeof t->name - (size_t)at, name, expert);
+    t->rows = rows;
+    t->columns = columns;
+    return t;
 }
 
 static uint64_t
 elements(const struct tensor *t)
 {
-    return t->rows * (t->columns == 0 ? 1 : t->columns);
+    return t->rows * (t->columns == 0 ? 1 : t->columns) * (t->matrices == 0 ? 1 : t->matrices);
 }
 
-static unsigned
-add_layers(uint64_t bytes)
+static void
+add_attention(int layer)
 {
-    static const struct {
-        const char *name;
-        uint64_t rows, columns;
-    } parts[] = {
-        { "input_layernorm", HIDDEN, 0 },          { "post_attention_layernorm", HIDDEN, 0 },
-        { "self_attn.q_proj", HIDDEN, HIDDEN },    { "self_attn.k_proj", KV, HIDDEN },
-        { "self_attn.v_proj", KV, HIDDEN },        { "self_attn.o_proj", HIDDEN, HIDDEN },
-        { "mlp.gate_proj", FEED_FORWARD, HIDDEN }, { "mlp.up_proj", FEED_FORWARD, HIDDEN },
-        { "mlp.down_proj", HIDDEN, FEED_FORWARD },
-    };
+    add(layer, "input_layernorm.weight", 0, HIDDEN, 0);
+    add(layer, "post_attention_layernorm.weight", 0, HIDDEN, 0);
+    add(layer, "self_attn.q_proj.weight", 0, HIDDEN, HIDDEN);
+    add(layer, "self_attn.k_proj.weight", 0, KV, HIDDEN);
+    add(layer, "self_attn.v_proj.weight", 0, KV, HIDDEN);
+    add(layer, "self_attn.o_proj.weight", 0, HIDDEN, HIDDEN);
+}
+
+static void
+add_dense(int layer)
+{
+    add(layer, "mlp.gate_proj.weight", 0, FEED_FORWARD, HIDDEN);
+    add(layer, "mlp.up_proj.weight", 0, FEED_FORWARD, HIDDEN);
+    add(layer, "mlp.down_proj.weight", 0, HIDDEN, FEED_FORWARD);
+}
+
+static void
+add_mixture(int layer)
+{
+    add(layer, "self_attn.q_norm.weight", 0, 64, 0);
+    add(layer, "self_attn.k_norm.weight", 0, 64, 0);
+    add(layer, "mlp.gate.weight", 0, EXPERTS, HIDDEN);
+    for (unsigned i = 0; i < EXPERTS; i++) {
+        add(layer, "mlp.experts.%u.gate_proj.weight", i, EXPERT_FEED_FORWARD, HIDDEN);
+        add(layer, "mlp.experts.%u.up_proj.weight", i, EXPERT_FEED_FORWARD, HIDDEN);
+        add(layer, "mlp.experts.%u.down_proj.weight", i, HIDDEN, EXPERT_FEED_FORWARD);
+    }
+}
+
+static void
+add_transposed(int layer)
+{
+    add(layer, "feed_forward.router.weight", 0, STACK, HIDDEN);
+    add(layer, "feed_forward.experts.gate_up_proj", 0, HIDDEN, 2 * STACK_FEED_FORWARD)->matrices = STACK;
+    add(layer, "feed_forward.experts.down_proj", 0, STACK_FEED_FORWARD, HIDDEN)->matrices = STACK;
+    add(layer, "feed_forward.shared_expert.gate_proj.weight", 0, STACK_FEED_FORWARD, HIDDEN);
+    add(layer, "feed_forward.shared_expert.up_proj.weight", 0, STACK_FEED_FORWARD, HIDDEN);
+    add(layer, "feed_forward.shared_expert.down_proj.weight", 0, HIDDEN, STACK_FEED_FORWARD);
+}
+
+/* A kind of checkpoint; CONFIG has its own entries of config.json, and FEED_FORWARD stands in intermediate_size. */
+static const struct kind {
+    const char *name, *class;
+    void (*add_feed_forward)(int layer);
+    unsigned feed_forward;
+    const char *config;
+} kinds[] = {
+    { "dense", "LlamaForCausalLM", add_dense, FEED_FORWARD, "" },
+    { "mixture", "Qwen3MoeForCausalLM", add_mixture, FEED_FORWARD,
+      ",\"head_dim\":64,\"num_experts\":128,\"num_experts_per_tok\":8,\"moe_intermediate_size\":768" },
+    { "transposed", "Llama4ForCausalLM", add_transposed, STACK_FEED_FORWARD,
+      ",\"head_dim\":64,\"num_local_experts\":16,\"num_experts_per_tok\":1,\"intermediate_size_mlp\":4096" },
+};
+
+/* As many layers as make BYTES with the embedding; returns how many. */
+static unsigned
+add_layers(const struct kind *kind, uint64_t bytes)
+{
     uint64_t total = 4ull * VOCAB * HIDDEN;
     unsigned layer = 0;
 
-    for (; total < bytes && n_tensors + 16 < MAX_TENSORS; layer++) {
-        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-            char name[128];
+    for (; total < bytes && n_tensors + 4 * EXPERTS < MAX_TENSORS; layer++) {
+        const size_t before = n_tensors;
 
-            snprintf(name, sizeof name, "model.layers.%u.%s.weight", layer, parts[i].name);
-            add(name, parts[i].rows, parts[i].columns);
-            total += 2 * elements(&tensors[n_tensors - 1]);
-        }
+        add_attention((int)layer);
+        kind->add_feed_forward((int)layer);
+        for (size_t i = before; i < n_tensors; i++)
+            total += 2 * elements(&tensors[i]);
     }
     return layer;
 }
@@ -137,8 +198,11 @@ write_shard(const char *folder, unsigned shard, unsigned shards)
 
         if (t->shard != shard)
             continue;
-        length += (size_t)sprintf(header + length, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[%" PRIu64,
-                                  at > 0 ? "," : "", t->name, t->rows);
+        length += (size_t)sprintf(header + length, "%s\"%s\":{\"dtype\":\"BF16\",\"shape\":[", at > 0 ? "," : "",
+                                  t->name);
+        if (t->matrices != 0)
+            length += (size_t)sprintf(header + length, "%" PRIu64 ",", t->matrices);
+        length += (size_t)sprintf(header + length, "%" PRIu64, t->rows);
         if (t->columns != 0)
             length += (size_t)sprintf(header + length, ",%" PRIu64, t->columns);
         length += (size_t)sprintf(header + length, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bytes);
@@ -195,23 +259,38 @@ copy(const char *folder, const char *from_folder, const char *name)
     finish(to);
 }
 
+static void
+write_config(const char *folder, const struct kind *kind, unsigned layers)
+{
+    FILE *f = create(folder, "config.json");
+
+    fprintf(f,
+            "{\"architectures\":[\"%s\"],\"hidden_size\":%u,\"intermediate_size\":%u,"
+            "\"num_hidden_layers\":%u,\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"vocab_size\":%u,"
+            "\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":false%s}\n",
+            kind->class, HIDDEN, kind->feed_forward, layers, HIDDEN / 64, KV / 64, VOCAB, kind->config);
+    finish(f);
+}
+
 int
 main(int argc, char **argv)
 {
+    const struct kind *kind = kinds, *const last = kinds + sizeof kinds / sizeof kinds[0];
     uint64_t total = 0, at = 0;
     unsigned shards, layers;
-    FILE *config;
 
-    if (argc != 5) {
-        fputs("usage: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER\n", stderr);
+    while (argc == 6 && kind < last && strcmp(kind->name, argv[5]) != 0)
+        kind++;
+    if (argc < 5 || argc > 6 || kind == last) {
+        fputs("usage: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER [dense|mixture|transposed]\n", stderr);
         return 2;
     }
     shards = (unsigned)strtoul(argv[3], NULL, 10);
     make_gaussian();
-    add("model.embed_tokens.weight", VOCAB, HIDDEN);
-    layers = add_layers(strtoull(argv[2], NULL, 10) * 1000000);
-    add("model.norm.weight", HIDDEN, 0);
-    add("lm_head.weight", VOCAB, HIDDEN);
+    add(-1, "model.embed_tokens.weight", 0, VOCAB, HIDDEN);
+    layers = add_layers(kind, strtoull(argv[2], NULL, 10) * 1000000);
+    add(-1, "model.norm.weight", 0, HIDDEN, 0);
+    add(-1, "lm_head.weight", 0, VOCAB, HIDDEN);
     for (size_t i = 0; i < n_tensors; i++)
         total += elements(&tensors[i]);
     for (size_t i = 0; i < n_tensors; i++) {
@@ -223,12 +302,6 @@ main(int argc, char **argv)
     write_index(argv[1], shards);
     copy(argv[1], argv[4], "tokenizer.json");
     copy(argv[1], argv[4], "tokenizer_config.json");
-    config = create(argv[1], "config.json");
-    fprintf(config,
-            "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":%u,\"intermediate_size\":%u,"
-            "\"num_hidden_layers\":%u,\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"vocab_size\":%u,"
-            "\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":false}\n",
-            HIDDEN, FEED_FORWARD, layers, HIDDEN / 64, KV / 64, VOCAB);
-    finish(config);
+    write_config(argv[1], kind, layers);
     return 0;
 }
