@@ -62,11 +62,13 @@ nb_system_reserve(int fd, uint64_t size)
     if (size > 0 && fcntl(fd, F_PREALLOCATE, &store) != 0)
         code = unless_unsupported(errno);
 #endif
-    if (code == 0 && ftruncate(fd, (off_t)size) != 0)
-        return errno;
+    while (code == 0 && ftruncate(fd, (off_t)size) != 0)
+        if (errno != EINTR)
+            return errno;
 #if defined(ON_LINUX) /* posix_fallocate would write zeros if the file system cannot allocate */
-    if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
-        code = unless_unsupported(errno);
+    while (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
+        if (errno != EINTR)
+            return unless_unsupported(errno);
 #elif !defined(ON_MACOS) && defined(_POSIX_ADVISORY_INFO) && _POSIX_ADVISORY_INFO > 0
     if (size > 0)
         code = unless_unsupported(posix_fallocate(fd, 0, (off_t)size));
@@ -113,7 +115,10 @@ nb_system_sync(int fd)
     if (fcntl(fd, F_FULLFSYNC) == 0)
         return 0;
 #endif
-    return fsync(fd) == 0 ? 0 : errno;
+    while (fsync(fd) != 0)
+        if (errno != EINTR)
+            return errno;
+    return 0;
 }
 
 /* Unlike rename, link never replaces a file; but not every file system supports it. */

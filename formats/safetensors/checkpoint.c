@@ -1,12 +1,11 @@
 #include "formats/safetensors/checkpoint.h"
 
+#include "formats/base/folder.h"
 #include "formats/base/json.h"
 #include "formats/base/links.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
@@ -89,26 +88,23 @@ is_shard_name(const char *name)
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 {
-    struct dirent *entry;
-    enum nb_status status = NB_OK;
-    DIR *dir;
+    struct nb_folder folder;
+    const char *name;
+    enum nb_status status;
 
     *out = (struct names){ .items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items) };
     if (out->items == NULL)
         return nb_fail_memory(err);
-    dir = opendir(cp->folder);
-    if (dir == NULL)
-        return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be opened: %s", cp->folder,
-                       strerror(errno));
-    while (status == NB_OK && (entry = readdir(dir)) != NULL) {
-        if (!is_shard_name(entry->d_name))
+    status = nb_folder_open(&folder, cp->folder, err);
+    while (status == NB_OK && (status = nb_folder_next(&folder, &name, err)) == NB_OK && name != NULL) {
+        if (!is_shard_name(name))
             continue;
         if (out->count == MAX_SHARDS)
             status = nb_fail(err, NB_INPUT, "%s: more than %u shards", cp->folder, MAX_SHARDS);
-        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, entry->d_name)) == NULL)
+        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, name)) == NULL)
             status = nb_fail_memory(err);
     }
-    closedir(dir);
+    nb_folder_close(&folder);
     if (status == NB_OK)
         qsort(out->items, out->count, sizeof *out->items, compare_names);
     return status;
@@ -321,20 +317,21 @@ check_links_in(struct nb_checkpoint *cp, const char *inner, struct nb_error *err
 {
     static const char *const ends[] = { ".json", ".jinja", ".model", ".md", "additional_chat_templates" };
     char *path = nb_checkpoint_path(cp, inner);
-    DIR *dir = path == NULL ? NULL : opendir(path);
-    struct dirent *entry;
-    enum nb_status status = path == NULL ? nb_fail_memory(err) : NB_OK;
+    struct nb_folder folder;
+    const char *found;
+    enum nb_status status = path == NULL ? nb_fail_memory(err) : nb_folder_open(&folder, path, err);
 
-    while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL) {
+    if (status != NB_OK)
+        return status;
+    while (status == NB_OK && (status = nb_folder_next(&folder, &found, err)) == NB_OK && found != NULL) {
         char name[2 * NAME_MAX + 2];
 
-        snprintf(name, sizeof name, "%s%s", inner, entry->d_name);
+        snprintf(name, sizeof name, "%s%s", inner, found);
         for (size_t i = 0; i < sizeof ends / sizeof ends[0] && status == NB_OK; i++)
             if (nb_ends_with(name, ends[i]))
                 status = check_link(cp, name, err);
     }
-    if (dir != NULL)
-        closedir(dir);
+    nb_folder_close(&folder);
     return status;
 }
 
@@ -451,26 +448,25 @@ static const struct {
 static void
 say_what_is_here(const struct nb_checkpoint *cp, char *text, size_t size)
 {
-    DIR *dir = opendir(cp->folder);
     size_t best = sizeof kinds / sizeof kinds[0];
-    struct dirent *entry;
+    struct nb_folder folder;
+    const char *found;
+    enum nb_status status = nb_folder_open(&folder, cp->folder, NULL); /* it is only to explain another error */
 
     *text = '\0';
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+    while (status == NB_OK && nb_folder_next(&folder, &found, NULL) == NB_OK && found != NULL) {
         for (size_t i = 0; i < best; i++) {
             const char *name = strstr(kinds[i].what, "%s");
             const int before = name == NULL ? (int)strlen(kinds[i].what) : (int)(name - kinds[i].what);
 
-            if (strncmp(entry->d_name, kinds[i].begin, strlen(kinds[i].begin)) != 0 ||
-                !nb_ends_with(entry->d_name, kinds[i].end))
+            if (strncmp(found, kinds[i].begin, strlen(kinds[i].begin)) != 0 || !nb_ends_with(found, kinds[i].end))
                 continue;
-            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : entry->d_name,
+            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : found,
                      name == NULL ? "" : name + 2);
             best = i;
         }
     }
-    if (dir != NULL)
-        closedir(dir);
+    nb_folder_close(&folder);
 }
 
 /*
