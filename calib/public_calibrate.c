@@ -67,9 +67,7 @@ check_output(const char *output, bool replace, struct nb_error *err)
     struct nb_file_out file;
     enum nb_status status = nb_out_create(&file, output, 0, replace, err);
 
-    if (status == NB_OK)
-        nb_out_abort(&file);
-    return status;
+    return status == NB_OK ? nb_out_discard(&file, err) : status;
 }
 
 static struct nibble_calibration

@@ -48,7 +48,7 @@ nb_state_write(const struct nb_sums *s, const char *path, uint64_t fingerprint, 
     }
     if (status == NB_OK)
         return nb_out_commit(&out, true, err);
-    nb_out_abort(&out);
+    nb_out_abort(&out, err);
     return status;
 }
 

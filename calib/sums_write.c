@@ -39,7 +39,7 @@ write_bytes(struct bytes *b, const char *path, struct nb_error *err)
         if (status == NB_OK)
             status = nb_out_commit(&out, true, err);
         else
-            nb_out_abort(&out);
+            nb_out_abort(&out, err);
     }
     free(b->data);
     return status;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* "nibble: SENTENCE" */
 static void
@@ -230,14 +231,13 @@ enum nb_status
 cli_check_output(const char *name, bool force, struct nb_error *err)
 {
     struct nb_file_out out;
+    struct stat st;
     enum nb_status status;
 
-    if (!force && nb_is_file(name))
+    if (!force && stat(name, &st) == 0 && S_ISREG(st.st_mode))
         return nb_fail(err, NB_USAGE, "%s: exists already (--force overwrites it)", name);
     status = nb_out_create(&out, name, 0, true, err);
-    if (status == NB_OK)
-        nb_out_abort(&out);
-    return status;
+    return status == NB_OK ? nb_out_discard(&out, err) : status;
 }
 
 bool

@@ -71,7 +71,7 @@ cli_write_file(const char *name, const void *bytes, size_t size, struct nb_error
     status = nb_out_write(&out, 0, bytes, size, err);
     if (status == NB_OK)
         return nb_out_commit(&out, true, err);
-    nb_out_abort(&out);
+    nb_out_abort(&out, err);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include "formats/base/system.h"
 #include "formats/base/text.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@ enum { AUTO, YES, NO }; /* in the order of the option's words */
 struct folders {
     char **path;
     size_t count;
-    bool out_of_memory;
+    int code; /* the errno of what went wrong */
 };
 
 /* Takes PATH, which is from malloc or NULL where there is no such folder. */
@@ -25,7 +26,7 @@ add(struct folders *f, char *path)
     char **grown = path == NULL ? NULL : realloc(f->path, (f->count + 1) * sizeof *grown);
 
     if (grown == NULL) {
-        f->out_of_memory |= path != NULL;
+        f->code = path != NULL ? ENOMEM : f->code;
         free(path);
         return;
     }
@@ -52,6 +53,8 @@ add_model(struct folders *f, const char *path)
 {
     char *real = realpath(path, NULL), *parent;
 
+    if (real == NULL && nb_errno_is_of_system(errno))
+        f->code = errno;
     if (nb_is_folder(path)) {
         if (real != NULL)
             add(f, nb_joined(real, "/../../blobs")); /* of Hugging Face's cache, where there is such a folder */
@@ -59,8 +62,9 @@ add_model(struct folders *f, const char *path)
         return;
     }
     parent = parent_of(path);
-    f->out_of_memory |= parent == NULL;
-    if (parent != NULL)
+    if (parent == NULL)
+        f->code = ENOMEM;
+    else
         add(f, nb_joined(parent, "../../blobs"));
     add(f, parent);
     if (real != NULL)
@@ -74,7 +78,6 @@ cli_sandbox(const struct cli_line *line)
     const unsigned when = cli_word(line, OPT_SANDBOX, AUTO);
     struct folders f = { 0 };
     struct nb_error err;
-    bool inside = false;
 
     if (when == NO)
         return NB_OK;
@@ -82,15 +85,20 @@ cli_sandbox(const struct cli_line *line)
         add(&f, strdup("/"));
     for (size_t i = 0; i < line->n_operands; i++)
         add_model(&f, line->operands[i]);
-    if (!f.out_of_memory)
-        inside = nb_system_sandbox((const char *const *)f.path, f.count);
+    if (f.code == 0)
+        f.code = nb_system_sandbox((const char *const *)f.path, f.count);
     for (size_t i = 0; i < f.count; i++)
         free(f.path[i]);
     free(f.path);
-    if (f.out_of_memory)
-        return cli_fail_memory();
-    if (inside || when == AUTO)
+    if (f.code == 0 || (f.code == ENOSYS && when == AUTO))
         return NB_OK;
-    (void)nb_fail(&err, NB_SYSTEM, "this system has no sandbox that nibble knows; --sandbox auto goes on without one");
+    if (f.code == ENOMEM)
+        return cli_fail_memory();
+    if (f.code == ENOSYS)
+        (void)nb_fail(&err, NB_SYSTEM,
+                      "this system has no sandbox that nibble knows; --sandbox auto goes on without one");
+    else
+        (void)nb_fail(&err, NB_SYSTEM, "the folders that the sandbox leaves open cannot be examined: %s",
+                      strerror(f.code));
     return cli_fail(&err);
 }

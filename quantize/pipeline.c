@@ -40,7 +40,7 @@ finish_files(struct run *r, uint32_t created, enum nb_status status, struct nb_e
         if (status == NB_OK)
             status = nb_out_commit(&r->outs[i], r->options->replace, err);
         else
-            nb_out_abort(&r->outs[i]);
+            nb_out_abort(&r->outs[i], err);
     }
     return status;
 }

@@ -298,7 +298,7 @@ tokenizers_that_fit_no_vocabulary_are_refused(void **unused)
     }
     tiny_checkpoint("bad");
     unlink(scratch_path("bad/tokenizer.json"));
-    expect_refusal("no tokenizer", "neither tokenizer.json nor tokenizer.model");
+    expect_refusal("no tokenizer", "none of tokenizer.json, tokenizer.model and tekken.json");
     scratch_write("bad/tokenizer.model", "\x0a\xff\xff\xff\xff\x0f", 6);
     expect_refusal("a piece longer than the file", "not a SentencePiece model");
     scratch_write("bad/tokenizer.model", "\x0a\x03\x0a\x05x", 5);
@@ -468,7 +468,7 @@ what_is_there_instead_is_named(void **unused)
         const char *name, *expected;
     } cases[] = {
         { "adapter_config.json", "LoRA adapter: merge it into its base" },
-        { "consolidated.safetensors", "'consolidated.safetensors', Mistral's own layout" },
+        { "consolidated.safetensors", "'consolidated.safetensors', Mistral's own layout, but no params.json" },
         { "consolidated.00.pth", "'consolidated.00.pth', Meta's own layout" },
         { "model-Q4_K_M.gguf", "GGUF files: name one, such as 'model-Q4_K_M.gguf'" },
         { "checkpoint-500", "the checkpoints of a training: name one, such as 'checkpoint-500'" },
@@ -555,7 +555,7 @@ weights_that_are_no_model_are_told_apart(void **unused)
     expect_refusal("tiktoken's vocabulary", "a vocabulary of tiktoken: the tokenizer.json");
     unlink(scratch_path("bad/tokenizer.model"));
     scratch_write_text("bad/tekken.json", "{}");
-    expect_refusal("Mistral's vocabulary", "only Mistral's tekken.json");
+    expect_refusal("Mistral's vocabulary", "is not a tokenizer of Mistral's");
 }
 
 static void

@@ -3,7 +3,7 @@
  * texts, and what is refused.
  */
 #include "formats/models/source.h"
-#include "verify/tokenize/byte_level.h"
+#include "formats/tokenizer/byte_level.h"
 #include "verify/tokenize/tokenize.h"
 
 #include "formats/base/status.h"

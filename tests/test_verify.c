@@ -480,8 +480,8 @@ models_that_cannot_be_run_are_refused(void **unused)
         "llama.feed_forward_length=int:64");
     REFUSES("should be 64 x 64, but is 64 x 96", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
     RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf", "--force", "--override-kv",
-        "general.architecture=str:mamba");
-    REFUSES("architecture 'mamba' cannot be run", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
+        "general.architecture=str:plamo3");
+    REFUSES("architecture 'plamo3' cannot be run", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");
     RUN(&run, "quantize", "tiny", "-t", "f32", "-o", "bad.gguf", "--force", "--override-kv",
         "tokenizer.ggml.model=str:bert");
     REFUSES("tokenizer of kind 'bert'", 3, "verify", "-f", "ab.txt", "-c", "8", "bad.gguf");

@@ -196,7 +196,7 @@ a_partial_file_that_is_being_read_is_refused(void **unused)
     assert_int_equal(nb_out_create(&out, scratch_path("out"), 0, true, &err), NB_OK);
     assert_int_equal(nb_file_open(&in, scratch_path("out.partial"), &err), NB_SYSTEM);
     assert_non_null(strstr(err.message, "is writing it"));
-    nb_out_abort(&out);
+    nb_out_abort(&out, NULL);
     assert_false(scratch_exists(scratch_path("out.partial")));
 }
 

@@ -24,24 +24,47 @@ fail_to_open(const char *name, int code, struct nb_error *err)
     return nb_fail(err, nb_status_of_errno(code, NB_INPUT), "%s: cannot be opened: %s", name, strerror(code));
 }
 
+int
+nb_open(const char *path, int flags, unsigned mode)
+{
+    int fd;
+
+    do
+        fd = open(path, flags | O_CLOEXEC, (mode_t)mode);
+    while (fd < 0 && errno == EINTR); /* on file systems of a network */
+    return fd;
+}
+
+/* Sets the size of FILE, which is open. */
+static enum nb_status
+look_at(struct nb_file_in *file, struct nb_error *err)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) != 0)
+        return nb_fail(err, NB_SYSTEM, "%s: cannot be examined: %s", file->name, strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return nb_fail(err, NB_INPUT, "%s: not a regular file", file->name);
+    file->size = (uint64_t)st.st_size;
+    return NB_OK;
+}
+
 /* Opens NAME without waiting: to open a FIFO or a device can take for ever. */
 static enum nb_status
 open_regular(struct nb_file_in *file, const char *name, int access, struct nb_error *err)
 {
-    struct stat st;
+    enum nb_status status;
 
     *file = (struct nb_file_in){ .name = name };
-    file->fd = open(name, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    file->fd = nb_open(name, access | O_NONBLOCK | O_NOCTTY, 0);
     if (file->fd < 0 && access == O_RDWR && (errno == EACCES || errno == EPERM || errno == EROFS || errno == ETXTBSY))
-        file->fd = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        file->fd = nb_open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (file->fd < 0)
         return fail_to_open(name, errno, err);
-    if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    status = look_at(file, err);
+    if (status != NB_OK)
         nb_file_close(file);
-        return nb_fail(err, NB_INPUT, "%s: not a regular file", name);
-    }
-    file->size = (uint64_t)st.st_size;
-    return NB_OK;
+    return status;
 }
 
 bool
@@ -77,11 +100,10 @@ nb_file_open_to_change(struct nb_file_in *file, const char *name, struct nb_erro
         }
         /* Before the lock was ours, the name may have been given to a new file. */
         if (nb_file_is(file, name)) {
-            struct stat st;
-
-            if (fstat(file->fd, &st) == 0)
-                file->size = (uint64_t)st.st_size;
-            return NB_OK;
+            status = look_at(file, err);
+            if (status != NB_OK)
+                nb_file_close(file);
+            return status;
         }
         nb_file_close(file);
     }
@@ -169,7 +191,7 @@ nb_exists(const char *path)
 {
     struct stat st;
 
-    return lstat(path, &st) == 0;
+    return lstat(path, &st) == 0 || nb_errno_is_of_system(errno);
 }
 
 bool
@@ -177,7 +199,7 @@ nb_is_file(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return stat(path, &st) == 0 ? S_ISREG(st.st_mode) : nb_errno_is_of_system(errno);
 }
 
 bool

@@ -48,11 +48,17 @@ bool nb_file_lock(int fd, int kind);
 enum nb_status nb_file_load(const char *name, uint64_t limit, char **text, size_t *length,
                             struct nb_error *err) NB_MUST_CHECK;
 
+/* open, for which a signal is no reason to give up: the descriptor, or -1 and errno. */
+int nb_open(const char *path, int flags, unsigned mode);
+
 /* True if PATH refers to the same file, under any name. */
 bool nb_file_is(const struct nb_file_in *file, const char *path);
-/* True if there is anything of this name, also a link that leads nowhere: opening it then says what is wrong with it. */
+/*
+ * True if there is anything of this name, also a link that leads nowhere, or if that cannot be found out because a disk
+ * or a network fails: opening it then says what is wrong.
+ */
 bool nb_exists(const char *path);
-/* True for a regular file (or a link to one); false for everything else. */
+/* True for a regular file (or a link to one), or where that cannot be found out; false for everything else. */
 bool nb_is_file(const char *path);
 bool nb_is_folder(const char *path);
 

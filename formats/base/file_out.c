@@ -68,9 +68,9 @@ remove_stale(const char *partial, struct nb_error *err)
     int fd = -1;
 
     if (lstat(partial, &st) == 0 && S_ISREG(st.st_mode)) {
-        fd = open(partial, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* NFS locks only what can be written */
+        fd = nb_open(partial, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0); /* NFS locks only what can be written */
         if (fd < 0)
-            fd = open(partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+            fd = nb_open(partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
         if (fd < 0)
             return errno == ENOENT ? NB_OK : fail_in_the_way(partial, err);
         if (!nb_file_lock(fd, LOCK_EX))
@@ -92,7 +92,7 @@ open_partial(struct nb_file_out *file, struct nb_error *err)
     for (int tries = 0; tries < 10; tries++) {
         enum nb_status status = NB_OK;
 
-        file->fd = open(file->partial, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        file->fd = nb_open(file->partial, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         if (file->fd < 0 && errno != EEXIST)
             return nb_fail(err, nb_status_of_errno(errno, NB_SYSTEM), "%s: cannot be created: %s", file->partial,
                            strerror(errno));
@@ -109,19 +109,29 @@ open_partial(struct nb_file_out *file, struct nb_error *err)
     return fail_in_use(file->partial, false, err);
 }
 
+static enum nb_status
+fail_to_look(const char *name, struct nb_error *err)
+{
+    return nb_fail(err, NB_SYSTEM, "%s: cannot be examined: %s", name, strerror(errno));
+}
+
 /* The name of the file that is replaced: where NAME is a link, of the file that it leads to. From malloc. */
 static enum nb_status
 find_place(const char *name, bool follow, char **place, struct nb_error *err)
 {
     struct stat st;
-    const bool is_link = lstat(name, &st) == 0 && S_ISLNK(st.st_mode);
+    const bool there = lstat(name, &st) == 0;
 
-    *place = is_link && follow ? realpath(name, NULL) : strdup(name);
+    *place = NULL;
+    if (!there && nb_errno_is_of_system(errno))
+        return fail_to_look(name, err);
+    *place = there && S_ISLNK(st.st_mode) && follow ? realpath(name, NULL) : strdup(name);
     if (*place != NULL)
         return NB_OK;
     if (errno == ENOMEM)
         return nb_fail_memory(err);
-    return nb_fail(err, NB_USAGE, "%s: is a link that cannot be followed: %s", name, strerror(errno));
+    return nb_fail(err, nb_status_of_errno(errno, NB_USAGE), "%s: is a link that cannot be followed: %s", name,
+                   strerror(errno));
 }
 
 /* Whether FILE may take its name, as far as can be told before the work. */
@@ -130,8 +140,12 @@ check_place(const struct nb_file_out *file, bool replace, struct nb_error *err)
 {
     struct stat st;
 
-    if (stat(file->name, &st) == 0 && !S_ISREG(st.st_mode)) /* a folder; or /dev/null, which root could replace */
+    if (stat(file->name, &st) != 0) {
+        if (nb_errno_is_of_system(errno))
+            return fail_to_look(file->name, err);
+    } else if (!S_ISREG(st.st_mode)) { /* a folder; or /dev/null, which root could replace */
         return nb_fail(err, NB_USAGE, "%s: is there already and is no file that could be replaced", file->name);
+    }
     return !replace && lstat(file->name, &st) == 0 ? exists_error(file->name, err) : NB_OK;
 }
 
@@ -156,7 +170,7 @@ create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, 
         status = nb_fail(err, nb_status_of_errno(code, NB_SYSTEM), "%s: no room for %" PRIu64 " bytes: %s", name, size,
                          strerror(code));
     if (status != NB_OK)
-        nb_out_abort(file);
+        nb_out_abort(file, err);
     return status;
 }
 
@@ -231,9 +245,9 @@ sync_folder_of(const char *name)
 
     if (copy == NULL)
         return;
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = nb_open(dirname(copy), O_RDONLY | O_DIRECTORY, 0);
     if (fd >= 0) {
-        fsync(fd);
+        (void)nb_system_sync(fd);
         close(fd);
     }
     free(copy);
@@ -262,20 +276,36 @@ nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
         close(file->fd);
         file->fd = -1;
     }
-    nb_out_abort(file); /* frees the names; removes the file if it is still open */
+    nb_out_abort(file, err); /* frees the names; removes the file if it is still open */
     return status;
 }
 
-void
-nb_out_abort(struct nb_file_out *file)
+enum nb_status
+nb_out_discard(struct nb_file_out *file, struct nb_error *err)
 {
+    enum nb_status status = NB_OK;
+
     if (file->fd >= 0) {
-        if (is_name_of(file->fd, file->partial))
-            unlink(file->partial);
+        errno = 0; /* stays so if it is another file's name by now */
+        if (is_name_of(file->fd, file->partial) ? unlink(file->partial) != 0 : errno != 0 && errno != ENOENT)
+            status = nb_fail(err, NB_SYSTEM, "%s: cannot be removed: %s", file->partial, strerror(errno));
         close(file->fd);
         file->fd = -1;
     }
     free(file->name);
     free(file->partial);
     file->name = file->partial = NULL;
+    return status;
+}
+
+void
+nb_out_abort(struct nb_file_out *file, struct nb_error *err)
+{
+    struct nb_error own;
+    size_t length;
+
+    if (nb_out_discard(file, &own) == NB_OK || err == NULL)
+        return;
+    length = strlen(err->message);
+    snprintf(err->message + length, sizeof err->message - length, "; %s", own.message);
 }

@@ -54,6 +54,8 @@ void nb_out_flush(const struct nb_file_out *file);
 /* Syncs the file and renames it to NAME. FILE is closed also after an error. */
 enum nb_status nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err) NB_MUST_CHECK;
 /* Closes and removes NAME.partial. Safe on a file that is already closed. */
-void nb_out_abort(struct nb_file_out *file);
+enum nb_status nb_out_discard(struct nb_file_out *file, struct nb_error *err) NB_MUST_CHECK;
+/* The same after an error, which stays the one in ERR: if the file cannot be removed, the sentence there says so, too. */
+void nb_out_abort(struct nb_file_out *file, struct nb_error *err);
 
 #endif

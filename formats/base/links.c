@@ -28,6 +28,13 @@ is_blob(const char *path, const char *folder)
     return is_below(path + (at - folder), blobs, sizeof blobs - 1);
 }
 
+/* 0 if CODE only means that a name or a link leads nowhere. */
+static int
+unless_nowhere(int code)
+{
+    return code == ENOENT || code == ENOTDIR || code == ELOOP ? 0 : code;
+}
+
 /* Where the link FOLDER/NAME leads, and FOLDER, both without links, from malloc. NULL: nowhere, or an errno of CODE. */
 static char *
 follow(const char *folder, const char *name, char **real_folder, int *code)
@@ -45,11 +52,13 @@ follow(const char *folder, const char *name, char **real_folder, int *code)
     memcpy(path, folder, a);
     path[a] = '/';
     memcpy(path + a + 1, name, b + 1);
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
+    if (lstat(path, &st) != 0) {
+        *code = unless_nowhere(errno);
+    } else if (S_ISLNK(st.st_mode)) {
         target = realpath(path, NULL);
         *real_folder = target == NULL ? NULL : realpath(folder, NULL);
         if (target == NULL || *real_folder == NULL)
-            *code = errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : errno;
+            *code = unless_nowhere(errno);
     }
     free(path);
     return target;

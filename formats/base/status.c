@@ -47,6 +47,10 @@ nb_status_of_errno(int code, enum nb_status otherwise)
         return NB_NO_MEMORY;
     case EMFILE:
     case ENFILE:
+    case EIO: /* a disk or a network fails: it is not the file's fault */
+    case ESTALE:
+    case ETIMEDOUT:
+    case EINTR:
         return NB_SYSTEM;
     case ENOENT:
     case ENOTDIR:
@@ -54,6 +58,12 @@ nb_status_of_errno(int code, enum nb_status otherwise)
     default:
         return otherwise;
     }
+}
+
+bool
+nb_errno_is_of_system(int code)
+{
+    return nb_status_is(nb_status_of_errno(code, NB_INPUT), NB_SYSTEM);
 }
 
 /* Cuts a UTF-8 sequence that vsnprintf left unfinished at the end of the buffer. */

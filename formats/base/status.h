@@ -40,6 +40,8 @@ bool nb_status_is(enum nb_status status, enum nb_status kind);
  * A file that does not exist is NB_NOT_FOUND only where OTHERWISE is of kind NB_INPUT.
  */
 enum nb_status nb_status_of_errno(int code, enum nb_status otherwise);
+/* Whether the errno CODE says that a disk, a network or the machine failed, and nothing about the file that was named. */
+bool nb_errno_is_of_system(int code);
 
 #define NB_ERROR_SIZE 1024
 

@@ -35,7 +35,9 @@
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
@@ -62,14 +64,17 @@ nb_system_reserve(int fd, uint64_t size)
     if (size > 0 && fcntl(fd, F_PREALLOCATE, &store) != 0)
         code = unless_unsupported(errno);
 #endif
-    if (code == 0 && ftruncate(fd, (off_t)size) != 0)
-        return errno;
+    while (code == 0 && ftruncate(fd, (off_t)size) != 0)
+        if (errno != EINTR)
+            return errno;
 #if defined(ON_LINUX) /* posix_fallocate would write zeros if the file system cannot allocate */
-    if (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
-        code = unless_unsupported(errno);
+    while (size > 0 && fallocate(fd, 0, 0, (off_t)size) != 0)
+        if (errno != EINTR)
+            return unless_unsupported(errno);
 #elif !defined(ON_MACOS) && defined(_POSIX_ADVISORY_INFO) && _POSIX_ADVISORY_INFO > 0
-    if (size > 0)
-        code = unless_unsupported(posix_fallocate(fd, 0, (off_t)size));
+    do
+        code = size > 0 ? unless_unsupported(posix_fallocate(fd, 0, (off_t)size)) : 0;
+    while (code == EINTR);
 #endif
     return code;
 }
@@ -113,7 +118,10 @@ nb_system_sync(int fd)
     if (fcntl(fd, F_FULLFSYNC) == 0)
         return 0;
 #endif
-    return fsync(fd) == 0 ? 0 : errno;
+    while (fsync(fd) != 0)
+        if (errno != EINTR)
+            return errno;
+    return 0;
 }
 
 /* Unlike rename, link never replaces a file; but not every file system supports it. */
@@ -158,38 +166,42 @@ nb_system_rename_to_new(const char *from, const char *to)
 #define RIGHT_REFER (UINT64_C(1) << 13)    /* version 2 */
 #define RIGHT_TRUNCATE (UINT64_C(1) << 14) /* version 3 */
 
-/* Adds to RULES that files in FOLDER can be read. */
-static bool
+/* Adds to RULES that files in FOLDER can be read. Returns 0 or an errno. */
+static int
 allow_reading(int rules, const char *folder)
 {
-    const int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const struct landlock_path_beneath_attr rule = { LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR, fd };
-    bool added;
+    struct landlock_path_beneath_attr rule = { LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR, -1 };
+    int code = 0;
 
-    if (fd < 0)
-        return true; /* there is nothing to be read then */
-    added = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
-    close(fd);
-    return added;
+    do
+        rule.parent_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    while (rule.parent_fd < 0 && errno == EINTR);
+    if (rule.parent_fd < 0) /* where there is no such folder, there is nothing to be read */
+        return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : errno;
+    if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
+        code = errno;
+    close(rule.parent_fd);
+    return code;
 }
 
-/* A ruleset by which only files in READABLE can be opened; -1 if the kernel has no Landlock. */
+/* *RULES: a ruleset by which only files in READABLE can be opened. Returns 0 or an errno: ENOSYS without Landlock. */
 static int
-make_rules(const char *const *readable, size_t count)
+make_rules(const char *const *readable, size_t count, int *rules)
 {
     const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     const struct landlock_ruleset_attr attr = {
         .handled_access_fs = RIGHTS_1 | (version >= 2 ? RIGHT_REFER : 0) | (version >= 3 ? RIGHT_TRUNCATE : 0),
     };
-    int rules = version < 1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+    int code = 0;
 
-    for (size_t i = 0; i < count && rules >= 0; i++) {
-        if (!allow_reading(rules, readable[i])) {
-            close(rules);
-            rules = -1;
-        }
-    }
-    return rules;
+    *rules = version < 1 ? -1 : (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+    if (*rules < 0)
+        return ENOSYS;
+    for (size_t i = 0; i < count && code == 0; i++)
+        code = allow_reading(*rules, readable[i]);
+    if (code != 0)
+        close(*rules);
+    return code;
 }
 
 #if defined(__x86_64__)
@@ -199,47 +211,48 @@ make_rules(const char *const *readable, size_t count)
 #endif
 
 /*
- * Forbids calls that a reader of files never makes: those that start programs, open connections or reach into other
- * processes. A list of what is forbidden, since what a C library calls differs from version to version.
+ * From now on only the calls of a reader of files get through. All others answer as if the kernel did not have them, so
+ * that a C library newer than the list goes on with the older call that it knows for such kernels: clone for clone3,
+ * whose arguments a filter cannot see.
  */
 static bool
-forbid_calls(void)
+allow_only_reading(void)
 {
 #ifdef OWN_ARCH
-#define FORBID(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), BPF_STMT(BPF_RET | BPF_K, deny)
-    const unsigned deny = SECCOMP_RET_ERRNO | EPERM;
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define ANSWER(what) BPF_STMT(BPF_RET | BPF_K, what)
+#define IF(test, value, then, otherwise) BPF_JUMP(BPF_JMP | (test) | BPF_K, (unsigned)(value), then, otherwise)
+/* Allows a call whose argument number N passes the test; otherwise the next rule is looked at. */
+#define CALL_WITH(name, n, test, value) \
+    IF(BPF_JEQ, SYS_##name, 0, 4), LOAD(args[n]), IF(test, value, 0, 1), ANSWER(SECCOMP_RET_ALLOW), LOAD(nr)
+#define CALL(name) IF(BPF_JEQ, SYS_##name, 0, 1), ANSWER(SECCOMP_RET_ALLOW),
+    const pid_t self = getpid();
     struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, deny), /* calls of another kind of program */
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-#ifdef __x86_64__
-        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1), /* x32 */
-        BPF_STMT(BPF_RET | BPF_K, deny),
-#endif
-        FORBID(execve),
-        FORBID(execveat),
-        FORBID(socket),
-        FORBID(socketpair),
-        FORBID(connect),
-        FORBID(bind),
-        FORBID(ptrace),
-        FORBID(process_vm_readv),
-        FORBID(process_vm_writev),
-        FORBID(kill),
-        FORBID(pidfd_open),
-        FORBID(bpf),
-        FORBID(perf_event_open),
-        FORBID(userfaultfd),
-        FORBID(io_uring_setup),
-        FORBID(keyctl),
-        FORBID(add_key),
-        FORBID(unshare),
-        FORBID(setns),
-        FORBID(mount),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        LOAD(arch),
+        IF(BPF_JEQ, OWN_ARCH, 1, 0),
+        ANSWER(SECCOMP_RET_ERRNO | ENOSYS), /* of another kind of program */
+        LOAD(nr),
+#include "formats/base/reader_calls.def"
+        CALL_WITH(clone, 0, BPF_JSET, CLONE_THREAD),
+        CALL_WITH(kill, 0, BPF_JEQ, self),
+        CALL_WITH(tkill, 0, BPF_JEQ, self),
+        CALL_WITH(tgkill, 0, BPF_JEQ, self),
+        CALL_WITH(prlimit64, 0, BPF_JEQ, 0), /* its own limits */
+        CALL_WITH(ioctl, 1, BPF_JEQ, TCGETS),
+        CALL_WITH(ioctl, 1, BPF_JEQ, TIOCGWINSZ),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_DUPFD),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_DUPFD_CLOEXEC),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_GETFD),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_SETFD),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_GETFL),
+        CALL_WITH(fcntl, 1, BPF_JEQ, F_SETFL),
+        ANSWER(SECCOMP_RET_ERRNO | ENOSYS),
     };
-#undef FORBID
+#undef CALL
+#undef CALL_WITH
+#undef IF
+#undef ANSWER
+#undef LOAD
     const struct sock_fprog program = { sizeof code / sizeof code[0], code };
 
     return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
@@ -249,22 +262,22 @@ forbid_calls(void)
 }
 #endif
 
-bool
+int
 nb_system_sandbox(const char *const *readable, size_t count)
 {
 #ifdef HAS_SANDBOX
-    const int rules = make_rules(readable, count);
-    bool good;
+    int rules, code = make_rules(readable, count, &rules);
 
-    if (rules < 0)
-        return false;
-    good = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
+    if (code != 0)
+        return code;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, rules, 0) != 0)
+        code = ENOSYS;
     close(rules);
-    return good && forbid_calls();
+    return code == 0 && !allow_only_reading() ? ENOSYS : code;
 #else
     (void)readable;
     (void)count;
-    return false;
+    return ENOSYS;
 #endif
 }
 

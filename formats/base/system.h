@@ -37,10 +37,11 @@ int nb_system_rename_to_new(const char *from, const char *to);
 /*
  * From now on this thread, and those that it starts, can open only files in the COUNT folders of READABLE, which are
  * not followed further than they exist, and only for reading; they can start no program and open no connection, and
- * all that for good. Files that are open already stay so. False, with nothing changed, where the system has no such
- * means. On Linux these are Landlock (5.13) and a filter of system calls.
+ * all that for good. Files that are open already stay so. Returns 0 or an errno, with nothing changed: ENOSYS where the
+ * system has no such means. On Linux these are Landlock (5.13) and a filter that lets through only the calls of
+ * reader_calls.def.
  */
-bool nb_system_sandbox(const char *const *readable, size_t count);
+int nb_system_sandbox(const char *const *readable, size_t count);
 
 /* Fills BUFFER with SIZE random bytes (at most 256); false if the system provides none. */
 bool nb_system_random(void *buffer, size_t size);

@@ -134,7 +134,7 @@ nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct 
     if (status == NB_OK)
         status = nb_out_commit(&out, replace, err);
     else
-        nb_out_abort(&out);
+        nb_out_abort(&out, err);
     nb_layout_free(&l);
     return status;
 }

@@ -45,36 +45,39 @@ get_u64(const unsigned char *from)
     return value;
 }
 
-/* "NAME.undo" beside the file itself, under any name of it; from malloc. */
-static char *
-journal_path(const struct nb_file_in *model)
+/* *PATH receives "NAME.undo" beside the file itself, under any name of it; from malloc. */
+static enum nb_status
+journal_path(const struct nb_file_in *model, char **path, struct nb_error *err)
 {
-    char *real = realpath(model->name, NULL), *path = nb_joined(real != NULL ? real : model->name, ".undo");
+    char *real = realpath(model->name, NULL);
 
+    *path = NULL;
+    if (real == NULL && nb_errno_is_of_system(errno))
+        return nb_fail(err, NB_SYSTEM, "%s: cannot be followed: %s", model->name, strerror(errno));
+    *path = nb_joined(real != NULL ? real : model->name, ".undo"); /* it may have no name any more */
     free(real);
-    return path;
+    return *path == NULL ? nb_fail_memory(err) : NB_OK;
 }
 
-static bool
-inode_of(const struct nb_file_in *model, uint64_t *inode)
+static enum nb_status
+inode_of(const struct nb_file_in *model, uint64_t *inode, struct nb_error *err)
 {
     struct stat st;
 
     if (fstat(model->fd, &st) != 0)
-        return false;
+        return nb_fail(err, NB_SYSTEM, "%s: cannot be examined: %s", model->name, strerror(errno));
     *inode = (uint64_t)st.st_ino;
-    return true;
+    return NB_OK;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------ */
 
-/* What is wrong with the LENGTH bytes ALL as a journal of MODEL; NULL if nothing is. */
+/* What is wrong with the LENGTH bytes ALL as a journal of MODEL, which has this INODE; NULL if nothing is. */
 static const char *
-parse(const unsigned char *all, size_t length, const struct nb_file_in *model, struct head *h)
+parse(const unsigned char *all, size_t length, const struct nb_file_in *model, uint64_t inode, struct head *h)
 {
     uint64_t *const numbers[NUMBERS] = { &h->inode,    &h->file_size, &h->header_size, &h->old_hash,
                                          &h->new_hash, &h->offset,    &h->size };
-    uint64_t inode;
 
     if (length < HEAD + 8 || memcmp(all, MAGIC, sizeof MAGIC) != 0)
         return "is not the journal of an edit";
@@ -82,7 +85,7 @@ parse(const unsigned char *all, size_t length, const struct nb_file_in *model, s
         *numbers[i] = get_u64(all + sizeof MAGIC + 8 * i);
     if (h->size != length - HEAD - 8 || get_u64(all + length - 8) != XXH64(all, length - 8, 0))
         return "is damaged";
-    if (!inode_of(model, &inode) || h->inode != inode || h->file_size != model->size)
+    if (h->inode != inode || h->file_size != model->size)
         return "belongs to another file";
     if (h->header_size > model->size || h->header_size > LIMIT || h->offset > h->header_size ||
         h->size > h->header_size - h->offset)
@@ -140,22 +143,27 @@ nb_journal_read(const struct nb_file_in *model, struct nb_journal *j, struct nb_
     struct head h;
     struct stat st;
     struct nb_error own;
+    uint64_t inode = 0;
     size_t length;
     enum nb_status status;
 
-    *j = (struct nb_journal){ .state = NB_JOURNAL_NONE, .path = journal_path(model) };
-    if (j->path == NULL)
-        return nb_fail_memory(err);
-    if (lstat(j->path, &st) != 0)
-        return NB_OK;
+    *j = (struct nb_journal){ .state = NB_JOURNAL_NONE };
+    status = journal_path(model, &j->path, err);
+    if (status != NB_OK || !nb_exists(j->path))
+        return status;
     j->state = NB_JOURNAL_FOREIGN;
     j->why = "is not the journal of an edit";
+    if (lstat(j->path, &st) != 0)
+        return nb_fail(err, NB_SYSTEM, "%s: cannot be examined: %s", j->path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return NB_OK;
     status = nb_file_load(j->path, LIMIT, &j->text, &length, err != NULL ? err : &own);
     if (status != NB_OK)
         return nb_status_is(status, NB_INPUT) ? NB_OK : status;
-    j->why = parse((const unsigned char *)j->text, length, model, &h);
+    status = inode_of(model, &inode, err);
+    if (status != NB_OK)
+        return status;
+    j->why = parse((const unsigned char *)j->text, length, model, inode, &h);
     if (j->why != NULL)
         return NB_OK;
     j->old = (const unsigned char *)j->text + HEAD;
@@ -226,11 +234,12 @@ nb_journal_write(const struct nb_file_in *model, const struct nb_header_change *
     struct nb_file_out out;
     enum nb_status status;
 
-    *path = journal_path(model);
-    if (*path == NULL)
-        return nb_fail_memory(err);
-    if (!inode_of(model, &inode))
-        return nb_fail(err, NB_SYSTEM, "%s: cannot be examined: %s", model->name, strerror(errno));
+    status = journal_path(model, path, err);
+    if (status != NB_OK)
+        return status;
+    status = inode_of(model, &inode, err);
+    if (status != NB_OK)
+        return status;
     all = compose(change, inode, model->size, &total);
     if (all == NULL)
         return nb_fail_memory(err);
@@ -240,7 +249,7 @@ nb_journal_write(const struct nb_file_in *model, const struct nb_header_change *
         if (status == NB_OK)
             status = nb_out_commit(&out, false, err);
         else
-            nb_out_abort(&out);
+            nb_out_abort(&out, err);
     }
     free(all);
     return status;

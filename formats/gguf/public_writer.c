@@ -49,7 +49,7 @@ static void
 end(struct nibble_writer *w)
 {
     if (w->begun)
-        nb_out_abort(&w->out); /* does nothing to a file that has its name */
+        nb_out_abort(&w->out, NULL); /* does nothing to a file that has its name */
     w->begun = false;
     nb_layout_free(&w->layout);
     free(w->bytes_put);

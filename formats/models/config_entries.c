@@ -116,7 +116,7 @@ note(struct examination *x, const char *format, ...)
     va_end(args);
     if (x->findings != NULL)
         return nb_found(x->findings, x->err, NB_BAD_CP_CONFIG_ENTRY, nb_in_file(x->file), "%s", text);
-    nb_source_note(x->source, "config.json: %s", text);
+    nb_source_note(x->source, "%s: %s", nb_base_name(x->file), text);
     return NB_OK;
 }
 

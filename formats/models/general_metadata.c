@@ -283,20 +283,25 @@ hub_name(const char *real, char *id, size_t size)
     return *id != '\0';
 }
 
-/* The real name of the folder, also for "." and "..", or the id of a folder in the hub's cache; false if out of memory. */
-static bool
-folder_name(const char *folder, char *name, size_t size)
+/* The real name of the folder, also for "." and "..", or the id of a folder in the hub's cache. */
+static enum nb_status
+folder_name(const char *folder, char *name, size_t size, struct nb_error *err)
 {
     char *real = realpath(folder, NULL), *clean;
-    const bool out_of_memory = real == NULL && errno == ENOMEM;
     const char *slash = real == NULL ? NULL : strrchr(real, '/');
 
+    if (real == NULL && errno == ENOMEM)
+        return nb_fail_memory(err);
+    if (real == NULL)
+        return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be followed: %s", folder, strerror(errno));
     clean = nb_utf8_repaired(slash == NULL ? "" : slash + 1); /* a folder's name may be any bytes */
-    if (clean != NULL && (real == NULL || !hub_name(real, name, size)))
+    if (clean != NULL && !hub_name(real, name, size))
         snprintf(name, size, "%s", clean);
-    free(clean);
     free(real);
-    return clean != NULL && !out_of_memory;
+    if (clean == NULL)
+        return nb_fail_memory(err);
+    free(clean);
+    return NB_OK;
 }
 
 static void
@@ -329,11 +334,13 @@ nb_general_metadata(struct nb_checkpoint *cp, const struct nb_parameters *parame
     status = nb_checkpoint_json(cp, "generation_config.json", &generation, err);
     if (status == NB_OK)
         status = nb_model_card_read(cp, &card, err);
+    if (status == NB_OK)
+        status = folder_name(cp->folder, folder, sizeof folder, err);
     if (status != NB_OK) {
+        json_decref(card);
         json_decref(generation);
         return status;
     }
-    meta->out_of_memory |= !folder_name(cp->folder, folder, sizeof folder);
     facts_from_card(facts, card);
     /* A hub's OWNER/NAME is a name; a local path is not. */
     if (id != NULL && *id != '\0' && (strchr(id, '/') == NULL || strchr(id, '/') == strrchr(id, '/')))

@@ -24,7 +24,8 @@ find_family(struct nb_builder *b, const char *as_class)
     size_t at = 0;
 
     if (class == NULL)
-        return nb_fail(b->err, NB_INPUT, "%s/config.json: names no model class in 'architectures'", b->cp->folder);
+        return nb_fail(b->err, NB_INPUT, "%s/%s: names no model class in 'architectures'", b->cp->folder,
+                       nb_checkpoint_config_name(b->cp));
     b->family = nb_family_by_class(class, b->cp->config);
     if (b->family != NULL)
         return NB_OK;
@@ -95,7 +96,7 @@ read_config(struct nb_builder *b, const struct nb_source_options *options)
     enum nb_status status;
     char name[512];
 
-    snprintf(name, sizeof name, "%s/config.json", b->cp->folder);
+    snprintf(name, sizeof name, "%s/%s", b->cp->folder, nb_checkpoint_config_name(b->cp));
     b->family = options->family;
     status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
     if (status != NB_OK)

@@ -1,21 +1,31 @@
 #include "formats/safetensors/checkpoint.h"
 
+#include "formats/base/folder.h"
 #include "formats/base/json.h"
 #include "formats/base/links.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define INDEX_NAME "model.safetensors.index.json"
-#define SINGLE "model.safetensors"
-#define SHARD_PATTERN "model-00000-of-00000.safetensors" /* 0: any digit */
+/*
+ * The names in a folder of weights. The second is Mistral's own, of which some models have no other; its params.json
+ * names no class, so that CLASS stands for those that have it.
+ */
+static const struct nb_layout {
+    const char *config, *class;
+    const char *single, *index;
+    const char *shard; /* what the names of shards begin with */
+} layouts[] = {
+    { "config.json", NULL, "model.safetensors", "model.safetensors.index.json", "model-" },
+    { "params.json", "MistralParams", "consolidated.safetensors", "consolidated.safetensors.index.json",
+      "consolidated-" },
+};
+#define SHARD_NUMBERS "00000-of-00000.safetensors" /* 0: any digit */
 #define MAX_SHARDS 4096u
 
 struct entry {
@@ -58,6 +68,12 @@ nb_checkpoint_path(struct nb_checkpoint *cp, const char *name)
     return path;
 }
 
+const char *
+nb_checkpoint_config_name(const struct nb_checkpoint *cp)
+{
+    return cp->layout->config;
+}
+
 enum nb_status
 nb_checkpoint_json(struct nb_checkpoint *cp, const char *name, json_t **object, struct nb_error *err)
 {
@@ -76,39 +92,39 @@ compare_names(const void *a, const void *b)
 }
 
 static bool
-is_shard_name(const char *name)
+is_shard_name(const struct nb_layout *layout, const char *name)
 {
-    const char *p = SHARD_PATTERN;
+    const char *p = SHARD_NUMBERS;
 
+    if (strncmp(name, layout->shard, strlen(layout->shard)) != 0)
+        return false;
+    name += strlen(layout->shard);
     for (; *p != '\0' && (*p == '0' ? isdigit((unsigned char)*name) : *p == *name); p++)
         name++;
     return *p == '\0' && *name == '\0';
 }
 
-/* The files of the folder whose names match SHARD_PATTERN, sorted. */
+/* The files of the folder that have the names of shards, sorted. */
 static enum nb_status
 list_shards(struct nb_checkpoint *cp, struct names *out, struct nb_error *err)
 {
-    struct dirent *entry;
-    enum nb_status status = NB_OK;
-    DIR *dir;
+    struct nb_folder folder;
+    const char *name;
+    enum nb_status status;
 
     *out = (struct names){ .items = nb_arena_calloc(&cp->arena, MAX_SHARDS, sizeof *out->items) };
     if (out->items == NULL)
         return nb_fail_memory(err);
-    dir = opendir(cp->folder);
-    if (dir == NULL)
-        return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be opened: %s", cp->folder,
-                       strerror(errno));
-    while (status == NB_OK && (entry = readdir(dir)) != NULL) {
-        if (!is_shard_name(entry->d_name))
+    status = nb_folder_open(&folder, cp->folder, err);
+    while (status == NB_OK && (status = nb_folder_next(&folder, &name, err)) == NB_OK && name != NULL) {
+        if (!is_shard_name(cp->layout, name))
             continue;
         if (out->count == MAX_SHARDS)
             status = nb_fail(err, NB_INPUT, "%s: more than %u shards", cp->folder, MAX_SHARDS);
-        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, entry->d_name)) == NULL)
+        else if ((out->items[out->count++] = nb_arena_strdup(&cp->arena, name)) == NULL)
             status = nb_fail_memory(err);
     }
-    closedir(dir);
+    nb_folder_close(&folder);
     if (status == NB_OK)
         qsort(out->items, out->count, sizeof *out->items, compare_names);
     return status;
@@ -189,7 +205,7 @@ parse_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_json_spa
 static enum nb_status
 read_index(struct nb_checkpoint *cp, struct weight_map *map, struct nb_error *err)
 {
-    char *path = nb_checkpoint_path(cp, INDEX_NAME), *text;
+    char *path = nb_checkpoint_path(cp, cp->layout->index), *text;
     size_t length;
     enum nb_status status;
 
@@ -240,7 +256,7 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
     for (size_t i = 0; i < present.count && status == NB_OK; i++)
         if (!is_named(wanted, present.items[i]))
             status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is here, but %s does not name it",
-                           present.items[i], INDEX_NAME);
+                           present.items[i], cp->layout->index);
     for (size_t i = 0; i < wanted->count && status == NB_OK; i++) {
         char *path = nb_checkpoint_path(cp, wanted->items[i]);
 
@@ -248,7 +264,7 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
             return nb_fail_memory(err);
         if (!nb_exists(path))
             status = FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp), "shard '%s' is missing (%s names %zu)",
-                           wanted->items[i], INDEX_NAME, wanted->count);
+                           wanted->items[i], cp->layout->index, wanted->count);
     }
     return status;
 }
@@ -257,13 +273,13 @@ check_shards_against_index(struct nb_checkpoint *cp, const struct names *wanted,
 static enum nb_status
 check_shard_numbers(struct nb_checkpoint *cp, const struct names *shards, struct nb_error *err)
 {
-    unsigned long of = strtoul(shards->items[0] + strlen("model-00001-of-"), NULL, 10);
+    const size_t number = strlen(cp->layout->shard), total = number + strlen("00001-of-");
+    unsigned long of = strtoul(shards->items[0] + total, NULL, 10);
 
     for (size_t i = 0; i < shards->count; i++) {
         const char *name = shards->items[i];
 
-        if (strtoul(name + strlen("model-00001-of-"), NULL, 10) != of ||
-            strtoul(name + strlen("model-"), NULL, 10) != i + 1)
+        if (strtoul(name + total, NULL, 10) != of || strtoul(name + number, NULL, 10) != i + 1)
             return FOUND(cp, err, NB_BAD_CP_SHARD, in_folder(cp),
                          "shard %zu of %lu is missing or has another name (found '%s')", i + 1, of, name);
     }
@@ -321,20 +337,21 @@ check_links_in(struct nb_checkpoint *cp, const char *inner, struct nb_error *err
 {
     static const char *const ends[] = { ".json", ".jinja", ".model", ".md", "additional_chat_templates" };
     char *path = nb_checkpoint_path(cp, inner);
-    DIR *dir = path == NULL ? NULL : opendir(path);
-    struct dirent *entry;
-    enum nb_status status = path == NULL ? nb_fail_memory(err) : NB_OK;
+    struct nb_folder folder;
+    const char *found;
+    enum nb_status status = path == NULL ? nb_fail_memory(err) : nb_folder_open(&folder, path, err);
 
-    while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL) {
+    if (status != NB_OK)
+        return status;
+    while (status == NB_OK && (status = nb_folder_next(&folder, &found, err)) == NB_OK && found != NULL) {
         char name[2 * NAME_MAX + 2];
 
-        snprintf(name, sizeof name, "%s%s", inner, entry->d_name);
+        snprintf(name, sizeof name, "%s%s", inner, found);
         for (size_t i = 0; i < sizeof ends / sizeof ends[0] && status == NB_OK; i++)
             if (nb_ends_with(name, ends[i]))
                 status = check_link(cp, name, err);
     }
-    if (dir != NULL)
-        closedir(dir);
+    nb_folder_close(&folder);
     return status;
 }
 
@@ -419,13 +436,13 @@ check_tensors_against_index(struct nb_checkpoint *cp, const struct weight_map *m
         if (entry == NULL || strcmp(entry->shard, shards->items[t->file]) != 0)
             status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
                            "tensor '%s' is in shard '%s', but %s says %s", t->info.name, shards->items[t->file],
-                           INDEX_NAME, entry == NULL ? "nothing of it" : entry->shard);
+                           cp->layout->index, entry == NULL ? "nothing of it" : entry->shard);
     }
     for (size_t i = 0; i < map->count && status == NB_OK; i++)
         if (!map->entries[i].found && is_open(cp, shards, map->entries[i].shard))
             status = FOUND(cp, err, NB_BAD_CP_TENSOR_PLACE, in_folder(cp),
                            "tensor '%s' is not in shard '%s', where %s puts it", map->entries[i].tensor,
-                           map->entries[i].shard, INDEX_NAME);
+                           map->entries[i].shard, cp->layout->index);
     return status;
 }
 
@@ -435,7 +452,7 @@ static const struct {
     const char *what;        /* "%s" is the name */
 } kinds[] = {
     { "adapter_", "", "it holds a LoRA adapter: merge it into its base first" },
-    { "consolidated", ".safetensors", "it holds '%s', Mistral's own layout: take the one of Hugging Face" },
+    { "consolidated", ".safetensors", "it holds '%s', Mistral's own layout, but no params.json" },
     { "model_index", ".json", "it holds a diffusion pipeline, not a language model" },
     { "", ".gguf", "it holds GGUF files: name one, such as '%s'" },
     { "snapshots", "", "it is the hub's cache of a model: name a folder in '%s'" },
@@ -451,26 +468,25 @@ static const struct {
 static void
 say_what_is_here(const struct nb_checkpoint *cp, char *text, size_t size)
 {
-    DIR *dir = opendir(cp->folder);
     size_t best = sizeof kinds / sizeof kinds[0];
-    struct dirent *entry;
+    struct nb_folder folder;
+    const char *found;
+    enum nb_status status = nb_folder_open(&folder, cp->folder, NULL); /* it is only to explain another error */
 
     *text = '\0';
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+    while (status == NB_OK && nb_folder_next(&folder, &found, NULL) == NB_OK && found != NULL) {
         for (size_t i = 0; i < best; i++) {
             const char *name = strstr(kinds[i].what, "%s");
             const int before = name == NULL ? (int)strlen(kinds[i].what) : (int)(name - kinds[i].what);
 
-            if (strncmp(entry->d_name, kinds[i].begin, strlen(kinds[i].begin)) != 0 ||
-                !nb_ends_with(entry->d_name, kinds[i].end))
+            if (strncmp(found, kinds[i].begin, strlen(kinds[i].begin)) != 0 || !nb_ends_with(found, kinds[i].end))
                 continue;
-            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : entry->d_name,
+            snprintf(text, size, ": %.*s%s%s", before, kinds[i].what, name == NULL ? "" : found,
                      name == NULL ? "" : name + 2);
             best = i;
         }
     }
-    if (dir != NULL)
-        closedir(dir);
+    nb_folder_close(&folder);
 }
 
 /*
@@ -487,8 +503,8 @@ single_beside_index(struct nb_checkpoint *cp, const struct names *shards, struct
             return nb_fail_memory(err);
         if (nb_exists(path))
             return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp),
-                             "has both %s and shard '%s' of %s: move one set away, or name the file to take", SINGLE,
-                             shards->items[i], INDEX_NAME);
+                             "has both %s and shard '%s' of %s: move one set away, or name the file to take",
+                             cp->layout->single, shards->items[i], cp->layout->index);
     }
     cp->index_is_stale = true;
     return NB_OK;
@@ -503,7 +519,7 @@ open_indexed(struct nb_checkpoint *cp, bool has_single, struct nb_error *err)
 
     if (status == NB_OK)
         status = shards_of(cp, &map, &shards, err);
-    if (status == NB_OK && has_single && !is_named(&shards, SINGLE))
+    if (status == NB_OK && has_single && !is_named(&shards, cp->layout->single))
         status = single_beside_index(cp, &shards, err);
     if (status == NB_OK && !cp->index_is_stale) {
         status = check_shards_against_index(cp, &shards, err);
@@ -520,8 +536,8 @@ static enum nb_status
 open_weights(struct nb_checkpoint *cp, struct nb_error *err)
 {
     struct names shards;
-    const char *single = SINGLE;
-    char *index = nb_checkpoint_path(cp, INDEX_NAME), *path = nb_checkpoint_path(cp, single), here[512];
+    const char *single = cp->layout->single;
+    char *index = nb_checkpoint_path(cp, cp->layout->index), *path = nb_checkpoint_path(cp, single), here[512];
     enum nb_status status = NB_OK;
 
     if (index == NULL || path == NULL)
@@ -544,8 +560,7 @@ open_weights(struct nb_checkpoint *cp, struct nb_error *err)
     }
     if (shards.count == 0) {
         say_what_is_here(cp, here, sizeof here);
-        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp), "no model.safetensors and no shards of one%s",
-                         here);
+        return FOUND_END(cp, err, NB_BAD_CP_WEIGHTS, in_folder(cp), "no %s and no shards of one%s", single, here);
     }
     status = check_shard_numbers(cp, &shards, err);
     return status == NB_OK ? open_shards(cp, &shards, false, err) : status;
@@ -567,11 +582,23 @@ check_named(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
     return status;
 }
 
+/* Adds to the entries of a params.json what all readers look for in a config.json. */
+static enum nb_status
+say_as_config(struct nb_checkpoint *cp, struct nb_error *err)
+{
+    json_t *tied = json_object_get(cp->config, "tied_embeddings");
+
+    return json_object_set_new(cp->config, "architectures", json_pack("[s]", cp->layout->class)) == 0 &&
+                   json_object_set(cp->config, "tie_word_embeddings", json_is_true(tied) ? tied : json_false()) == 0
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 /* SINGLE: the user named a single weights file. */
 static enum nb_status
 open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_error *err)
 {
-    char *path = nb_checkpoint_path(cp, "config.json"), here[512];
+    char *path = nb_checkpoint_path(cp, cp->layout->config), here[512];
     struct nb_error why;
     enum nb_status status;
 
@@ -585,9 +612,45 @@ open_config(struct nb_checkpoint *cp, const char *named, bool single, struct nb_
                      here);
     }
     status = nb_json_load(path, NB_JSON_BIG_INTEGERS, &cp->config, &why);
+    if (status == NB_OK && cp->layout->class != NULL)
+        return say_as_config(cp, err);
     if (!nb_status_is(status, NB_INPUT))
         return status == NB_OK ? NB_OK : nb_fail(err, status, "%s", why.message);
     return nb_found_error(cp->findings, err, NB_BAD_CP_CONFIG, nb_in_file(path), &why);
+}
+
+/* Whether the folder has weights by the names of LAYOUT. */
+static bool
+has_weights(struct nb_checkpoint *cp, const struct nb_layout *layout)
+{
+    char *single = nb_checkpoint_path(cp, layout->single), *index = nb_checkpoint_path(cp, layout->index);
+
+    return single != NULL && index != NULL && (nb_exists(single) || nb_exists(index));
+}
+
+/* Which names the folder has; those of config.json if it has both, or neither. NAMED: the weights file to take, or NULL. */
+static enum nb_status
+find_layout(struct nb_checkpoint *cp, const char *named, struct nb_error *err)
+{
+    const struct nb_layout *own = &layouts[1];
+    char *config = nb_checkpoint_path(cp, own->config), *usual = nb_checkpoint_path(cp, layouts[0].config);
+    struct names shards;
+    enum nb_status status;
+
+    cp->layout = &layouts[0];
+    if (config == NULL || usual == NULL)
+        return nb_fail_memory(err);
+    if (!nb_exists(config))
+        return NB_OK;
+    if (named != NULL) {
+        if (!nb_exists(usual) || strcmp(named, own->single) == 0 || is_shard_name(own, named))
+            cp->layout = own;
+        return NB_OK;
+    }
+    status = list_shards(cp, &shards, err);
+    if (status == NB_OK && !has_weights(cp, cp->layout) && shards.count == 0 && has_weights(cp, own))
+        cp->layout = own;
+    return status;
 }
 
 static enum nb_status
@@ -607,6 +670,8 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
         cp->folder = copy;
     }
     status = check_links(cp, err);
+    if (status == NB_OK)
+        status = find_layout(cp, single ? nb_base_name(path) : NULL, err);
     if (status == NB_OK && single)
         status = check_named(cp, path, err);
     if (status == NB_OK)
@@ -614,7 +679,7 @@ open_any(struct nb_checkpoint *cp, const char *path, struct nb_error *err)
     if (status == NB_OK && single) {
         const char *name = nb_base_name(path);
 
-        if (is_shard_name(name) && !nb_ends_with(name, "-of-00001.safetensors"))
+        if (is_shard_name(cp->layout, name) && !nb_ends_with(name, "-of-00001.safetensors"))
             status = nb_fail(err, NB_INPUT, "%s: is one of several shards of a model: name their folder, '%s'", path,
                              cp->folder);
         else

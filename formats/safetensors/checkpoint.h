@@ -1,6 +1,7 @@
 /*
  * A checkpoint folder in Hugging Face's layout: config.json, and the weights in
- * one safetensors file or in shards with an index.
+ * one safetensors file or in shards with an index. Also in Mistral's own, which has
+ * params.json and consolidated.safetensors, if there are no weights in the other.
  */
 #ifndef NB_CHECKPOINT_H
 #define NB_CHECKPOINT_H
@@ -22,7 +23,8 @@ struct nb_checkpoint_tensor {
 struct nb_checkpoint {
     struct nb_arena arena;
     const char *folder;
-    json_t *config; /* config.json */
+    const struct nb_layout *layout;
+    json_t *config; /* config.json, or params.json with its model class */
     struct nb_file_in *files;
     uint32_t n_files;
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
@@ -49,6 +51,8 @@ enum nb_status nb_checkpoint_open(struct nb_checkpoint *cp, const char *path, bo
 enum nb_status nb_checkpoint_examine(struct nb_checkpoint *cp, const char *path, bool follow_links,
                                      struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
 void nb_checkpoint_close(struct nb_checkpoint *cp);
+/* The name of the file that CONFIG is from. */
+const char *nb_checkpoint_config_name(const struct nb_checkpoint *cp);
 /* "FOLDER/NAME" in the checkpoint's arena; NULL if out of memory. */
 char *nb_checkpoint_path(struct nb_checkpoint *cp, const char *name);
 /* Loads the JSON object in FOLDER/NAME; if there is no such file, *OBJECT is NULL and the status NB_OK. */

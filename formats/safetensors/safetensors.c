@@ -313,8 +313,10 @@ nb_safetensors_begins(const struct nb_file_in *file)
 {
     unsigned char first[9];
 
-    return file->size >= sizeof first && nb_file_read(file, 0, first, sizeof first, NULL) == NB_OK &&
-           memcmp(first + 4, "\0\0\0", 4) == 0 && first[8] == '{';
+    if (file->size < sizeof first)
+        return false;
+    return nb_file_read(file, 0, first, sizeof first, NULL) != NB_OK ||
+           (memcmp(first + 4, "\0\0\0", 4) == 0 && first[8] == '{');
 }
 
 enum nb_status

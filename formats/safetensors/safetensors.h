@@ -42,7 +42,10 @@ enum nb_status nb_safetensors_read(const struct nb_file_in *file, struct nb_aren
  */
 enum nb_status nb_safetensors_examine(const struct nb_file_in *file, struct nb_arena *arena, struct nb_safetensors *out,
                                       struct nb_findings *findings, struct nb_error *err) NB_MUST_CHECK;
-/* Whether FILE begins with the length of a header and an object, as far as one byte of it tells. */
+/*
+ * Whether FILE begins with the length of a header and an object, as far as one byte of it tells. True also where it
+ * cannot be read, of which those who read on are told.
+ */
 bool nb_safetensors_begins(const struct nb_file_in *file);
 
 #endif

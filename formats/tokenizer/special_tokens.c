@@ -6,10 +6,10 @@
 #include "formats/tokenizer/tokenizer.h"
 
 #include "formats/base/file_in.h"
+#include "formats/base/folder.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -364,17 +364,22 @@ static enum nb_status
 list_templates(struct nb_checkpoint *cp, const char **names, size_t *count, struct nb_error *err)
 {
     char *path = nb_checkpoint_path(cp, MORE_TEMPLATES);
-    DIR *dir = path == NULL ? NULL : opendir(path);
-    struct dirent *entry;
+    struct nb_folder folder;
+    const char *name;
+    enum nb_status status = path == NULL ? nb_fail_memory(err) : nb_folder_open(&folder, path, err);
 
     *count = 0;
-    while (dir != NULL && (entry = readdir(dir)) != NULL && *count < MAX_TEMPLATES)
-        if (*entry->d_name != '.' && nb_ends_with(entry->d_name, ".jinja"))
-            names[(*count)++] = nb_arena_strdup(&cp->arena, entry->d_name);
-    if (dir != NULL)
-        closedir(dir);
-    if (cp->arena.exhausted)
-        return nb_fail_memory(err);
+    if (status != NB_OK)
+        return status;
+    while (status == NB_OK && (status = nb_folder_next(&folder, &name, err)) == NB_OK && name != NULL &&
+           *count < MAX_TEMPLATES)
+        if (*name != '.' && nb_ends_with(name, ".jinja"))
+            names[(*count)++] = nb_arena_strdup(&cp->arena, name);
+    nb_folder_close(&folder);
+    if (status == NB_OK && cp->arena.exhausted)
+        status = nb_fail_memory(err);
+    if (status != NB_OK)
+        return status;
     qsort(names, *count, sizeof *names, compare_names);
     return NB_OK;
 }

@@ -531,42 +531,67 @@ write_last_eot(const struct nb_tokenizer_json *tj, const char *text, uint64_t ro
     }
 }
 
+/* TJ: what is read of JSON, or NULL; MODEL: the path of tokenizer.model. */
+static enum nb_status
+vocab_of(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, const char *model, json_t *config, uint64_t rows,
+         const char *pre, const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
+{
+    const bool has_model = nb_exists(model) && (tj == NULL || !nb_is_tekken(tj->path));
+    const bool tiktoken = has_model && nb_is_tiktoken(model);
+
+    if (tiktoken && tj == NULL)
+        return nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
+                       model);
+    if (has_model && !tiktoken && !(habits->gemma4 && tj != NULL))
+        return sentencepiece_vocab(cp, model, tj, config, rows, habits, meta, err);
+    if (tj != NULL)
+        return json_vocab(cp, tj, config, rows, pre, habits, meta, err);
+    return nb_fail(err, NB_INPUT, "%s: has none of tokenizer.json, tokenizer.model and tekken.json", cp->folder);
+}
+
+/* What is known of every tekken.json, where CONFIG, tokenizer_config.json or NULL, does not say it. */
+static json_t *
+tekken_config(json_t *config)
+{
+    json_t *known = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "bos_token", "<s>", "eos_token", "</s>", "unk_token",
+                              "<unk>", "pad_token", "<pad>", "add_bos_token", 1, "add_eos_token", 0);
+
+    if (known != NULL && config != NULL && json_object_update(known, config) != 0) {
+        json_decref(known);
+        known = NULL;
+    }
+    return known;
+}
+
 static enum nb_status
 vocab_and_specials(struct nb_checkpoint *cp, json_t *config, uint64_t rows, const char *pre,
                    const struct nb_tokenizer_habits *habits, struct nb_metadata *meta, struct nb_error *err)
 {
-    char *json = nb_checkpoint_path(cp, "tokenizer.json"), *model = nb_checkpoint_path(cp, "tokenizer.model"),
-         *tekken = nb_checkpoint_path(cp, "tekken.json");
-    struct nb_tokenizer_json tj = { 0 };
+    char *json = nb_tokenizer_json_path(cp), *model = nb_checkpoint_path(cp, "tokenizer.model");
+    struct nb_tokenizer_json read = { 0 };
+    const struct nb_tokenizer_json *tj = json == NULL ? NULL : &read;
+    json_t *known = NULL;
     enum nb_status status = NB_OK;
-    bool has_json, tiktoken;
 
-    if (json == NULL || model == NULL || tekken == NULL)
+    if (cp->arena.exhausted)
         return nb_fail_memory(err);
-    has_json = nb_exists(json);
-    if (has_json)
-        status = nb_tokenizer_json_read(json, &tj, err);
-    if (status != NB_OK)
-        return status;
-    tiktoken = nb_exists(model) && nb_is_tiktoken(model);
-    if (tiktoken && !has_json)
-        status = nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
-                         model);
-    else if (nb_exists(model) && !tiktoken && !(habits->gemma4 && has_json))
-        status = sentencepiece_vocab(cp, model, has_json ? &tj : NULL, config, rows, habits, meta, err);
-    else if (has_json)
-        status = json_vocab(cp, &tj, config, rows, pre, habits, meta, err);
-    else
-        status = nb_fail(err, NB_INPUT, "%s: has neither tokenizer.json nor tokenizer.model%s", cp->folder,
-                         nb_is_file(tekken) ? ", only Mistral's tekken.json" : "");
+    if (json != NULL)
+        status = nb_tokenizer_json_read(json, &read, err);
+    if (status == NB_OK && json != NULL && nb_is_tekken(json)) {
+        config = known = tekken_config(config);
+        status = known == NULL ? nb_fail_memory(err) : NB_OK;
+    }
+    if (status == NB_OK)
+        status = vocab_of(cp, tj, model, config, rows, pre, habits, meta, err);
     set_space_prefix(habits, NB_PREFIX_AFTER_TOKENS, config, meta);
     if (status == NB_OK)
-        status = nb_special_tokens(cp, has_json ? &tj : NULL, config, habits->named, rows, meta, err);
+        status = nb_special_tokens(cp, tj, config, habits->named, rows, meta, err);
     if (status == NB_OK && habits->end_of_turn != NULL)
-        set_end_of_turn(habits->end_of_turn, has_json ? &tj : NULL, config, rows, meta);
+        set_end_of_turn(habits->end_of_turn, tj, config, rows, meta);
     if (status == NB_OK && habits->last_eot != NULL)
-        write_last_eot(&tj, habits->last_eot, rows, meta);
-    nb_tokenizer_json_free(&tj);
+        write_last_eot(&read, habits->last_eot, rows, meta);
+    json_decref(known);
+    nb_tokenizer_json_free(&read);
     return status;
 }
 

@@ -66,8 +66,16 @@ struct nb_tokenizer_json {
     bool byte_fallback, ignore_merges, fuse_unknown;
 };
 
+/*
+ * The path of CP's tokenizer.json or, where there is none, of its tekken.json, which says the same of Mistral's
+ * tokenizers; belongs to CP. NULL: there is neither, or CP's arena is exhausted.
+ */
+char *nb_tokenizer_json_path(struct nb_checkpoint *cp);
+/* Reads the file PATH, which is either; only one that is named tekken.json is that. */
 enum nb_status nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *out,
                                       struct nb_error *err) NB_MUST_CHECK;
+bool nb_is_tekken(const char *path);
+enum nb_status nb_tekken_read(const char *path, struct nb_tokenizer_json *out, struct nb_error *err) NB_MUST_CHECK;
 void nb_tokenizer_json_free(struct nb_tokenizer_json *tj);
 /* Stores model.vocab in VOCAB; all tokens have type NORMAL. */
 enum nb_status nb_tokenizer_json_vocab(const struct nb_tokenizer_json *tj, struct nb_arena *arena,

@@ -1,5 +1,6 @@
 /* tokenizer.json, the format of Hugging Face's tokenizers library. */
 #include "formats/base/file_in.h"
+#include "formats/base/text.h"
 #include "formats/tokenizer/tokenizer.h"
 
 #include <inttypes.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NB_TEKKEN "tekken.json"
 #define FILE_LIMIT ((uint64_t)256 << 20)
 
 static enum nb_status
@@ -52,6 +54,26 @@ read_model(struct nb_tokenizer_json *tj, struct nb_json_span model, struct nb_er
     return more < 0 ? malformed(tj, members.at, err) : NB_OK;
 }
 
+char *
+nb_tokenizer_json_path(struct nb_checkpoint *cp)
+{
+    static const char *const names[] = { "tokenizer.json", NB_TEKKEN };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = nb_checkpoint_path(cp, names[i]);
+
+        if (path == NULL || nb_exists(path))
+            return path;
+    }
+    return NULL;
+}
+
+bool
+nb_is_tekken(const char *path)
+{
+    return strcmp(nb_base_name(path), NB_TEKKEN) == 0;
+}
+
 enum nb_status
 nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb_error *err)
 {
@@ -62,6 +84,8 @@ nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb
     enum nb_status status;
     int more;
 
+    if (nb_is_tekken(path))
+        return nb_tekken_read(path, tj, err);
     *tj = (struct nb_tokenizer_json){ .path = path };
     status = nb_file_load(path, FILE_LIMIT, &tj->text, &length, err);
     if (status != NB_OK)

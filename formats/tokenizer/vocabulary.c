@@ -455,11 +455,11 @@ nb_vocabulary_read(struct nb_vocabulary *v, const struct nb_vocabulary_origin *f
 
     *v = (struct nb_vocabulary){ .bos = -1, .eos = -1, .unknown = -1 };
     if (from->checkpoint != NULL) {
-        path = nb_checkpoint_path(from->checkpoint, "tokenizer.json");
-        if (path == NULL)
+        path = nb_tokenizer_json_path(from->checkpoint);
+        if (path == NULL && from->checkpoint->arena.exhausted)
             return nb_fail_memory(err);
     }
-    if (path != NULL && nb_exists(path)) {
+    if (path != NULL) {
         status = nb_tokenizer_json_read(path, &tj, err);
         if (status == NB_OK)
             status = read_by_json(v, from, &tj, err);

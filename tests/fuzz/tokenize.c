@@ -9,7 +9,7 @@
 #include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 #include "formats/models/source.h"
-#include "verify/tokenize/byte_level.h"
+#include "formats/tokenizer/byte_level.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <stdio.h>

@@ -1,12 +1,12 @@
 /* Checks a checkpoint folder, or a single safetensors file. */
 #include "verify/check/parts.h"
 
+#include "formats/base/folder.h"
 #include "formats/base/text.h"
 #include "formats/models/family.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/safetensors/checkpoint.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,17 +54,15 @@ static const struct {
 static enum nb_status
 find_dangers(struct nb_checking *c, const char *folder)
 {
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    enum nb_status status = NB_OK;
+    struct nb_folder listed;
+    const char *name;
+    enum nb_status status = nb_folder_open(&listed, folder, c->err);
 
-    while (dir != NULL && status == NB_OK && (entry = readdir(dir)) != NULL)
+    while (status == NB_OK && (status = nb_folder_next(&listed, &name, c->err)) == NB_OK && name != NULL)
         for (size_t i = 0; i < sizeof dangers / sizeof dangers[0] && status == NB_OK; i++)
-            if (nb_ends_with(entry->d_name, dangers[i].end))
-                status = CHECK_FOUND(c, dangers[i].code, nb_in_file(folder), "'%s' %s", entry->d_name,
-                                     dangers[i].sentence);
-    if (dir != NULL)
-        closedir(dir);
+            if (nb_ends_with(name, dangers[i].end))
+                status = CHECK_FOUND(c, dangers[i].code, nb_in_file(folder), "'%s' %s", name, dangers[i].sentence);
+    nb_folder_close(&listed);
     return status;
 }
 

@@ -1,7 +1,7 @@
 #include "verify/tokenize/agreement.h"
 
-#include "formats/base/file_in.h"
 #include "formats/safetensors/checkpoint.h"
+#include "formats/tokenizer/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,12 +177,12 @@ nb_agreement_of(const struct nb_source *source, enum nb_agreement *agreement, ch
 {
     struct nb_source as_gguf = *source; /* only the metadata are used */
     struct pair p = { .err = err };
-    char *path = source->checkpoint == NULL ? NULL : nb_checkpoint_path(source->checkpoint, "tokenizer.json");
+    char *path = source->checkpoint == NULL ? NULL : nb_tokenizer_json_path(source->checkpoint);
     enum nb_status status;
 
     *agreement = NB_AGREEMENT_UNKNOWN;
-    snprintf(what, NB_DIFFERENCE_TEXT, "there is no tokenizer.json");
-    if (path == NULL || !nb_exists(path))
+    snprintf(what, NB_DIFFERENCE_TEXT, "there is no tokenizer.json, nor tekken.json");
+    if (path == NULL)
         return NB_OK;
     snprintf(what, NB_DIFFERENCE_TEXT, "its vocabulary lacks the letters of all texts that nibble compares");
     as_gguf.checkpoint = NULL;

@@ -2,9 +2,9 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/text.h"
+#include "formats/tokenizer/byte_level.h"
 #include "verify/tokenize/added_tokens.h"
 #include "verify/tokenize/bpe_merges.h"
-#include "verify/tokenize/byte_level.h"
 #include "verify/tokenize/normal_form.h"
 #include "verify/tokenize/pre_tokenizer_split.h"
 #include "verify/tokenize/repair_utf8.h"

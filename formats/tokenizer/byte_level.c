@@ -1,4 +1,4 @@
-#include "verify/tokenize/byte_level.h"
+#include "formats/tokenizer/byte_level.h"
 
 /*
  * The bytes that do not represent themselves, in order: 0 to 0x20, 0x7F to 0xA0 and 0xAD. Their
