@@ -245,43 +245,86 @@ check_embedding(const struct model *m)
 
 /* --- tensors of an architecture that is known ----------------------------------------------------------------- */
 
-#define FUSED "blk.%l.attn_qkv.weight"
-
-static const char *const fused_parts[] = { "blk.%l.attn_q.weight", "blk.%l.attn_k.weight", "blk.%l.attn_v.weight" };
-
 /*
- * The matrix that holds q, k and v of layer LAYER, if ROW is one of the three, or NULL: llama.cpp v0.5.0 takes it
- * (llama_model_base::create_tensor_qkv) of nearly all architectures whose own files have three.
+ * Matrices that files may have in the place of several, with the rows of all: llama.cpp v0.5.0 takes them of architectures
+ * whose own files have the parts (llama_model_base::create_tensor_qkv and create_tensor_gate_up_exps).
  */
-static const struct nb_tensor *
-fused(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer)
-{
-    char name[NB_MAX_NAME + 32];
+static const struct fusion {
+    const char *whole, *bias; /* BIAS: of the same parts, or NULL */
+    const char *parts[3];
+    const char *only, *never; /* architectures, each between spaces; NULL: all, none */
+} fusions[] = {
+    { "blk.%l.attn_qkv.weight",
+      "blk.%l.attn_qkv.bias",
+      { "blk.%l.attn_q.weight", "blk.%l.attn_k.weight", "blk.%l.attn_v.weight" },
+      NULL,
+      " bitnet " },
+    { "blk.%l.ffn_gate_up_exps.weight",
+      NULL,
+      { "blk.%l.ffn_gate_exps.weight", "blk.%l.ffn_up_exps.weight" },
+      " deepseek2 cohere2moe granite_swa hy_v3 qwen4exp ",
+      NULL },
+};
 
-    if (nb_arch_row(m->known, FUSED) != NULL) /* it has such a matrix of its own */
-        return NULL;
-    nb_name_fill(FUSED, layer, 0, name, sizeof name);
-    for (size_t i = 0; i < sizeof fused_parts / sizeof fused_parts[0]; i++)
-        if (strcmp(row->name, fused_parts[i]) == 0)
+#define FUSIONS (sizeof fusions / sizeof fusions[0])
+
+static bool
+is_named(const char *architectures, const char *name)
+{
+    const char *at = strstr(architectures, name);
+
+    for (const size_t n = strlen(name); at != NULL; at = strstr(at + 1, name))
+        if (at[-1] == ' ' && at[n] == ' ')
+            return true;
+    return false;
+}
+
+/* Whether F may be in layer LAYER, where the architecture has its parts and nothing of the same name. */
+static bool
+may_be_fused(const struct model *m, const struct fusion *f, uint64_t layer)
+{
+    const struct nb_arch_tensor *own = nb_arch_row(m->known, f->whole);
+
+    if (own != NULL && nb_expression_holds(own->when, &m->hp, layer))
+        return false;
+    if ((f->only != NULL && !is_named(f->only, m->known->name)) ||
+        (f->never != NULL && is_named(f->never, m->known->name)))
+        return false;
+    return nb_arch_row(m->known, f->parts[0]) != NULL;
+}
+
+/* The tensor that holds ROW of layer LAYER together with others, described by *F; NULL if there is none. */
+static const struct nb_tensor *
+find_fused(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer, const struct fusion **f)
+{
+    for (*f = fusions; *f < fusions + FUSIONS; (*f)++) {
+        for (size_t i = 0; i < 3 && (*f)->parts[i] != NULL; i++) {
+            char name[NB_MAX_NAME + 32];
+
+            if (strcmp(row->name, (*f)->parts[i]) != 0 || !may_be_fused(m, *f, layer))
+                continue;
+            nb_name_fill((*f)->whole, layer, 0, name, sizeof name);
             return find_tensor(m, name);
+        }
+    }
     return NULL;
 }
 
-/* Whether T, in layer LAYER, has the rows of all three parts. */
+/* Whether T, in layer LAYER, has the rows of all parts of F. */
 static bool
-has_all_parts(const struct model *m, const struct nb_tensor *t, uint64_t layer)
+has_all_parts(const struct model *m, const struct fusion *f, const struct nb_tensor *t, uint64_t layer)
 {
     uint64_t ne[NB_MAX_DIMS], rows = 0;
     uint32_t n_dims;
 
-    for (size_t i = 0; i < sizeof fused_parts / sizeof fused_parts[0]; i++) {
-        const struct nb_arch_tensor *row = nb_arch_row(m->known, fused_parts[i]);
+    for (size_t i = 0; i < 3 && f->parts[i] != NULL; i++) {
+        const struct nb_arch_tensor *row = nb_arch_row(m->known, f->parts[i]);
 
         if (row == NULL || !nb_arch_shape(row, &m->hp, layer, ne, &n_dims))
             return true;
         rows += ne[1];
     }
-    return t->ne[0] == ne[0] && t->ne[1] == rows;
+    return t->ne[0] == ne[0] && t->ne[1] == rows && t->ne[2] == ne[2];
 }
 
 static enum nb_status
@@ -290,15 +333,15 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
     char name[NB_MAX_NAME + 32], have[CHECK_SHAPE_TEXT] = "", want[CHECK_SHAPE_TEXT] = "";
     uint64_t ne[NB_MAX_DIMS];
     uint32_t n_dims;
-    const struct nb_tensor *t;
+    const struct fusion *f;
+    const struct nb_tensor *t = find_fused(m, row, layer, &f);
 
-    nb_name_fill(row->name, layer, 0, name, sizeof name);
-    t = fused(m, row, layer);
     if (t != NULL)
-        return strcmp(row->name, fused_parts[0]) != 0 || has_all_parts(m, t, layer) /* said once */
+        return strcmp(row->name, f->parts[0]) != 0 || has_all_parts(m, f, t, layer) /* said once */
                    ? NB_OK
                    : CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_SHAPE, at_tensor(m, t->name),
-                                 "does not have the rows of queries, keys and values that the keys make");
+                                 "does not have the rows of all its parts that the keys make");
+    nb_name_fill(row->name, layer, 0, name, sizeof name);
     t = find_tensor(m, name);
     if (t == NULL)
         return row->presence == NB_REQUIRED && nb_expression_holds(row->when, &m->hp, layer)
@@ -341,14 +384,16 @@ check_row(const struct model *m, const struct nb_arch_tensor *row)
 static bool
 is_expected(const struct model *m, const char *name)
 {
-    uint64_t layer;
+    uint64_t layer, expert;
     const struct nb_arch_tensor *row;
 
     if (nb_ends_with(name, ".scale") || nb_ends_with(name, ".input_scale")) /* of NVFP4 */
         return true;
-    if (nb_arch_row(m->known, FUSED) == NULL && nb_arch_row(m->known, "blk.%l.attn_q.weight") != NULL &&
-        (nb_name_matches(FUSED, name, &layer, &layer) || nb_name_matches("blk.%l.attn_qkv.bias", name, &layer, &layer)))
-        return true;
+    for (const struct fusion *f = fusions; f < fusions + FUSIONS; f++)
+        if ((nb_name_matches(f->whole, name, &layer, &expert) ||
+             (f->bias != NULL && nb_name_matches(f->bias, name, &layer, &expert))) &&
+            may_be_fused(m, f, layer))
+            return true;
     row = nb_arch_find(m->known, name, &layer);
     return row != NULL && (layer >= m->layers || nb_expression_holds(row->when, &m->hp, layer));
 }
