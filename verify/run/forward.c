@@ -18,11 +18,7 @@ struct nb_forward {
     size_t *states;                      /* offsets of the blocks' states in the scratch memory */
     size_t blocks;                       /* offset of the blocks' own part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
-
-    /* The current run. */
-    const int32_t *tokens;
-    int64_t bos;
-    size_t blocks_done;
+    size_t blocks_done;                  /* in the current run */
 };
 
 static enum nb_status
@@ -112,7 +108,8 @@ rotated_dims(const struct nb_model *m)
 static bool
 adds_at_once(const struct nb_model *m, const struct nb_block *b)
 {
-    return b->norm != NULL && b->norm_after == NULL && nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1;
+    return b->kind->sets_stream ||
+           (b->norm != NULL && b->norm_after == NULL && nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1);
 }
 
 /* Takes the memory that is used throughout all layers; that of the blocks follows. */
@@ -135,20 +132,32 @@ take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
 }
 
-/* Places the states of the blocks: one after the other if they are kept, else all of them in the same memory. */
+static void
+place_state(struct nb_forward *f, const struct nb_model *m, size_t i, struct nb_scratch *s)
+{
+    f->states[i] = s->used;
+    if (m->blocks[i].kind->state != NULL)
+        m->blocks[i].kind->state(&m->blocks[i], s);
+}
+
+/*
+ * Places the states of the blocks: one after the other if they are kept, else all of them in the same memory, but for
+ * those that later blocks read.
+ */
 static void
 take_states(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
 {
-    const size_t start = s->used;
-    size_t end = start;
+    size_t start, end;
 
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (f->continues || m->blocks[i].lends)
+            place_state(f, m, i, s);
+    start = end = s->used;
     for (size_t i = 0; i < m->n_blocks; i++) {
-        const struct nb_block *b = &m->blocks[i];
-
-        s->used = f->continues ? end : start;
-        f->states[i] = s->used;
-        if (b->kind->state != NULL)
-            b->kind->state(b, s);
+        if (f->continues || m->blocks[i].lends)
+            continue;
+        s->used = start;
+        place_state(f, m, i, s);
         end = s->used > end ? s->used : end;
     }
     s->used = end;
@@ -203,7 +212,7 @@ take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
     states = realloc(f->states, (m->n_blocks + 1) * sizeof *states);
     if (states == NULL)
         return nb_fail_memory(err);
-    f->states = states;
+    f->run.states = f->states = states;
     if (!scratch_size(f, m, &size))
         return nb_fail_memory(err);
     if (size > s->size) {
@@ -261,10 +270,9 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     for (; i < end && status == NB_OK; i++) {
         const size_t position = nb_run_position(r, i);
-        const int64_t token = f->bos >= 0 && position == 0 ? f->bos : f->tokens[i];
         float *x = r->x + i * table->columns;
 
-        status = nb_model_rows(m, table->weight, (uint64_t)token, 1, &r->panels.readers[worker], x, err);
+        status = nb_model_rows(m, table->weight, (uint64_t)nb_run_token(r, i), 1, &r->panels.readers[worker], x, err);
         for (size_t c = 0; c < table->columns && scale != 1; c++)
             x[c] *= scale;
         if (status == NB_OK && m->positions != NULL)
@@ -306,6 +314,28 @@ add_to_stream(struct nb_run *r, const float *addend, double scale, struct nb_err
     return nb_run_rows(r, add_task, &sum, err);
 }
 
+static enum nb_status
+scale_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct sum *s = context;
+    const size_t columns = nb_model_embedding(s->run->model);
+    size_t first, end = nb_run_task_rows(s->run, task, &first);
+
+    (void)worker;
+    (void)err;
+    for (size_t i = first * columns; i < end * columns; i++)
+        s->run->x[i] *= s->scale;
+    return NB_OK;
+}
+
+static enum nb_status
+scale_stream(struct nb_run *r, float factor, struct nb_error *err)
+{
+    struct sum sum = { r, NULL, factor };
+
+    return factor == 1 ? NB_OK : nb_run_rows(r, scale_task, &sum, err);
+}
+
 /* Runs block number I. The result of one that has another BESIDE it waits until that has read the stream. */
 static enum nb_status
 run_block(struct nb_forward *f, size_t i, struct nb_error *err)
@@ -334,7 +364,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
         status = add_to_stream(r, r->out, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
     if (status == NB_OK && follows)
         status = add_to_stream(r, f->aside, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
-    return status;
+    return status == NB_OK ? scale_stream(r, b->times, err) : status;
 }
 
 /* Runs the blocks on the tokens of the batch. */
@@ -371,8 +401,8 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
     r->each = r->scratch.chunk_tokens;
     r->n = chunks * r->each;
     r->first = 0;
-    f->tokens = tokens;
-    f->bos = bos;
+    r->tokens = tokens;
+    r->bos = bos;
     return run_batch(f, hidden, err);
 }
 
@@ -386,8 +416,8 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
     if (status != NB_OK)
         return status;
     r->each = r->n = n;
-    f->tokens = tokens;
-    f->bos = -1;
+    r->tokens = tokens;
+    r->bos = -1;
     status = run_batch(f, hidden, err);
     r->first += n;
     return status;

@@ -43,6 +43,8 @@ struct nb_block {
     uint32_t layer;
     const struct nb_norm *norm, *norm_after; /* of its input and of its result; NULL: none */
     bool beside;                             /* its result is added after the next block has read the stream */
+    bool lends;                              /* later blocks read its state, which therefore lasts through all layers */
+    float times;                             /* factor of the stream after it */
     void *data;                              /* data of its kind, in the model's arena */
 };
 

@@ -33,8 +33,11 @@ stretch_by_yarn(const struct nb_loader *l, struct nb_rope *r, double factor)
 
         r->frequencies[i] *= (1 - ramp) / factor + ramp;
     }
-    r->magnitude = (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor)) *
-                   nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    if (l->model->arch->attention.yarn_scales_scores)
+        r->magnitude = nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    else
+        r->magnitude = (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor)) *
+                       nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
 }
 
 /* Divides FREQUENCIES by the factors in the tensor NAME, if there is one. */

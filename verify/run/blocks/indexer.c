@@ -1,0 +1,205 @@
+#include "verify/run/blocks/indexer.h"
+
+#include "verify/run/blas.h"
+#include "verify/run/blocks/attend.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- loading ---------------------------------------------------------------------------------------------- */
+
+bool
+nb_has_indexer(const struct nb_loader *l)
+{
+    return nb_load_has(l, "blk.%l.indexer.attn_k.weight");
+}
+
+static enum nb_status
+load_tensors(struct nb_loader *l, struct nb_indexer *x)
+{
+    enum nb_status status = nb_load_linear(l, "blk.%l.indexer.attn_k", &x->k);
+
+    if (status == NB_OK)
+        status = nb_load_linear(l, "blk.%l.indexer.proj", &x->weigh);
+    if (status == NB_OK)
+        status = nb_load_linear(l, "blk.%l.indexer.attn_q_b", &x->q);
+    if (status == NB_OK)
+        status = nb_load_small(l, "blk.%l.indexer.k_norm.weight", &x->k_norm.weight);
+    return status == NB_OK ? nb_load_small(l, "blk.%l.indexer.k_norm.bias", &x->k_norm.bias) : status;
+}
+
+enum nb_status
+nb_load_indexer(struct nb_loader *l, size_t rank, const struct nb_rope *rope, struct nb_indexer *x)
+{
+    enum nb_status status = nb_load_count(l, NB_HP_INDEXER_HEADS, &x->heads);
+
+    if (status == NB_OK)
+        status = nb_load_count(l, NB_HP_INDEXER_KEY_LENGTH, &x->length);
+    if (status == NB_OK)
+        status = nb_load_count(l, NB_HP_INDEXER_TOP_K, &x->most);
+    if (status == NB_OK)
+        status = load_tensors(l, x);
+    if (status != NB_OK)
+        return status;
+    /* The epsilon of torch's LayerNorm in transformers' indexers. */
+    x->k_norm = (struct nb_norm){ .kind = NB_NORM_LAYER,
+                                  .weight = x->k_norm.weight,
+                                  .bias = x->k_norm.bias,
+                                  .length = x->length,
+                                  .rows = 1,
+                                  .epsilon = 1e-6f };
+    x->rope = *rope;
+    x->rope.halves = l->model->arch->attention.indexer_halves;
+    if (rope->dims <= x->length && x->k.rows == x->length && x->q.rows == (size_t)x->heads * x->length &&
+        x->q.columns == rank && x->weigh.rows == x->heads)
+        return NB_OK;
+    return nb_fail(l->err, NB_UNSUPPORTED,
+                   "%s: the indexer of layer %" PRIu32 ", with %" PRIu32 " heads of %" PRIu32
+                   " elements, cannot be run with its tensors",
+                   l->model->source->path, l->layer, x->heads, x->length);
+}
+
+/* --- memory ----------------------------------------------------------------------------------------------- */
+
+struct nb_indexer_memory
+nb_indexer_take(const struct nb_indexer *x, struct nb_scratch *s)
+{
+    struct nb_indexer_memory m;
+
+    m.q = nb_scratch_take(s, s->tokens, x->q.rows);
+    m.weights = nb_scratch_take(s, s->tokens, x->heads);
+    m.scores = nb_scratch_take(s, s->threads * ((size_t)x->heads + 2), s->chunk_tokens);
+    return m;
+}
+
+struct nb_indexer_kept
+nb_indexer_take_kept(const struct nb_indexer *x, struct nb_scratch *s)
+{
+    struct nb_indexer_kept kept;
+
+    kept.k = nb_scratch_take(s, s->chunks * s->chunk_tokens, x->length);
+    kept.chosen = nb_scratch_take(s, s->tokens, nb_attend_words(s));
+    return kept;
+}
+
+/* --- running ---------------------------------------------------------------------------------------------- */
+
+struct step {
+    const struct nb_indexer *indexer;
+    const struct nb_indexer_memory *memory;
+    const struct nb_indexer_kept *kept;
+    const struct nb_run *run;
+};
+
+static float *
+key_at(const struct step *s, size_t chunk, size_t position)
+{
+    return s->kept->k + (chunk * s->run->scratch.chunk_tokens + position) * s->indexer->length;
+}
+
+/* Norms and rotates the keys of some tokens, and rotates their queries. */
+static enum nb_status
+finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct step *s = context;
+    const struct nb_indexer *x = s->indexer;
+    const float *table = nb_run_rotations(s->run, &x->rope);
+    size_t i, end = nb_run_task_rows(s->run, task, &i);
+
+    (void)worker;
+    (void)err;
+    for (; i < end; i++) {
+        const size_t position = nb_run_position(s->run, i);
+        float *k = key_at(s, i / s->run->each, position);
+
+        nb_norm_row(&x->k_norm, k, x->length, k);
+        nb_rope_rotate(&x->rope, table + position * x->rope.dims, k, 1, x->length);
+        nb_rope_rotate(&x->rope, table + position * x->rope.dims, s->memory->q + i * x->q.rows, x->heads, x->length);
+    }
+    return NB_OK;
+}
+
+/* The scores of the SEEN positions for token I: the sum over the heads of weight * max(0, q k). */
+static void
+score(const struct step *s, size_t i, size_t seen, float *by_head, float *scores)
+{
+    const struct nb_indexer *x = s->indexer;
+    const float *weights = s->memory->weights + i * x->heads;
+
+    nb_sgemm(&(struct nb_sgemm){ .transpose = true,
+                                 .m = x->heads,
+                                 .n = seen,
+                                 .k = x->length,
+                                 .alpha = 1,
+                                 .a = s->memory->q + i * x->q.rows,
+                                 .b = key_at(s, i / s->run->each, 0),
+                                 .c = by_head,
+                                 .a_row = x->length,
+                                 .b_row = x->length,
+                                 .c_row = seen });
+    memset(scores, 0, seen * sizeof *scores);
+    for (size_t h = 0; h < x->heads; h++)
+        for (size_t k = 0; k < seen; k++)
+            scores[k] += weights[h] * fmaxf(by_head[h * seen + k], 0);
+}
+
+static int
+compare_descending(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+
+    return (x < y) - (x > y);
+}
+
+/* Marks the MOST highest of the SEEN scores, the first of equal ones. ORDERED is memory for as many. */
+static void
+choose(const float *scores, size_t seen, size_t most, float *ordered, uint32_t *chosen)
+{
+    size_t above = 0;
+    float least;
+
+    memcpy(ordered, scores, seen * sizeof *ordered);
+    qsort(ordered, seen, sizeof *ordered, compare_descending);
+    least = ordered[most - 1];
+    for (size_t k = 0; k < seen; k++)
+        above += scores[k] > least;
+    for (size_t k = 0, equal = most - above; k < seen; k++)
+        if (scores[k] > least || (scores[k] == least && equal > 0 && equal-- > 0))
+            chosen[k / 32] |= 1u << k % 32;
+}
+
+static enum nb_status
+choose_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct step *s = context;
+    const struct nb_indexer *x = s->indexer;
+    const size_t chunk = s->run->scratch.chunk_tokens, words = nb_attend_words(&s->run->scratch);
+    float *by_head = s->memory->scores + worker * ((size_t)x->heads + 2) * chunk;
+    float *scores = by_head + x->heads * chunk;
+    size_t i, end = nb_run_task_rows(s->run, task, &i);
+
+    (void)err;
+    for (; i < end; i++) {
+        const size_t seen = nb_run_position(s->run, i) + 1;
+        uint32_t *chosen = s->kept->chosen + i * words;
+
+        memset(chosen, seen <= x->most ? 0xFF : 0, words * sizeof *chosen);
+        if (seen <= x->most)
+            continue;
+        score(s, i, seen, by_head, scores);
+        choose(scores, seen, x->most, scores + chunk, chosen);
+    }
+    return NB_OK;
+}
+
+enum nb_status
+nb_index(const struct nb_indexer *x, const struct nb_indexer_memory *m, const struct nb_indexer_kept *kept,
+         struct nb_run *r, struct nb_error *err)
+{
+    struct step step = { x, m, kept, r };
+    enum nb_status status = nb_run_rows(r, finish_task, &step, err);
+
+    return status == NB_OK ? nb_run_rows(r, choose_task, &step, err) : status;
+}
