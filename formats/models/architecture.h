@@ -88,7 +88,8 @@ bool nb_window_slides(const struct nb_window_rule *rule, uint64_t layer);
 struct nb_arch_attention {
     const char *rotates;       /* condition by layer: positions are rotary; NULL: always */
     bool norms_after_rotation; /* queries and keys are normed after they are rotated */
-    bool plain_norms;          /* queries and keys are normed without weights */
+    bool plain_norms;          /* queries and keys are normed without weights, */
+    const char *plainly_normed; /* on this condition by layer; NULL: always */
     bool gate_in_queries;      /* behind each head's query stands its output gate */
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */

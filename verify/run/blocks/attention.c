@@ -124,6 +124,8 @@ load_norms(const struct nb_loader *l, struct attention *a)
     enum nb_status status = nb_load_norm(l, "blk.%l.attn_sub_norm", &a->output_norm);
 
     if (status == NB_OK && a->facts->plain_norms) {
+        if (!nb_expression_holds(a->facts->plainly_normed, &l->model->hp, l->layer))
+            return NB_OK;
         status = nb_load_plain_norm(l, &a->q_norm);
         a->k_norm = a->q_norm;
         return status;
