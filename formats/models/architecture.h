@@ -86,19 +86,19 @@ bool nb_window_slides(const struct nb_window_rule *rule, uint64_t layer);
 
 /* What attention does beyond what tensors and keys say. */
 struct nb_arch_attention {
-    const char *rotates;       /* condition by layer: positions are rotary; NULL: always */
-    bool norms_after_rotation; /* queries and keys are normed after they are rotated */
-    bool plain_norms;          /* queries and keys are normed without weights, */
+    const char *rotates;        /* condition by layer: positions are rotary; NULL: always */
+    bool norms_after_rotation;  /* queries and keys are normed after they are rotated */
+    bool plain_norms;           /* queries and keys are normed without weights, */
     const char *plainly_normed; /* on this condition by layer; NULL: always */
-    bool gate_in_queries;      /* behind each head's query stands its output gate */
-    bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
-    bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
-    bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */
-    bool yarn_scales_scores;   /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
-    bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
-    bool yarn_is_exact;        /* YaRN's range of pairs is not rounded to whole pairs */
-    const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
-    double temperature_offset; /* added to positions for it */
+    bool gate_in_queries;       /* behind each head's query stands its output gate */
+    bool always_slides;         /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
+    bool chunked;               /* windows do not slide: a token looks back to the beginning of its chunk */
+    bool indexer_halves;        /* the indexer's heads are rotated as halves, whatever those of attention are */
+    bool yarn_scales_scores;    /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
+    bool sliding_unscaled;      /* rotary scaling is for layers that do not slide */
+    bool yarn_is_exact;         /* YaRN's range of pairs is not rounded to whole pairs */
+    const char *heats;          /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
+    double temperature_offset;  /* added to positions for it */
 };
 
 struct nb_arch {
