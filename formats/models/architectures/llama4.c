@@ -42,10 +42,8 @@ static const struct nb_arch_default defaults[] = {
 #define ROTATED "(layer + 1) % 4 != 0"
 const struct nb_arch nb_arch_llama4 = {
     ARCH("llama4", tensors, demanded),
-    .blocks = blocks,
-    .n_blocks = COUNT(blocks),
-    .defaults = defaults,
-    .n_defaults = COUNT(defaults),
+    RUNS(blocks),
+    ASSUMES(defaults),
     .rope = NB_ROPE_NEIGHBOURS,
     .window = { .period = 4, .window = 8192 },
     .attention = { .rotates = ROTATED, .plain_norms = true, .plainly_normed = ROTATED " && experts != 128",

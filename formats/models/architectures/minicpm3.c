@@ -27,6 +27,5 @@ static const struct nb_arch_default defaults[] = {
 static const struct nb_arch_block blocks[] = { { .kind = "mla" }, { .kind = "dense" } };
 
 const struct nb_arch nb_arch_minicpm3 = {
-    ARCH("minicpm3", tensors, demanded), .defaults = defaults, .n_defaults = COUNT(defaults), .blocks = blocks,
-    .n_blocks = COUNT(blocks), .rope = NB_ROPE_HALVES,
+    ARCH("minicpm3", tensors, demanded), ASSUMES(defaults), RUNS(blocks), .rope = NB_ROPE_HALVES,
 };
