@@ -37,6 +37,7 @@ struct nb_arch_block {
     const char *norm;       /* of its input; "a|b": the first that the layer has; NULL: that of its kind */
     const char *norm_after; /* of its result; NULL: none */
     const char *beside;     /* condition: the next block reads the same stream, without the result; NULL: never */
+    const char *norm_sum;   /* of the sum of its result and that of the block beside which it is; NULL: none */
     const char *times;      /* an expression: factor of the stream after it; NULL: 1 */
     const char *scale;      /* a tensor with another such factor; NULL: none */
 };
@@ -90,15 +91,17 @@ struct nb_arch_attention {
     bool norms_after_rotation;  /* queries and keys are normed after they are rotated */
     bool plain_norms;           /* queries and keys are normed without weights, */
     const char *plainly_normed; /* on this condition by layer; NULL: always */
-    bool gate_in_queries;       /* behind each head's query stands its output gate */
-    bool always_slides;         /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
-    bool chunked;               /* windows do not slide: a token looks back to the beginning of its chunk */
-    bool indexer_halves;        /* the indexer's heads are rotated as halves, whatever those of attention are */
-    bool yarn_scales_scores;    /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
-    bool sliding_unscaled;      /* rotary scaling is for layers that do not slide */
-    bool yarn_is_exact;         /* YaRN's range of pairs is not rounded to whole pairs */
-    const char *heats;          /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
-    double temperature_offset;  /* added to positions for it */
+    bool norms_values;          /* values are normed by head, without weights */
+    bool keys_as_values;       /* layers without a matrix for values use the keys, before they are normed and rotated */
+    bool gate_in_queries;      /* behind each head's query stands its output gate */
+    bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
+    bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
+    bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */
+    bool yarn_scales_scores;   /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
+    bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
+    bool yarn_is_exact;        /* YaRN's range of pairs is not rounded to whole pairs */
+    const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
+    double temperature_offset; /* added to positions for it */
 };
 
 struct nb_arch {

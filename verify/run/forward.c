@@ -108,8 +108,8 @@ rotated_dims(const struct nb_model *m)
 static bool
 adds_at_once(const struct nb_model *m, const struct nb_block *b)
 {
-    return b->kind->sets_stream ||
-           (b->norm != NULL && b->norm_after == NULL && nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1);
+    return b->kind->sets_stream || (b->norm != NULL && b->norm_after == NULL && b->norm_sum == NULL &&
+                                    nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1);
 }
 
 /* Takes the memory that is used throughout all layers; that of the blocks follows. */
@@ -287,6 +287,7 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
 struct sum {
     struct nb_run *run;
+    float *to;
     const float *addend;
     float scale;
 };
@@ -301,15 +302,15 @@ add_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)worker;
     (void)err;
     for (size_t i = first * columns; i < end * columns; i++)
-        s->run->x[i] += s->scale * s->addend[i];
+        s->to[i] += s->scale * s->addend[i];
     return NB_OK;
 }
 
-/* Adds ADDEND (tokens x embedding) times SCALE to the stream. */
+/* Adds ADDEND times SCALE to TO (both tokens x embedding). */
 static enum nb_status
-add_to_stream(struct nb_run *r, const float *addend, double scale, struct nb_error *err)
+add(struct nb_run *r, float *to, const float *addend, double scale, struct nb_error *err)
 {
-    struct sum sum = { r, addend, (float)scale };
+    struct sum sum = { r, to, addend, (float)scale };
 
     return nb_run_rows(r, add_task, &sum, err);
 }
@@ -324,16 +325,39 @@ scale_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)worker;
     (void)err;
     for (size_t i = first * columns; i < end * columns; i++)
-        s->run->x[i] *= s->scale;
+        s->to[i] *= s->scale;
     return NB_OK;
 }
 
 static enum nb_status
 scale_stream(struct nb_run *r, float factor, struct nb_error *err)
 {
-    struct sum sum = { r, NULL, factor };
+    struct sum sum = { r, r->x, NULL, factor };
 
     return factor == 1 ? NB_OK : nb_run_rows(r, scale_task, &sum, err);
+}
+
+/* Adds the result of block number I to the stream, unless it was added at once. One that has another BESIDE it waits. */
+static enum nb_status
+add_result(struct nb_forward *f, size_t i, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    const struct nb_block *b = &r->model->blocks[i];
+    const double scale = nb_hp_or(&r->model->hp, NB_HP_RESIDUAL_SCALE, 1);
+    const bool follows = i > 0 && b[-1].beside, joins = follows && b->norm_sum != NULL;
+    enum nb_status status = NB_OK;
+
+    if (b->norm_after != NULL)
+        status = nb_run_norm(r, b->norm_after, r->out, r->out, err);
+    if (status == NB_OK && joins)
+        status = add(r, r->out, f->aside, 1, err);
+    if (status == NB_OK && joins)
+        status = nb_run_norm(r, b->norm_sum, r->out, r->out, err);
+    if (status == NB_OK && !adds_at_once(r->model, b) && !b->beside)
+        status = add(r, r->x, r->out, scale, err);
+    if (status == NB_OK && follows && !joins)
+        status = add(r, r->x, f->aside, scale, err);
+    return status == NB_OK ? scale_stream(r, b->times, err) : status;
 }
 
 /* Runs block number I. The result of one that has another BESIDE it waits until that has read the stream. */
@@ -343,7 +367,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
     struct nb_run *r = &f->run;
     const struct nb_model *m = r->model;
     const struct nb_block *b = &m->blocks[i];
-    const bool at_once = adds_at_once(m, b) && !b->beside, follows = i > 0 && m->blocks[i - 1].beside;
+    const bool at_once = adds_at_once(m, b) && !b->beside;
     enum nb_status status = NB_OK;
 
     r->layer = b->layer;
@@ -358,13 +382,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
         status = nb_run_norm(r, b->norm, r->x, f->normed, err);
     if (status == NB_OK)
         status = b->kind->run(b, r, err);
-    if (status == NB_OK && b->norm_after != NULL)
-        status = nb_run_norm(r, b->norm_after, r->out, r->out, err);
-    if (status == NB_OK && !at_once && !b->beside)
-        status = add_to_stream(r, r->out, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
-    if (status == NB_OK && follows)
-        status = add_to_stream(r, f->aside, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
-    return status == NB_OK ? scale_stream(r, b->times, err) : status;
+    return status == NB_OK ? add_result(f, i, err) : status;
 }
 
 /* Runs the blocks on the tokens of the batch. */

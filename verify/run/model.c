@@ -133,6 +133,8 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
     if (status == NB_OK)
         status = load_block_norm(l, row->norm_after, &b->norm_after);
     if (status == NB_OK)
+        status = load_block_norm(l, row->norm_sum, &b->norm_sum);
+    if (status == NB_OK)
         status = load_times(l, row, &b->times);
     return status == NB_OK ? b->kind->load(l, b) : status;
 }

@@ -58,6 +58,7 @@ load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_
     f->alpha_p = (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer));
     f->alpha_n = f->beta + (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer));
     f->epsilon = (float)nb_hp_at(hp, NB_HP_XIELU_EPS, l->layer);
+    f->sparsity = nb_hp_has(hp, NB_HP_SPARSITY_SCALE) ? (float)nb_hp_at(hp, NB_HP_SPARSITY_SCALE, l->layer) : -INFINITY;
 }
 
 enum nb_status
@@ -120,6 +121,23 @@ clamp_inputs(const struct nb_feed_forward *f, float *gate, float *up)
     }
 }
 
+/* Leaves of the gate what is above its mean plus SPARSITY times its standard deviation (Gemma 3n). */
+static void
+thin_out(const struct nb_feed_forward *f, float *gate)
+{
+    double sum = 0, squares = 0, mean;
+    float cutoff;
+
+    for (size_t i = 0; i < f->inner; i++)
+        sum += (double)gate[i];
+    mean = sum / (double)f->inner;
+    for (size_t i = 0; i < f->inner; i++)
+        squares += ((double)gate[i] - mean) * ((double)gate[i] - mean);
+    cutoff = (float)(mean + sqrt(squares / (double)f->inner) * (double)f->sparsity);
+    for (size_t i = 0; i < f->inner; i++)
+        gate[i] = fmaxf(gate[i] - cutoff, 0);
+}
+
 struct step {
     const struct nb_feed_forward *network;
     const struct nb_feed_forward_memory *memory;
@@ -147,6 +165,8 @@ activate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
             gate = up;
             up += f->inner;
         }
+        if (gated && isfinite(f->sparsity))
+            thin_out(f, gate);
         if (f->limit > 0 && gated && f->activation != NB_ACTIVATION_GPT_OSS)
             clamp_inputs(f, gate, up);
         if (f->activation == NB_ACTIVATION_GPT_OSS)

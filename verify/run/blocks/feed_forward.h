@@ -19,6 +19,8 @@ struct nb_feed_forward {
     bool is_fused;                         /* UP holds the gate, too */
     float limit;                           /* of the gate from above, of up on both sides; 0: none */
     float alpha_p, alpha_n, beta, epsilon; /* of xIELU */
+    float
+        sparsity; /* gates count by how far they are above their mean plus so many deviations; not finite: as they are */
 };
 
 /* Rows are tokens. */
