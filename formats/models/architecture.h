@@ -80,6 +80,7 @@ struct nb_window_rule {
     uint64_t period; /* 0: windows are used only if the file has a pattern */
     bool first_is_full;
     uint64_t window; /* default size if the file has none; 0: then there is no window */
+    uint64_t own;    /* tokens that a file's window does not count: 1 if it counts only those before the own one */
 };
 
 /* Whether LAYER slides by RULE, whose period is not 0. */
@@ -96,8 +97,10 @@ struct nb_arch_attention {
     bool gate_in_queries;      /* behind each head's query stands its output gate */
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
+    bool chooses_blocks;       /* an indexer chooses blocks of positions, once there are more than it may choose */
     bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */
     bool yarn_scales_scores;   /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
+    const char *rope_dims;     /* an expression by layer: rotated elements of a head; NULL: as the keys say */
     bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
     bool yarn_is_exact;        /* YaRN's range of pairs is not rounded to whole pairs */
     const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
@@ -117,11 +120,16 @@ struct nb_arch {
     const struct nb_arch_block *blocks; /* the blocks of a layer, in order; none: it cannot be run */
     size_t n_blocks;
     enum nb_norm_kind norm;
-    bool plain_norms; /* norms have no weights */
+    bool plain_norms;      /* norms have no weights */
+    bool norm_may_be_rms;  /* where the norm is a LayerNorm: it is not if the file has the epsilon of the other kind */
+    bool norms_embeddings; /* the embeddings of tokens are normed, without weights */
+    double epsilon_after;  /* of norms of results; 0: that of all norms */
     enum nb_activation activation;
     enum nb_rope_pairing rope;
     struct nb_window_rule window;
     struct nb_arch_attention attention;
+    bool averages_shared;     /* the results of chosen and shared experts are averaged, not added */
+    bool limits_activated;    /* limits inside networks are of the activated gate, not of what is activated */
     bool weighs_expert_input; /* shares are factors of what experts read, not of their results */
     bool divides_logits;      /* by their scale */
     bool tiles_key_heads;     /* of delta nets: head h has the key h % keys; otherwise neighbours share one */

@@ -80,6 +80,25 @@ load_block_norm(struct nb_loader *l, const char *names, const struct nb_norm **o
     return status;
 }
 
+/* The norm of a block's result, which may have an epsilon of its own. */
+static enum nb_status
+load_norm_after(struct nb_loader *l, const char *names, const struct nb_norm **out)
+{
+    const double epsilon = l->model->arch->epsilon_after;
+    enum nb_status status = load_block_norm(l, names, out);
+    struct nb_norm *own;
+
+    if (status != NB_OK || *out == NULL || epsilon == 0)
+        return status;
+    own = nb_load_room(l, sizeof *own);
+    if (own == NULL)
+        return nb_fail_memory(l->err);
+    *own = **out;
+    own->epsilon = (float)epsilon;
+    *out = own;
+    return NB_OK;
+}
+
 /* Whether the current layer has the block of ROW. */
 static bool
 has_block(const struct nb_loader *l, const struct nb_arch_block *row)
@@ -131,7 +150,7 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
     m->n_blocks++;
     status = load_block_norm(l, row->norm == NULL ? b->kind->norm : row->norm, &b->norm);
     if (status == NB_OK)
-        status = load_block_norm(l, row->norm_after, &b->norm_after);
+        status = load_norm_after(l, row->norm_after, &b->norm_after);
     if (status == NB_OK)
         status = load_block_norm(l, row->norm_sum, &b->norm_sum);
     if (status == NB_OK)
@@ -179,9 +198,11 @@ load_inputs(struct nb_loader *l)
         status = nb_load_table(l, "position_embd.weight", positions);
         m->positions = positions;
     }
-    if (status == NB_OK && has_norm_of_output(m->arch))
-        status = nb_load_norm(l, "token_embd_norm", &m->embedding_norm);
-    return status;
+    if (status != NB_OK)
+        return status;
+    if (m->arch->norms_embeddings)
+        return nb_load_plain_norm(l, &m->embedding_norm);
+    return has_norm_of_output(m->arch) ? nb_load_norm(l, "token_embd_norm", &m->embedding_norm) : NB_OK;
 }
 
 /* Architectures whose table has no output matrix use the embeddings of tokens. */

@@ -1,5 +1,6 @@
 #include "verify/run/rope.h"
 
+#include "formats/models/expression.h"
 #include "verify/run/load.h"
 
 #include <inttypes.h>
@@ -114,6 +115,19 @@ set_pairs(enum nb_rope_pairing pairing, uint32_t head_dim, struct nb_rope *r)
     return pairing != NB_ROPE_INTERLEAVED || whole || r->dims <= head_dim / 2;
 }
 
+static enum nb_status
+dims_by_layer(const struct nb_loader *l, uint32_t *dims)
+{
+    uint64_t count;
+
+    if (!nb_expression_count(l->model->arch->attention.rope_dims, &l->model->hp, l->layer, &count) || count < 1 ||
+        count > NB_MAX_SIDE)
+        return nb_fail(l->err, NB_INPUT, "%s: the rotated dimensions of layer %" PRIu32 " cannot be counted",
+                       l->model->source->path, l->layer);
+    *dims = (uint32_t)count;
+    return NB_OK;
+}
+
 /* What the keys say of the rotations in the current layer. */
 static enum nb_status
 read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
@@ -126,6 +140,8 @@ read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
     if (status == NB_OK)
         status = nb_load_above_zero(
             l, slides && nb_hp_has(hp, NB_HP_ROPE_BASE_SWA) ? NB_HP_ROPE_BASE_SWA : NB_HP_ROPE_BASE, &r->base);
+    if (status == NB_OK && l->model->arch->attention.rope_dims != NULL)
+        status = dims_by_layer(l, &r->dims);
     if (status == NB_OK &&
         (head_dim % 2 != 0 || r->dims % 2 != 0 || r->dims > head_dim || !set_pairs(l->model->arch->rope, head_dim, r)))
         status = nb_fail(l->err, NB_UNSUPPORTED,

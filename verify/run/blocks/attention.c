@@ -21,6 +21,7 @@ struct attention {
     const struct nb_rope *rope;    /* NULL: positions are not rotary */
     const struct nb_arch_attention *facts;
     struct nb_attend shape; /* without the pointers to rows */
+    size_t most;            /* positions for which no choice is needed; 0: any number */
     float limit;            /* of queries, keys and values; 0: none */
     float value_scale;
     double temperature, temperature_length; /* see temperature_at; 0: none */
@@ -117,6 +118,23 @@ load_factors(const struct nb_loader *l, struct attention *a)
     a->temperature_length = nb_hp_or(hp, NB_HP_TEMPERATURE_LENGTH, nb_hp(hp, NB_HP_ROPE_CONTEXT));
     if (a->temperature_length < 1 || !nb_expression_holds(a->facts->heats, hp, l->layer))
         a->temperature = 0;
+}
+
+/* The positions of as many blocks as an indexer chooses. */
+static enum nb_status
+load_choice(const struct nb_loader *l, struct attention *a)
+{
+    uint32_t size, most;
+    enum nb_status status;
+
+    if (!a->facts->chooses_blocks || !nb_load_has(l, "blk.%l.indexer.q_proj.weight"))
+        return NB_OK;
+    status = nb_load_count(l, NB_HP_INDEXER_BLOCK, &size);
+    if (status == NB_OK)
+        status = nb_load_count(l, NB_HP_INDEXER_TOP_K, &most);
+    if (status == NB_OK)
+        a->most = (size_t)fmin((double)size * most, NB_MAX_SIDE);
+    return status;
 }
 
 static enum nb_status
@@ -237,6 +255,8 @@ load(struct nb_loader *l, struct nb_block *b)
     load_factors(l, a);
     if (nb_expression_holds(a->facts->rotates, &l->model->hp, l->layer))
         status = nb_load_rope(l, a->shape.key_length, &a->rope);
+    if (status == NB_OK)
+        status = load_choice(l, a);
     if (status == NB_OK)
         status = load_norms(l, a);
     if (status == NB_OK)
@@ -467,6 +487,17 @@ gate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return NB_OK;
 }
 
+/* The choice of positions for longer texts is not computed. */
+static enum nb_status
+check_choice(const struct attention *a, const struct nb_run *r, struct nb_error *err)
+{
+    if (a->most == 0 || r->first + r->each <= a->most)
+        return NB_OK;
+    return nb_fail(err, NB_UNSUPPORTED,
+                   "%s: the sparse attention of layer %" PRIu32 " cannot be run on more than %zu tokens at once",
+                   r->model->source->path, r->layer, a->most);
+}
+
 static enum nb_status
 run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
 {
@@ -475,7 +506,10 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     const struct memory *m = &step.memory;
     const struct nb_product output = { &a->output, 0, r->out, true };
     struct nb_attend attend = a->shape;
-    enum nb_status status = project(&step, r, err);
+    enum nb_status status = check_choice(a, r, err);
+
+    if (status == NB_OK)
+        status = project(&step, r, err);
 
     attend.q = m->q;
     attend.k = step.kept.k;

@@ -17,6 +17,7 @@ struct nb_feed_forward {
     enum nb_activation activation;
     size_t inner;                          /* elements that go into down */
     bool is_fused;                         /* UP holds the gate, too */
+    bool limits_activated;                 /* the limit of the gate is of its activation */
     float limit;                           /* of the gate from above, of up on both sides; 0: none */
     float alpha_p, alpha_n, beta, epsilon; /* of xIELU */
     float

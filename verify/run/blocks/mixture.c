@@ -19,6 +19,7 @@ struct mixture {
     struct nb_feed_forward shared;
     struct nb_routing routing;
     bool has_shared, weighs_input;
+    float part; /* of chosen and shared experts in the result */
 };
 
 /* Rows are the tokens of the batch, or only those of the current expert. */
@@ -110,6 +111,8 @@ load(struct nb_loader *l, struct nb_block *b)
     if (status != NB_OK)
         return status;
     x->weighs_input = l->model->arch->weighs_expert_input;
+    x->part = x->has_shared && l->model->arch->averages_shared ? 0.5f : 1;
+    x->routing.scale *= (double)x->part;
     if (x->router.rows != x->routing.experts || x->expert.up.experts != x->routing.experts)
         return nb_fail(l->err, NB_INPUT, "%s: the experts of layer %" PRIu32 " are not as many as %s says",
                        l->model->source->path, l->layer, nb_hparam_info(NB_HP_EXPERTS)->label);
@@ -239,15 +242,16 @@ run_shared(const struct mixture *x, const struct memory *m, struct nb_run *r, st
 {
     const struct nb_product gate = { &x->shared_gate, 0, m->gate, false };
     const size_t columns = x->shared.down.rows;
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
-    if (x->shared_gate.weight == NULL)
+    if (x->shared_gate.weight == NULL && x->part == 1)
         return nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, r->out, true, err);
-    status = nb_run_multiply(r, r->in, r->n, &gate, 1, err);
+    if (x->shared_gate.weight != NULL)
+        status = nb_run_multiply(r, r->in, r->n, &gate, 1, err);
     if (status == NB_OK)
         status = nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, m->out, false, err);
     for (size_t i = 0; i < r->n && status == NB_OK; i++) {
-        const float share = 1 / (1 + expf(-m->gate[i]));
+        const float share = x->part * (x->shared_gate.weight == NULL ? 1 : 1 / (1 + expf(-m->gate[i])));
 
         for (size_t c = 0; c < columns; c++)
             r->out[i * columns + c] += share * m->out[i * columns + c];
