@@ -4,6 +4,7 @@
  * absorbed: queries are brought to the length of the short vector, which is then the key and the value of all heads. If
  * they are whole, keys and values are made of it.
  */
+#include "formats/models/expression.h"
 #include "verify/run/block.h"
 #include "verify/run/blocks/attend.h"
 #include "verify/run/blocks/indexer.h"
@@ -24,6 +25,7 @@ struct mla {
     struct nb_linear output;
     const struct nb_norm *q_norm, *kv_norm;
     const struct nb_rope *rope;
+    bool rotates;                                /* false: the rotated pieces are there, but do not turn */
     uint32_t heads, key, value, rank, unrotated; /* KEY: rotated and unrotated elements */
     float scale;
     struct nb_indexer *indexer;      /* NULL: none */
@@ -108,6 +110,7 @@ load_shape(struct nb_loader *l, struct mla *a)
         status = nb_load_rope(l, a->key, &a->rope);
     if (status != NB_OK)
         return status;
+    a->rotates = nb_expression_holds(l->model->arch->attention.rotates, hp, l->layer);
     a->unrotated = a->key - a->rope->dims;
     a->scale = scale_of(hp, a->key);
     return NB_OK;
@@ -318,9 +321,10 @@ finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
         const float *turn = nb_run_rotations(s->run, a->rope) + nb_run_position(s->run, i) * dims;
         float *made = s->memory.made + i * a->kv_a.rows, *low = s->memory.low + i * a->rank;
 
-        for (size_t h = 0; h < a->heads; h++)
+        for (size_t h = 0; h < a->heads && a->rotates; h++)
             nb_rope_rotate(a->rope, turn, s->memory.q + (i * a->heads + h) * a->key + a->unrotated, 1, dims);
-        nb_rope_rotate(a->rope, turn, made + a->rank, 1, dims);
+        if (a->rotates)
+            nb_rope_rotate(a->rope, turn, made + a->rank, 1, dims);
         nb_norm_row(a->kv_norm, made, a->rank, low);
         if (!is_whole(a)) {
             float *k = s->kept.k + kept_row(s->run, i) * k_size(a);
