@@ -97,7 +97,6 @@ struct nb_arch_attention {
     bool gate_in_queries;      /* behind each head's query stands its output gate */
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
-    bool chooses_blocks;       /* an indexer chooses blocks of positions, once there are more than it may choose */
     bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */
     bool yarn_scales_scores;   /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
     const char *rope_dims;     /* an expression by layer: rotated elements of a head; NULL: as the keys say */

@@ -120,7 +120,7 @@ const struct nb_arch nb_arch_dots1 = { ARCH("dots1", dots1, demanded_with_shared
 const struct nb_arch nb_arch_minimax_m2 = { ARCH("minimax-m2", minimax_m2, demanded_alone), RUNS(blocks), ASSUMES(sigmoid_shares), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_minimax_m3 = { ARCH("minimax-m3", minimax_m3, demanded_of_m3), RUNS(dense_then_sparse),
                                             ASSUMES(shares_are_normalized), .activation = NB_ACTIVATION_GPT_OSS,
-                                            .rope = NB_ROPE_HALVES, .attention = { .chooses_blocks = true } };
+                                            .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_with_shared), RUNS(blocks),
                                             .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_bailingmoe2 = { ARCH("bailingmoe2", bailingmoe2, demanded_of_ling), RUNS(dense_then_sparse),

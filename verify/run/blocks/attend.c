@@ -147,8 +147,8 @@ attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
         const size_t rows = r->each - i < QUERIES ? r->each - i : QUERIES, token = chunk * r->each + i;
 
         attend_rows(r, a, a->q + token * q_row + head * a->key_length, k, v,
-                    a->chosen == NULL ? NULL : a->chosen + token * a->chosen_row, rows, r->first + i, head, scores,
-                    a->out + token * out_row + head * a->value_length);
+                    a->chosen == NULL ? NULL : a->chosen + token * a->chosen_row + kv_head * a->chosen_head, rows,
+                    r->first + i, head, scores, a->out + token * out_row + head * a->value_length);
     }
     return NB_OK;
 }

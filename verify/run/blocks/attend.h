@@ -18,9 +18,9 @@ struct nb_attend {
     double max_alibi_bias; /* ALiBi (Press et al. 2021); 0: none */
     uint64_t window;       /* a token sees so many tokens, itself included; 0: all before it */
     bool chunked;          /* the window begins at a multiple of its size instead */
-    /* A row of bits for each token of the batch: the positions that it may see. NULL: all. */
+    /* Bits for each token of the batch, CHOSEN_ROW words: the positions that it may see. NULL: all. */
     const uint32_t *chosen;
-    size_t chosen_row; /* words */
+    size_t chosen_row, chosen_head; /* words; those of a key-value head, if each has its own, or 0 */
 
     const float *q;     /* tokens of the batch x (heads * key_length) */
     const float *k, *v; /* for each chunk as many rows as it has positions, of K_ROW and V_ROW elements */

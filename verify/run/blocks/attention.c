@@ -5,6 +5,7 @@
 #include "formats/models/expression.h"
 #include "verify/run/block.h"
 #include "verify/run/blocks/attend.h"
+#include "verify/run/blocks/indexer.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
@@ -20,9 +21,9 @@ struct attention {
     const struct nb_block *lender; /* the block of an earlier layer whose keys and values are used; NULL: its own */
     const struct nb_rope *rope;    /* NULL: positions are not rotary */
     const struct nb_arch_attention *facts;
-    struct nb_attend shape; /* without the pointers to rows */
-    size_t most;            /* positions for which no choice is needed; 0: any number */
-    float limit;            /* of queries, keys and values; 0: none */
+    struct nb_attend shape;     /* without the pointers to rows */
+    struct nb_indexer *indexer; /* NULL: none */
+    float limit;                /* of queries, keys and values; 0: none */
     float value_scale;
     double temperature, temperature_length; /* see temperature_at; 0: none */
 };
@@ -33,10 +34,12 @@ struct memory {
     float *q, *gate;
     float *heads; /* the concatenated results of the heads */
     float *scores;
+    struct nb_indexer_memory indexer;
 };
 
 struct kept {
     float *k, *v;
+    struct nb_indexer_kept indexer;
 };
 
 struct step {
@@ -120,21 +123,21 @@ load_factors(const struct nb_loader *l, struct attention *a)
         a->temperature = 0;
 }
 
-/* The positions of as many blocks as an indexer chooses. */
 static enum nb_status
-load_choice(const struct nb_loader *l, struct attention *a)
+load_indexer(struct nb_loader *l, struct attention *a)
 {
-    uint32_t size, most;
     enum nb_status status;
 
-    if (!a->facts->chooses_blocks || !nb_load_has(l, "blk.%l.indexer.q_proj.weight"))
+    if (!nb_has_block_indexer(l) || a->rope == NULL)
         return NB_OK;
-    status = nb_load_count(l, NB_HP_INDEXER_BLOCK, &size);
-    if (status == NB_OK)
-        status = nb_load_count(l, NB_HP_INDEXER_TOP_K, &most);
-    if (status == NB_OK)
-        a->most = (size_t)fmin((double)size * most, NB_MAX_SIDE);
-    return status;
+    a->indexer = nb_load_room(l, sizeof *a->indexer);
+    if (a->indexer == NULL)
+        return nb_fail_memory(l->err);
+    status = nb_load_block_indexer(l, a->rope, a->indexer);
+    if (status != NB_OK || a->indexer->heads == a->shape.kv_heads)
+        return status;
+    return nb_fail(l->err, NB_UNSUPPORTED, "%s: %" PRIu32 " heads of an indexer cannot choose for %" PRIu32 " keys",
+                   l->model->source->path, a->indexer->heads, a->shape.kv_heads);
 }
 
 static enum nb_status
@@ -256,7 +259,7 @@ load(struct nb_loader *l, struct nb_block *b)
     if (nb_expression_holds(a->facts->rotates, &l->model->hp, l->layer))
         status = nb_load_rope(l, a->shape.key_length, &a->rope);
     if (status == NB_OK)
-        status = load_choice(l, a);
+        status = load_indexer(l, a);
     if (status == NB_OK)
         status = load_norms(l, a);
     if (status == NB_OK)
@@ -272,7 +275,7 @@ static struct memory
 take(const struct attention *a, struct nb_scratch *s)
 {
     const size_t gate = a->facts->gate_in_queries ? heads_size(a) : a->gate.rows;
-    struct memory m;
+    struct memory m = { 0 };
 
     m.made = nb_scratch_take(s, s->tokens,
                              a->qkv.weight != NULL       ? a->qkv.rows
@@ -282,6 +285,8 @@ take(const struct attention *a, struct nb_scratch *s)
     m.gate = nb_scratch_take(s, s->tokens, gate);
     m.heads = nb_scratch_take(s, s->tokens, heads_size(a));
     m.scores = nb_attend_scores(s);
+    if (a->indexer != NULL)
+        m.indexer = nb_indexer_take(a->indexer, s);
     return m;
 }
 
@@ -294,10 +299,12 @@ scratch(const struct nb_block *b, struct nb_scratch *s)
 static struct kept
 take_kept(const struct attention *a, struct nb_scratch *s)
 {
-    struct kept kept;
+    struct kept kept = { 0 };
 
     kept.k = nb_scratch_take(s, s->chunks * s->chunk_tokens, k_size(a));
     kept.v = nb_scratch_take(s, s->chunks * s->chunk_tokens, v_size(a));
+    if (a->indexer != NULL)
+        kept.indexer = nb_indexer_take_kept(a->indexer, s);
     return kept;
 }
 
@@ -460,6 +467,27 @@ project(const struct step *s, struct nb_run *r, struct nb_error *err)
     return nb_run_multiply(r, r->in, r->n, there, count, err);
 }
 
+/* Lets the indexer choose, if not everything is chosen anyway. */
+static enum nb_status
+run_indexer(const struct step *s, struct nb_run *r, struct nb_attend *attend, struct nb_error *err)
+{
+    const struct nb_indexer *x = s->a->indexer;
+    const struct nb_product products[] = {
+        { &x->q, 0, s->memory.indexer.q, false },
+        { &x->k, 0, s->kept.indexer.k + r->first * x->length, false },
+    };
+    enum nb_status status = nb_run_multiply(r, r->in, r->n, products, 2, err);
+
+    if (status == NB_OK)
+        status = nb_index(x, &s->memory.indexer, &s->kept.indexer, r, err);
+    if (nb_indexer_takes_all(x, r->first + r->each))
+        return status;
+    attend->chosen = s->kept.indexer.chosen;
+    attend->chosen_head = nb_attend_words(&r->scratch);
+    attend->chosen_row = nb_indexer_choices(x) * attend->chosen_head;
+    return status;
+}
+
 /* --- results -------------------------------------------------------------------------------------------------- */
 
 /* Applies the gate to a token's results, and norms them. */
@@ -487,17 +515,6 @@ gate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return NB_OK;
 }
 
-/* The choice of positions for longer texts is not computed. */
-static enum nb_status
-check_choice(const struct attention *a, const struct nb_run *r, struct nb_error *err)
-{
-    if (a->most == 0 || r->first + r->each <= a->most)
-        return NB_OK;
-    return nb_fail(err, NB_UNSUPPORTED,
-                   "%s: the sparse attention of layer %" PRIu32 " cannot be run on more than %zu tokens at once",
-                   r->model->source->path, r->layer, a->most);
-}
-
 static enum nb_status
 run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
 {
@@ -506,10 +523,7 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     const struct memory *m = &step.memory;
     const struct nb_product output = { &a->output, 0, r->out, true };
     struct nb_attend attend = a->shape;
-    enum nb_status status = check_choice(a, r, err);
-
-    if (status == NB_OK)
-        status = project(&step, r, err);
+    enum nb_status status = project(&step, r, err);
 
     attend.q = m->q;
     attend.k = step.kept.k;
@@ -520,6 +534,8 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     attend.scores = m->scores;
     if (status == NB_OK)
         status = nb_run_rows(r, finish_task, &step, err);
+    if (status == NB_OK && a->indexer != NULL)
+        status = run_indexer(&step, r, &attend, err);
     if (status == NB_OK)
         status = nb_attend(r, &attend, err);
     if (status == NB_OK && (a->gate.weight != NULL || a->facts->gate_in_queries || a->output_norm != NULL))

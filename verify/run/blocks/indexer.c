@@ -30,15 +30,34 @@ load_tensors(struct nb_loader *l, struct nb_indexer *x)
     return status == NB_OK ? nb_load_small(l, "blk.%l.indexer.k_norm.bias", &x->k_norm.bias) : status;
 }
 
-enum nb_status
-nb_load_indexer(struct nb_loader *l, size_t rank, const struct nb_rope *rope, struct nb_indexer *x)
+static enum nb_status
+load_sizes(struct nb_loader *l, struct nb_indexer *x)
 {
     enum nb_status status = nb_load_count(l, NB_HP_INDEXER_HEADS, &x->heads);
 
     if (status == NB_OK)
         status = nb_load_count(l, NB_HP_INDEXER_KEY_LENGTH, &x->length);
-    if (status == NB_OK)
-        status = nb_load_count(l, NB_HP_INDEXER_TOP_K, &x->most);
+    return status == NB_OK ? nb_load_count(l, NB_HP_INDEXER_TOP_K, &x->most) : status;
+}
+
+static enum nb_status
+check_sizes(const struct nb_loader *l, size_t rank, const struct nb_indexer *x)
+{
+    if (x->rope.dims <= x->length && x->k.rows == x->length && x->q.rows == (size_t)x->heads * x->length &&
+        x->q.columns == rank && (x->weigh.weight == NULL || x->weigh.rows == x->heads) &&
+        (x->q_norm.rows == 0 || x->q_norm.length == x->length) && x->k_norm.length == x->length)
+        return NB_OK;
+    return nb_fail(l->err, NB_UNSUPPORTED,
+                   "%s: the indexer of layer %" PRIu32 ", with %" PRIu32 " heads of %" PRIu32
+                   " elements, cannot be run with its tensors",
+                   l->model->source->path, l->layer, x->heads, x->length);
+}
+
+enum nb_status
+nb_load_indexer(struct nb_loader *l, size_t rank, const struct nb_rope *rope, struct nb_indexer *x)
+{
+    enum nb_status status = load_sizes(l, x);
+
     if (status == NB_OK)
         status = load_tensors(l, x);
     if (status != NB_OK)
@@ -50,15 +69,61 @@ nb_load_indexer(struct nb_loader *l, size_t rank, const struct nb_rope *rope, st
                                   .length = x->length,
                                   .rows = 1,
                                   .epsilon = 1e-6f };
+    x->block = 1;
     x->rope = *rope;
     x->rope.halves = l->model->arch->attention.indexer_halves;
-    if (rope->dims <= x->length && x->k.rows == x->length && x->q.rows == (size_t)x->heads * x->length &&
-        x->q.columns == rank && x->weigh.rows == x->heads)
-        return NB_OK;
-    return nb_fail(l->err, NB_UNSUPPORTED,
-                   "%s: the indexer of layer %" PRIu32 ", with %" PRIu32 " heads of %" PRIu32
-                   " elements, cannot be run with its tensors",
-                   l->model->source->path, l->layer, x->heads, x->length);
+    return check_sizes(l, rank, x);
+}
+
+bool
+nb_has_block_indexer(const struct nb_loader *l)
+{
+    return nb_load_has(l, "blk.%l.indexer.q_proj.weight");
+}
+
+static enum nb_status
+load_block_tensors(struct nb_loader *l, struct nb_indexer *x)
+{
+    const struct nb_norm *q_norm = NULL, *k_norm = NULL;
+    enum nb_status status = nb_load_linear(l, "blk.%l.indexer.q_proj", &x->q);
+
+    if (status == NB_OK)
+        status = nb_load_linear(l, "blk.%l.indexer.k_proj", &x->k);
+    if (status == NB_OK)
+        status = nb_load_norm(l, "blk.%l.indexer.q_norm", &q_norm);
+    if (status == NB_OK)
+        status = nb_load_norm(l, "blk.%l.indexer.k_norm", &k_norm);
+    if (q_norm != NULL && k_norm != NULL) {
+        x->q_norm = *q_norm;
+        x->k_norm = *k_norm;
+    }
+    return status;
+}
+
+enum nb_status
+nb_load_block_indexer(struct nb_loader *l, const struct nb_rope *rope, struct nb_indexer *x)
+{
+    enum nb_status status = load_sizes(l, x);
+
+    if (status == NB_OK)
+        status = nb_load_count(l, NB_HP_INDEXER_BLOCK, &x->block);
+    if (status == NB_OK)
+        status = load_block_tensors(l, x);
+    x->local = (uint32_t)nb_hp(&l->model->hp, NB_HP_INDEXER_LOCAL);
+    x->rope = *rope;
+    return status == NB_OK ? check_sizes(l, nb_model_embedding(l->model), x) : status;
+}
+
+size_t
+nb_indexer_choices(const struct nb_indexer *x)
+{
+    return x->weigh.weight != NULL ? 1 : x->heads;
+}
+
+bool
+nb_indexer_takes_all(const struct nb_indexer *x, size_t positions)
+{
+    return (positions + x->block - 1) / x->block <= x->most;
 }
 
 /* --- memory ----------------------------------------------------------------------------------------------- */
@@ -69,7 +134,7 @@ nb_indexer_take(const struct nb_indexer *x, struct nb_scratch *s)
     struct nb_indexer_memory m;
 
     m.q = nb_scratch_take(s, s->tokens, x->q.rows);
-    m.weights = nb_scratch_take(s, s->tokens, x->heads);
+    m.weights = nb_scratch_take(s, s->tokens, x->weigh.rows);
     m.scores = nb_scratch_take(s, s->threads * ((size_t)x->heads + 2), s->chunk_tokens);
     return m;
 }
@@ -80,7 +145,7 @@ nb_indexer_take_kept(const struct nb_indexer *x, struct nb_scratch *s)
     struct nb_indexer_kept kept;
 
     kept.k = nb_scratch_take(s, s->chunks * s->chunk_tokens, x->length);
-    kept.chosen = nb_scratch_take(s, s->tokens, nb_attend_words(s));
+    kept.chosen = nb_scratch_take(s, s->tokens, nb_indexer_choices(x) * nb_attend_words(s));
     return kept;
 }
 
@@ -99,7 +164,7 @@ key_at(const struct step *s, size_t chunk, size_t position)
     return s->kept->k + (chunk * s->run->scratch.chunk_tokens + position) * s->indexer->length;
 }
 
-/* Norms and rotates the keys of some tokens, and rotates their queries. */
+/* Norms and rotates the keys and the queries of some tokens. */
 static enum nb_status
 finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
@@ -112,21 +177,22 @@ finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)err;
     for (; i < end; i++) {
         const size_t position = nb_run_position(s->run, i);
-        float *k = key_at(s, i / s->run->each, position);
+        float *k = key_at(s, i / s->run->each, position), *q = s->memory->q + i * x->q.rows;
 
         nb_norm_row(&x->k_norm, k, x->length, k);
+        for (size_t h = 0; h < x->heads && x->q_norm.rows > 0; h++)
+            nb_norm_row(&x->q_norm, q + h * x->length, x->length, q + h * x->length);
         nb_rope_rotate(&x->rope, table + position * x->rope.dims, k, 1, x->length);
-        nb_rope_rotate(&x->rope, table + position * x->rope.dims, s->memory->q + i * x->q.rows, x->heads, x->length);
+        nb_rope_rotate(&x->rope, table + position * x->rope.dims, q, x->heads, x->length);
     }
     return NB_OK;
 }
 
-/* The scores of the SEEN positions for token I: the sum over the heads of weight * max(0, q k). */
+/* The scores of the SEEN positions for token I, by each head. */
 static void
-score(const struct step *s, size_t i, size_t seen, float *by_head, float *scores)
+score(const struct step *s, size_t i, size_t seen, float *by_head)
 {
     const struct nb_indexer *x = s->indexer;
-    const float *weights = s->memory->weights + i * x->heads;
 
     nb_sgemm(&(struct nb_sgemm){ .transpose = true,
                                  .m = x->heads,
@@ -139,10 +205,32 @@ score(const struct step *s, size_t i, size_t seen, float *by_head, float *scores
                                  .a_row = x->length,
                                  .b_row = x->length,
                                  .c_row = seen });
+}
+
+/* The sum over the heads of weight * max(0, score). */
+static void
+weigh(const struct nb_indexer *x, const float *weights, const float *by_head, size_t seen, float *scores)
+{
     memset(scores, 0, seen * sizeof *scores);
     for (size_t h = 0; h < x->heads; h++)
         for (size_t k = 0; k < seen; k++)
             scores[k] += weights[h] * fmaxf(by_head[h * seen + k], 0);
+}
+
+/* The highest score of each block; the last ones, which are always chosen, have the highest of all. Returns their number. */
+static size_t
+pool(const struct nb_indexer *x, const float *by_position, size_t seen, float *scores)
+{
+    const size_t blocks = (seen + x->block - 1) / x->block;
+
+    for (size_t b = 0; b < blocks; b++) {
+        const size_t end = (b + 1) * x->block < seen ? (b + 1) * x->block : seen;
+
+        scores[b] = b + x->local >= blocks ? INFINITY : -INFINITY;
+        for (size_t k = b * x->block; k < end; k++)
+            scores[b] = fmaxf(scores[b], by_position[k]);
+    }
+    return blocks;
 }
 
 static int
@@ -153,21 +241,25 @@ compare_descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Marks the MOST highest of the SEEN scores, the first of equal ones. ORDERED is memory for as many. */
+/* Marks positions of the blocks with the highest of COUNT scores, the first of equal ones. ORDERED has room for as many. */
 static void
-choose(const float *scores, size_t seen, size_t most, float *ordered, uint32_t *chosen)
+choose(const struct nb_indexer *x, const float *scores, size_t count, size_t seen, float *ordered, uint32_t *chosen)
 {
     size_t above = 0;
     float least;
 
-    memcpy(ordered, scores, seen * sizeof *ordered);
-    qsort(ordered, seen, sizeof *ordered, compare_descending);
-    least = ordered[most - 1];
-    for (size_t k = 0; k < seen; k++)
-        above += scores[k] > least;
-    for (size_t k = 0, equal = most - above; k < seen; k++)
-        if (scores[k] > least || (scores[k] == least && equal > 0 && equal-- > 0))
+    memcpy(ordered, scores, count * sizeof *ordered);
+    qsort(ordered, count, sizeof *ordered, compare_descending);
+    least = ordered[x->most - 1];
+    for (size_t b = 0; b < count; b++)
+        above += scores[b] > least;
+    for (size_t b = 0, equal = x->most - above; b < count; b++) {
+        if (scores[b] < least || (scores[b] == least && equal == 0))
+            continue;
+        equal -= scores[b] == least;
+        for (size_t k = b * x->block; k < (b + 1) * x->block && k < seen; k++)
             chosen[k / 32] |= 1u << k % 32;
+    }
 }
 
 static enum nb_status
@@ -176,6 +268,7 @@ choose_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     const struct step *s = context;
     const struct nb_indexer *x = s->indexer;
     const size_t chunk = s->run->scratch.chunk_tokens, words = nb_attend_words(&s->run->scratch);
+    const size_t choices = nb_indexer_choices(x);
     float *by_head = s->memory->scores + worker * ((size_t)x->heads + 2) * chunk;
     float *scores = by_head + x->heads * chunk;
     size_t i, end = nb_run_task_rows(s->run, task, &i);
@@ -183,13 +276,23 @@ choose_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)err;
     for (; i < end; i++) {
         const size_t seen = nb_run_position(s->run, i) + 1;
-        uint32_t *chosen = s->kept->chosen + i * words;
+        const bool takes_all = nb_indexer_takes_all(x, seen);
+        uint32_t *chosen = s->kept->chosen + i * choices * words;
 
-        memset(chosen, seen <= x->most ? 0xFF : 0, words * sizeof *chosen);
-        if (seen <= x->most)
+        memset(chosen, takes_all ? 0xFF : 0, choices * words * sizeof *chosen);
+        if (takes_all)
             continue;
-        score(s, i, seen, by_head, scores);
-        choose(scores, seen, x->most, scores + chunk, chosen);
+        score(s, i, seen, by_head);
+        if (x->weigh.weight != NULL) {
+            weigh(x, s->memory->weights + i * x->heads, by_head, seen, scores);
+            choose(x, scores, seen, seen, scores + chunk, chosen);
+            continue;
+        }
+        for (size_t h = 0; h < choices; h++) {
+            const size_t blocks = pool(x, by_head + h * seen, seen, scores);
+
+            choose(x, scores, blocks, seen, scores + chunk, chosen + h * words);
+        }
     }
     return NB_OK;
 }

@@ -1,6 +1,6 @@
 /*
- * The indexer of sparse attention (DeepSeek V3.2): a small attention of its own, by whose scores each token chooses the
- * positions that it looks at.
+ * The indexer of sparse attention: a small attention of its own, by whose scores each token chooses what it looks at:
+ * positions, by the weighted sum of all its heads (DeepSeek V3.2), or blocks of positions, each head for itself (MiniMax M3).
  */
 #ifndef NB_INDEXER_H
 #define NB_INDEXER_H
@@ -14,11 +14,12 @@
 #include <stdint.h>
 
 struct nb_indexer {
-    struct nb_linear q, k;  /* q reads what the queries of attention are made from */
-    struct nb_linear weigh; /* a weight for the scores of each head */
-    struct nb_norm k_norm;
-    uint32_t heads, length, most; /* MOST positions are chosen */
-    struct nb_rope rope;          /* of the first elements of a head */
+    struct nb_linear q, k;
+    struct nb_linear weigh; /* a weight for the scores of each head, which then choose together; absent: each chooses */
+    struct nb_norm q_norm, k_norm; /* of no rows: none */
+    uint32_t heads, length, most;  /* MOST positions or blocks are chosen */
+    uint32_t block, local;         /* positions in a block, and how many of the last blocks are always chosen */
+    struct nb_rope rope;           /* of the first elements of a head */
 };
 
 /* Rows are tokens. */
@@ -27,22 +28,30 @@ struct nb_indexer_memory {
     float *scores; /* per thread: of each head, of all, and these in order */
 };
 
-/* What lasts: the keys of all positions, and the choice of each token of the batch, a row of bits. */
+/* What lasts: the keys of all positions, and the choices of each token of the batch, rows of bits. */
 struct nb_indexer_kept {
     float *k;
     uint32_t *chosen;
 };
 
-/* Whether the current layer has one. */
+/* Whether the current layer has one that chooses positions. */
 bool nb_has_indexer(const struct nb_loader *loader);
-/* Loads "blk.%l.indexer.*" for queries that are made from RANK elements; ROPE is that of attention. */
+/* Loads it; its queries are made from RANK elements, ROPE is that of attention. */
 enum nb_status nb_load_indexer(struct nb_loader *loader, size_t rank, const struct nb_rope *rope,
                                struct nb_indexer *out) NB_MUST_CHECK;
+/* Whether the current layer has one that chooses blocks. */
+bool nb_has_block_indexer(const struct nb_loader *loader);
+enum nb_status nb_load_block_indexer(struct nb_loader *loader, const struct nb_rope *rope,
+                                     struct nb_indexer *out) NB_MUST_CHECK;
+/* The choices of a token: one, or one of each head. */
+size_t nb_indexer_choices(const struct nb_indexer *indexer);
+/* Whether all of so many positions are chosen. */
+bool nb_indexer_takes_all(const struct nb_indexer *indexer, size_t positions);
 struct nb_indexer_memory nb_indexer_take(const struct nb_indexer *indexer, struct nb_scratch *scratch);
 struct nb_indexer_kept nb_indexer_take_kept(const struct nb_indexer *indexer, struct nb_scratch *state);
 /*
- * Makes the choice of each token, once the products with its three matrices are there: those of K where the keys of the
- * batch are kept.
+ * Makes the choices of each token, once the products with its matrices are there: those of K where the keys of the batch
+ * are kept.
  */
 enum nb_status nb_index(const struct nb_indexer *indexer, const struct nb_indexer_memory *memory,
                         const struct nb_indexer_kept *kept, struct nb_run *run, struct nb_error *err) NB_MUST_CHECK;

@@ -466,7 +466,7 @@ chosen_by(const struct mla *a, const struct nb_run *r)
     const struct mla *selecting = a->selector == NULL ? NULL : a->selector->data;
     struct nb_scratch state;
 
-    if (selecting == NULL || r->first + r->each <= selecting->indexer->most)
+    if (selecting == NULL || nb_indexer_takes_all(selecting->indexer, r->first + r->each))
         return NULL;
     state = nb_run_state_of(r, a->selector);
     return take_kept(selecting, &state).indexer.chosen;
