@@ -14,6 +14,19 @@ yarn_pair(double dims, double context, double rotations, double base)
     return dims * log(context / (rotations * 2 * M_PI)) / (2 * log(base));
 }
 
+/* Of the rotated elements: the file's, or that of the paper, divided by what scales all elements. */
+static double
+yarn_magnitude(const struct nb_loader *l, double factor)
+{
+    const struct nb_hparams *hp = &l->model->hp;
+
+    if (nb_hp(hp, NB_HP_YARN_ATTN_FACTOR) > 0)
+        return nb_hp(hp, NB_HP_YARN_ATTN_FACTOR);
+    if (l->model->arch->attention.yarn_scales_scores)
+        return 1;
+    return (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor));
+}
+
 /*
  * YaRN (Peng et al. 2023, as in ggml's rope_yarn): frequencies of slow pairs are divided by FACTOR,
  * those of fast pairs are kept, those between are interpolated; the magnitude is slightly increased, unless the
@@ -34,11 +47,7 @@ stretch_by_yarn(const struct nb_loader *l, struct nb_rope *r, double factor)
 
         r->frequencies[i] *= (1 - ramp) / factor + ramp;
     }
-    if (l->model->arch->attention.yarn_scales_scores)
-        r->magnitude = nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
-    else
-        r->magnitude = (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor)) *
-                       nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    r->magnitude = yarn_magnitude(l, factor) * nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
 }
 
 /* Divides FREQUENCIES by the factors in the tensor NAME, if there is one. */
