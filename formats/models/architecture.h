@@ -95,6 +95,7 @@ struct nb_arch_attention {
     bool norms_values;          /* values are normed by head, without weights */
     bool keys_as_values;       /* layers without a matrix for values use the keys, before they are normed and rotated */
     bool gate_in_queries;      /* behind each head's query stands its output gate */
+    bool gates_by_softplus;    /* gates are ln(1 + e^x) of what their matrix gives, not sigmoids */
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
     bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */

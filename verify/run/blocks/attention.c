@@ -490,13 +490,26 @@ run_indexer(const struct step *s, struct nb_run *r, struct nb_attend *attend, st
 
 /* --- results -------------------------------------------------------------------------------------------------- */
 
+/* Applies gates of any function, one for each element or for each head. */
+static void
+apply_gates(const struct attention *a, const float *gate, size_t gates, float *row)
+{
+    const size_t share = heads_size(a) / gates;
+
+    for (size_t c = 0; c < heads_size(a); c++) {
+        const float x = gate[c / share];
+
+        row[c] *= a->facts->gates_by_softplus ? fmaxf(x, 0) + log1pf(expf(-fabsf(x))) : 1 / (1 + expf(-x));
+    }
+}
+
 /* Applies the gate to a token's results, and norms them. */
 static enum nb_status
 gate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct step *s = context;
     const struct attention *a = s->a;
-    const size_t length = a->shape.value_length, gates = a->facts->gate_in_queries ? heads_size(a) : a->gate.rows;
+    const size_t gates = a->facts->gate_in_queries ? heads_size(a) : a->gate.rows;
     size_t i, end = nb_run_task_rows(s->run, task, &i);
 
     (void)worker;
@@ -505,10 +518,10 @@ gate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
         float *row = s->memory.heads + i * heads_size(a);
         const float *gate = s->memory.gate + i * gates;
 
-        if (gates == heads_size(a))
+        if (gates == heads_size(a) && !a->facts->gates_by_softplus)
             nb_vector_math()->apply_gate(row, gate, gates);
-        for (size_t c = 0; c < heads_size(a) && gates == a->shape.heads; c++)
-            row[c] /= 1 + expf(-gate[c / length]);
+        else if (gates > 0)
+            apply_gates(a, gate, gates, row);
         if (a->output_norm != NULL)
             nb_norm_row(a->output_norm, row, heads_size(a), row);
     }
