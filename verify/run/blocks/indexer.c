@@ -71,7 +71,10 @@ nb_load_indexer(struct nb_loader *l, size_t rank, const struct nb_rope *rope, st
                                   .epsilon = 1e-6f };
     x->block = 1;
     x->rope = *rope;
-    x->rope.halves = l->model->arch->attention.indexer_halves;
+    if (l->model->arch->attention.indexer_halves) {
+        x->rope.step = 1;
+        x->rope.gap = rope->dims / 2;
+    }
     return check_sizes(l, rank, x);
 }
 
