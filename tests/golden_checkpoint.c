@@ -6,6 +6,7 @@
 #include "testing.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 #include <xxhash.h>
 #include <zlib.h>
 
@@ -42,6 +43,17 @@ golden_read(const char *path)
     if (golden == NULL)
         fail_msg("%s: %s", path, error.text);
     return golden;
+}
+
+json_t *
+golden_by_name(const char *name)
+{
+    char path[SCRATCH_PATH];
+
+    snprintf(path, sizeof path, TEST_DATA "/golden/runs/%s.json.gz", name);
+    if (access(path, R_OK) != 0)
+        snprintf(path, sizeof path, TEST_DATA "/golden/families/%s.json.gz", name);
+    return golden_read(path);
 }
 
 /* --- values --------------------------------------------------------------------------------------------------- */

@@ -14,7 +14,6 @@
 
 #include <dirent.h>
 
-#define GOLDENS TEST_DATA "/golden/families"
 #define LOGITS TEST_DATA "/golden/logits"
 #define TOKENS 6
 
@@ -88,15 +87,12 @@ try_key(struct nb_source *source, size_t i, struct tally *tally)
 static void
 try_golden(const char *name, struct tally *tally)
 {
-    char path[SCRATCH_PATH];
     struct nb_source source;
     struct nb_source_options options = { 0 };
     struct nb_error err;
     const char *arch;
-    json_t *golden;
+    json_t *golden = golden_by_name(name);
 
-    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", name);
-    golden = golden_read(path);
     golden_checkpoint(golden, "golden");
     options.pre_tokenizer = json_string_value(json_object_get(golden, "pre"));
     if (nb_source_open(&source, scratch_path("golden"), &options, &err) != NB_OK)

@@ -1,6 +1,6 @@
 /*
  * The forward pass of every family against transformers: the logits that tests/golden/logits has for the checkpoints of
- * tests/golden/families. 'test_logits NAME...' compares only those and prints their largest differences;
+ * tests/golden/families and tests/golden/runs. 'test_logits NAME...' compares only those and prints their largest differences;
  * 'test_logits --in FOLDER NAME...' takes the logits of FOLDER/NAME.logits.json.
  */
 #include "formats/base/pool.h"
@@ -15,7 +15,6 @@
 #include <dirent.h>
 #include <math.h>
 
-#define GOLDENS TEST_DATA "/golden/families"
 #define LOGITS TEST_DATA "/golden/logits"
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define SEQUENCES 2
@@ -237,11 +236,8 @@ compare(const char *name)
 {
     struct comparison c = { .name = name };
     double off, in_pieces, as_file, limit;
-    char path[SCRATCH_PATH];
-    json_t *golden;
+    json_t *golden = golden_by_name(name);
 
-    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", name);
-    golden = golden_read(path);
     if (!open_golden(&c, golden)) {
         json_decref(golden);
         print_message("%-16s cannot be run yet\n", name);

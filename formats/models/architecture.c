@@ -36,7 +36,8 @@ nb_window_slides(const struct nb_window_rule *rule, uint64_t layer)
 uint64_t
 nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer)
 {
-    const uint64_t window = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)arch->window.window);
+    const uint64_t given = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)arch->window.window);
+    const uint64_t window = given == 0 ? 0 : given + arch->window.own;
     struct nb_window_rule rule = arch->window;
 
     if (arch->attention.always_slides)

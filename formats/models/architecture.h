@@ -37,6 +37,9 @@ struct nb_arch_block {
     const char *norm;       /* of its input; "a|b": the first that the layer has; NULL: that of its kind */
     const char *norm_after; /* of its result; NULL: none */
     const char *beside;     /* condition: the next block reads the same stream, without the result; NULL: never */
+    const char *norm_sum;   /* of the sum of its result and that of the block beside which it is; NULL: none */
+    const char *times;      /* an expression: factor of the stream after it; NULL: 1 */
+    const char *scale;      /* a tensor with another such factor; NULL: none */
 };
 
 /* What must hold for the hyperparameters to fit together. */
@@ -77,6 +80,7 @@ struct nb_window_rule {
     uint64_t period; /* 0: windows are used only if the file has a pattern */
     bool first_is_full;
     uint64_t window; /* default size if the file has none; 0: then there is no window */
+    uint64_t own;    /* tokens that a file's window does not count: 1 if it counts only those before the own one */
 };
 
 /* Whether LAYER slides by RULE, whose period is not 0. */
@@ -84,12 +88,19 @@ bool nb_window_slides(const struct nb_window_rule *rule, uint64_t layer);
 
 /* What attention does beyond what tensors and keys say. */
 struct nb_arch_attention {
-    const char *rotates;       /* condition by layer: positions are rotary; NULL: always */
-    bool norms_after_rotation; /* queries and keys are normed after they are rotated */
-    bool plain_norms;          /* queries and keys are normed without weights */
+    const char *rotates;        /* condition by layer: positions are rotary; NULL: always */
+    bool norms_after_rotation;  /* queries and keys are normed after they are rotated */
+    bool plain_norms;           /* queries and keys are normed without weights, */
+    const char *plainly_normed; /* on this condition by layer; NULL: always */
+    bool norms_values;          /* values are normed by head, without weights */
+    bool keys_as_values;       /* layers without a matrix for values use the keys, before they are normed and rotated */
     bool gate_in_queries;      /* behind each head's query stands its output gate */
+    bool gates_by_softplus;    /* gates are ln(1 + e^x) of what their matrix gives, not sigmoids */
     bool always_slides;        /* all layers, if the file has a window: as in transformers, where llama.cpp has none */
     bool chunked;              /* windows do not slide: a token looks back to the beginning of its chunk */
+    bool indexer_halves;       /* the indexer's heads are rotated as halves, whatever those of attention are */
+    bool yarn_scales_scores;   /* YaRN's logarithmic multiplier is for the scores, not for what is rotated */
+    const char *rope_dims;     /* an expression by layer: rotated elements of a head; NULL: as the keys say */
     bool sliding_unscaled;     /* rotary scaling is for layers that do not slide */
     bool yarn_is_exact;        /* YaRN's range of pairs is not rounded to whole pairs */
     const char *heats;         /* condition by layer: queries have a temperature; NULL: always, if there is a scale */
@@ -109,11 +120,16 @@ struct nb_arch {
     const struct nb_arch_block *blocks; /* the blocks of a layer, in order; none: it cannot be run */
     size_t n_blocks;
     enum nb_norm_kind norm;
-    bool plain_norms; /* norms have no weights */
+    bool plain_norms;      /* norms have no weights */
+    bool norm_may_be_rms;  /* where the norm is a LayerNorm: it is not if the file has the epsilon of the other kind */
+    bool norms_embeddings; /* the embeddings of tokens are normed, without weights */
+    double epsilon_after;  /* of norms of results; 0: that of all norms */
     enum nb_activation activation;
     enum nb_rope_pairing rope;
     struct nb_window_rule window;
     struct nb_arch_attention attention;
+    bool averages_shared;     /* the results of chosen and shared experts are averaged, not added */
+    bool limits_activated;    /* limits inside networks are of the activated gate, not of what is activated */
     bool weighs_expert_input; /* shares are factors of what experts read, not of their results */
     bool divides_logits;      /* by their scale */
     bool tiles_key_heads;     /* of delta nets: head h has the key h % keys; otherwise neighbours share one */

@@ -12,7 +12,8 @@
 
 struct nb_block_kind {
     const char *name; /* the name that architectures use */
-    const char *norm; /* the usual name of the norm of its input, after "blk.%l." */
+    const char *norm; /* the usual name of the norm of its input, after "blk.%l."; NULL: none */
+    bool sets_stream; /* changes RUN's stream itself, instead of adding to RUN's output */
     /* Makes BLOCK->data for the layer BLOCK->layer: sizes, small tensors, and the views of its matrices. */
     enum nb_status (*load)(struct nb_loader *loader, struct nb_block *block);
     /* Takes all memory for running with nb_scratch_take. */

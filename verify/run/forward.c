@@ -18,11 +18,7 @@ struct nb_forward {
     size_t *states;                      /* offsets of the blocks' states in the scratch memory */
     size_t blocks;                       /* offset of the blocks' own part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
-
-    /* The current run. */
-    const int32_t *tokens;
-    int64_t bos;
-    size_t blocks_done;
+    size_t blocks_done;                  /* in the current run */
 };
 
 static enum nb_status
@@ -112,7 +108,8 @@ rotated_dims(const struct nb_model *m)
 static bool
 adds_at_once(const struct nb_model *m, const struct nb_block *b)
 {
-    return b->norm != NULL && b->norm_after == NULL && nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1;
+    return b->kind->sets_stream || (b->norm != NULL && b->norm_after == NULL && b->norm_sum == NULL &&
+                                    nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1);
 }
 
 /* Takes the memory that is used throughout all layers; that of the blocks follows. */
@@ -135,20 +132,32 @@ take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
 }
 
-/* Places the states of the blocks: one after the other if they are kept, else all of them in the same memory. */
+static void
+place_state(struct nb_forward *f, const struct nb_model *m, size_t i, struct nb_scratch *s)
+{
+    f->states[i] = s->used;
+    if (m->blocks[i].kind->state != NULL)
+        m->blocks[i].kind->state(&m->blocks[i], s);
+}
+
+/*
+ * Places the states of the blocks: one after the other if they are kept, else all of them in the same memory, but for
+ * those that later blocks read.
+ */
 static void
 take_states(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
 {
-    const size_t start = s->used;
-    size_t end = start;
+    size_t start, end;
 
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (f->continues || m->blocks[i].lends)
+            place_state(f, m, i, s);
+    start = end = s->used;
     for (size_t i = 0; i < m->n_blocks; i++) {
-        const struct nb_block *b = &m->blocks[i];
-
-        s->used = f->continues ? end : start;
-        f->states[i] = s->used;
-        if (b->kind->state != NULL)
-            b->kind->state(b, s);
+        if (f->continues || m->blocks[i].lends)
+            continue;
+        s->used = start;
+        place_state(f, m, i, s);
         end = s->used > end ? s->used : end;
     }
     s->used = end;
@@ -203,7 +212,7 @@ take_model(struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
     states = realloc(f->states, (m->n_blocks + 1) * sizeof *states);
     if (states == NULL)
         return nb_fail_memory(err);
-    f->states = states;
+    f->run.states = f->states = states;
     if (!scratch_size(f, m, &size))
         return nb_fail_memory(err);
     if (size > s->size) {
@@ -261,10 +270,9 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
     for (; i < end && status == NB_OK; i++) {
         const size_t position = nb_run_position(r, i);
-        const int64_t token = f->bos >= 0 && position == 0 ? f->bos : f->tokens[i];
         float *x = r->x + i * table->columns;
 
-        status = nb_model_rows(m, table->weight, (uint64_t)token, 1, &r->panels.readers[worker], x, err);
+        status = nb_model_rows(m, table->weight, (uint64_t)nb_run_token(r, i), 1, &r->panels.readers[worker], x, err);
         for (size_t c = 0; c < table->columns && scale != 1; c++)
             x[c] *= scale;
         if (status == NB_OK && m->positions != NULL)
@@ -279,6 +287,7 @@ embed_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
 struct sum {
     struct nb_run *run;
+    float *to;
     const float *addend;
     float scale;
 };
@@ -293,17 +302,62 @@ add_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)worker;
     (void)err;
     for (size_t i = first * columns; i < end * columns; i++)
-        s->run->x[i] += s->scale * s->addend[i];
+        s->to[i] += s->scale * s->addend[i];
     return NB_OK;
 }
 
-/* Adds ADDEND (tokens x embedding) times SCALE to the stream. */
+/* Adds ADDEND times SCALE to TO (both tokens x embedding). */
 static enum nb_status
-add_to_stream(struct nb_run *r, const float *addend, double scale, struct nb_error *err)
+add(struct nb_run *r, float *to, const float *addend, double scale, struct nb_error *err)
 {
-    struct sum sum = { r, addend, (float)scale };
+    struct sum sum = { r, to, addend, (float)scale };
 
     return nb_run_rows(r, add_task, &sum, err);
+}
+
+static enum nb_status
+scale_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct sum *s = context;
+    const size_t columns = nb_model_embedding(s->run->model);
+    size_t first, end = nb_run_task_rows(s->run, task, &first);
+
+    (void)worker;
+    (void)err;
+    for (size_t i = first * columns; i < end * columns; i++)
+        s->to[i] *= s->scale;
+    return NB_OK;
+}
+
+static enum nb_status
+scale_stream(struct nb_run *r, float factor, struct nb_error *err)
+{
+    struct sum sum = { r, r->x, NULL, factor };
+
+    return factor == 1 ? NB_OK : nb_run_rows(r, scale_task, &sum, err);
+}
+
+/* Adds the result of block number I to the stream, unless it was added at once. One that has another BESIDE it waits. */
+static enum nb_status
+add_result(struct nb_forward *f, size_t i, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    const struct nb_block *b = &r->model->blocks[i];
+    const double scale = nb_hp_or(&r->model->hp, NB_HP_RESIDUAL_SCALE, 1);
+    const bool follows = i > 0 && b[-1].beside, joins = follows && b->norm_sum != NULL;
+    enum nb_status status = NB_OK;
+
+    if (b->norm_after != NULL)
+        status = nb_run_norm(r, b->norm_after, r->out, r->out, err);
+    if (status == NB_OK && joins)
+        status = add(r, r->out, f->aside, 1, err);
+    if (status == NB_OK && joins)
+        status = nb_run_norm(r, b->norm_sum, r->out, r->out, err);
+    if (status == NB_OK && !adds_at_once(r->model, b) && !b->beside)
+        status = add(r, r->x, r->out, scale, err);
+    if (status == NB_OK && follows && !joins)
+        status = add(r, r->x, f->aside, scale, err);
+    return status == NB_OK ? scale_stream(r, b->times, err) : status;
 }
 
 /* Runs block number I. The result of one that has another BESIDE it waits until that has read the stream. */
@@ -313,7 +367,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
     struct nb_run *r = &f->run;
     const struct nb_model *m = r->model;
     const struct nb_block *b = &m->blocks[i];
-    const bool at_once = adds_at_once(m, b) && !b->beside, follows = i > 0 && m->blocks[i - 1].beside;
+    const bool at_once = adds_at_once(m, b) && !b->beside;
     enum nb_status status = NB_OK;
 
     r->layer = b->layer;
@@ -328,13 +382,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
         status = nb_run_norm(r, b->norm, r->x, f->normed, err);
     if (status == NB_OK)
         status = b->kind->run(b, r, err);
-    if (status == NB_OK && b->norm_after != NULL)
-        status = nb_run_norm(r, b->norm_after, r->out, r->out, err);
-    if (status == NB_OK && !at_once && !b->beside)
-        status = add_to_stream(r, r->out, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
-    if (status == NB_OK && follows)
-        status = add_to_stream(r, f->aside, nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1), err);
-    return status;
+    return status == NB_OK ? add_result(f, i, err) : status;
 }
 
 /* Runs the blocks on the tokens of the batch. */
@@ -371,8 +419,8 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
     r->each = r->scratch.chunk_tokens;
     r->n = chunks * r->each;
     r->first = 0;
-    f->tokens = tokens;
-    f->bos = bos;
+    r->tokens = tokens;
+    r->bos = bos;
     return run_batch(f, hidden, err);
 }
 
@@ -386,8 +434,8 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
     if (status != NB_OK)
         return status;
     r->each = r->n = n;
-    f->tokens = tokens;
-    f->bos = -1;
+    r->tokens = tokens;
+    r->bos = -1;
     status = run_batch(f, hidden, err);
     r->first += n;
     return status;

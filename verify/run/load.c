@@ -219,7 +219,8 @@ static enum nb_status
 new_norm(const struct nb_loader *l, struct nb_norm **out)
 {
     const struct nb_model *m = l->model;
-    const bool layer = m->arch->norm == NB_NORM_LAYER && nb_hp_has(&m->hp, NB_HP_NORM_EPSILON);
+    const bool is_rms = m->arch->norm_may_be_rms && nb_hp(&m->hp, NB_HP_RMS_EPSILON) > 0;
+    const bool layer = m->arch->norm == NB_NORM_LAYER && !is_rms && nb_hp_has(&m->hp, NB_HP_NORM_EPSILON);
     double epsilon;
     enum nb_status status = nb_load_above_zero(l, layer ? NB_HP_NORM_EPSILON : NB_HP_RMS_EPSILON, &epsilon);
 
@@ -228,7 +229,7 @@ new_norm(const struct nb_loader *l, struct nb_norm **out)
     *out = nb_load_room(l, sizeof **out);
     if (*out == NULL)
         return nb_fail_memory(l->err);
-    **out = (struct nb_norm){ .kind = m->arch->norm, .epsilon = (float)epsilon };
+    **out = (struct nb_norm){ .kind = is_rms ? NB_NORM_RMS : m->arch->norm, .epsilon = (float)epsilon };
     return NB_OK;
 }
 

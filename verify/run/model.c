@@ -58,13 +58,15 @@ read_hparams(struct nb_model *m, struct nb_error *err)
     return NB_OK;
 }
 
-/* The norm of a block, "blk.%l.NAME"; of NAMES that are separated by "|" the first that the layer has. */
+/* The norm of a block, "blk.%l.NAME"; of NAMES that are separated by "|" the first that the layer has; NULL: none. */
 static enum nb_status
 load_block_norm(struct nb_loader *l, const char *names, const struct nb_norm **out)
 {
     enum nb_status status = NB_OK;
 
     *out = NULL;
+    if (names == NULL)
+        return NB_OK;
     if (l->model->arch->plain_norms)
         return nb_load_plain_norm(l, out);
     while (*names != '\0' && *out == NULL && status == NB_OK) {
@@ -76,6 +78,25 @@ load_block_norm(struct nb_loader *l, const char *names, const struct nb_norm **o
         names += length + (names[length] == '|');
     }
     return status;
+}
+
+/* The norm of a block's result, which may have an epsilon of its own. */
+static enum nb_status
+load_norm_after(struct nb_loader *l, const char *names, const struct nb_norm **out)
+{
+    const double epsilon = l->model->arch->epsilon_after;
+    enum nb_status status = load_block_norm(l, names, out);
+    struct nb_norm *own;
+
+    if (status != NB_OK || *out == NULL || epsilon == 0)
+        return status;
+    own = nb_load_room(l, sizeof *own);
+    if (own == NULL)
+        return nb_fail_memory(l->err);
+    *own = **out;
+    own->epsilon = (float)epsilon;
+    *out = own;
+    return NB_OK;
 }
 
 /* Whether the current layer has the block of ROW. */
@@ -90,6 +111,24 @@ has_block(const struct nb_loader *l, const struct nb_arch_block *row)
         return true;
     snprintf(pattern, sizeof pattern, "blk.%%l.%s", row->has);
     return nb_load_has(l, pattern);
+}
+
+/* The factor of the stream after a block. */
+static enum nb_status
+load_times(struct nb_loader *l, const struct nb_arch_block *row, float *times)
+{
+    char pattern[NB_MAX_NAME + 1];
+    const float *scale = NULL;
+    enum nb_status status = NB_OK;
+
+    *times = row->times == NULL ? 1 : (float)nb_expression(row->times, &l->model->hp, l->layer);
+    if (row->scale == NULL)
+        return NB_OK;
+    snprintf(pattern, sizeof pattern, "blk.%%l.%s.weight", row->scale);
+    status = nb_load_small(l, pattern, &scale);
+    if (status == NB_OK && scale != NULL)
+        *times *= scale[0];
+    return status;
 }
 
 static enum nb_status
@@ -110,8 +149,12 @@ load_block(struct nb_loader *l, const struct nb_arch_block *row)
                        m->source->path, m->arch->name, l->layer, row->kind);
     m->n_blocks++;
     status = load_block_norm(l, row->norm == NULL ? b->kind->norm : row->norm, &b->norm);
-    if (status == NB_OK && row->norm_after != NULL)
-        status = load_block_norm(l, row->norm_after, &b->norm_after);
+    if (status == NB_OK)
+        status = load_norm_after(l, row->norm_after, &b->norm_after);
+    if (status == NB_OK)
+        status = load_block_norm(l, row->norm_sum, &b->norm_sum);
+    if (status == NB_OK)
+        status = load_times(l, row, &b->times);
     return status == NB_OK ? b->kind->load(l, b) : status;
 }
 
@@ -155,9 +198,11 @@ load_inputs(struct nb_loader *l)
         status = nb_load_table(l, "position_embd.weight", positions);
         m->positions = positions;
     }
-    if (status == NB_OK && has_norm_of_output(m->arch))
-        status = nb_load_norm(l, "token_embd_norm", &m->embedding_norm);
-    return status;
+    if (status != NB_OK)
+        return status;
+    if (m->arch->norms_embeddings)
+        return nb_load_plain_norm(l, &m->embedding_norm);
+    return has_norm_of_output(m->arch) ? nb_load_norm(l, "token_embd_norm", &m->embedding_norm) : NB_OK;
 }
 
 /* Architectures whose table has no output matrix use the embeddings of tokens. */

@@ -42,7 +42,10 @@ struct nb_block {
     const struct nb_block_kind *kind; /* block.h */
     uint32_t layer;
     const struct nb_norm *norm, *norm_after; /* of its input and of its result; NULL: none */
+    const struct nb_norm *norm_sum;          /* of its result with that of the block beside which it is; NULL: none */
     bool beside;                             /* its result is added after the next block has read the stream */
+    bool lends;                              /* later blocks read its state, which therefore lasts through all layers */
+    float times;                             /* factor of the stream after it */
     void *data;                              /* data of its kind, in the model's arena */
 };
 

@@ -1,5 +1,6 @@
 #include "verify/run/rope.h"
 
+#include "formats/models/expression.h"
 #include "verify/run/load.h"
 
 #include <inttypes.h>
@@ -11,6 +12,19 @@ static double
 yarn_pair(double dims, double context, double rotations, double base)
 {
     return dims * log(context / (rotations * 2 * M_PI)) / (2 * log(base));
+}
+
+/* Of the rotated elements: the file's, or that of the paper, divided by what scales all elements. */
+static double
+yarn_magnitude(const struct nb_loader *l, double factor)
+{
+    const struct nb_hparams *hp = &l->model->hp;
+
+    if (nb_hp(hp, NB_HP_YARN_ATTN_FACTOR) > 0)
+        return nb_hp(hp, NB_HP_YARN_ATTN_FACTOR);
+    if (l->model->arch->attention.yarn_scales_scores)
+        return 1;
+    return (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor));
 }
 
 /*
@@ -33,8 +47,7 @@ stretch_by_yarn(const struct nb_loader *l, struct nb_rope *r, double factor)
 
         r->frequencies[i] *= (1 - ramp) / factor + ramp;
     }
-    r->magnitude = (1 + 0.1 * log(factor)) / (1 + 0.1 * nb_hp(hp, NB_HP_YARN_LOG_MULTIPLIER) * log(factor)) *
-                   nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
+    r->magnitude = yarn_magnitude(l, factor) * nb_hp_or(hp, NB_HP_ROPE_ATTN_FACTOR, 1);
 }
 
 /* Divides FREQUENCIES by the factors in the tensor NAME, if there is one. */
@@ -111,6 +124,19 @@ set_pairs(enum nb_rope_pairing pairing, uint32_t head_dim, struct nb_rope *r)
     return pairing != NB_ROPE_INTERLEAVED || whole || r->dims <= head_dim / 2;
 }
 
+static enum nb_status
+dims_by_layer(const struct nb_loader *l, uint32_t *dims)
+{
+    uint64_t count;
+
+    if (!nb_expression_count(l->model->arch->attention.rope_dims, &l->model->hp, l->layer, &count) || count < 1 ||
+        count > NB_MAX_SIDE)
+        return nb_fail(l->err, NB_INPUT, "%s: the rotated dimensions of layer %" PRIu32 " cannot be counted",
+                       l->model->source->path, l->layer);
+    *dims = (uint32_t)count;
+    return NB_OK;
+}
+
 /* What the keys say of the rotations in the current layer. */
 static enum nb_status
 read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
@@ -123,6 +149,8 @@ read_rope(const struct nb_loader *l, uint32_t head_dim, struct nb_rope *r)
     if (status == NB_OK)
         status = nb_load_above_zero(
             l, slides && nb_hp_has(hp, NB_HP_ROPE_BASE_SWA) ? NB_HP_ROPE_BASE_SWA : NB_HP_ROPE_BASE, &r->base);
+    if (status == NB_OK && l->model->arch->attention.rope_dims != NULL)
+        status = dims_by_layer(l, &r->dims);
     if (status == NB_OK &&
         (head_dim % 2 != 0 || r->dims % 2 != 0 || r->dims > head_dim || !set_pairs(l->model->arch->rope, head_dim, r)))
         status = nb_fail(l->err, NB_UNSUPPORTED,

@@ -36,6 +36,15 @@ nb_run_task_rows(const struct nb_run *r, size_t task, size_t *first)
     return r->n - *first < ROWS_IN_TASK ? r->n : *first + ROWS_IN_TASK;
 }
 
+struct nb_scratch
+nb_run_state_of(const struct nb_run *r, const struct nb_block *b)
+{
+    struct nb_scratch state = r->scratch;
+
+    state.used = r->states[b - r->model->blocks];
+    return state;
+}
+
 double
 nb_norm_row(const struct nb_norm *norm, const float *x, size_t n, float *out)
 {

@@ -82,12 +82,26 @@ static const enum nb_hparam demanded2[] = { DEMANDED_OF_MIXTURES, NB_HP_KV_LORA_
 static const enum nb_hparam demanded32[] = { DEMANDED_OF_SPARSE, NB_HP_EXPERT_GATING };
 static const enum nb_hparam demanded_dsa[] = { DEMANDED_OF_SPARSE };
 
+static const struct nb_arch_block plain_blocks[] = { DENSE_THEN_SPARSE_BLOCKS };
+static const struct nb_arch_block blocks[] = {
+    { .kind = "mla" },
+    { .kind = "dense", .when = DENSE_LAYER },
+    { .kind = "mixture", .when = SPARSE_LAYER },
+};
+
+/* Files without the key are of V2, which does not norm the shares, or of GLM-4.7-Flash, whose scores are sigmoids. */
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_GATING, "1 + expert_weights_norm" } };
+
 static const struct nb_arch_rule rules[] = {
     { HEAD_KEY " > rope_dims", "all dimensions of a head's key are rotated, which llama.cpp refuses for this architecture" },
 };
-#define RULES .rules = rules, .n_rules = COUNT(rules), .rope = NB_ROPE_NEIGHBOURS
+#define OF_MLA RULES_OF(rules), ASSUMES(defaults), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS
 
-const struct nb_arch nb_arch_deepseek = { ARCH("deepseek", deepseek, demanded), .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_deepseek2 = { ARCH("deepseek2", deepseek2, demanded2), RULES };
-const struct nb_arch nb_arch_deepseek32 = { ARCH("deepseek32", deepseek32, demanded32), RULES };
-const struct nb_arch nb_arch_glm_dsa = { ARCH("glm-dsa", glm_dsa, demanded_dsa), RULES };
+const struct nb_arch nb_arch_deepseek = { ARCH("deepseek", deepseek, demanded), RUNS(plain_blocks),
+                                          .rope = NB_ROPE_NEIGHBOURS };
+const struct nb_arch nb_arch_deepseek2 = { ARCH("deepseek2", deepseek2, demanded2), OF_MLA,
+                                           .attention = { .yarn_scales_scores = true } };
+const struct nb_arch nb_arch_deepseek32 = { ARCH("deepseek32", deepseek32, demanded32), OF_MLA,
+                                            .attention = { .yarn_scales_scores = true, .indexer_halves = true } };
+const struct nb_arch nb_arch_glm_dsa = { ARCH("glm-dsa", glm_dsa, demanded_dsa), OF_MLA,
+                                         .attention = { .yarn_scales_scores = true } };

@@ -31,6 +31,25 @@ static const struct nb_arch_tensor tensors[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED, NB_HP_SLIDING_WINDOW };
 
+static const struct nb_arch_block blocks[] = {
+    { .kind = "layer_inputs", .when = "layer == 0" },
+    { .kind = "altup_start", .when = "layer == 0" },
+    { .kind = "altup_predict" },
+    { .kind = "attention", .norm_after = "post_attention_norm", .beside = "1" },
+    { .kind = "laurel", .times = "0.5 ^ 0.5" },
+    { .kind = "dense", .norm_after = "post_ffw_norm" },
+    { .kind = "altup_correct" },
+    { .kind = "altup_input" },
+    { .kind = "altup_end", .when = "layer == layers - 1" },
+};
+
+static const struct nb_arch_default defaults[] = {
+    { NB_HP_EMBEDDING_SCALE, "embedding ^ 0.5" },
+    { NB_HP_ATTENTION_SCALE, "1" },
+    { NB_HP_ROPE_BASE_SWA, "10000" },
+};
+
 const struct nb_arch nb_arch_gemma3n = {
-    ARCH("gemma3n", tensors, demanded), .rope = NB_ROPE_HALVES, .window = { .period = 5 },
+    ARCH("gemma3n", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .activation = NB_ACTIVATION_GELU,
+    .rope = NB_ROPE_HALVES, .window = { .period = 5 }, .attention = { .norms_values = true },
 };

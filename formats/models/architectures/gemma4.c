@@ -58,6 +58,27 @@ static const struct nb_arch_rule rules[] = {
     { "key_length_swa == value_length_swa", "gemma4.attention.value_length_swa is not the length of a head's key" },
 };
 
+/* The last block of a layer is followed by the layer's scale. */
+static const struct nb_arch_block blocks[] = {
+    { .kind = "layer_inputs", .when = BY_LAYER " && layer == 0" },
+    { .kind = "attention", .norm_after = "post_attention_norm" },
+    { .kind = "dense", .when = "experts > 0", .norm_after = "post_ffw_norm_1", .beside = "1" },
+    { .kind = "mixture", .when = "experts > 0", .norm = "pre_ffw_norm_2", .norm_after = "post_ffw_norm_2",
+      .norm_sum = "post_ffw_norm", .scale = "layer_output_scale" },
+    { .kind = "dense", .when = "experts == 0 && embedding_per_layer > 0", .norm_after = "post_ffw_norm" },
+    { .kind = "dense", .when = "experts == 0 && embedding_per_layer == 0", .norm_after = "post_ffw_norm",
+      .scale = "layer_output_scale" },
+    { .kind = "layer_input", .when = BY_LAYER, .norm_after = "post_norm", .scale = "layer_output_scale" },
+};
+
+static const struct nb_arch_default defaults[] = {
+    { NB_HP_EMBEDDING_SCALE, "embedding ^ 0.5" },
+    { NB_HP_ATTENTION_SCALE, "1" },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "1" },
+};
+
 const struct nb_arch nb_arch_gemma4 = {
-    ARCH("gemma4", tensors, demanded), .rules = rules, .n_rules = COUNT(rules), .rope = NB_ROPE_HALVES,
+    ARCH("gemma4", tensors, demanded), RULES_OF(rules), RUNS(blocks), ASSUMES(defaults),
+    .activation = NB_ACTIVATION_GELU, .rope = NB_ROPE_HALVES,
+    .attention = { .norms_values = true, .keys_as_values = true, .sliding_unscaled = true },
 };

@@ -17,4 +17,15 @@ static const struct nb_arch_tensor tensors[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED, NB_HP_Q_LORA_RANK, NB_HP_KV_LORA_RANK };
 
-const struct nb_arch nb_arch_minicpm3 = { ARCH("minicpm3", tensors, demanded), .rope = NB_ROPE_HALVES };
+/* minicpm3.cpp has these in code. */
+static const struct nb_arch_default defaults[] = {
+    { NB_HP_EMBEDDING_SCALE, "12" },
+    { NB_HP_RESIDUAL_SCALE, "1.4 / layers ^ 0.5" },
+    { NB_HP_LOGIT_SCALE, "256 / embedding" },
+};
+
+static const struct nb_arch_block blocks[] = { { .kind = "mla" }, { .kind = "dense" } };
+
+const struct nb_arch nb_arch_minicpm3 = {
+    ARCH("minicpm3", tensors, demanded), ASSUMES(defaults), RUNS(blocks), .rope = NB_ROPE_HALVES,
+};

@@ -118,12 +118,24 @@ static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_W
 
 const struct nb_arch nb_arch_dots1 = { ARCH("dots1", dots1, demanded_with_shared), RUNS(dense_then_sparse), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_minimax_m2 = { ARCH("minimax-m2", minimax_m2, demanded_alone), RUNS(blocks), ASSUMES(sigmoid_shares), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_minimax_m3 = { ARCH("minimax-m3", minimax_m3, demanded_of_m3), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_minimax_m3 = { ARCH("minimax-m3", minimax_m3, demanded_of_m3), RUNS(dense_then_sparse),
+                                            ASSUMES(shares_are_normalized), .activation = NB_ACTIVATION_GPT_OSS,
+                                            .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_with_shared), RUNS(blocks),
                                             .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_bailingmoe2 = { ARCH("bailingmoe2", bailingmoe2, demanded_of_ling), RUNS(dense_then_sparse),
                                              .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_afmoe = { ARCH("afmoe", afmoe, demanded_with_shared), .rope = NB_ROPE_HALVES,
-                                       .window = { .period = 4 } };
+static const struct nb_arch_block afmoe_blocks[] = {
+    { .kind = "attention", .norm_after = "post_attention_norm" },
+    { .kind = "dense", .when = DENSE_LAYER, .norm_after = "post_ffw_norm" },
+    { .kind = "mixture", .when = SPARSE_LAYER, .norm_after = "post_ffw_norm" },
+};
+static const struct nb_arch_default afmoe_defaults[] = {
+    { NB_HP_EMBEDDING_SCALE, "embedding ^ 0.5" },
+    { NB_HP_EXPERT_GATING, "2" },
+};
+const struct nb_arch nb_arch_afmoe = { ARCH("afmoe", afmoe, demanded_with_shared), RUNS(afmoe_blocks), ASSUMES(afmoe_defaults),
+                                       .rope = NB_ROPE_HALVES, .window = { .period = 4 },
+                                       .attention = { .rotates = "slides" } };
 const struct nb_arch nb_arch_dbrx = { ARCH("dbrx", dbrx, demanded_of_dbrx), RUNS(dbrx_blocks), ASSUMES(shares_are_normalized),
                                       .norm = NB_NORM_LAYER, .rope = NB_ROPE_HALVES };

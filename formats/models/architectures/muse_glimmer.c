@@ -17,6 +17,9 @@ static const struct nb_arch_tensor tensors[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED, NB_HP_SLIDING_WINDOW, NB_HP_LOGIT_SCALE };
 
+static const struct nb_arch_block blocks[] = { BLOCKS_WITH_NORMS_BEHIND };
+
 const struct nb_arch nb_arch_muse_glimmer = {
-    ARCH("muse-glimmer", tensors, demanded), .rope = NB_ROPE_NEIGHBOURS, .window = { .period = 4 },
+    ARCH("muse-glimmer", tensors, demanded), RUNS(blocks), .rope = NB_ROPE_NEIGHBOURS, .window = { .period = 4 },
+    .attention = { .rotates = "slides" }, .norms_embeddings = true, .epsilon_after = 1e-8,
 };

@@ -94,12 +94,47 @@ static const enum nb_hparam demanded_of_cohere[] = { MIXTURE, NB_HP_SLIDING_WIND
 static const enum nb_hparam demanded_of_both[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
                                                    NB_HP_SLIDING_PATTERN };
 
-const struct nb_arch nb_arch_mellum = { ARCH("mellum", mellum, demanded_of_mellum), .rope = NB_ROPE_HALVES,
-                                        .window = { .period = 4 } };
-const struct nb_arch nb_arch_exaone_moe = { ARCH("exaone-moe", exaone_moe, demanded_of_exaone),
-                                            .rope = NB_ROPE_HALVES, .window = { .period = 4 } };
-const struct nb_arch nb_arch_cohere2moe = { ARCH("cohere2moe", cohere2moe, demanded_of_cohere),
+static const struct nb_arch_block mellum_blocks[] = { SPARSE_BLOCKS };
+static const struct nb_arch_block exaone_blocks[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .when = WITHOUT_EXPERTS },
+    { .kind = "mixture", .when = WITH_EXPERTS },
+};
+static const struct nb_arch_block cohere_blocks[] = {
+    { .kind = "attention", .beside = "1" },
+    { .kind = "dense", .when = DENSE_LAYER, .norm = "attn_norm" },
+    { .kind = "mixture", .when = SPARSE_LAYER, .norm = "attn_norm" },
+};
+static const struct nb_arch_block blocks_by_tensors[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .has = "ffn_gate.weight" },
+    { .kind = "mixture", .has = "ffn_gate_inp.weight" },
+};
+
+/* llama.cpp has these in code. */
+static const struct nb_arch_default normed_shares[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+static const struct nb_arch_default normed_sigmoids[] = { { NB_HP_EXPERT_GATING, "2" },
+                                                          { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+static const struct nb_arch_default sigmoids[] = { { NB_HP_EXPERT_GATING, "2" } };
+
+/* The scaling of rotations is for layers that do not slide, which may have a base of their own. */
+const struct nb_arch nb_arch_mellum = { ARCH("mellum", mellum, demanded_of_mellum), RUNS(mellum_blocks),
+                                        ASSUMES(normed_shares), .rope = NB_ROPE_HALVES, .window = { .period = 4 },
+                                        .attention = { .sliding_unscaled = true } };
+const struct nb_arch nb_arch_exaone_moe = { ARCH("exaone-moe", exaone_moe, demanded_of_exaone), RUNS(exaone_blocks),
+                                            .rope = NB_ROPE_HALVES, .window = { .period = 4 },
+                                            .attention = { .rotates = "slides || sliding_window == 0" } };
+const struct nb_arch nb_arch_cohere2moe = { ARCH("cohere2moe", cohere2moe, demanded_of_cohere), RUNS(cohere_blocks),
+                                            ASSUMES(sigmoids), .norm = NB_NORM_LAYER, .norm_may_be_rms = true,
                                             .rope = NB_ROPE_NEIGHBOURS,
-                                            .window = { .period = 4, .first_is_full = true } };
-const struct nb_arch nb_arch_mimo2 = { ARCH("mimo2", mimo2, demanded_of_both), .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both), .rope = NB_ROPE_HALVES };
+                                            .window = { .period = 4, .first_is_full = true },
+                                            .attention = { .rotates = "slides || layer < leading_dense" },
+                                            .averages_shared = true };
+/* The window of the model's own config does not count the token itself. */
+const struct nb_arch nb_arch_mimo2 = { ARCH("mimo2", mimo2, demanded_of_both), RUNS(blocks_by_tensors),
+                                       ASSUMES(normed_sigmoids), .rope = NB_ROPE_HALVES, .window = { .own = 1 } };
+const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both), RUNS(blocks_by_tensors),
+                                        ASSUMES(sigmoids), .rope = NB_ROPE_HALVES,
+                                        .attention = { .rope_dims = "rope_dims // (2 - slides)",
+                                                       .sliding_unscaled = true },
+                                        .limits_activated = true };

@@ -37,14 +37,39 @@ alibi_slope(const struct nb_attend *a, size_t head)
                         : (float)exp2(-a->max_alibi_bias / 2 / whole * (double)(2 * (head - whole) + 1));
 }
 
+/* Moves those of the N scores in ROW, from position FIRST on, whose bits are in CHOSEN to the front; returns their number. */
+static size_t
+pack(const uint32_t *chosen, size_t first, size_t n, float *row)
+{
+    size_t packed = 0;
+
+    for (size_t k = 0; k < n; k++)
+        if (chosen[(first + k) / 32] >> (first + k) % 32 & 1)
+            row[packed++] = row[k];
+    return packed;
+}
+
+/* Moves PACKED shares back to their positions; the others are 0. */
+static void
+unpack(const uint32_t *chosen, size_t first, size_t n, size_t packed, float *row)
+{
+    for (size_t k = n; k-- > 0;) {
+        const bool is_chosen = (chosen[(first + k) / 32] >> (first + k) % 32 & 1) != 0;
+
+        row[k] = is_chosen ? row[--packed] : 0;
+    }
+}
+
 /*
  * The shares of the keys at positions from START up to SEEN for the query at POSITION, from their scores in ROW.
  */
 static void
-share_out(const struct nb_attend *a, size_t head, size_t position, size_t start, size_t seen, float *row)
+share_out(const struct nb_attend *a, const uint32_t *chosen, size_t head, size_t position, size_t start, size_t seen,
+          float *row)
 {
     const struct nb_vector_math *math = nb_vector_math();
     const size_t first = first_seen(a, position) - start, own = position + 1 - start, n = own - first;
+    size_t used = n;
 
     if (a->soft_cap > 0)
         math->soft_cap(row + first, n, a->soft_cap);
@@ -54,9 +79,14 @@ share_out(const struct nb_attend *a, size_t head, size_t position, size_t start,
         for (size_t k = first; k < own; k++)
             row[k] += slope * (float)k;
     }
+    if (chosen != NULL)
+        used = pack(chosen, start + first, n, row + first);
     if (a->sinks != NULL)
-        row[own] = a->sinks[head];
-    math->softmax(row + first, n + (a->sinks != NULL));
+        row[first + used] = a->sinks[head];
+    if (used + (a->sinks != NULL) > 0)
+        math->softmax(row + first, used + (a->sinks != NULL));
+    if (chosen != NULL)
+        unpack(chosen, start + first, n, used, row + first);
     memset(row, 0, first * sizeof *row);
     memset(row + own, 0, (seen - start - own) * sizeof *row);
 }
@@ -64,7 +94,7 @@ share_out(const struct nb_attend *a, size_t head, size_t position, size_t start,
 /* One head's result for ROWS queries, the first of them at POSITION. K and V are those of the chunk and the head. */
 static void
 attend_rows(const struct nb_run *r, const struct nb_attend *a, const float *q, const float *k, const float *v,
-            size_t rows, size_t position, size_t head, float *scores, float *out)
+            const uint32_t *chosen, size_t rows, size_t position, size_t head, float *scores, float *out)
 {
     const size_t start = first_seen(a, position), seen = position + rows, row = r->scratch.chunk_tokens + 1;
 
@@ -80,7 +110,8 @@ attend_rows(const struct nb_run *r, const struct nb_attend *a, const float *q, c
                                  .b_row = a->k_row,
                                  .c_row = row });
     for (size_t i = 0; i < rows; i++)
-        share_out(a, head, position + i, start, seen, scores + i * row);
+        share_out(a, chosen == NULL ? NULL : chosen + i * a->chosen_row, head, position + i, start, seen,
+                  scores + i * row);
     nb_sgemm(&(struct nb_sgemm){ .m = rows,
                                  .n = a->value_length,
                                  .k = seen - start,
@@ -115,8 +146,9 @@ attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     for (size_t i = 0; i < r->each; i += QUERIES) {
         const size_t rows = r->each - i < QUERIES ? r->each - i : QUERIES, token = chunk * r->each + i;
 
-        attend_rows(r, a, a->q + token * q_row + head * a->key_length, k, v, rows, r->first + i, head, scores,
-                    a->out + token * out_row + head * a->value_length);
+        attend_rows(r, a, a->q + token * q_row + head * a->key_length, k, v,
+                    a->chosen == NULL ? NULL : a->chosen + token * a->chosen_row + kv_head * a->chosen_head, rows,
+                    r->first + i, head, scores, a->out + token * out_row + head * a->value_length);
     }
     return NB_OK;
 }

@@ -18,6 +18,9 @@ struct nb_attend {
     double max_alibi_bias; /* ALiBi (Press et al. 2021); 0: none */
     uint64_t window;       /* a token sees so many tokens, itself included; 0: all before it */
     bool chunked;          /* the window begins at a multiple of its size instead */
+    /* Bits for each token of the batch, CHOSEN_ROW words: the positions that it may see. NULL: all. */
+    const uint32_t *chosen;
+    size_t chosen_row, chosen_head; /* words; those of a key-value head, if each has its own, or 0 */
 
     const float *q;     /* tokens of the batch x (heads * key_length) */
     const float *k, *v; /* for each chunk as many rows as it has positions, of K_ROW and V_ROW elements */
@@ -25,6 +28,13 @@ struct nb_attend {
     float *out;    /* tokens of the batch x (heads * value_length) */
     float *scores; /* nb_attend_scores */
 };
+
+/* Words of a row of bits for all positions of a chunk. */
+static inline size_t
+nb_attend_words(const struct nb_scratch *scratch)
+{
+    return (scratch->chunk_tokens + 31) / 32;
+}
 
 /* Takes the memory for scores. */
 float *nb_attend_scores(struct nb_scratch *scratch);

@@ -10,7 +10,7 @@ load(struct nb_loader *l, struct nb_block *b)
     uint32_t size;
     enum nb_status status = f == NULL ? nb_fail_memory(l->err) : nb_load_count(l, NB_HP_FEED_FORWARD, &size);
 
-    return status == NB_OK ? nb_load_feed_forward(l, "", NB_HPARAMS, f) : status;
+    return status == NB_OK ? nb_load_feed_forward(l, "", NB_HP_SWIGLU_CLAMP_SHARED, f) : status;
 }
 
 static void

@@ -53,11 +53,13 @@ load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_
     const struct nb_hparams *hp = &l->model->hp;
 
     f->activation = l->model->arch->activation;
+    f->limits_activated = l->model->arch->limits_activated;
     f->limit = limit == NB_HPARAMS ? 0 : (float)nb_hp_at(hp, limit, l->layer);
     f->beta = (float)nb_hp_at(hp, NB_HP_XIELU_BETA, l->layer);
     f->alpha_p = (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer));
     f->alpha_n = f->beta + (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer));
     f->epsilon = (float)nb_hp_at(hp, NB_HP_XIELU_EPS, l->layer);
+    f->sparsity = nb_hp_has(hp, NB_HP_SPARSITY_SCALE) ? (float)nb_hp_at(hp, NB_HP_SPARSITY_SCALE, l->layer) : -INFINITY;
 }
 
 enum nb_status
@@ -120,6 +122,32 @@ clamp_inputs(const struct nb_feed_forward *f, float *gate, float *up)
     }
 }
 
+/* As in Step 3.5. */
+static void
+activate_and_limit(const struct nb_feed_forward *f, const float *gate, const float *up, float *out)
+{
+    nb_vector_math()->activate(f->activation, gate, NULL, f->inner, out);
+    for (size_t i = 0; i < f->inner; i++)
+        out[i] = fminf(out[i], f->limit) * fmaxf(fminf(up[i], f->limit), -f->limit);
+}
+
+/* Leaves of the gate what is above its mean plus SPARSITY times its standard deviation (Gemma 3n). */
+static void
+thin_out(const struct nb_feed_forward *f, float *gate)
+{
+    double sum = 0, squares = 0, mean;
+    float cutoff;
+
+    for (size_t i = 0; i < f->inner; i++)
+        sum += (double)gate[i];
+    mean = sum / (double)f->inner;
+    for (size_t i = 0; i < f->inner; i++)
+        squares += ((double)gate[i] - mean) * ((double)gate[i] - mean);
+    cutoff = (float)(mean + sqrt(squares / (double)f->inner) * (double)f->sparsity);
+    for (size_t i = 0; i < f->inner; i++)
+        gate[i] = fmaxf(gate[i] - cutoff, 0);
+}
+
 struct step {
     const struct nb_feed_forward *network;
     const struct nb_feed_forward_memory *memory;
@@ -147,12 +175,16 @@ activate_task(void *context, size_t task, unsigned worker, struct nb_error *err)
             gate = up;
             up += f->inner;
         }
-        if (f->limit > 0 && gated && f->activation != NB_ACTIVATION_GPT_OSS)
+        if (gated && isfinite(f->sparsity))
+            thin_out(f, gate);
+        if (f->limit > 0 && gated && !f->limits_activated && f->activation != NB_ACTIVATION_GPT_OSS)
             clamp_inputs(f, gate, up);
         if (f->activation == NB_ACTIVATION_GPT_OSS)
             activate_gpt_oss(f, gate, up, out);
         else if (f->activation == NB_ACTIVATION_XIELU)
             activate_xielu(f, up, out);
+        else if (f->limit > 0 && gated && f->limits_activated)
+            activate_and_limit(f, gate, up, out);
         else
             nb_vector_math()->activate(f->activation, gated ? gate : up, gated ? up : NULL, f->inner, out);
         if (f->inner_norm != NULL)

@@ -17,8 +17,11 @@ struct nb_feed_forward {
     enum nb_activation activation;
     size_t inner;                          /* elements that go into down */
     bool is_fused;                         /* UP holds the gate, too */
+    bool limits_activated;                 /* the limit of the gate is of its activation */
     float limit;                           /* of the gate from above, of up on both sides; 0: none */
     float alpha_p, alpha_n, beta, epsilon; /* of xIELU */
+    float
+        sparsity; /* gates count by how far they are above their mean plus so many deviations; not finite: as they are */
 };
 
 /* Rows are tokens. */

@@ -12,12 +12,14 @@
 
 struct mixture {
     struct nb_linear router;      /* gives a score for each expert */
+    struct nb_norm router_norm;   /* of the stream, which the router then reads instead of the block's input */
     struct nb_linear shared_gate; /* one value for each token, whose sigmoid weighs the shared expert; may be absent */
     struct nb_linear latent_down, latent_up; /* around the experts, which then see a shorter vector; may be absent */
     struct nb_feed_forward expert;           /* all experts, stacked */
     struct nb_feed_forward shared;
     struct nb_routing routing;
     bool has_shared, weighs_input;
+    float part; /* of chosen and shared experts in the result */
 };
 
 /* Rows are the tokens of the batch, or only those of the current expert. */
@@ -37,6 +39,31 @@ struct step {
     const struct nb_run *run;
     const struct memory *memory;
 };
+
+/*
+ * A router with a scale for each element of its input has a norm of its own, of the stream (Gemma 4): without weights, times
+ * the scale, divided by the root of the length.
+ */
+static enum nb_status
+load_router(struct nb_loader *l, struct mixture *x)
+{
+    enum nb_status status = nb_load_linear(l, "blk.%l.ffn_gate_inp", &x->router);
+    const struct nb_norm *plain;
+    float *weights;
+
+    if (status != NB_OK || x->router.scale == NULL)
+        return status;
+    status = nb_load_plain_norm(l, &plain);
+    weights = nb_load_room(l, x->router.columns * sizeof *weights);
+    if (status != NB_OK || weights == NULL)
+        return status == NB_OK ? nb_fail_memory(l->err) : status;
+    for (size_t i = 0; i < x->router.columns; i++)
+        weights[i] = x->router.scale[i] / sqrtf((float)x->router.columns);
+    x->router.scale = NULL;
+    x->router_norm = *plain;
+    x->router_norm.weight = weights;
+    return NB_OK;
+}
 
 static enum nb_status
 load_shared(struct nb_loader *l, struct mixture *x)
@@ -76,7 +103,7 @@ load(struct nb_loader *l, struct nb_block *b)
     enum nb_status status = x == NULL ? nb_fail_memory(l->err) : nb_load_routing(l, &x->routing);
 
     if (status == NB_OK)
-        status = nb_load_linear(l, "blk.%l.ffn_gate_inp", &x->router);
+        status = load_router(l, x);
     if (status == NB_OK)
         status = load_experts(l, x);
     if (status == NB_OK)
@@ -84,6 +111,8 @@ load(struct nb_loader *l, struct nb_block *b)
     if (status != NB_OK)
         return status;
     x->weighs_input = l->model->arch->weighs_expert_input;
+    x->part = x->has_shared && l->model->arch->averages_shared ? 0.5f : 1;
+    x->routing.scale *= (double)x->part;
     if (x->router.rows != x->routing.experts || x->expert.up.experts != x->routing.experts)
         return nb_fail(l->err, NB_INPUT, "%s: the experts of layer %" PRIu32 " are not as many as %s says",
                        l->model->source->path, l->layer, nb_hparam_info(NB_HP_EXPERTS)->label);
@@ -213,15 +242,16 @@ run_shared(const struct mixture *x, const struct memory *m, struct nb_run *r, st
 {
     const struct nb_product gate = { &x->shared_gate, 0, m->gate, false };
     const size_t columns = x->shared.down.rows;
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
-    if (x->shared_gate.weight == NULL)
+    if (x->shared_gate.weight == NULL && x->part == 1)
         return nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, r->out, true, err);
-    status = nb_run_multiply(r, r->in, r->n, &gate, 1, err);
+    if (x->shared_gate.weight != NULL)
+        status = nb_run_multiply(r, r->in, r->n, &gate, 1, err);
     if (status == NB_OK)
         status = nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, m->out, false, err);
     for (size_t i = 0; i < r->n && status == NB_OK; i++) {
-        const float share = 1 / (1 + expf(-m->gate[i]));
+        const float share = x->part * (x->shared_gate.weight == NULL ? 1 : 1 / (1 + expf(-m->gate[i])));
 
         for (size_t c = 0; c < columns; c++)
             r->out[i * columns + c] += share * m->out[i * columns + c];
@@ -235,8 +265,12 @@ run(const struct nb_block *b, struct nb_run *r, struct nb_error *err)
     const struct mixture *x = b->data;
     const struct memory m = take(x, &r->scratch);
     const struct nb_product router = { &x->router, 0, m.scores, false };
+    const bool is_normed = x->router_norm.weight != NULL;
     struct step step = { x, r, &m };
-    enum nb_status status = nb_run_multiply(r, r->in, r->n, &router, 1, err);
+    enum nb_status status = is_normed ? nb_run_norm(r, &x->router_norm, r->x, m.in, err) : NB_OK;
+
+    if (status == NB_OK)
+        status = nb_run_multiply(r, is_normed ? m.in : r->in, r->n, &router, 1, err);
 
     if (status == NB_OK)
         status = nb_run_rows(r, route_task, &step, err);

@@ -80,9 +80,9 @@ gate(const struct nb_routing *r, float *scores)
     }
 }
 
-/* The sum of the two highest of the N VALUES. */
+/* The highest of the N VALUES, or the sum of the two highest. */
 static float
-best_two(const float *values, size_t n)
+highest_of(const float *values, size_t n, bool two)
 {
     float first = -INFINITY, second = -INFINITY;
 
@@ -94,10 +94,13 @@ best_two(const float *values, size_t n)
             second = values[i];
         }
     }
-    return n > 1 ? first + second : first;
+    return two && n > 1 ? first + second : first;
 }
 
-/* Leaves the values of the best groups only: those with the highest sum of two experts (DeepSeek V3). */
+/*
+ * Leaves the values of the best groups only: those with the highest expert where scores are shares (DeepSeek V2), or with
+ * the highest sum of two (DeepSeek V3).
+ */
 static void
 keep_groups(const struct nb_routing *r, const struct room *room)
 {
@@ -109,7 +112,7 @@ keep_groups(const struct nb_routing *r, const struct room *room)
         float highest = 0;
 
         for (size_t g = 0; g < r->groups; g++) {
-            const float sum = best_two(room->values + g * size, size);
+            const float sum = highest_of(room->values + g * size, size, r->gating != NB_GATING_SOFTMAX);
 
             if (!room->kept[g] && (best == r->groups || sum > highest)) {
                 best = g;
