@@ -67,4 +67,14 @@ static const enum nb_hparam demanded[] = {
     NB_HP_KDA_HEAD,     NB_HP_EXPERT_FEED_FORWARD, NB_HP_EXPERTS_SHARED,   NB_HP_EXPERT_GATING,
 };
 
-const struct nb_arch nb_arch_kimi_linear = { ARCH("kimi-linear", tensors, demanded) };
+static const struct nb_arch_block blocks[] = {
+    { .kind = "kimi_delta", .when = RECURRENT_LAYER },
+    { .kind = "mla", .when = ATTENTION_LAYER },
+    { .kind = "dense", .when = DENSE_LAYER },
+    { .kind = "mixture", .when = SPARSE_LAYER },
+};
+static const struct nb_arch_default defaults[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
+
+const struct nb_arch nb_arch_kimi_linear = {
+    ARCH("kimi-linear", tensors, demanded), RUNS(blocks), ASSUMES(defaults), .attention = { .rotates = "0" }
+};

@@ -123,15 +123,20 @@ load(struct nb_loader *l, struct nb_block *b)
     return NB_OK;
 }
 
+static size_t
+larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static struct memory
 take(const struct mixture *x, struct nb_scratch *s)
 {
-    const size_t longest = x->expert.down.rows > x->shared.down.rows ? x->expert.down.rows : x->shared.down.rows;
     struct memory m;
 
     m.scores = nb_scratch_take(s, s->tokens, x->routing.experts);
-    m.in = nb_scratch_take(s, s->tokens, x->expert.up.columns);
-    m.out = nb_scratch_take(s, s->tokens, longest);
+    m.in = nb_scratch_take(s, s->tokens, larger(x->expert.up.columns, x->router.columns));
+    m.out = nb_scratch_take(s, s->tokens, larger(x->expert.down.rows, x->shared.down.rows));
     m.latent = nb_scratch_take(s, s->tokens, x->latent_down.rows);
     m.latent_sum = nb_scratch_take(s, s->tokens, x->latent_up.columns);
     m.expert = nb_feed_forward_take(&x->expert, s);
