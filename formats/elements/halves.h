@@ -48,11 +48,15 @@ nb_f16_to_f32(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
     const uint32_t rest = (uint32_t)(h & 0x7FFF) << 13;
-    /* Exponents are biased by 15 and 127: as floats the two differ by a factor of 2^112. */
-    const uint32_t normal = nb_float_bits(nb_bits_float(rest) * 0x1p112f);
+    /* Exponents are biased by 15 and 127. */
+    const uint32_t normal = rest + ((127u - 15u) << 23);
+    /* Made from a float of 2^-14 and more: CPUs take a hundred cycles for arithmetic with subnormal floats. */
+    const uint32_t subnormal = nb_float_bits(nb_bits_float(rest + ((128u - 15u) << 23)) - 0x1p-14f);
+    const uint32_t is_small = -(uint32_t)(rest < 0x00800000);
     const uint32_t special = -(uint32_t)(rest >= 0x0F800000), quiet = (uint32_t)(rest > 0x0F800000) << 22;
+    const uint32_t finite = (subnormal & is_small) | (normal & ~is_small);
 
-    return nb_bits_float(sign | (normal & ~special) | ((rest | 0x7F800000 | quiet) & special));
+    return nb_bits_float(sign | (finite & ~special) | ((rest | 0x7F800000 | quiet) & special));
 }
 
 /*
