@@ -6,6 +6,7 @@
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
+#include "formats/elements/unpack.h"
 #include "quantize/search/codebook.h"
 #include "quantize/search/encode.h"
 #include "splitmix.h"
@@ -483,6 +484,48 @@ scales_that_are_not_finite_are_found_in_every_type(void **unused)
     }
 }
 
+/* Level times scale, less the min, is the element, to the bit, as far as all are finite. */
+static void
+levels_are_what_decoding_gives(void **unused)
+{
+    static unsigned char blocks[COUNT * 2];
+    static int8_t level[COUNT];
+    static float scale[COUNT / NB_LEVEL_GROUP], min[COUNT / NB_LEVEL_GROUP], x[COUNT];
+    const struct nb_levels to = { level, scale, min };
+    size_t types = 0;
+
+    (void)unused;
+    for (unsigned t = 0; t < NB_TYPES; t++) {
+        const enum nb_type type = (enum nb_type)t;
+        size_t compared = 0;
+
+        if (!nb_can_unpack(type))
+            continue;
+        types++;
+        for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+            assert_true(nb_tier_set(*tier));
+            state = 77;
+            for (size_t i = 0; i < sizeof blocks; i++)
+                blocks[i] = (unsigned char)splitmix(&state);
+            nb_decode(type, blocks, COUNT, x);
+            nb_unpack(type, blocks, COUNT, &to);
+            for (size_t i = 0; i < COUNT; i++) {
+                const size_t g = i / NB_LEVEL_GROUP;
+                const float product = scale[g] * (float)level[i];
+
+                if (!isfinite(x[i]))
+                    continue;
+                if (x[i] != (nb_unpack_has_min(type) ? product - min[g] : product))
+                    fail_msg("%s, %s: element %zu", nb_type_info(type)->name, *tier, i);
+                compared++;
+            }
+        }
+        assert_true(compared > COUNT / 2);
+    }
+    nb_tier_set(NULL);
+    assert_int_equal(types, 10);
+}
+
 /* The room for candidates is a number in the source; it must be exactly what the entries lead to. */
 static void
 codebooks_fill_their_tables(void **unused)
@@ -518,6 +561,7 @@ main(void)
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
         cmocka_unit_test(importance_matters_to_the_types_that_say_so),
         cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
+        cmocka_unit_test(levels_are_what_decoding_gives),
         cmocka_unit_test(codebooks_fill_their_tables),
         cmocka_unit_test(scales_that_are_not_finite_are_found_in_every_type),
     };
