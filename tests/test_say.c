@@ -32,14 +32,20 @@ struct opened {
 };
 
 static void
-open_sample(struct opened *o)
+open_model(struct opened *o, const char *path)
 {
     struct nb_error err;
 
-    assert_int_equal(nb_source_open(&o->source, SAMPLE, NULL, &err), NB_OK);
+    assert_int_equal(nb_source_open(&o->source, path, NULL, &err), NB_OK);
     assert_int_equal(nb_model_open(&o->model, &o->source, &err), NB_OK);
     assert_int_equal(nb_tokenizer_open(&o->tokenizer, &o->source, &err), NB_OK);
     assert_int_equal(nb_pool_new(&o->pool, 2, &err), NB_OK);
+}
+
+static void
+open_sample(struct opened *o)
+{
+    open_model(o, SAMPLE);
 }
 
 static void
@@ -203,6 +209,14 @@ the_most_likely_come_first(void **unused)
 
 /* --- generating ----------------------------------------------------------------------------------------------------- */
 
+static enum nb_status
+keep_row(void *context, size_t position, const float *row, struct nb_error *err)
+{
+    (void)err;
+    memcpy((float *)context + position * 2048, row, 2048 * sizeof *row);
+    return NB_OK;
+}
+
 /* What is said token by token is what the logits of the whole text make most likely, also beyond one batch. */
 static void
 greedy_text_is_that_of_whole_chunks(void **unused)
@@ -237,12 +251,69 @@ greedy_text_is_that_of_whole_chunks(void **unused)
     close_sample(&o);
 }
 
-static enum nb_status
-keep_row(void *context, size_t position, const float *row, struct nb_error *err)
+/* Of a file of each type that is multiplied in its own way: token by token as all at once. */
+static void
+one_token_is_run_like_many(void **unused)
 {
-    (void)err;
-    memcpy((float *)context + position * 2048, row, 2048 * sizeof *row);
-    return NB_OK;
+    static const char *const recipes[] = { "f32",  "bf16", "q4_0",   "q4_1",   "q5_0",   "q5_1",
+                                           "q8_0", "q2_k", "q3_k_m", "q4_k_m", "q5_k_m", "q6_k" };
+    enum { TOKENS = 20 };
+    static int32_t ids[TOKENS];
+    static float found[TOKENS * 2048];
+
+    (void)unused;
+    for (size_t i = 0; i < TOKENS; i++)
+        ids[i] = (int32_t)(i * 40503u % 2046);
+    for (size_t r = 0; r < COUNT(recipes); r++) {
+        struct nb_speaker speaker;
+        struct opened o;
+        struct nb_error err;
+        double worst = 0;
+        float *expected;
+
+        RUN(&run, "quantize", SAMPLE, "-t", recipes[r], "-o", "one.gguf", "--force");
+        assert_int_equal(run.code, 0);
+        open_model(&o, scratch_path("one.gguf"));
+        expected = whole_chunk(&o, ids, TOKENS);
+        assert_int_equal(nb_speaker_open(&speaker, &o.model, o.pool, 1, TOKENS, &err), NB_OK);
+        for (size_t i = 0; i < TOKENS; i++)
+            assert_int_equal(nb_speaker_read(&speaker, &ids[i], 1, keep_row, found, &err), NB_OK);
+        for (size_t i = 0; i < COUNT(found); i++)
+            worst = fmax(worst, fabs((double)found[i] - (double)expected[i]));
+        if (!(worst < 1e-4))
+            fail_msg("%s: off by %g", recipes[r], worst);
+        nb_speaker_close(&speaker);
+        free(expected);
+        close_sample(&o);
+    }
+}
+
+/* To the bit: matrices that stay in memory, in part or not at all. */
+static void
+what_is_kept_changes_nothing(void **unused)
+{
+    static const uint64_t limits[] = { UINT64_MAX, 0, 1, (uint64_t)8 << 20 };
+    static float first[2048], found[2048];
+    const int32_t ids[] = { 405, 428, 258, 383 };
+    struct opened o;
+    struct nb_error err;
+
+    (void)unused;
+    open_model(&o, SAMPLE);
+    for (size_t l = 0; l < COUNT(limits); l++) {
+        struct nb_forward *forward;
+        const float *hidden;
+
+        assert_int_equal(nb_forward_new_text(&forward, o.pool, 1, COUNT(ids), &err), NB_OK);
+        nb_forward_keep(forward, limits[l]);
+        for (size_t i = 0; i < COUNT(ids); i++) {
+            assert_int_equal(nb_forward_continue(forward, &o.model, &ids[i], 1, &hidden, &err), NB_OK);
+            assert_int_equal(nb_forward_logits(forward, &o.model, hidden, 1, l == 0 ? first : found, &err), NB_OK);
+        }
+        assert_true(l == 0 || memcmp(first, found, sizeof first) == 0);
+        nb_forward_free(forward);
+    }
+    close_sample(&o);
 }
 
 /* More tokens than are run at once: the logits are those of one chunk. */
@@ -544,6 +615,8 @@ main(void)
         cmocka_unit_test(the_most_likely_come_first),
         cmocka_unit_test(greedy_text_is_that_of_whole_chunks),
         cmocka_unit_test(a_text_of_several_batches_is_one_text),
+        cmocka_unit_test(one_token_is_run_like_many),
+        cmocka_unit_test(what_is_kept_changes_nothing),
         cmocka_unit_test(a_seed_reproduces_the_text),
         cmocka_unit_test(tokens_are_drawn_as_often_as_they_are_likely),
         cmocka_unit_test(a_text_ends_where_the_model_ends_it),

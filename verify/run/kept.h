@@ -8,7 +8,7 @@
 #include "formats/models/view.h"
 #include "verify/run/model.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,11 +19,14 @@ struct nb_kept_matrix {
     size_t in_expert;      /* of them */
 };
 
+struct nb_kept_memory;
+
 struct nb_kept {
     struct nb_kept_matrix *matrices; /* sorted by the address of the matrix */
     size_t count;
-    uint64_t limit; /* bytes */
-    atomic_uint_least64_t used;
+    pthread_mutex_t lock; /* protects the rest */
+    struct nb_kept_memory *memory;
+    uint64_t limit, used; /* bytes */
 };
 
 /*

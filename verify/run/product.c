@@ -1,6 +1,8 @@
 #include "verify/run/product.h"
 
 #include "formats/base/checked.h"
+#include "formats/elements/types.h"
+#include "formats/elements/unpack.h"
 #include "verify/run/blas.h"
 #include "verify/run/vector_math.h"
 
@@ -19,6 +21,7 @@
  */
 #define FEW 4u
 #define CACHED_FLOATS 4096u
+#define AHEAD 2u /* rows that are asked for before they are needed: what is kept is read from main memory */
 
 static size_t
 panel_rows(size_t columns)
@@ -157,34 +160,76 @@ fetch(const struct job *j, const struct part *part, struct nb_view_reader *reade
     return status;
 }
 
-/* The same for a few rows of input, a few rows of the matrix at a time. */
+/* OUT[row] of one row of input becomes SUM, which is yet to be scaled. */
+static void
+put(const struct nb_product *p, size_t input, size_t row, float sum)
+{
+    const struct nb_linear *m = p->matrix;
+    float *out = p->out + input * m->rows + row;
+
+    sum *= m->scale == NULL ? 1 : m->scale[p->expert];
+    *out = p->add || m->bias != NULL ? *out + sum : sum;
+}
+
+/* Multiplies the elements that READER has, a few rows at a time. */
+static void
+multiply_decoded(const struct job *j, const struct part *part, const struct nb_view_reader *reader, float *rows)
+{
+    const struct nb_vector_math *math = nb_vector_math();
+    const size_t at_once = CACHED_FLOATS / j->columns + 1;
+
+    for (size_t r = 0, n; r < part->rows; r += n) {
+        n = part->rows - r < at_once ? part->rows - r : at_once;
+        nb_view_decode(part->product->matrix->weight, reader, r * j->columns, n * j->columns, rows);
+        for (size_t i = 0; i < j->n; i++)
+            for (size_t k = 0; k < n; k++)
+                put(part->product, i, part->first + r + k,
+                    math->dot(j->in + i * j->columns, rows + k * j->columns, j->columns));
+    }
+}
+
+/* The same by levels and scales, without making floats of the elements. */
+static void
+multiply_levels(const struct job *j, const struct part *part, const struct nb_view_reader *reader, float *memory)
+{
+    const struct nb_vector_math *math = nb_vector_math();
+    const enum nb_type type = part->product->matrix->weight->type;
+    const struct nb_type_info *info = nb_type_info(type);
+    const size_t groups = j->columns / NB_LEVEL_GROUP, row_bytes = j->columns / info->block * info->block_bytes;
+    const bool has_min = nb_unpack_has_min(type);
+    float *sums = memory;
+    struct nb_levels w = { .scale = sums + FEW * groups, .min = sums + (FEW + 1) * groups };
+
+    w.level = (int8_t *)(sums + (FEW + 2) * groups);
+    for (size_t i = 0; i < j->n && has_min; i++)
+        math->sum_groups(j->in + i * j->columns, j->columns, sums + i * groups);
+    for (size_t r = 0; r < part->rows; r++) {
+        for (size_t ahead = 0; ahead < row_bytes && r + AHEAD < part->rows; ahead += 64)
+            __builtin_prefetch(reader->elements + (r + AHEAD) * row_bytes + ahead);
+        nb_unpack(type, reader->elements + r * row_bytes, j->columns, &w);
+        for (size_t i = 0; i < j->n; i++)
+            put(part->product, i, part->first + r,
+                math->dot_levels(&w, j->in + i * j->columns, has_min ? sums + i * groups : NULL, j->columns));
+    }
+}
+
+/* For a few rows of input. */
 static enum nb_status
 multiply_few(const struct job *j, const struct part *part, unsigned worker, struct nb_error *err)
 {
-    const struct nb_product *p = part->product;
-    const struct nb_linear *m = p->matrix;
+    const struct nb_linear *m = part->product->matrix;
     struct nb_view_reader *reader = &j->panels->readers[worker];
-    const bool adds = p->add || m->bias != NULL;
-    const float factor = m->scale == NULL ? 1 : m->scale[p->expert];
-    const size_t at_once = CACHED_FLOATS / j->columns + 1;
-    float *rows = j->panels->floats[worker];
-    enum nb_status status = fetch(j, part, reader, err);
+    const enum nb_status status = fetch(j, part, reader, err);
 
-    if (status == NB_OK && m->bias != NULL)
+    if (status != NB_OK)
+        return status;
+    if (m->bias != NULL)
         add_bias(j, part);
-    for (size_t r = 0, n; r < part->rows && status == NB_OK; r += n) {
-        n = part->rows - r < at_once ? part->rows - r : at_once;
-        nb_view_decode(m->weight, reader, r * j->columns, n * j->columns, rows);
-        for (size_t i = 0; i < j->n; i++)
-            for (size_t k = 0; k < n; k++) {
-                float *out = p->out + i * m->rows + part->first + r + k;
-                const float sum = factor *
-                                  nb_vector_math()->dot(j->in + i * j->columns, rows + k * j->columns, j->columns);
-
-                *out = adds ? *out + sum : sum;
-            }
-    }
-    return status;
+    if (m->weight->ops[0].kind == NB_OP_NONE && nb_can_unpack(m->weight->type))
+        multiply_levels(j, part, reader, j->panels->floats[worker]);
+    else
+        multiply_decoded(j, part, reader, j->panels->floats[worker]);
+    return NB_OK;
 }
 
 static enum nb_status
