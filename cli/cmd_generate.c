@@ -130,7 +130,7 @@ speak(struct generate_run *r, const struct speaking *s, struct utterance *u, str
         .say = on_said,
         .say_context = r,
     };
-    enum nb_status status = cli_prompt_tokens(&o->prompt, s->tokenizer, &u->prompt, err), ended;
+    enum nb_status status = cli_prompt_tokens(&o->prompt, &s->source, s->tokenizer, &u->prompt, err), ended;
 
     if (status != NB_OK)
         return status;
@@ -284,7 +284,7 @@ cmd_generate(const struct cli_line *line)
         .context = cli_number(line, OPT_CTX, 0),
         .threads = cli_number(line, OPT_THREADS, 0),
         .json = cli_has(line, OPT_JSON),
-        .echo = cli_has(line, OPT_PROMPT),
+        .echo = cli_has(line, OPT_PROMPT) && !cli_has(line, OPT_CHAT),
     };
     int code = cli_prompt_read(&o.prompt, line);
 

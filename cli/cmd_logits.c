@@ -135,7 +135,7 @@ open_model(struct logits_run *r, struct nb_error *err)
     else if (status == NB_OK && !o->json && nb_tokenizer_open(&r->tokenizer, &r->source, &unreadable) != NB_OK)
         cli_note("%s; tokens are shown without their texts", unreadable.message);
     if (status == NB_OK)
-        status = cli_prompt_tokens(&o->prompt, r->tokenizer, &r->ids, err);
+        status = cli_prompt_tokens(&o->prompt, &r->source, r->tokenizer, &r->ids, err);
     if (status == NB_OK)
         status = check_wanted(r, err);
     if (status == NB_OK && r->ids.count == 0)

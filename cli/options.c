@@ -179,6 +179,9 @@ const struct cli_option cli_options[] = {
       .help = "show the K most likely next tokens (default: 5)" },
     { OPT_AT, 0, "at", NULL, IN(logits), ARG_TEXT, "ID,ID,...",
       .help = "also show the logits of these tokens" },
+    { OPT_CHAT, 0, "chat", NULL, IN(generate), ARG_NONE,
+      .help = "give the text to the model as the message of a user, by the chat template of its file; a template that uses "
+              "more of Jinja than nibble knows is refused" },
     { OPT_PREDICT, 'n', "predict", "n-predict", IN(generate), ARG_NUMBER, "N", .low = 1, .high = 1u << 20,
       .help = "tokens to write at most (default: 64)" },
     { OPT_TEMP, 0, "temp", NULL, IN(generate), ARG_REAL, "T",

@@ -71,6 +71,7 @@ enum cli_option_id {
     OPT_AT,
     OPT_CACHE_TYPE,
     OPT_CALIBRATE,
+    OPT_CHAT,
     OPT_CHAT_TEMPLATE,
     OPT_CHECK,
     OPT_CHUNKS,

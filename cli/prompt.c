@@ -1,6 +1,7 @@
 #include "cli/prompt.h"
 
 #include "cli/cli.h"
+#include "verify/chat/chat.h"
 #include "verify/tokenize/text_file.h"
 
 #include <errno.h>
@@ -43,9 +44,12 @@ cli_prompt_read(struct cli_prompt *p, const struct cli_line *line)
                *ids = cli_text(line, OPT_TOKEN_IDS);
     struct nb_error err;
 
-    *p = (struct cli_prompt){ .text = text, .length = text == NULL ? 0 : strlen(text) };
+    *p =
+        (struct cli_prompt){ .text = text, .length = text == NULL ? 0 : strlen(text), .chat = cli_has(line, OPT_CHAT) };
     if ((text != NULL) + (file != NULL) + (ids != NULL) != 1)
         return cli_usage(line->command->name, "give a text, with one of -p, -f and --token-ids");
+    if (ids != NULL && p->chat)
+        return cli_usage(line->command->name, "--chat is for a message; --token-ids are run as they are");
     if (ids != NULL)
         return cli_read_ids(line, "--token-ids", ids, &p->ids);
     if (file != NULL && nb_text_file_load(file, &p->own, &p->length, &err) != NB_OK)
@@ -54,9 +58,26 @@ cli_prompt_read(struct cli_prompt *p, const struct cli_line *line)
     return NB_OK;
 }
 
-enum nb_status
-cli_prompt_tokens(const struct cli_prompt *p, const struct nb_tokenizer *t, struct nb_ids *ids, struct nb_error *err)
+/* The tokens of the message as its template has it. */
+static enum nb_status
+chat_tokens(const struct cli_prompt *p, const struct nb_source *source, const struct nb_tokenizer *t,
+            struct nb_ids *ids, struct nb_error *err)
 {
+    char *text = NULL;
+    enum nb_status status = nb_chat_prompt(source, nb_tokenizer_vocabulary(t), p->text, p->length, &text, err);
+
+    if (status == NB_OK)
+        status = nb_tokenize(t, text, strlen(text), NB_PARSE_SPECIAL, ids, err);
+    free(text);
+    return status;
+}
+
+enum nb_status
+cli_prompt_tokens(const struct cli_prompt *p, const struct nb_source *source, const struct nb_tokenizer *t,
+                  struct nb_ids *ids, struct nb_error *err)
+{
+    if (p->chat)
+        return chat_tokens(p, source, t, ids, err);
     if (p->text != NULL)
         return nb_tokenize(t, p->text, p->length, NB_ADD_SPECIAL | NB_PARSE_SPECIAL, ids, err);
     ids->id = malloc(p->ids.count * sizeof *ids->id);

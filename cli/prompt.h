@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "formats/base/status.h"
+#include "formats/models/source.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <stdbool.h>
@@ -14,6 +15,7 @@ struct cli_prompt {
     size_t length;
     char *own;         /* the text, if it is of a file */
     struct nb_ids ids; /* that are given */
+    bool chat;         /* the text is a message, for which the model has a template */
 };
 
 /*
@@ -21,9 +23,13 @@ struct cli_prompt {
  * PROMPT is to be freed in any case.
  */
 int cli_prompt_read(struct cli_prompt *prompt, const struct cli_line *line);
-/* IDS receives its tokens: those that are given, as they are, or else those that TOKENIZER makes of the text. */
-enum nb_status cli_prompt_tokens(const struct cli_prompt *prompt, const struct nb_tokenizer *tokenizer,
-                                 struct nb_ids *ids, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * IDS receives its tokens: those that are given, as they are, or else those that TOKENIZER, which is of SOURCE, makes of the
+ * text.
+ */
+enum nb_status cli_prompt_tokens(const struct cli_prompt *prompt, const struct nb_source *source,
+                                 const struct nb_tokenizer *tokenizer, struct nb_ids *ids,
+                                 struct nb_error *err) NB_MUST_CHECK;
 void cli_prompt_free(struct cli_prompt *prompt);
 
 /* The list of ids TEXT, "1,2,3", which is the argument of WHAT, to IDS. Returns an exit code, as above. */
