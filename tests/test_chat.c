@@ -157,6 +157,8 @@ hostile_templates_end_in_a_sentence(void **unused)
         { "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}", "{% set ns.x = [ns.x] %}", "{% endfor %}" },
         { "{% set ns = namespace(x='ab') %}{% for i in range(100) %}", "{% set ns.x = ns.x + ns.x %}", "{% endfor %}" },
         { "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}", "{% set ns.x = ns.x + ns.x %}", "{% endfor %}" },
+        { "{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% for k in range(1000) %}{% set x = range(1000) %}",
+          "x", "{% endfor %}{% endfor %}" },
         { "{% macro f() %}{{ f() }}", "{{ f() }}", "{% endmacro %}{{ f() }}" },
         { "{% for i in range(100000) %}{% for k in range(100000) %}", "x", "{% endfor %}{% endfor %}" },
     };

@@ -140,8 +140,7 @@ split(run *r, const char *text, const char *separator)
             break;
         end = separator == NULL ? text + strcspn(text, BLANKS) : strstr(text, separator);
         part = new_text(r, text, end == NULL ? strlen(text) : (size_t)(end - text));
-        if (part != NULL && json_array_append(list, part) != 0)
-            return nb_template_made(r, NULL);
+        nb_template_append(r, list, part);
         if (end == NULL)
             break;
         text = separator == NULL ? end : end + strlen(separator);
@@ -205,9 +204,10 @@ members(run *r, json_t *object, const char *which)
     if (!json_is_object(object))
         return nb_template_fail(r, NB_UNSUPPORTED, "uses '%s' with what is no object", which);
     json_object_foreach(object, key, value) {
-        item = *which == 'i' ? json_pack("[s, O]", key, value) : *which == 'k' ? json_string(key) : json_incref(value);
-        if (json_array_append_new(list, item) != 0)
-            return nb_template_made(r, NULL);
+        item = *which == 'i'   ? nb_template_made(r, json_pack("[s, O]", key, value))
+               : *which == 'k' ? nb_template_made(r, json_string(key))
+                               : value;
+        nb_template_append(r, list, item);
     }
     return list;
 }
@@ -245,8 +245,8 @@ over_list(run *r, const char *name, json_t *value, const arguments *a)
                 (test == NULL ? nb_template_holds(part) : nb_template_test(r, test, part, &of_test)) == (*name == 's');
         if (r->status != NB_OK)
             return NULL;
-        if (holds && json_array_append(result, !maps ? item : part == NULL ? json_null() : part) != 0)
-            return nb_template_made(r, NULL);
+        if (holds)
+            nb_template_append(r, result, maps ? part : item);
     }
     return result;
 }
@@ -439,9 +439,8 @@ range(run *r, const arguments *a)
     if (a->count == 0 || step == 0 || from < -MOST_NUMBERS || from > MOST_NUMBERS || to < -MOST_NUMBERS ||
         to > MOST_NUMBERS || step < -MOST_NUMBERS || step > MOST_NUMBERS)
         return nb_template_fail(r, NB_UNSUPPORTED, "has a range that nibble does not make");
-    for (; step > 0 ? from < to : from > to; from += step)
-        if (json_array_append_new(list, json_integer(from)) != 0)
-            return nb_template_made(r, NULL);
+    for (; r->status == NB_OK && (step > 0 ? from < to : from > to); from += step)
+        nb_template_append(r, list, nb_template_made(r, json_integer(from)));
     return list;
 }
 

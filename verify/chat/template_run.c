@@ -37,7 +37,7 @@ nb_template_fail(run *r, enum nb_status status, const char *format, ...)
 json_t *
 nb_template_made(run *r, json_t *value)
 {
-    r->bytes += json_is_string(value) ? json_string_length(value) : 16 * json_array_size(value);
+    r->bytes += json_is_object(value) ? 1024 : 64 + json_string_length(value) + 32 * json_array_size(value);
     if (r->bytes > MOST_BYTES) {
         json_decref(value);
         return nb_template_fail(r, NB_UNSUPPORTED, "makes more than %zu bytes of values", MOST_BYTES);
@@ -45,6 +45,16 @@ nb_template_made(run *r, json_t *value)
     if (value == NULL || json_array_append_new(r->made, value) != 0)
         return nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
     return value;
+}
+
+void
+nb_template_append(run *r, json_t *list, json_t *item)
+{
+    r->bytes += 32;
+    if (r->bytes > MOST_BYTES)
+        nb_template_fail(r, NB_UNSUPPORTED, "makes more than %zu bytes of values", MOST_BYTES);
+    else if (json_array_append(list, item == NULL ? json_null() : item) != 0)
+        nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
 }
 
 bool
@@ -82,7 +92,7 @@ nb_template_text(run *r, const json_t *v, size_t *length)
     else if (v != NULL)
         nb_template_fail(r, NB_UNSUPPORTED, "prints a list or an object, which nibble does not do");
     made = nb_template_made(r, json_string(text));
-    *length = strlen(text);
+    *length = json_string_length(made);
     return made == NULL ? "" : json_string_value(made);
 }
 
@@ -117,9 +127,8 @@ print(run *r, const char *text, size_t length)
     r->out[r->length] = '\0';
 }
 
-/* Whether VALUE may become a part of another: lists of lists of lists end, too. Each part of it is a step. */
 static bool
-is_shallow(run *r, const json_t *value, unsigned depth)
+walk(run *r, const json_t *value, unsigned depth)
 {
     const char *key;
     json_t *item;
@@ -130,14 +139,21 @@ is_shallow(run *r, const json_t *value, unsigned depth)
         return false;
     }
     json_array_foreach(value, i, item) {
-        if (!goes_on(r) || !is_shallow(r, item, depth + 1))
+        if (!goes_on(r) || !walk(r, item, depth + 1))
             return false;
     }
     json_object_foreach((json_t *)(uintptr_t)value, key, item) {
-        if (!goes_on(r) || !is_shallow(r, item, depth + 1))
+        if (!goes_on(r) || !walk(r, item, depth + 1))
             return false;
     }
     return true;
+}
+
+bool
+nb_template_walk(run *r, const json_t *value)
+{
+    r->steps += json_string_length(value) / 64;
+    return walk(r, value, 0);
 }
 
 /* What BODY prints, as a value. */
@@ -308,7 +324,7 @@ binary(run *r, const node *n)
     if (strcmp(o, "or") == 0 && nb_template_holds(a))
         return a;
     b = eval(r, n->b);
-    if (r->status != NB_OK)
+    if (r->status != NB_OK || !nb_template_walk(r, a) || !nb_template_walk(r, b))
         return NULL;
     if (strcmp(o, "and") == 0 || strcmp(o, "or") == 0)
         return b;
@@ -378,8 +394,7 @@ slice(run *r, const node *n)
     to = bound(r, n->c, size, size);
     result = nb_template_made(r, json_array());
     for (json_int_t i = from; i < to && r->status == NB_OK; i++)
-        if (json_array_append(result, json_array_get(of, (size_t)(by == 1 ? i : size - 1 - i))) != 0)
-            return nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
+        nb_template_append(r, result, json_array_get(of, (size_t)(by == 1 ? i : size - 1 - i)));
     return result;
 }
 
@@ -390,20 +405,19 @@ container(run *r, const node *n)
 
     for (const node *e = n->a; e != NULL && r->status == NB_OK; e = e->next) {
         json_t *item = eval(r, e), *key = item;
-        int failed;
 
         if (n->kind == NB_NODE_OBJECT) {
             e = e->next;
             item = eval(r, e);
         }
         item = item == NULL ? json_null() : item;
-        if (!is_shallow(r, item, 0))
+        if (!nb_template_walk(r, item))
             return NULL;
         if (n->kind == NB_NODE_OBJECT && !json_is_string(key))
             return nb_template_fail(r, NB_UNSUPPORTED, "has an object whose keys are no texts");
-        failed = n->kind == NB_NODE_LIST ? json_array_append(value, item)
-                                         : json_object_set(value, json_string_value(key), item);
-        if (failed != 0)
+        if (n->kind == NB_NODE_LIST)
+            nb_template_append(r, value, item);
+        else if (json_object_set(value, json_string_value(key), item) != 0)
             return nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
     }
     return value;
@@ -457,7 +471,7 @@ call(run *r, const node *n)
         return NULL;
     if (n->a->kind == NB_NODE_MEMBER) {
         of = eval(r, n->a->a);
-        return r->status != NB_OK ? NULL : nb_template_method(r, n->a->name, of, &a);
+        return r->status != NB_OK || !nb_template_walk(r, of) ? NULL : nb_template_method(r, n->a->name, of, &a);
     }
     if (n->a->kind != NB_NODE_NAME)
         return nb_template_fail(r, NB_UNSUPPORTED, "calls something that has no name");
@@ -524,7 +538,7 @@ eval_node(run *r, const node *n)
     case NB_NODE_TEST:
         value = eval(r, n->a);
         evaluate_arguments(r, n->b, &a);
-        if (r->status != NB_OK)
+        if (r->status != NB_OK || !nb_template_walk(r, value))
             return NULL;
         return n->kind == NB_NODE_FILTER ? nb_template_filter(r, n->name, value, &a)
                                          : boolean(nb_template_test(r, n->name, value, &a));
@@ -563,8 +577,7 @@ items(run *r, json_t *value)
     if (value != NULL && !json_is_object(value))
         return nb_template_fail(r, NB_UNSUPPORTED, "loops over what is neither a list nor an object");
     json_object_foreach(value, key, unused) {
-        if (json_array_append_new(list, json_string(key)) != 0)
-            return nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
+        nb_template_append(r, list, nb_template_made(r, json_string(key)));
     }
     return list;
 }
@@ -608,8 +621,8 @@ chosen(run *r, const node *n, json_t *list)
     json_array_foreach(list, i, item) {
         push_frame(r);
         assign_item(r, n, item);
-        if (nb_template_holds(eval(r, n->c)) && json_array_append(result, item) != 0)
-            nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
+        if (nb_template_holds(eval(r, n->c)))
+            nb_template_append(r, result, item);
         pop_frame(r);
         if (r->status != NB_OK)
             break;
@@ -653,7 +666,8 @@ set(run *r, const node *n)
         nb_template_fail(r, NB_UNSUPPORTED, "sets '%s.%s', but '%s' is no namespace", n->name, n->name2, n->name);
     else if (value == NULL)
         json_object_del(of, n->name2);
-    else if (is_shallow(r, value, 0) && json_object_set_new(of, n->name2, json_deep_copy(value)) != 0) /* no cycles */
+    else if (nb_template_walk(r, value) &&
+             json_object_set_new(of, n->name2, json_deep_copy(value)) != 0) /* no cycles */
         nb_template_fail(r, NB_NO_MEMORY, "takes more memory than there is");
 }
 

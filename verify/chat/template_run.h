@@ -34,6 +34,13 @@ struct nb_template_run {
 json_t *nb_template_fail(struct nb_template_run *r, enum nb_status status, const char *format, ...) NB_PRINTF(3, 4);
 /* VALUE, which is new, and released when the run ends; NULL, and the end of the run, if that is NULL. */
 json_t *nb_template_made(struct nb_template_run *r, json_t *value);
+/* Adds ITEM, or none where that is not defined, to LIST. */
+void nb_template_append(struct nb_template_run *r, json_t *list, json_t *item);
+/*
+ * Counts the parts of VALUE as steps, before something goes through all of them; false, and the end of the run, if they are
+ * too many, or nested so deeply that functions that call themselves would not come back.
+ */
+bool nb_template_walk(struct nb_template_run *r, const json_t *value);
 bool nb_template_holds(const json_t *value);
 /* VALUE as it is printed; "" if it is not defined. Lists and objects are refused. */
 const char *nb_template_text(struct nb_template_run *r, const json_t *value, size_t *length);
