@@ -155,10 +155,11 @@ joined(run *r, const json_t *list, const char *between)
     char *text = NULL;
     size_t length = 0, i;
 
+    between = between == NULL ? "" : between;
     json_array_foreach(list, i, item) {
         size_t n;
         const char *piece = nb_template_text(r, item, &n);
-        const size_t gap = i > 0 && between != NULL ? strlen(between) : 0;
+        const size_t gap = i > 0 ? strlen(between) : 0;
         char *grown = realloc(text, length + gap + n + 1);
 
         if (grown == NULL || r->status != NB_OK) {
