@@ -81,17 +81,17 @@ actual_row(const struct nb_builder *b, const struct nb_map_row *row)
     return b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 ? row_to(b, NB_EMBEDDING) : row;
 }
 
-/* The stored tensor for the architecture's tensor TO; the store has the checkpoint's tensors in their order. */
-static const struct nb_safetensor *
+/* The stored tensor for the architecture's tensor TO. */
+static const struct nb_tensor *
 stored_for(const struct nb_builder *b, const char *to)
 {
     const struct nb_map_row *rows = b->family->to_gguf;
     uint64_t layer, expert;
 
     for (size_t r = 0; r < b->family->n_to_gguf; r++) /* names in more than one form have a row for each */
-        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->cp->n_tensors; i++)
+        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->source->store.count; i++)
             if (nb_name_matches(rows[r].from, b->source->store.tensors[i].name, &layer, &expert))
-                return &b->cp->tensors[i].info;
+                return &b->source->store.tensors[i];
     return NULL;
 }
 
@@ -100,7 +100,7 @@ enum nb_status
 nb_builder_vocabulary(struct nb_builder *b)
 {
     const struct nb_arch_tensor *tied = tied_tensor(b);
-    const struct nb_safetensor *embedding = stored_for(b, NB_EMBEDDING);
+    const struct nb_tensor *embedding = stored_for(b, NB_EMBEDDING);
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
@@ -115,11 +115,11 @@ nb_builder_vocabulary(struct nb_builder *b)
         return nb_fail(b->err, NB_INPUT,
                        "%s: tensor '%s' is empty, as if ZeRO-3 had saved the model without gathering its weights",
                        b->cp->folder, embedding->name);
-    if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
+    if (embedding->n_dims != 2 || embedding->ne[1] < 1 || embedding->ne[1] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
     if (b->family->vocab_of_config)
         return NB_OK;
-    rows = (double)embedding->shape[0];
+    rows = (double)embedding->ne[1];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
     if (stated.given && stated.number != rows)
         nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
@@ -200,7 +200,7 @@ check_stored(const struct nb_builder *b, const struct nb_map_row *row, const str
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %s", t->name,
                                 found, wanted);
     }
-    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT)
+    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT && t->packed == NULL)
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights",
                                 t->name, nb_type_info(t->type)->safetensors);
     *good = true;

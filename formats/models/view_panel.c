@@ -145,9 +145,9 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
     enum nb_status status = nb_reader_reserve_span(r, rows * pitch * each, err);
 
     if (status == NB_OK && at_once)
-        status = nb_piece_read(v, b->piece, first, b->first, (rows - 1) * pitch + b->count, r->span, err);
+        status = nb_piece_read(v, b->piece, first, b->first, (rows - 1) * pitch + b->count, r->span, r, err);
     for (uint64_t i = 0; i < rows && status == NB_OK && !at_once; i++)
-        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, err);
+        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, r, err);
     if (status == NB_OK)
         nb_transpose(&(struct nb_matrix){ r->span, each, pitch, rows }, 0, b->count, p->bytes + first * each,
                      b->piece->rows, p->size > CACHED_BYTES);
