@@ -91,8 +91,8 @@ file_type(const struct nb_source *source, const struct nb_recipe *recipe)
     if (recipe->file_type == NB_FT_COPY)
         return copied_file_type(source);
     for (size_t i = 0; i < source->n_tensors && nb_type_info(recipe->base)->kind == NB_KIND_FLOAT; i++)
-        if (nb_view_is_packed(&source->tensors[i]) && source->tensors[i].type == NB_MXFP4)
-            return NB_FT_MXFP4_MOE;
+        if (nb_view_is_packed(&source->tensors[i]))
+            return source->tensors[i].type == NB_NVFP4 ? NB_FT_NVFP4 : NB_FT_MXFP4_MOE;
     return recipe->file_type;
 }
 

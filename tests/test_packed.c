@@ -214,11 +214,49 @@ every_format_decodes_to_the_values_of_its_toolkit(void **unused)
     json_decref(goldens);
 }
 
+/* What GGUF has a type for is only put in its order. */
+static void
+compare_blocks(const char *format, json_t *golden, enum nb_type type, const char *hash)
+{
+    struct weights w;
+    struct nb_error err;
+    unsigned char *bytes;
+    json_t *factor = json_object_get(golden, "scale_tensor_f32");
+
+    golden_folder("golden", format, json_object_get(golden, "config"));
+    if (open_weights(&w, "golden", true, &err) != NB_OK)
+        fail_msg("%s: %s", format, err.message);
+    assert_int_equal(w.summary.kept, 1);
+    assert_int_equal(w.store.tensors->type, type);
+    bytes = read_all(&w, w.store.tensors);
+    assert_hash(format, nb_type_info(type)->name, bytes, (size_t)w.store.tensors->bytes, json_object_get(golden, hash));
+    free(bytes);
+    if (factor != NULL)
+        assert_true(nb_packed_factor(w.store.tensors->packed) == (float)json_number_value(factor));
+    close_weights(&w);
+    scratch_remove("golden");
+}
+
+static void
+fp4_stays_in_the_type_that_gguf_has_for_it(void **unused)
+{
+    json_t *goldens = json_load_file(GOLDENS "/expected.json", 0, NULL);
+
+    (void)unused;
+    assert_non_null(goldens);
+    mismatches = 0;
+    compare_blocks("ct_nvfp4", json_object_get(goldens, "ct_nvfp4"), NB_NVFP4, "ggml_nvfp4_xxh64");
+    compare_blocks("ct_mxfp4", json_object_get(goldens, "ct_mxfp4"), NB_MXFP4, "ggml_mxfp4_xxh64");
+    assert_int_equal(mismatches, 0);
+    json_decref(goldens);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_decodes_to_the_values_of_its_toolkit),
+        cmocka_unit_test(fp4_stays_in_the_type_that_gguf_has_for_it),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -45,6 +45,7 @@ struct nb_source_options {
     const char *pre_tokenizer;      /* tokenizer.ggml.pre */
     const char *model_class;        /* the class name in config.json */
     bool follow_links;              /* also links that lead out of the checkpoint's folder */
+    bool keep_packed;               /* weights in a type that GGUF has, too, stay in it, and are no floats */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 

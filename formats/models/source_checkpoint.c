@@ -200,23 +200,25 @@ open_store(struct nb_builder *b)
     return NB_OK;
 }
 
-/* Takes the parts of weights that are quantized together. */
+/* Takes the parts of weights that are quantized together. KEEP: those that GGUF has a type for stay in it. */
 static enum nb_status
-unpack_store(struct nb_builder *b)
+unpack_store(struct nb_builder *b, bool keep)
 {
-    struct nb_quantization quantization = { 0 };
+    struct nb_quantization quantization = { .keep = keep };
     struct nb_packed_summary found = { 0 };
     enum nb_status status = nb_quantization_find(b->cp, &quantization, b->err);
 
     if (status == NB_OK)
         status = nb_packed_replace(&b->source->store, &quantization, b->cp->folder, &b->source->arena, &found,
                                    b->findings, b->err);
-    if (status == NB_OK && found.count > 0)
+    if (status == NB_OK && found.count > found.kept)
         nb_source_note(
             b->source,
             "%zu weights are quantized already (%s): quantizing them again loses more than starting from the "
-            "original checkpoint does",
-            found.count, found.format);
+            "original checkpoint",
+            found.count - found.kept, found.format);
+    if (status == NB_OK && found.kept > 0)
+        nb_source_note(b->source, "%zu weights stay in %s, as the checkpoint has them", found.kept, found.kept_format);
     nb_quantization_free(&quantization);
     return status;
 }
@@ -240,7 +242,7 @@ build(struct nb_builder *b, const char *path, const struct nb_source_options *op
                        "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
     if (status == NB_OK)
-        status = unpack_store(b);
+        status = unpack_store(b, options->keep_packed);
     if (status == NB_OK)
         status = read_config(b, options);
     if (status == NB_OK)

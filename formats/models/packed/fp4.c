@@ -117,25 +117,16 @@ nb_packed_read_fp4(const struct nb_packed_job *j, void *out)
     return j->packed->kept != NB_TYPE_NONE ? read_blocks(j, out) : nb_packed_by_rows(j, out);
 }
 
-/* A factor is written if it is one of those that the reference writes: it leaves out what is about 1. */
-static bool
-is_told(float factor)
+float
+nb_packed_factor(const struct nb_packed *p)
 {
-    return fabs((double)factor - 1.0) >= 1e-6;
+    return p->kept == NB_NVFP4 ? p->scale_factor : 1;
 }
 
-bool
-nb_packed_factor(const struct nb_packed *p, float *factor)
+float
+nb_packed_input_factor(const struct nb_packed *p)
 {
-    *factor = p->scale_factor;
-    return p->kept == NB_NVFP4 && is_told(*factor);
-}
-
-bool
-nb_packed_input_factor(const struct nb_packed *p, float *factor)
-{
-    *factor = p->input_factor;
-    return p->kept == NB_NVFP4 && is_told(*factor);
+    return p->kept == NB_NVFP4 ? p->input_factor : 1;
 }
 
 const struct nb_packed_format nb_packed_nvfp4_modelopt = {

@@ -41,8 +41,8 @@ void nb_quantization_free(struct nb_quantization *quantization);
 
 /* What was found, for people. */
 struct nb_packed_summary {
-    size_t count;       /* weights that were put together; 0: the checkpoint is plain */
-    const char *format; /* that of the first one */
+    size_t count, kept;               /* weights that were put together; of them, those that stay in a type of GGUF */
+    const char *format, *kept_format; /* of the first one that does not stay, and of the first that does */
 };
 
 /*
@@ -64,14 +64,13 @@ enum nb_status nb_packed_read(const struct nb_store *store, const struct nb_tens
                               struct nb_error *err) NB_MUST_CHECK;
 /* Whether a few rows of it are read much faster at once than one by one: its codes run down the columns. */
 bool nb_packed_is_by_columns(const struct nb_packed *packed);
+/* Makes TENSOR, which may stay in a type of GGUF, one of floats. NULL if out of memory. */
+struct nb_tensor *nb_packed_as_floats(const struct nb_tensor *tensor, struct nb_arena *arena);
 /* The name of its format. */
 const char *nb_packed_format(const struct nb_packed *packed);
 
-/*
- * The factor of a weight that stays in NVFP4, which is stored apart from it, and that of its inputs; false if it has none
- * that differs from 1.
- */
-bool nb_packed_factor(const struct nb_packed *packed, float *factor);
-bool nb_packed_input_factor(const struct nb_packed *packed, float *factor);
+/* The factors of a weight that stays in NVFP4: in GGUF they are tensors beside it. 1 of any other. */
+float nb_packed_factor(const struct nb_packed *packed);
+float nb_packed_input_factor(const struct nb_packed *packed);
 
 #endif

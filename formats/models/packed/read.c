@@ -111,6 +111,22 @@ nb_packed_read(const struct nb_store *store, const struct nb_tensor *t, uint64_t
     return status;
 }
 
+struct nb_tensor *
+nb_packed_as_floats(const struct nb_tensor *t, struct nb_arena *arena)
+{
+    struct nb_tensor *out = nb_arena_calloc(arena, 1, sizeof *out);
+    struct nb_packed *p = nb_arena_calloc(arena, 1, sizeof *p);
+
+    if (out == NULL || p == NULL)
+        return NULL;
+    *p = *t->packed;
+    p->kept = NB_TYPE_NONE;
+    *out = *t;
+    out->type = NB_F32;
+    out->packed = p;
+    return nb_tensor_measure(out) ? out : NULL;
+}
+
 bool
 nb_packed_is_by_columns(const struct nb_packed *p)
 {

@@ -176,6 +176,18 @@ report(const struct search *s, enum nb_status status, struct nb_error *err)
     return status == NB_OK ? NB_OK : nb_fail(err, status, "%s: %s", s->folder, s->why.message);
 }
 
+static void
+count(struct nb_packed_summary *summary, const struct nb_packed *p)
+{
+    const bool is_kept = p->kept != NB_TYPE_NONE;
+    const char **format = is_kept ? &summary->kept_format : &summary->format;
+
+    summary->count++;
+    summary->kept += is_kept;
+    if (*format == NULL)
+        *format = p->format->name;
+}
+
 /* Opens every weight; FOUND has a place for what each stored tensor becomes. */
 static enum nb_status
 open_all(struct search *s, struct nb_tensor *found, struct nb_error *err)
@@ -185,8 +197,8 @@ open_all(struct search *s, struct nb_tensor *found, struct nb_error *err)
     s->packing.err = &s->why;
     for (size_t i = 0; i < s->store->count && status == NB_OK; i++) {
         status = open_weight(s, &s->store->tensors[i], &found[i]);
-        if (status == NB_OK && found[i].packed != NULL && s->summary->count++ == 0)
-            s->summary->format = found[i].packed->format->name;
+        if (status == NB_OK && found[i].packed != NULL)
+            count(s->summary, found[i].packed);
         status = report(s, status, err);
     }
     for (size_t i = 0; i < s->store->count && status == NB_OK; i++)
