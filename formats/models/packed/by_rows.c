@@ -2,6 +2,8 @@
 #include "formats/elements/halves.h"
 #include "formats/models/packed/format.h"
 
+#include <math.h>
+
 /* One number for each stretch of columns of some rows. */
 struct numbers {
     float *values;  /* NULL: there is no such grid */
@@ -166,6 +168,8 @@ nb_packed_by_rows(const struct nb_packed_job *j, void *to)
     uint64_t first;
     enum nb_status status = load(j, &p->scales, NB_BUFFER_SCALES, &scales);
 
+    for (uint64_t i = 0; status == NB_OK && p->scales_have_no_sign && i < scales.count; i++)
+        scales.values[i] = fabsf(scales.values[i]);
     if (status == NB_OK && p->scale_factor != 1)
         multiply(scales.values, scales.count, p->scale_factor);
     if (status == NB_OK)

@@ -40,6 +40,7 @@ struct nb_packed {
     float factor, scale_factor;                    /* of all elements, after their scales; of all scales. 1: none */
     float input_factor;                            /* NVFP4: of what it is multiplied with */
     const void *own;                               /* what only its format knows */
+    bool scales_have_no_sign;                      /* NVFP4's: the bit is not looked at */
     enum nb_type rounding;                         /* F16 or BF16: products and sums are rounded to it */
     enum nb_type kept;                             /* stays in this type of GGUF; else NB_TYPE_NONE */
 };

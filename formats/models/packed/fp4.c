@@ -29,6 +29,7 @@ open_fp4(struct nb_packed *p, const struct nb_packing *packing, enum nb_type sca
         status = nb_packed_is_number(p, packing, SCALE);
     if (status == NB_OK && nb_type_info(p->part[SCALE]->type)->block_bytes != 1)
         status = nb_packed_refuse(p, packing, "has scales that are no bytes");
+    p->scales_have_no_sign = kept == NB_NVFP4;
     p->codes = nb_codes_nibbles(p->part[CODES], row_bytes, nb_packed_e2m1, false);
     p->scales = (struct nb_grid){ p->part[SCALE], scale, 1, group, p->rows, p->columns / group, p->matrices };
     if (packing->quantization->keep && p->columns % nb_type_info(kept)->block == 0)
