@@ -96,6 +96,8 @@ struct nb_view {
     bool contiguous; /* the elements of each piece are contiguous; set by nb_view_measure */
     struct nb_order row_order, column_order;
     struct nb_element_op ops[NB_VIEW_OPS];
+    /* A transposed view with the same elements, which threads read faster together (view_panel.h); NULL: there is none. */
+    const struct nb_view *turned;
     const struct nb_foreign *foreign;                       /* NULL: elements of TYPE */
     const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* further tensors that FOREIGN uses */
 };

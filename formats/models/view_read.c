@@ -412,7 +412,7 @@ nb_view_run(const struct nb_view *v, uint64_t wanted)
     const uint64_t row = v->ne[0], bytes = bytes_of(v->type, row);
     uint64_t rows = row == 0 ? 0 : wanted / row;
 
-    if (v->transposed && bytes > 0 && TRANSPOSED_BYTES / bytes > rows)
+    if ((v->transposed || v->turned != NULL) && bytes > 0 && TRANSPOSED_BYTES / bytes > rows)
         rows = TRANSPOSED_BYTES / bytes;
     return rows == 0 ? row : rows * row;
 }

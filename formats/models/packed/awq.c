@@ -16,11 +16,18 @@ unpack(const struct nb_codes *c, const unsigned char *units, uint64_t skip, uint
 {
     static const unsigned shift[IN_WORD] = { 0, 16, 4, 20, 8, 24, 12, 28 }; /* of each output in its word */
 
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count;) {
         uint32_t word;
 
         memcpy(&word, units + (skip + i) / IN_WORD * sizeof word, sizeof word);
-        out[i] = (float)((int)(word >> shift[(skip + i) % IN_WORD] & 15) - c->minus);
+        if ((skip + i) % IN_WORD == 0 && i + IN_WORD <= count) {
+            for (unsigned k = 0; k < IN_WORD; k++)
+                out[i + k] = (float)((int)(word >> shift[k] & 15) - c->minus);
+            i += IN_WORD;
+        } else {
+            out[i] = (float)((int)(word >> shift[(skip + i) % IN_WORD] & 15) - c->minus);
+            i++;
+        }
     }
 }
 

@@ -39,6 +39,8 @@ struct nb_packed {
     const uint32_t *index;                         /* the group of each column, if they are not in order */
     float factor, scale_factor;                    /* of all elements, after their scales; of all scales. 1: none */
     float input_factor;                            /* NVFP4: of what it is multiplied with */
+    bool is_turned;                                /* is the transpose of a weight; ROWS and COLUMNS are its own */
+    const struct nb_tensor *turned;                /* of a weight that is stored by columns, its transpose */
     const void *own;                               /* what only its format knows */
     bool scales_have_no_sign;                      /* NVFP4's: the bit is not looked at */
     enum nb_type rounding;                         /* F16 or BF16: products and sums are rounded to it */
@@ -174,7 +176,11 @@ void nb_packed_each(enum nb_packed_operation operation, const float *numbers, ui
                     uint64_t count, float *x);
 /* Weights whose codes run along the rows: CODES, ZEROS, SCALES, BIASES and factors of JOB's PACKED. */
 enum nb_status nb_packed_by_rows(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
-/* Weights stored as their transpose: CODES, PACKED_ZEROS and SCALES (groups x rows). */
+/*
+ * Weights stored as their transpose: CODES, PACKED_ZEROS and SCALES (groups x rows); and JOB's part of the transpose of such a
+ * weight.
+ */
 enum nb_status nb_packed_by_columns(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
+enum nb_status nb_packed_turned(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
 
 #endif

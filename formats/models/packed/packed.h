@@ -62,8 +62,13 @@ enum nb_status nb_packed_replace(struct nb_store *store, const struct nb_quantiz
 enum nb_status nb_packed_read(const struct nb_store *store, const struct nb_tensor *tensor, uint64_t offset,
                               uint64_t size, void *to, struct nb_view_reader *reader,
                               struct nb_error *err) NB_MUST_CHECK;
-/* Whether a few rows of it are read much faster at once than one by one: its codes run down the columns. */
-bool nb_packed_is_by_columns(const struct nb_packed *packed);
+/* The transpose of a weight whose codes run down its columns, which is read much faster; NULL of any other. */
+const struct nb_tensor *nb_packed_transpose(const struct nb_packed *packed);
+bool nb_packed_is_transpose(const struct nb_packed *packed);
+/* Computes ROWS rows from ROW on of such a transpose, COLUMNS columns of each from COLUMN on, to TO, one after the other. */
+enum nb_status nb_packed_rectangle(const struct nb_store *store, const struct nb_tensor *transpose, uint64_t row,
+                                   uint64_t rows, uint64_t column, uint64_t columns, void *to,
+                                   struct nb_view_reader *reader, struct nb_error *err) NB_MUST_CHECK;
 /* Makes TENSOR, which may stay in a type of GGUF, one of floats. NULL if out of memory. */
 struct nb_tensor *nb_packed_as_floats(const struct nb_tensor *tensor, struct nb_arena *arena);
 /* The name of its format. */

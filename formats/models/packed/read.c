@@ -103,7 +103,7 @@ nb_packed_read(const struct nb_store *store, const struct nb_tensor *t, uint64_t
 
         next_part(&j, first, count);
         done = j.rows * j.columns;
-        status = t->packed->format->read(&j, out);
+        status = t->packed->is_turned ? nb_packed_turned(&j, out) : t->packed->format->read(&j, out);
         out += done / info->block * info->block_bytes;
         first += done;
         count -= done;
@@ -127,10 +127,32 @@ nb_packed_as_floats(const struct nb_tensor *t, struct nb_arena *arena)
     return nb_tensor_measure(out) ? out : NULL;
 }
 
-bool
-nb_packed_is_by_columns(const struct nb_packed *p)
+const struct nb_tensor *
+nb_packed_transpose(const struct nb_packed *p)
 {
-    return p->format->read == nb_packed_by_columns;
+    return p->turned;
+}
+
+bool
+nb_packed_is_transpose(const struct nb_packed *p)
+{
+    return p->is_turned;
+}
+
+enum nb_status
+nb_packed_rectangle(const struct nb_store *store, const struct nb_tensor *t, uint64_t row, uint64_t rows,
+                    uint64_t column, uint64_t columns, void *to, struct nb_view_reader *r, struct nb_error *err)
+{
+    const struct nb_packed_job j = { .packed = t->packed,
+                                     .store = store,
+                                     .row = row,
+                                     .rows = rows,
+                                     .column = column,
+                                     .columns = columns,
+                                     .buffers = r->packed,
+                                     .err = err };
+
+    return nb_packed_turned(&j, to);
 }
 
 const char *

@@ -126,6 +126,27 @@ make_tensor(struct search *s, const struct nb_packed *p, struct nb_tensor *out)
     return nb_tensor_measure(out) && out->elements > 0 ? NB_OK : nb_packed_refuse(p, &s->packing, "is too large");
 }
 
+/* Gives P, which is stored as its transpose and has become WEIGHT, that transpose. */
+static enum nb_status
+add_transpose(struct search *s, struct nb_packed *p, const struct nb_tensor *weight)
+{
+    struct nb_tensor *t = nb_arena_calloc(s->packing.arena, 1, sizeof *t);
+    struct nb_packed *turned = nb_arena_calloc(s->packing.arena, 1, sizeof *turned);
+
+    if (t == NULL || turned == NULL)
+        return nb_fail_memory(&s->why);
+    *turned = *p;
+    turned->is_turned = true;
+    turned->rows = p->columns;
+    turned->columns = p->rows;
+    *t = *weight;
+    t->ne[0] = p->rows;
+    t->ne[1] = p->columns;
+    t->packed = turned;
+    p->turned = t;
+    return NB_OK;
+}
+
 /* Opens the weight with the codes STORED if it is one; *FOUND is what it becomes. */
 static enum nb_status
 open_weight(struct search *s, const struct nb_tensor *stored, struct nb_tensor *found)
@@ -151,7 +172,9 @@ open_weight(struct search *s, const struct nb_tensor *stored, struct nb_tensor *
         return nb_fail_memory(&s->why);
     *p = parts;
     status = formats[i]->open(p, &s->packing);
-    return status == NB_OK ? make_tensor(s, p, found) : status;
+    if (status == NB_OK)
+        status = make_tensor(s, p, found);
+    return status == NB_OK && formats[i]->read == nb_packed_by_columns ? add_transpose(s, p, found) : status;
 }
 
 /* Codes of a format that the config names, without what they need: they would be read as numbers. */
