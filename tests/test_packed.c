@@ -2,6 +2,7 @@
  * Checkpoints that are quantized already: every format gives the values that its toolkit gives (tests/golden/inputs), read
  * in any order and in any pieces; and parts that do not fit together are refused with a sentence.
  */
+#include "formats/base/text.h"
 #include "formats/elements/halves.h"
 #include "formats/models/packed/packed.h"
 #include "formats/models/stored_tensors.h"
@@ -11,6 +12,7 @@
 #include "testing.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <xxhash.h>
 
 #define GOLDENS TEST_DATA "/golden/inputs"
@@ -251,12 +253,167 @@ fp4_stays_in_the_type_that_gguf_has_for_it(void **unused)
     json_decref(goldens);
 }
 
+/* --- what does not fit together ------------------------------------------------------------------------------------- */
+
+/* A folder with this quantization_config, and tensors of zeros: "NAME DTYPE SIDE [SIDE]", separated by "; ". */
+static void
+folder_of(const char *folder, const char *config, const char *tensors)
+{
+    char text[512], header[2048] = "{", name[64], dtype[16];
+    size_t at = 1, bytes = 0;
+    unsigned long rows, columns;
+
+    scratch_folder(folder);
+    snprintf(text, sizeof text, "{\"quantization_config\": %s}", config);
+    scratch_write_text("bad/config.json", text);
+    for (const char *t = tensors; *t != '\0'; t += strcspn(t, ";"), t += *t == ';' ? 2 : 0) {
+        const int n = sscanf(t, "%63s %15s %lu %lu", name, dtype, &rows, &columns);
+        const size_t each = strncmp(dtype, "F8", 2) == 0 || dtype[1] == '8' ? 1
+                            : strcmp(dtype, "I64") == 0                     ? 8
+                            : strchr(dtype, '3') != NULL                    ? 4
+                                                                            : 2;
+        const size_t size = (n > 2 ? rows : 1) * (n > 3 ? columns : 1) * each;
+
+        at += (size_t)snprintf(header + at, sizeof header - at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+                               at > 1 ? "," : "", name, dtype);
+        if (n > 2)
+            at += (size_t)snprintf(header + at, sizeof header - at, n > 3 ? "%lu,%lu" : "%lu", rows, columns);
+        at += (size_t)snprintf(header + at, sizeof header - at, "],\"data_offsets\":[%zu,%zu]}", bytes, bytes + size);
+        bytes += size;
+    }
+    snprintf(header + at, sizeof header - at, "}");
+    write_safetensors(folder, "model.safetensors", header, bytes);
+}
+
+static void
+expect_sentence(const char *config, const char *tensors, const char *sentence)
+{
+    struct weights w;
+    struct nb_error err = { 0 };
+    enum nb_status status;
+
+    folder_of("bad", config, tensors);
+    status = open_weights(&w, "bad", false, &err);
+    close_weights(&w);
+    scratch_remove("bad");
+    if (status == NB_OK || strstr(err.message, sentence) == NULL)
+        fail_msg("%s with %s: status %d, '%s', expected '%s'", config, tensors, (int)status, err.message, sentence);
+}
+
+#define FP8_BLOCKS "{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}"
+#define GPTQ_4 "{\"quant_method\":\"gptq\",\"bits\":4}"
+#define PACK_4                                                                \
+    "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\"," \
+    "\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":4}}}}"
+#define COMPRESSED "{\"quant_method\":\"compressed-tensors\"}"
+
+static void
+companions_that_do_not_fit_are_refused_with_a_sentence(void **unused)
+{
+    static const struct {
+        const char *config, *tensors, *sentence;
+    } cases[] = {
+        { FP8_BLOCKS, "x.weight F8_E4M3 256 256; x.weight_scale_inv F32 3 2", "is 3 x 2, which fits neither the rows" },
+        { FP8_BLOCKS, "x.weight F8_E4M3 256 256; x.weight_scale_inv I32 2 2", "has dtype I32, which cannot scale" },
+        { FP8_BLOCKS, "x.weight F8_E4M3 256 256", "has dtype F8_E4M3, but no '_scale_inv' beside it" },
+        { "{\"quant_method\":\"awq\",\"bits\":4}", "x.weight F8_E4M3 256 256; x.qweight I32 64 8",
+          "tensor 'x.qweight' has dtype I32, but no '.scales' beside it" },
+        { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 2 9", "has zero points that do not fit" },
+        { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 63; x.qzeros I32 2 8", "must be any x 64" },
+        { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 3 8", "must be 2 x any" },
+        { GPTQ_4, "x.qweight I32 8 64; x.scales F16 3 64; x.qzeros I32 3 8", "has groups that do not divide" },
+        { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 2 8; x.g_idx I32 63",
+          "has not one I32 for each" },
+        { GPTQ_4, "x.qweight I32 4 64; x.scales F16 2 64; x.qzeros I32 2 4",
+          "has 2 bits by its shape, but 4 by the config" },
+        { "{\"quant_method\":\"gptq\",\"checkpoint_format\":\"marlin\"}",
+          "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 2 8", "is packed as 'marlin'" },
+        { "{\"quant_method\":\"awq\",\"version\":\"gemv\"}", "x.qweight I32 64 8; x.scales F16 2 64; x.qzeros I32 2 8",
+          "is packed as 'gemv'" },
+        { "{\"quant_method\":\"awq\"}", "x.qweight I32 64 8; x.scales F16 2 64; x.qzeros I32 2 7", "must be 2 x 8" },
+        { "{\"quant_method\":\"awq\"}", "x.qweight I32 64 8; x.scales F16 2 64", "has no zero points" },
+        { PACK_4, "x.weight_packed I32 64 8; x.weight_scale BF16 64 2", "has no 'weight_shape'" },
+        { PACK_4, "x.weight_packed I32 64 8; x.weight_scale BF16 64 2; x.weight_shape I64 2", "says 0 x 0" },
+        { COMPRESSED, "x.weight_packed U8 16 64; x.weight_scale F8_E4M3 16 7; x.weight_global_scale F32 1",
+          "must be 16 x 8" },
+        { COMPRESSED, "x.weight_packed U8 16 64; x.weight_scale F8_E4M3 16 8; x.weight_global_scale F32 1",
+          "is 0, which cannot" },
+        { COMPRESSED, "x.weight_packed U8 16 60; x.weight_scale U8 16 4", "has rows that are not whole blocks" },
+        { COMPRESSED, "x.weight I8 16 64; x.weight_scale F32 5 3", "is 5 x 3, which fits neither" },
+        { "{\"quant_method\":\"bitsandbytes\"}", "x.weight U8 512 1; x.weight.absmax F32 16; x.weight.quant_map F32 16",
+          "has no quant_state" },
+        { "{\"quant_method\":\"bitsandbytes\"}",
+          "x.weight U8 512 1; x.weight.absmax F32 16; x.weight.quant_map F32 16; "
+          "x.weight.quant_state.bitsandbytes__nf4 U8 9",
+          "has a quant_state that is not JSON" },
+        { "{\"quant_method\":\"hqq\"}", "x.W_q U8 64 32; x.scale F32 128 1; x.zero F32 128 1", "has no 'shape'" },
+        { "{\"quant_method\":\"hqq\"}", "x.W_q U8 64 32; x.scale F32 128 1; x.zero F32 128 1; x.shape I64 2",
+          "has a 'shape' that is none" },
+        { "{\"quant_method\":\"mlx\",\"group_size\":64,\"bits\":4}",
+          "x.weight U32 8 16; x.scales F16 8 3; x.biases F16 8 3", "has not the words of" },
+        { "{\"quant_method\":\"mlx\",\"group_size\":64,\"mode\":\"mxfp5\"}", "x.weight U32 8 16; x.scales U8 8 4",
+          "MLX's mode 'mxfp5'" },
+        { "{\"bits\":4}", "x.weight F8_E4M3 8 16; x.weight_scale F32 1", "has no quantization_config that says so" },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        expect_sentence(cases[i].config, cases[i].tensors, cases[i].sentence);
+}
+
+/* Changes the bytes of the golden FORMAT's first tensor whose name ends with ENDING, and expects SENTENCE. */
+static void
+expect_refused_value(const char *format, const char *ending, const void *value, size_t size, const char *sentence)
+{
+    json_t *goldens = json_load_file(GOLDENS "/expected.json", 0, NULL);
+    struct nb_error err = { 0 };
+    struct weights w = { 0 };
+    uint64_t at = 0;
+    unsigned char *bytes;
+    size_t length;
+
+    golden_folder("golden", format, json_object_get(json_object_get(goldens, format), "config"));
+    assert_int_equal(nb_checkpoint_open(&w.checkpoint, scratch_path("golden"), false, &err), NB_OK);
+    for (size_t i = 0; i < w.checkpoint.n_tensors; i++)
+        if (nb_ends_with(w.checkpoint.tensors[i].info.name, ending))
+            at = w.checkpoint.tensors[i].info.offset;
+    assert_true(at > 0);
+    close_weights(&w);
+    bytes = scratch_read(scratch_path("golden/model.safetensors"), &length);
+    memcpy(bytes + at, value, size);
+    scratch_write("golden/model.safetensors", bytes, length);
+    if (open_weights(&w, "golden", false, &err) == NB_OK || strstr(err.message, sentence) == NULL)
+        fail_msg("%s: '%s', expected '%s'", format, err.message, sentence);
+    close_weights(&w);
+    scratch_remove("golden");
+    free(bytes);
+    json_decref(goldens);
+}
+
+static void
+values_that_cannot_be_are_refused_with_a_sentence(void **unused)
+{
+    static const int32_t group = 2, negative = -1;
+    static const int64_t side = -64;
+    static const float nan = NAN, zero = 0;
+
+    (void)unused;
+    expect_refused_value("gptq4_sym", ".g_idx", &group, sizeof group, "into group 2, but there are");
+    expect_refused_value("gptq4_sym", ".g_idx", &negative, sizeof negative, "into group -1");
+    expect_refused_value("ct_pack4_sym", ".weight_shape", &side, sizeof side, "which is no shape");
+    expect_refused_value("ct_nvfp4", ".weight_global_scale", &nan, sizeof nan, "nan, which cannot scale");
+    expect_refused_value("ct_nvfp4", ".weight_global_scale", &zero, sizeof zero, "is 0, which cannot scale");
+    expect_refused_value("bnb_nf4", "__nf4", "[", 1, "has a quant_state that is not JSON");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_decodes_to_the_values_of_its_toolkit),
         cmocka_unit_test(fp4_stays_in_the_type_that_gguf_has_for_it),
+        cmocka_unit_test(companions_that_do_not_fit_are_refused_with_a_sentence),
+        cmocka_unit_test(values_that_cannot_be_are_refused_with_a_sentence),
     };
 
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
