@@ -3,6 +3,7 @@
  * in any order and in any pieces; and parts that do not fit together are refused with a sentence.
  */
 #include "formats/base/text.h"
+#include "formats/elements/decode.h"
 #include "formats/elements/halves.h"
 #include "formats/models/packed/packed.h"
 #include "formats/models/stored_tensors.h"
@@ -30,7 +31,7 @@ struct weights {
 };
 
 static enum nb_status
-open_weights(struct weights *w, const char *folder, bool keep, struct nb_error *err)
+open_as(struct weights *w, const char *folder, bool keep, bool exact, struct nb_error *err)
 {
     enum nb_status status;
 
@@ -41,12 +42,19 @@ open_weights(struct weights *w, const char *folder, bool keep, struct nb_error *
     if (status != NB_OK)
         return status;
     w->quantization.keep = keep;
+    w->quantization.keep_exact = exact;
     w->stored = calloc(w->checkpoint.n_tensors + 1, sizeof *w->stored);
     assert_non_null(w->stored);
     for (size_t i = 0; i < w->checkpoint.n_tensors; i++)
         w->stored[i] = nb_stored_safetensor(&w->checkpoint.tensors[i].info, w->checkpoint.tensors[i].file);
     w->store = (struct nb_store){ w->stored, w->checkpoint.n_tensors, w->checkpoint.files, w->checkpoint.n_files };
     return nb_packed_replace(&w->store, &w->quantization, folder, &w->arena, &w->summary, NULL, err);
+}
+
+static enum nb_status
+open_weights(struct weights *w, const char *folder, bool keep, struct nb_error *err)
+{
+    return open_as(w, folder, keep, false, err);
 }
 
 static void
@@ -253,6 +261,137 @@ fp4_stays_in_the_type_that_gguf_has_for_it(void **unused)
     json_decref(goldens);
 }
 
+/* --- codes that stay ------------------------------------------------------------------------------------------------ */
+
+/* In the golden's file in FOLDER, scales of BF16 are taken for F16. */
+static void
+take_scales_for_f16(const char *folder)
+{
+    char path[SCRATCH_PATH];
+    unsigned char *bytes;
+    size_t size;
+
+    snprintf(path, sizeof path, "%s/model.safetensors", scratch_path(folder));
+    bytes = scratch_read(path, &size);
+    for (size_t i = 0; i + 6 < size; i++)
+        if (memcmp(bytes + i, "\"BF16\"", 6) == 0)
+            memcpy(bytes + i, "\"F16\" ", 6);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    scratch_write(path, bytes, size);
+    free(bytes);
+}
+
+/* The weights of the golden FORMAT as blocks of Q4_0 decode to what they are as floats. */
+static void
+compare_kept(const char *format, bool take_for_f16)
+{
+    json_t *goldens = json_load_file(GOLDENS "/expected.json", 0, NULL);
+    struct weights floats, kept;
+    struct nb_error err;
+
+    golden_folder("golden", format, json_object_get(json_object_get(goldens, format), "config"));
+    if (take_for_f16)
+        take_scales_for_f16("golden");
+    assert_int_equal(open_as(&floats, "golden", true, false, &err), NB_OK);
+    if (open_as(&kept, "golden", true, true, &err) != NB_OK)
+        fail_msg("%s: %s", format, err.message);
+    assert_true(kept.store.count == floats.store.count && kept.summary.kept == kept.store.count);
+    for (size_t i = 0; i < kept.store.count; i++) {
+        const struct nb_tensor *t = &kept.store.tensors[i];
+        unsigned char *blocks = read_all(&kept, t), *expected = read_all(&floats, &floats.store.tensors[i]);
+        float *decoded = malloc((size_t)t->elements * sizeof *decoded);
+
+        assert_int_equal(t->type, NB_Q4_0);
+        assert_non_null(decoded);
+        nb_decode(NB_Q4_0, blocks, (size_t)t->elements, decoded);
+        if (memcmp(decoded, expected, (size_t)t->elements * sizeof *decoded) != 0)
+            fail_msg("%s: %s has other values as Q4_0", format, t->name);
+        free(decoded);
+        free(expected);
+        free(blocks);
+    }
+    close_weights(&floats);
+    close_weights(&kept);
+    scratch_remove("golden");
+    json_decref(goldens);
+}
+
+static void
+codes_of_four_bits_stay_if_gguf_holds_the_same_values(void **unused)
+{
+    (void)unused;
+    compare_kept("gptq4_sym", false);
+    compare_kept("ct_pack4_sym", true);
+}
+
+/* Four rows of 64 codes, two groups in each: as Q4_1 they are code * scale + bias. */
+static void
+affine_codes_of_mlx_stay_as_q4_1(void **unused)
+{
+    static const char header[] = "{\"x.biases\":{\"dtype\":\"F16\",\"shape\":[4,2],\"data_offsets\":[0,16]},"
+                                 "\"x.scales\":{\"dtype\":\"F16\",\"shape\":[4,2],\"data_offsets\":[16,32]},"
+                                 "\"x.weight\":{\"dtype\":\"U32\",\"shape\":[4,8],\"data_offsets\":[32,160]}}";
+    unsigned char *file, *blocks, *data;
+    struct weights w;
+    struct nb_error err;
+    float decoded[256];
+    uint64_t state = 7;
+    size_t size;
+
+    (void)unused;
+    scratch_folder("mlx");
+    scratch_write_text("mlx/config.json", "{\"quantization\":{\"group_size\":32,\"bits\":4}}");
+    write_safetensors("mlx", "model.safetensors", header, 160);
+    file = scratch_read(scratch_path("mlx/model.safetensors"), &size);
+    data = file + size - 160;
+    for (size_t i = 0; i < 160; i++)
+        data[i] = (unsigned char)(splitmix(&state) & (i < 32 && i % 2 == 1 ? 0xBF : 0xFF)); /* halves that are finite */
+    scratch_write("mlx/model.safetensors", file, size);
+    if (open_as(&w, "mlx", true, true, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(w.store.tensors->type, NB_Q4_1);
+    blocks = read_all(&w, w.store.tensors);
+    nb_decode(NB_Q4_1, blocks, 256, decoded);
+    for (size_t i = 0; i < 256; i++) {
+        const unsigned code = data[32 + i / 2] >> i % 2 * 4 & 15;
+        uint16_t bias, scale;
+
+        memcpy(&bias, data + i / 32 * 2, 2);
+        memcpy(&scale, data + 16 + i / 32 * 2, 2);
+        assert_true(decoded[i] == (float)code * nb_f16_to_f32(scale) + nb_f16_to_f32(bias));
+    }
+    free(blocks);
+    free(file);
+    close_weights(&w);
+    scratch_remove("mlx");
+}
+
+/* The golden FORMAT cannot stay, and SENTENCE says why. */
+static void
+expect_not_kept(const char *format, const char *sentence)
+{
+    json_t *goldens = json_load_file(GOLDENS "/expected.json", 0, NULL);
+    struct weights w;
+    struct nb_error err = { 0 };
+
+    golden_folder("golden", format, json_object_get(json_object_get(goldens, format), "config"));
+    if (open_as(&w, "golden", true, true, &err) == NB_OK || strstr(err.message, sentence) == NULL)
+        fail_msg("%s: '%s', expected '%s'", format, err.message, sentence);
+    close_weights(&w);
+    scratch_remove("golden");
+    json_decref(goldens);
+}
+
+static void
+codes_that_gguf_cannot_hold_exactly_are_refused(void **unused)
+{
+    (void)unused;
+    expect_not_kept("gptq8", "it has not 4 bits");
+    expect_not_kept("gptq4_v2", "--keep-quantized");
+    expect_not_kept("ct_pack4_sym", "its scales are no F16");
+    expect_not_kept("mlx_affine6", "it has not 4 bits");
+}
+
 /* --- what does not fit together ------------------------------------------------------------------------------------- */
 
 /* A folder with this quantization_config, and tensors of zeros: "NAME DTYPE SIDE [SIDE]", separated by "; ". */
@@ -412,6 +551,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_decodes_to_the_values_of_its_toolkit),
         cmocka_unit_test(fp4_stays_in_the_type_that_gguf_has_for_it),
+        cmocka_unit_test(codes_of_four_bits_stay_if_gguf_holds_the_same_values),
+        cmocka_unit_test(affine_codes_of_mlx_stay_as_q4_1),
+        cmocka_unit_test(codes_that_gguf_cannot_hold_exactly_are_refused),
         cmocka_unit_test(companions_that_do_not_fit_are_refused_with_a_sentence),
         cmocka_unit_test(values_that_cannot_be_are_refused_with_a_sentence),
     };

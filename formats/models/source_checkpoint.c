@@ -200,11 +200,11 @@ open_store(struct nb_builder *b)
     return NB_OK;
 }
 
-/* Takes the parts of weights that are quantized together. KEEP: those that GGUF has a type for stay in it. */
+/* Takes the parts of weights that are quantized together. */
 static enum nb_status
-unpack_store(struct nb_builder *b, bool keep)
+unpack_store(struct nb_builder *b, const struct nb_source_options *options)
 {
-    struct nb_quantization quantization = { .keep = keep };
+    struct nb_quantization quantization = { .keep = options->keep_packed, .keep_exact = options->keep_quantized };
     struct nb_packed_summary found = { 0 };
     enum nb_status status = nb_quantization_find(b->cp, &quantization, b->err);
 
@@ -242,7 +242,7 @@ build(struct nb_builder *b, const char *path, const struct nb_source_options *op
                        "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
     if (status == NB_OK)
-        status = unpack_store(b, options->keep_packed);
+        status = unpack_store(b, options);
     if (status == NB_OK)
         status = read_config(b, options);
     if (status == NB_OK)

@@ -208,3 +208,13 @@ nb_codes_down(const struct nb_codes *c, const unsigned char *words, uint64_t wid
         out[i] = (float)((int)((low >> shift | (is_in_two ? high << (32 - shift) : 0)) & mask) - c->minus);
     }
 }
+
+void
+nb_packed_reorder(const unsigned char *codes, unsigned group, unsigned char *out)
+{
+    for (unsigned k = 0; k < group / 2; k++) {
+        const unsigned shift = k % 2 * 4, low = codes[k / 2], high = codes[k / 2 + group / 4];
+
+        out[k] = (unsigned char)((low >> shift & 15u) | (high >> shift & 15u) << 4);
+    }
+}

@@ -124,6 +124,8 @@ enum nb_status nb_packed_scalar(const struct nb_packed *packed, const struct nb_
 enum nb_status nb_packed_index(struct nb_packed *packed, const struct nb_packing *packing, unsigned number,
                                uint64_t groups) NB_MUST_CHECK;
 
+/* With --keep-quantized, makes PACKED, which is open, one that stays in Q4_0 or Q4_1; an error if that is not exact. */
+enum nb_status nb_packed_keep(struct nb_packed *packed, const struct nb_packing *packing) NB_MUST_CHECK;
 /* Entry NAME of the quantization's parameters, looked up in groups of compressed-tensors too; NULL if absent. */
 json_t *nb_quantization_entry(const struct nb_quantization *quantization, const char *name);
 
@@ -147,6 +149,9 @@ struct nb_codes nb_codes_nibbles(const struct nb_tensor *tensor, uint64_t row_by
 struct nb_codes nb_codes_of_columns(const struct nb_tensor *tensor, unsigned bits, bool dense, int minus);
 void nb_codes_down(const struct nb_codes *codes, const unsigned char *words, uint64_t width, uint64_t number,
                    uint64_t count, float *out);
+
+/* GROUP codes of 4 bits, two neighbours in a byte, to GGUF's order: element k with element k + GROUP / 2. */
+void nb_packed_reorder(const unsigned char *codes, unsigned group, unsigned char *out);
 
 /* --- reading ----------------------------------------------------------------------------------------------------- */
 
@@ -181,6 +186,8 @@ enum nb_status nb_packed_by_rows(const struct nb_packed_job *job, void *out) NB_
  * weight.
  */
 enum nb_status nb_packed_by_columns(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
+/* Blocks of a weight that nb_packed_keep has kept. */
+enum nb_status nb_packed_read_kept(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
 enum nb_status nb_packed_turned(const struct nb_packed_job *job, void *out) NB_MUST_CHECK;
 
 #endif

@@ -77,17 +77,6 @@ open_nvfp4(struct nb_packed *p, const struct nb_packing *packing)
     return status;
 }
 
-/* GROUP codes of a row, two neighbours in a byte, to GGUF's order: element k with element k + GROUP / 2. */
-static void
-reorder(const unsigned char *codes, unsigned group, unsigned char *out)
-{
-    for (unsigned k = 0; k < group / 2; k++) {
-        const unsigned shift = k % 2 * 4, low = codes[k / 2], high = codes[k / 2 + group / 4];
-
-        out[k] = (unsigned char)((low >> shift & 15u) | (high >> shift & 15u) << 4);
-    }
-}
-
 /* Blocks of GGUF: the scales of its groups, without the sign that NVFP4's cannot have; then the codes of each. */
 static enum nb_status
 read_blocks(const struct nb_packed_job *j, unsigned char *out)
@@ -107,7 +96,7 @@ read_blocks(const struct nb_packed_job *j, unsigned char *out)
         for (unsigned g = 0; g < block / group; g++)
             *out++ = *scales++ & sign;
         for (unsigned g = 0; g < block / group; g++, codes += group / 2, out += group / 2)
-            reorder(codes, group, out);
+            nb_packed_reorder(codes, group, out);
     }
     return status;
 }

@@ -83,7 +83,7 @@ open_gptq(struct nb_packed *p, const struct nb_packing *packing)
     p->scales = (struct nb_grid){
         p->part[SCALES], p->part[SCALES]->type, 1, p->columns / scales.rows, scales.rows, p->rows, 1
     };
-    return NB_OK;
+    return nb_packed_keep(p, packing);
 }
 
 const struct nb_packed_format nb_packed_gptq = {

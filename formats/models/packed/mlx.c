@@ -40,7 +40,9 @@ open_affine(struct nb_packed *p, const struct nb_packing *packing, uint64_t grou
     p->codes = nb_codes_stream(p->part[WEIGHT], s.columns * 4, (unsigned)bits, 0);
     p->rounding = p->part[SCALES]->type; /* as mlx_lm.convert --dequantize has it */
     status = nb_packed_groups(p, packing, SCALES, group, &p->scales);
-    return status != NB_OK ? status : nb_packed_groups(p, packing, BIASES, group, &p->biases);
+    if (status == NB_OK)
+        status = nb_packed_groups(p, packing, BIASES, group, &p->biases);
+    return status == NB_OK ? nb_packed_keep(p, packing) : status;
 }
 
 static enum nb_status

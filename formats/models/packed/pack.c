@@ -109,7 +109,7 @@ open_pack(struct nb_packed *p, const struct nb_packing *packing)
         status = open_zeros(p, packing, bits, dense);
     if (status == NB_OK && p->part[G_IDX] != NULL)
         status = nb_packed_index(p, packing, G_IDX, p->scales.columns);
-    return status;
+    return status == NB_OK ? nb_packed_keep(p, packing) : status;
 }
 
 const struct nb_packed_format nb_packed_pack = {

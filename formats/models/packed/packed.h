@@ -31,7 +31,8 @@ struct nb_quantization {
     json_t *config;     /* the object with the parameters, kept by OWNED or by config.json */
     const char *file;   /* where it stands */
     json_t *owned;
-    bool keep; /* weights that GGUF has a type for stay in it */
+    bool keep;       /* weights in MXFP4 and NVFP4 stay so */
+    bool keep_exact; /* weights in 4 bits stay as Q4_0 or Q4_1, and are refused if that is not exact */
 };
 
 /* Finds it: in config.json, or in the files that tools put beside it. The caller frees it, also after an error. */

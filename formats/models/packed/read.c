@@ -88,6 +88,16 @@ next_part(struct nb_packed_job *j, uint64_t first, uint64_t count)
         j->rows = in_matrix;
 }
 
+static enum nb_status
+read_part(const struct nb_packed_job *j, void *out)
+{
+    const struct nb_packed *p = j->packed;
+
+    if (p->is_turned)
+        return nb_packed_turned(j, out);
+    return p->kept == NB_Q4_0 || p->kept == NB_Q4_1 ? nb_packed_read_kept(j, out) : p->format->read(j, out);
+}
+
 enum nb_status
 nb_packed_read(const struct nb_store *store, const struct nb_tensor *t, uint64_t offset, uint64_t size, void *to,
                struct nb_view_reader *r, struct nb_error *err)
@@ -103,7 +113,7 @@ nb_packed_read(const struct nb_store *store, const struct nb_tensor *t, uint64_t
 
         next_part(&j, first, count);
         done = j.rows * j.columns;
-        status = t->packed->is_turned ? nb_packed_turned(&j, out) : t->packed->format->read(&j, out);
+        status = read_part(&j, out);
         out += done / info->block * info->block_bytes;
         first += done;
         count -= done;

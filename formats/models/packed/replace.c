@@ -137,14 +137,16 @@ add_transpose(struct search *s, struct nb_packed *p, const struct nb_tensor *wei
         return nb_fail_memory(&s->why);
     *turned = *p;
     turned->is_turned = true;
+    turned->kept = NB_TYPE_NONE;
     turned->rows = p->columns;
     turned->columns = p->rows;
     *t = *weight;
     t->ne[0] = p->rows;
     t->ne[1] = p->columns;
+    t->type = NB_F32;
     t->packed = turned;
     p->turned = t;
-    return NB_OK;
+    return nb_tensor_measure(t) ? NB_OK : nb_packed_refuse(p, &s->packing, "is too large");
 }
 
 /* Opens the weight with the codes STORED if it is one; *FOUND is what it becomes. */
