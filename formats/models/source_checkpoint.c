@@ -218,7 +218,8 @@ unpack_store(struct nb_builder *b, const struct nb_source_options *options)
             "original checkpoint",
             found.count - found.kept, found.format);
     if (status == NB_OK && found.kept > 0)
-        nb_source_note(b->source, "%zu weights stay in %s, as the checkpoint has them", found.kept, found.kept_format);
+        nb_source_note(b->source, "%zu weights (%s) are not quantized again: they stay as %s", found.kept,
+                       found.kept_format, nb_type_info(found.kept_type)->name);
     nb_quantization_free(&quantization);
     return status;
 }

@@ -13,7 +13,22 @@
 
 #define MOST (1u << 20) /* bytes of a weight that is read: codes can stand for many */
 
-/* Reads WEIGHT, and its second half again. */
+/* The transpose of WEIGHT, whose elements are at WHOLE, if it has one: the same elements. */
+static void
+read_transpose(const struct nb_store *store, const struct nb_tensor *weight, const unsigned char *whole,
+               unsigned char *turned, struct nb_view_reader *reader)
+{
+    const struct nb_tensor *t = nb_packed_transpose(weight->packed);
+
+    if (t == NULL || weight->type != NB_F32 ||
+        nb_packed_rectangle(store, t, 0, t->ne[1], 0, t->ne[0], turned, reader, NULL) != NB_OK)
+        return;
+    for (uint64_t i = 0; i < weight->elements; i++)
+        fuzz_claim(memcmp(turned + 4 * i, whole + 4 * (i % t->ne[0] * t->ne[1] + i / t->ne[0]), 4) == 0,
+                   "the transpose has the same elements");
+}
+
+/* Reads WEIGHT, its second half again, and its transpose. */
 static void
 read_weight(const struct nb_store *store, const struct nb_tensor *weight)
 {
@@ -28,18 +43,20 @@ read_weight(const struct nb_store *store, const struct nb_tensor *weight)
     piece = malloc((size_t)weight->bytes);
     if (whole != NULL && piece != NULL &&
         nb_packed_read(store, weight, 0, weight->bytes, whole, &reader, NULL) == NB_OK &&
-        nb_packed_read(store, weight, half, weight->bytes - half, piece, &reader, NULL) == NB_OK)
+        nb_packed_read(store, weight, half, weight->bytes - half, piece, &reader, NULL) == NB_OK) {
         fuzz_claim(memcmp(piece, whole + half, (size_t)(weight->bytes - half)) == 0, "pieces are as the whole");
+        read_transpose(store, weight, whole, piece, &reader);
+    }
     nb_view_reader_free(&reader);
     free(whole);
     free(piece);
 }
 
 static void
-use(struct nb_store *store, json_t *config, bool keep, struct nb_findings *findings)
+use(struct nb_store *store, json_t *config, bool keep, bool keep_exact, struct nb_findings *findings)
 {
     const char *method = json_string_value(json_object_get(config, "quant_method"));
-    const struct nb_quantization q = { .method = method, .config = config, .keep = keep };
+    const struct nb_quantization q = { .method = method, .config = config, .keep = keep, .keep_exact = keep_exact };
     struct nb_packed_summary summary;
     struct nb_arena arena = { 0 };
 
@@ -50,7 +67,7 @@ use(struct nb_store *store, json_t *config, bool keep, struct nb_findings *findi
     nb_arena_free(&arena);
 }
 
-/* Both ways, strictly and with findings. */
+/* As floats, strictly; and what can stay in blocks, with findings. */
 static void
 use_file(const struct nb_file_in *file, json_t *config)
 {
@@ -65,9 +82,9 @@ use_file(const struct nb_file_in *file, json_t *config)
         for (size_t i = 0; i < st.count; i++)
             stored[i] = nb_stored_safetensor(&st.tensors[i], 0);
         store = (struct nb_store){ stored, st.count, file, 1 };
-        use(&store, config, false, NULL);
+        use(&store, config, false, false, NULL);
         store = (struct nb_store){ stored, st.count, file, 1 };
-        use(&store, config, true, &findings);
+        use(&store, config, true, true, &findings);
     }
     nb_findings_free(&findings);
     nb_arena_free(&arena);

@@ -44,6 +44,7 @@ void nb_quantization_free(struct nb_quantization *quantization);
 struct nb_packed_summary {
     size_t count, kept;               /* weights that were put together; of them, those that stay in a type of GGUF */
     const char *format, *kept_format; /* of the first one that does not stay, and of the first that does */
+    enum nb_type kept_type;           /* in which that stays */
 };
 
 /*

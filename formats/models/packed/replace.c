@@ -209,8 +209,10 @@ count(struct nb_packed_summary *summary, const struct nb_packed *p)
 
     summary->count++;
     summary->kept += is_kept;
-    if (*format == NULL)
+    if (*format == NULL) {
         *format = p->format->name;
+        summary->kept_type = is_kept ? p->kept : summary->kept_type;
+    }
 }
 
 /* Opens every weight; FOUND has a place for what each stored tensor becomes. */
