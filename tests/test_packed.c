@@ -7,6 +7,8 @@
 #include "formats/elements/halves.h"
 #include "formats/models/packed/packed.h"
 #include "formats/models/stored_tensors.h"
+#include "formats/models/view_build.h"
+#include "formats/models/view_panel.h"
 #include "formats/safetensors/checkpoint.h"
 #include "scratch.h"
 #include "splitmix.h"
@@ -258,6 +260,65 @@ fp4_stays_in_the_type_that_gguf_has_for_it(void **unused)
     compare_blocks("ct_nvfp4", json_object_get(goldens, "ct_nvfp4"), NB_NVFP4, "ggml_nvfp4_xxh64");
     compare_blocks("ct_mxfp4", json_object_get(goldens, "ct_mxfp4"), NB_MXFP4, "ggml_mxfp4_xxh64");
     assert_int_equal(mismatches, 0);
+    json_decref(goldens);
+}
+
+/* --- views ---------------------------------------------------------------------------------------------------------- */
+
+/* A view of T with the operation OP reads the same through a panel, in pieces, as by itself. */
+static void
+compare_through_panel(const struct weights *w, const struct nb_tensor *t, struct nb_map_op op)
+{
+    const struct nb_map_row row = { "x", "x", { op } };
+    const struct nb_hparams none = { 0 };
+    const struct nb_view_origin origin = { .row = &row, .hp = &none, .stored = &t, .n_stored = 1 };
+    struct nb_view v = { .name = "x", .source_name = t->name, .type = t->type, .n_dims = 2, .store = &w->store };
+    struct nb_view_panel *panel = nb_view_panel_new();
+    struct nb_view_reader one = { 0 }, other = { 0 };
+    struct nb_arena arena = { 0 };
+    struct nb_error err;
+
+    memcpy(v.ne, t->ne, sizeof v.ne);
+    v.ne[1] = op.kind == NB_MAP_CUT ? 8 : v.ne[1];
+    if (nb_view_build(&v, &origin, &arena, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    assert_non_null(v.turned);
+    assert_non_null(panel);
+    for (uint64_t first = 0; first < v.elements; first += 100) {
+        const uint64_t n = v.elements - first < 100 ? v.elements - first : 100;
+
+        assert_int_equal(nb_view_fetch(&v, first, n, &one, &err), NB_OK);
+        assert_int_equal(nb_view_fetch_shared(&v, first, n, &other, panel, &err), NB_OK);
+        assert_memory_equal(one.elements, other.elements, n * sizeof(float));
+        nb_view_release(&other, panel);
+    }
+    nb_view_reader_free(&one);
+    nb_view_reader_free(&other);
+    nb_view_panel_free(panel);
+    nb_arena_free(&arena);
+}
+
+static void
+weights_stored_as_their_transpose_are_the_same_in_a_panel(void **unused)
+{
+    static const char *const formats[] = { "gptq3", "gptq4_sym", "gptq8", "awq4" };
+    json_t *goldens = json_load_file(GOLDENS "/expected.json", 0, NULL);
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        struct weights w;
+        struct nb_error err;
+
+        golden_folder("golden", formats[i], json_object_get(json_object_get(goldens, formats[i]), "config"));
+        assert_int_equal(open_weights(&w, "golden", false, &err), NB_OK);
+        for (size_t k = 0; k < w.store.count; k++) {
+            compare_through_panel(&w, &w.store.tensors[k], (struct nb_map_op){ NB_MAP_NOTHING, { NULL } });
+            compare_through_panel(&w, &w.store.tensors[k], (struct nb_map_op){ NB_MAP_NEIGHBOURS, { "16" } });
+            compare_through_panel(&w, &w.store.tensors[k], (struct nb_map_op){ NB_MAP_CUT, { "5", "8" } });
+        }
+        close_weights(&w);
+        scratch_remove("golden");
+    }
     json_decref(goldens);
 }
 
@@ -551,6 +612,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_decodes_to_the_values_of_its_toolkit),
         cmocka_unit_test(fp4_stays_in_the_type_that_gguf_has_for_it),
+        cmocka_unit_test(weights_stored_as_their_transpose_are_the_same_in_a_panel),
         cmocka_unit_test(codes_of_four_bits_stay_if_gguf_holds_the_same_values),
         cmocka_unit_test(affine_codes_of_mlx_stay_as_q4_1),
         cmocka_unit_test(codes_that_gguf_cannot_hold_exactly_are_refused),
