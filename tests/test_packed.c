@@ -289,7 +289,7 @@ compare_through_panel(const struct weights *w, const struct nb_tensor *t, struct
 
         assert_int_equal(nb_view_fetch(&v, first, n, &one, &err), NB_OK);
         assert_int_equal(nb_view_fetch_shared(&v, first, n, &other, panel, &err), NB_OK);
-        assert_memory_equal(one.elements, other.elements, n * sizeof(float));
+        assert_memory_equal(one.elements, other.elements, (size_t)n * sizeof(float));
         nb_view_release(&other, panel);
     }
     nb_view_reader_free(&one);
@@ -539,6 +539,14 @@ companions_that_do_not_fit_are_refused_with_a_sentence(void **unused)
         { COMPRESSED, "x.weight_packed U8 16 64; x.weight_scale F8_E4M3 16 8; x.weight_global_scale F32 1",
           "is 0, which cannot" },
         { COMPRESSED, "x.weight_packed U8 16 60; x.weight_scale U8 16 4", "has rows that are not whole blocks" },
+        { "{\"quant_method\":\"compressed-tensors\",\"format\":\"marlin-24\"}",
+          "x.weight_packed I32 64 8; x.weight_scale BF16 64 2", "the format 'marlin-24' of compressed-tensors" },
+        { "{\"quant_method\":\"compressed-tensors\",\"sparsity_config\":{\"format\":\"sparse-24-bitmask\"}}",
+          "x.weight I8 16 64; x.weight_scale F32 1", "the sparse format 'sparse-24-bitmask'" },
+        { "{\"quant_method\":\"compressed-tensors\",\"transform_config\":{\"config_groups\":{\"R1\":{}}}}",
+          "x.weight I8 16 64; x.weight_scale F32 1", "the transform_config of compressed-tensors" },
+        { "{\"quant_method\":\"modelopt\"}", "x.weight U8 16 64; x.weight_scale F8_E4M3 16 8",
+          "no '.weight_scale_2' beside" },
         { COMPRESSED, "x.weight I8 16 64; x.weight_scale F32 5 3", "is 5 x 3, which fits neither" },
         { "{\"quant_method\":\"bitsandbytes\"}", "x.weight U8 512 1; x.weight.absmax F32 16; x.weight.quant_map F32 16",
           "has no quant_state" },

@@ -38,6 +38,11 @@ struct nb_quantization {
 /* Finds it: in config.json, or in the files that tools put beside it. The caller frees it, also after an error. */
 enum nb_status nb_quantization_find(struct nb_checkpoint *cp, struct nb_quantization *quantization,
                                     struct nb_error *err) NB_MUST_CHECK;
+/*
+ * NB_UNSUPPORTED, by name, if the config says of the weights what their parts do not: another format of compressed-tensors,
+ * zeros that are left out, a transformation while the model runs.
+ */
+enum nb_status nb_quantization_check(const struct nb_quantization *quantization, struct nb_error *err) NB_MUST_CHECK;
 void nb_quantization_free(struct nb_quantization *quantization);
 
 /* What was found, for people. */

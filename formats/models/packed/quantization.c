@@ -77,6 +77,47 @@ nb_quantization_find(struct nb_checkpoint *cp, struct nb_quantization *q, struct
     return status;
 }
 
+/* Whether FORMAT, of compressed-tensors, can be read; NULL: it says nothing. */
+static bool
+is_known_format(const char *format)
+{
+    static const char *const known[] = {
+        "dense",          "float-quantized",      "int-quantized",        "naive-quantized",
+        "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mixed-precision"
+    };
+
+    for (size_t i = 0; format != NULL && i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(format, known[i]) == 0)
+            return true;
+    return format == NULL;
+}
+
+enum nb_status
+nb_quantization_check(const struct nb_quantization *q, struct nb_error *err)
+{
+    const char *format = text(q->config, "format"),
+               *sparse = text(json_object_get(q->config, "sparsity_config"), "format");
+    json_t *group;
+    const char *key;
+
+    if (q->method == NULL || strcmp(q->method, "compressed-tensors") != 0)
+        return NB_OK;
+    json_object_foreach(json_object_get(q->config, "config_groups"), key, group)
+        if (is_known_format(format) && text(group, "format") != NULL)
+            format = text(group, "format");
+    if (!is_known_format(format))
+        return nb_fail(err, NB_UNSUPPORTED, "weights in the format '%.64s' of compressed-tensors cannot be read",
+                       format);
+    if (sparse != NULL && strcmp(sparse, "dense") != 0)
+        return nb_fail(err, NB_UNSUPPORTED, "weights in the sparse format '%.64s' of compressed-tensors cannot be read",
+                       sparse);
+    if (json_object_size(json_object_get(json_object_get(q->config, "transform_config"), "config_groups")) > 0)
+        return nb_fail(err, NB_UNSUPPORTED,
+                       "the transform_config of compressed-tensors transforms what weights are multiplied "
+                       "with, which llama.cpp does not");
+    return NB_OK;
+}
+
 void
 nb_quantization_free(struct nb_quantization *q)
 {

@@ -169,6 +169,9 @@ open_weight(struct search *s, const struct nb_tensor *stored, struct nb_tensor *
         return nb_fail(&s->why, NB_UNSUPPORTED,
                        "tensor '%s' looks like a weight in %s, but config.json has no quantization_config that says so",
                        stored->name, formats[i]->name);
+    status = nb_quantization_check(q, &s->why);
+    if (status != NB_OK)
+        return status;
     p = nb_arena_calloc(s->packing.arena, 1, sizeof *p);
     if (p == NULL)
         return nb_fail_memory(&s->why);
@@ -177,6 +180,17 @@ open_weight(struct search *s, const struct nb_tensor *stored, struct nb_tensor *
     if (status == NB_OK)
         status = make_tensor(s, p, found);
     return status == NB_OK && formats[i]->read == nb_packed_by_columns ? add_transpose(s, p, found) : status;
+}
+
+/* The first companion that FORMAT needs beside CODES and that is not there. */
+static const char *
+missing(const struct search *s, const struct nb_packed_format *format, const struct nb_tensor *codes)
+{
+    unsigned i = 0;
+
+    while (i + 1 < format->needed && companion(s, format, codes, format->endings[i]) != NULL)
+        i++;
+    return format->endings[i];
 }
 
 /* Codes of a format that the config names, without what they need: they would be read as numbers. */
@@ -188,7 +202,8 @@ check_companions(struct search *s, const struct nb_tensor *stored)
     for (size_t i = 0; i < N_FORMATS && method != NULL; i++)
         if (is_listed(formats[i]->methods, method) && can_be_codes(formats[i], stored))
             return nb_fail(&s->why, NB_INPUT, "tensor '%s' has dtype %s, but no '%s' beside it, as %s needs it",
-                           stored->name, nb_type_info(stored->type)->safetensors, formats[i]->endings[0], method);
+                           stored->name, nb_type_info(stored->type)->safetensors, missing(s, formats[i], stored),
+                           method);
     return NB_OK;
 }
 
