@@ -518,6 +518,7 @@ companions_that_do_not_fit_are_refused_with_a_sentence(void **unused)
         { FP8_BLOCKS, "x.weight F8_E4M3 256 256", "has dtype F8_E4M3, but no '_scale_inv' beside it" },
         { "{\"quant_method\":\"awq\",\"bits\":4}", "x.weight F8_E4M3 256 256; x.qweight I32 64 8",
           "tensor 'x.qweight' has dtype I32, but no '.scales' beside it" },
+        { GPTQ_4, "x.scales F16 2 64; x.qzeros I32 2 8", "tensor 'x.qweight' is missing, to which 'x.scales' belongs" },
         { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 2 9", "has zero points that do not fit" },
         { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 63; x.qzeros I32 2 8", "must be any x 64" },
         { GPTQ_4, "x.qweight I32 8 64; x.scales F16 2 64; x.qzeros I32 3 8", "must be 2 x any" },

@@ -27,7 +27,8 @@ struct search {
     const struct nb_tensor **sorted;
     struct nb_packing packing;
     const char *folder;
-    bool *is_part; /* for each stored tensor */
+    bool *is_part;            /* for each stored tensor */
+    bool is_there[N_FORMATS]; /* whether some weight is in this format */
     struct nb_packed_summary *summary;
     struct nb_findings *findings;
     struct nb_error why; /* without the folder's name */
@@ -165,6 +166,7 @@ open_weight(struct search *s, const struct nb_tensor *stored, struct nb_tensor *
     if (i == N_FORMATS)
         return NB_OK;
     mark_parts(s, &parts);
+    s->is_there[i] = true;
     if (q->method == NULL)
         return nb_fail(&s->why, NB_UNSUPPORTED,
                        "tensor '%s' looks like a weight in %s, but config.json has no quantization_config that says so",
@@ -207,6 +209,38 @@ check_companions(struct search *s, const struct nb_tensor *stored)
     return NB_OK;
 }
 
+/* Whether the name of T is that of the first companion of FORMAT; its codes have the name in CODES then. */
+static bool
+is_companion(const struct nb_packed_format *format, const struct nb_tensor *t, char *codes, size_t size)
+{
+    const size_t length = strlen(t->name), end = strlen(format->endings[0]);
+    char stem[1024];
+
+    if (!nb_ends_with(t->name, format->endings[0]) || length >= sizeof stem)
+        return false;
+    snprintf(stem, sizeof stem, "%.*s", (int)(length - end), t->name);
+    snprintf(codes, size, "%s%s", stem, format->codes);
+    return *format->codes != '\0' || nb_ends_with(stem, ".weight"); /* "x_scale" alone says little */
+}
+
+/* A companion whose codes are not there, of a format in which other weights are, or else of any. */
+static enum nb_status
+check_codes(struct search *s, const struct nb_tensor *stored)
+{
+    const char *method = s->packing.quantization->method;
+    char codes[1100];
+
+    for (size_t i = 0; i < 2 * N_FORMATS && method != NULL; i++) {
+        const struct nb_packed_format *format = formats[i % N_FORMATS];
+
+        if ((i >= N_FORMATS || s->is_there[i]) && is_listed(format->methods, method) &&
+            is_companion(format, stored, codes, sizeof codes))
+            return nb_fail(&s->why, NB_INPUT, "tensor '%.450s' is missing, to which '%.450s' belongs", codes,
+                           stored->name);
+    }
+    return NB_OK;
+}
+
 /* A weight that cannot be opened is a finding about the folder, and left out. */
 static enum nb_status
 report(const struct search *s, enum nb_status status, struct nb_error *err)
@@ -243,9 +277,12 @@ open_all(struct search *s, struct nb_tensor *found, struct nb_error *err)
             count(s->summary, found[i].packed);
         status = report(s, status, err);
     }
-    for (size_t i = 0; i < s->store->count && status == NB_OK; i++)
+    for (size_t i = 0; i < s->store->count && status == NB_OK; i++) {
         if (!s->is_part[i])
             status = report(s, check_companions(s, &s->store->tensors[i]), err);
+        if (!s->is_part[i] && status == NB_OK)
+            status = report(s, check_codes(s, &s->store->tensors[i]), err);
+    }
     return status;
 }
 
