@@ -209,6 +209,11 @@ const struct cli_option cli_options[] = {
       .help = "show what would be done, and write nothing" },
     { OPT_ALLOW_REQUANTIZE, 0, "allow-requantize", NULL, IN(quantize), ARG_NONE,
       .help = "quantize tensors that are quantized already" },
+    { OPT_REQUANTIZE_ALL, 0, "requantize-all", NULL, IN(quantize), ARG_NONE,
+      .help = "quantize also weights that a checkpoint has in MXFP4 or NVFP4, which stay so otherwise" },
+    { OPT_KEEP_QUANTIZED, 0, "keep-quantized", NULL, IN(quantize), ARG_NONE,
+      .help = "keep the codes of a checkpoint that is quantized already where GGUF holds the same values: symmetric GPTQ "
+              "and compressed-tensors of 4 bits as Q4_0, MLX of 4 bits as Q4_1; others are refused" },
     { OPT_ALLOW_NONFINITE, 0, "allow-nonfinite", NULL, IN(quantize), ARG_NONE,
       .help = "write NaN and infinity instead of refusing them" },
     { OPT_ALLOW_OTHER_TOKENS, 0, "allow-other-tokens", NULL, IN(quantize), ARG_NONE,

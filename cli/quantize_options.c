@@ -195,18 +195,21 @@ read_single(struct quantize_options *a, const struct cli_line *line)
             .embedding_type = cli_type(line, OPT_TOKEN_EMBEDDING_TYPE, NB_TYPE_NONE),
             .leave_output = cli_has(line, OPT_LEAVE_OUTPUT_TENSOR),
             .no_fallback = cli_has(line, OPT_NO_FALLBACK),
+            .requantize_all = cli_has(line, OPT_REQUANTIZE_ALL),
             .overrides = a->types,
         },
         .overrides = a->kvs,
         .prune = a->pruned,
         .keep_split = cli_has(line, OPT_KEEP_SPLIT),
-        .allow_requantize = cli_has(line, OPT_ALLOW_REQUANTIZE),
+        .allow_requantize = cli_has(line, OPT_ALLOW_REQUANTIZE) || cli_has(line, OPT_REQUANTIZE_ALL),
         .via = cli_type(line, OPT_VIA, NB_TYPE_NONE),
         .imatrix_path = cli_text(line, OPT_IMATRIX),
     };
     a->as.model_class = cli_text(line, OPT_MODEL_CLASS);
     if (cli_has(line, OPT_PRE_TOKENIZER))
         a->as.pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER);
+    a->as.keep_packed = !cli_has(line, OPT_REQUANTIZE_ALL);
+    a->as.keep_quantized = cli_has(line, OPT_KEEP_QUANTIZED);
     a->as.follow_links = cli_has(line, OPT_FOLLOW_LINKS);
     a->allow_other_tokens = cli_has(line, OPT_ALLOW_OTHER_TOKENS);
     a->pipeline.threads = cli_number(line, OPT_THREADS, 0);
@@ -227,6 +230,8 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
     if (!a->dry_run &&
         (cli_has(line, OPT_CTX) || cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
         return cli_usage("quantize", "--ctx, --cache-type, --ram and --vram need --dry-run");
+    if (cli_has(line, OPT_REQUANTIZE_ALL) && cli_has(line, OPT_KEEP_QUANTIZED))
+        return cli_usage("quantize", "--requantize-all and --keep-quantized exclude each other");
     if (a->n_include > 0 && a->n_exclude > 0)
         return cli_usage("quantize", "--include-weights and --exclude-weights cannot be combined");
     if (a->calibrate != NULL && a->plan.imatrix_path != NULL)

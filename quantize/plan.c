@@ -84,6 +84,16 @@ copied_file_type(const struct nb_source *source)
     return NB_FT_GUESSED | (recipe == NULL ? NB_FT_F32 : recipe->file_type);
 }
 
+/* That of a file with weights in TYPE, which a checkpoint had so. */
+static uint32_t
+file_type_of(enum nb_type type)
+{
+    return type == NB_NVFP4  ? NB_FT_NVFP4
+           : type == NB_Q4_0 ? NB_FT_Q4_0
+           : type == NB_Q4_1 ? NB_FT_Q4_1
+                             : NB_FT_MXFP4_MOE;
+}
+
 /* The file type of a conversion: as the reference has it, that of weights that were packed already. */
 static uint32_t
 file_type(const struct nb_source *source, const struct nb_recipe *recipe)
@@ -91,8 +101,8 @@ file_type(const struct nb_source *source, const struct nb_recipe *recipe)
     if (recipe->file_type == NB_FT_COPY)
         return copied_file_type(source);
     for (size_t i = 0; i < source->n_tensors && nb_type_info(recipe->base)->kind == NB_KIND_FLOAT; i++)
-        if (nb_view_is_packed(&source->tensors[i]) && source->tensors[i].type == NB_MXFP4)
-            return NB_FT_MXFP4_MOE;
+        if (nb_view_is_packed(&source->tensors[i]))
+            return file_type_of(source->tensors[i].type);
     return recipe->file_type;
 }
 

@@ -222,7 +222,9 @@ configs_that_fit_no_model_are_refused(void **unused)
     }
     tiny_checkpoint_in("bad", "F8_E4M3");
     write_changed("config.json", tiny_config, "{", "{\"quantization_config\":{\"quant_method\":\"fp8\"},");
-    expect_refusal("codes of another toolkit", "quantized already (quantization_config: fp8)");
+    expect_refusal("codes without their scales", "no '_scale_inv' beside it, as fp8 needs it");
+    write_changed("config.json", tiny_config, "{", "{\"quantization_config\":{\"quant_method\":\"aqlm\"},");
+    expect_refusal("codes of an unknown toolkit", "quantized already (quantization_config: aqlm)");
     tiny_checkpoint("bad");
     unlink(scratch_path("bad/config.json"));
     expect_refusal("no config", "has no config.json");

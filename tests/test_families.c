@@ -335,6 +335,34 @@ inspect_knows_what_caches_and_recurrent_layers_keep(void **unused)
     }
 }
 
+/* The factors of NVFP4 weights are tensors of their own, without which a model computes something else. */
+static void
+a_model_in_nvfp4_computes_what_its_checkpoint_does(void **unused)
+{
+    static struct run run;
+    char text[SCRATCH_PATH], out[SCRATCH_PATH];
+    json_t *golden;
+
+    (void)unused;
+    if (!is_wanted("llama_nvfp4"))
+        return;
+    golden = golden_read(GOLDENS "/llama_nvfp4.json.gz");
+    current = "llama_nvfp4";
+    golden_checkpoint(golden, "nvfp4");
+    snprintf(out, sizeof out, "%s", scratch_path("nvfp4.gguf"));
+    convert(golden, scratch_path("nvfp4"), out);
+    snprintf(text, sizeof text, "%s", scratch_path("text.txt"));
+    scratch_write_text("text.txt",
+                       "Once upon a time there was a little dog. It ran and ran until it saw a big tree, and in "
+                       "the tree there was a bird that sang all day long. The dog liked the song very much.");
+    RUN(&run, "verify", scratch_path("nvfp4"), out, "-f", text, "-c", "16", "--pre-tokenizer", "llama-bpe", "--max-kld",
+        "0.00001");
+    if (run.code != 0)
+        fail_msg("exit code %d: %s%s", run.code, run.out, run.err);
+    scratch_remove(scratch_path("nvfp4"));
+    json_decref(golden);
+}
+
 /* --- what cannot be converted ------------------------------------------------------------------------------------ */
 
 /* Sets ENTRY, or "a.b" in an object, of CONFIG to the JSON text VALUE; NULL: removes it. */
@@ -407,6 +435,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
+        cmocka_unit_test(a_model_in_nvfp4_computes_what_its_checkpoint_does),
         cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 

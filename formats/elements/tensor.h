@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct nb_packed;
+
 #define NB_MAX_DIMS 4
 #define NB_MAX_NAME 63 /* bytes; llama.cpp's limit */
 
@@ -20,6 +22,8 @@ struct nb_tensor {
     uint32_t file;               /* index into the files of its store */
     uint64_t offset;             /* of its first byte in that file */
     const void *bytes_in_memory; /* the data of a computed tensor; NULL for one in a file */
+    /* How elements are computed from other tensors' (formats/models/packed); FILE and OFFSET are the codes'. NULL: stored. */
+    const struct nb_packed *packed;
 };
 
 /* Computes ELEMENTS and BYTES; false if they overflow or if rows are not whole blocks. */

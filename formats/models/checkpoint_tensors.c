@@ -4,11 +4,13 @@
 #include "formats/base/text.h"
 #include "formats/models/expression.h"
 #include "formats/models/multimodal.h"
+#include "formats/models/packed/packed.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/models/view_build.h"
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,17 +83,17 @@ actual_row(const struct nb_builder *b, const struct nb_map_row *row)
     return b->tied_under_output && tied != NULL && strcmp(row->to, tied->name) == 0 ? row_to(b, NB_EMBEDDING) : row;
 }
 
-/* The stored tensor for the architecture's tensor TO; the store has the checkpoint's tensors in their order. */
-static const struct nb_safetensor *
+/* The stored tensor for the architecture's tensor TO. */
+static const struct nb_tensor *
 stored_for(const struct nb_builder *b, const char *to)
 {
     const struct nb_map_row *rows = b->family->to_gguf;
     uint64_t layer, expert;
 
     for (size_t r = 0; r < b->family->n_to_gguf; r++) /* names in more than one form have a row for each */
-        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->cp->n_tensors; i++)
+        for (size_t i = 0; strcmp(rows[r].to, to) == 0 && i < b->source->store.count; i++)
             if (nb_name_matches(rows[r].from, b->source->store.tensors[i].name, &layer, &expert))
-                return &b->cp->tensors[i].info;
+                return &b->source->store.tensors[i];
     return NULL;
 }
 
@@ -100,7 +102,7 @@ enum nb_status
 nb_builder_vocabulary(struct nb_builder *b)
 {
     const struct nb_arch_tensor *tied = tied_tensor(b);
-    const struct nb_safetensor *embedding = stored_for(b, NB_EMBEDDING);
+    const struct nb_tensor *embedding = stored_for(b, NB_EMBEDDING);
     const struct nb_hparam_value stated = b->hp->value[NB_HP_VOCAB];
     double rows;
 
@@ -115,11 +117,11 @@ nb_builder_vocabulary(struct nb_builder *b)
         return nb_fail(b->err, NB_INPUT,
                        "%s: tensor '%s' is empty, as if ZeRO-3 had saved the model without gathering its weights",
                        b->cp->folder, embedding->name);
-    if (embedding->n_dims != 2 || embedding->shape[0] < 1 || embedding->shape[0] > 1u << 30)
+    if (embedding->n_dims != 2 || embedding->ne[1] < 1 || embedding->ne[1] > 1u << 30)
         return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' is not a matrix of tokens", b->cp->folder, embedding->name);
     if (b->family->vocab_of_config)
         return NB_OK;
-    rows = (double)embedding->shape[0];
+    rows = (double)embedding->ne[1];
     nb_hp_set(b->hp, NB_HP_VOCAB, rows, stated.given);
     if (stated.given && stated.number != rows)
         nb_source_note(b->source, "config.json says vocab_size %.0f, but the embedding has %.0f rows: %.0f is used",
@@ -200,7 +202,7 @@ check_stored(const struct nb_builder *b, const struct nb_map_row *row, const str
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %s", t->name,
                                 found, wanted);
     }
-    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT)
+    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT && t->packed == NULL)
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights",
                                 t->name, nb_type_info(t->type)->safetensors);
     *good = true;
@@ -243,18 +245,103 @@ grow_tensors(struct nb_builder *b)
     return NB_OK;
 }
 
+/*
+ * Builds VIEW. Weights that stay in a quantized type of GGUF can be cut and put in order by whole rows; for all that needs
+ * their elements they become floats.
+ */
+static enum nb_status
+build_view(struct nb_builder *b, struct nb_view *view, struct nb_view_origin *origin, struct nb_error *why)
+{
+    const struct nb_view empty = *view;
+    struct nb_arena *arena = &b->source->arena;
+    const struct nb_tensor **floats;
+    enum nb_status status = nb_view_build(view, origin, arena, why);
+
+    if (nb_type_info(origin->stored[0]->type)->kind != NB_KIND_BLOCK ||
+        (status == NB_OK && view->ops[0].kind == NB_OP_NONE) || (status != NB_OK && !nb_status_is(status, NB_INPUT)))
+        return status;
+    floats = nb_arena_calloc(arena, origin->n_stored + 1, sizeof *floats);
+    if (floats == NULL)
+        return nb_fail_memory(why);
+    for (size_t i = 0; i < origin->n_stored; i++) {
+        floats[i] = origin->stored[i]->packed == NULL ? origin->stored[i]
+                                                      : nb_packed_as_floats(origin->stored[i], arena);
+        if (floats[i] == NULL)
+            return nb_fail_memory(why);
+    }
+    *view = empty;
+    view->type = NB_F32;
+    origin->stored = floats;
+    return nb_view_build(view, origin, arena, why);
+}
+
+/* Adds the vector "x.ENDING" of VALUES beside the view of "x.weight". */
+static enum nb_status
+add_vector(struct nb_builder *b, const struct nb_view *weight, const char *ending, const float *values, uint64_t count)
+{
+    struct nb_arena *arena = &b->source->arena;
+    struct nb_tensor *t = nb_arena_calloc(arena, 1, sizeof *t);
+    struct nb_piece *piece = nb_arena_calloc(arena, 1, sizeof *piece);
+    char name[NB_MAX_NAME + 32];
+    enum nb_status status = t == NULL || piece == NULL ? nb_fail_memory(b->err) : grow_tensors(b);
+
+    if (status != NB_OK)
+        return status;
+    snprintf(name, sizeof name, "%.*s%s", (int)(strlen(weight->name) - strlen(".weight")), weight->name, ending);
+    *t = (struct nb_tensor){ .name = nb_arena_strdup(arena, name),
+                             .type = NB_F32,
+                             .n_dims = 1,
+                             .ne = { count, 1, 1, 1 },
+                             .bytes_in_memory = values };
+    if (t->name == NULL || !nb_tensor_measure(t))
+        return nb_fail_memory(b->err);
+    nb_view_whole(&b->source->tensors[b->source->n_tensors], &b->source->store, t, piece);
+    b->source->tensors[b->source->n_tensors++].source_name = weight->source_name;
+    return NB_OK;
+}
+
+/*
+ * The factors of weights in NVFP4, one for each expert, and of what is multiplied with them. As the reference has it, none
+ * is written that is 1 but for 1e-6.
+ */
+static enum nb_status
+add_factors(struct nb_builder *b, const struct nb_view *weight, const struct nb_slot *slot)
+{
+    static const struct {
+        const char *ending;
+        float (*factor)(const struct nb_packed *packed);
+    } kinds[] = { { ".scale", nb_packed_factor }, { ".input_scale", nb_packed_input_factor } };
+    enum nb_status status = NB_OK;
+
+    for (unsigned k = 0; k < 2 && status == NB_OK && weight->type == NB_NVFP4 && nb_ends_with(weight->name, ".weight");
+         k++) {
+        float *values = nb_arena_calloc(&b->source->arena, slot->count + 1, sizeof *values);
+        bool is_told = false;
+
+        if (values == NULL)
+            return nb_fail_memory(b->err);
+        for (uint64_t i = 0; i < slot->count; i++) {
+            values[i] = kinds[k].factor(slot->stored[i]->packed);
+            is_told = is_told || fabs((double)values[i] - 1.0) >= 1e-6;
+        }
+        if (is_told)
+            status = add_vector(b, weight, kinds[k].ending, values, slot->count);
+    }
+    return status;
+}
+
 /* Makes the view of ROW in LAYER from SLOT, which is complete. */
 static enum nb_status
 add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, const struct nb_slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-    const struct nb_view_origin origin = { row,
-                                           b->hp,
-                                           layer,
-                                           slot->stored,
-                                           (size_t)slot->count,
-                                           is_packed(row) ? scales_of(b, slot->stored[0]) : NULL,
-                                           b->cp->config };
+    struct nb_view_origin origin = { row,
+                                     b->hp,
+                                     layer,
+                                     slot->stored,
+                                     (size_t)slot->count,
+                                     is_packed(row) ? scales_of(b, slot->stored[0]) : NULL,
+                                     b->cp->config };
     struct nb_view view = { .type = slot->stored[0]->type,
                             .source_name = slot->stored[0]->name,
                             .store = &b->source->store };
@@ -274,7 +361,7 @@ add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, con
     view.name = nb_arena_strdup(&b->source->arena, name);
     if (view.name == NULL)
         return nb_fail_memory(b->err);
-    status = nb_view_build(&view, &origin, &b->source->arena, &why);
+    status = build_view(b, &view, &origin, &why);
     if (nb_status_is(status, NB_INPUT))
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
     if (status != NB_OK)
@@ -285,7 +372,7 @@ add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, con
         view.in_f32 = NB_F32_ALWAYS;
     view.plain_type = plain_type(&view);
     b->source->tensors[b->source->n_tensors++] = view;
-    return NB_OK;
+    return add_factors(b, &view, slot);
 }
 
 static struct nb_slot *
@@ -574,7 +661,7 @@ is_of_packed_row(const struct nb_builder *b, const struct nb_tensor *stored)
     uint64_t layer, expert;
     const struct nb_map_row *row = next_row(b, b->family->to_gguf, stored->name, &layer, &expert);
 
-    return row != NULL && is_packed(row);
+    return row != NULL && (is_packed(row) || nb_type_info(stored->type)->kind == NB_KIND_BLOCK);
 }
 
 enum nb_status

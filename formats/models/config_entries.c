@@ -414,13 +414,15 @@ examine_rope(struct examination *x, json_t *config)
 
 /* --- weights that are quantized ---------------------------------------------------------------------------------- */
 
-/* Whether T holds numbers as they are, neither codes nor what codes are scaled with. */
+/* Whether T holds numbers as they are, neither codes nor what codes are scaled with; or is known to be computed from such. */
 static bool
 is_plain(const struct nb_tensor *t)
 {
     static const char *const companions[] = { "_scale", "_scale_inv", "_scale_2", ".scales", ".absmax",    ".quant_map",
                                               ".SCB",   ".W_q",       ".qzeros",  ".g_idx",  "_zero_point" };
 
+    if (t->packed != NULL)
+        return true;
     for (size_t i = 0; i < COUNT(companions); i++)
         if (nb_ends_with(t->name, companions[i]))
             return false;
@@ -432,10 +434,12 @@ static enum nb_status
 examine_quantization(struct examination *x)
 {
     static const char *const names[] = { "quantization_config", "compression_config", "quantization" };
-    bool plain = true;
+    bool plain = true, is_packed = false;
 
-    for (size_t k = 0; k < x->source->store.count && plain; k++)
+    for (size_t k = 0; k < x->source->store.count && plain; k++) {
         plain = is_plain(&x->source->store.tensors[k]);
+        is_packed = is_packed || x->source->store.tensors[k].packed != NULL;
+    }
     for (size_t i = 0; i < COUNT(names); i++) {
         json_t *entry = json_object_get(x->config, names[i]);
         const char *method = json_string_value(json_object_get(entry, "quant_method"));
@@ -447,7 +451,7 @@ examine_quantization(struct examination *x)
             return nb_fail(x->err, NB_UNSUPPORTED,
                            "%s: the checkpoint is quantized already (%s%s%s); take the original one", x->file, names[i],
                            method != NULL ? ": " : "", method != NULL ? method : "");
-        if (plain && json_object_size(entry) > 0)
+        if (plain && !is_packed && json_object_size(entry) > 0)
             status = note(x, "has %s%s%s%s, but all weights are floats: they are taken as they are", names[i],
                           method != NULL ? " (" : "", method != NULL ? method : "", method != NULL ? ")" : "");
         if (status != NB_OK)

@@ -37,9 +37,9 @@ read_blocks(const struct nb_view *v, uint64_t first, uint64_t count, unsigned ch
     const unsigned char *scale;
 
     if (status == NB_OK)
-        status = nb_piece_read(&bytes, &codes, 0, (row * width + column) * PACKED, span * PACKED, r->span, err);
+        status = nb_piece_read(&bytes, &codes, 0, (row * width + column) * PACKED, span * PACKED, r->span, r, err);
     if (status == NB_OK)
-        status = nb_piece_read(&bytes, &scales, 0, row * width + column, span, r->span + span * PACKED, err);
+        status = nb_piece_read(&bytes, &scales, 0, row * width + column, span, r->span + span * PACKED, r, err);
     scale = r->span + span * PACKED;
     for (uint64_t i = 0; i < count && status == NB_OK; i++) {
         const uint64_t at = i / width * stride * width + i % width;

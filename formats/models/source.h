@@ -45,6 +45,8 @@ struct nb_source_options {
     const char *pre_tokenizer;      /* tokenizer.ggml.pre */
     const char *model_class;        /* the class name in config.json */
     bool follow_links;              /* also links that lead out of the checkpoint's folder */
+    bool keep_packed;               /* weights in MXFP4 and NVFP4 stay so, and are no floats */
+    bool keep_quantized;            /* weights in 4 bits stay as Q4_0 or Q4_1, and are refused if that is not exact */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 

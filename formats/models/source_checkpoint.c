@@ -4,6 +4,7 @@
 #include "formats/gguf/gguf.h"
 #include "formats/models/model_card.h"
 #include "formats/models/multimodal.h"
+#include "formats/models/packed/packed.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/tokenizer/tokenizer.h"
 
@@ -199,6 +200,30 @@ open_store(struct nb_builder *b)
     return NB_OK;
 }
 
+/* Takes the parts of weights that are quantized together. */
+static enum nb_status
+unpack_store(struct nb_builder *b, const struct nb_source_options *options)
+{
+    struct nb_quantization quantization = { .keep = options->keep_packed, .keep_exact = options->keep_quantized };
+    struct nb_packed_summary found = { 0 };
+    enum nb_status status = nb_quantization_find(b->cp, &quantization, b->err);
+
+    if (status == NB_OK)
+        status = nb_packed_replace(&b->source->store, &quantization, b->cp->folder, &b->source->arena, &found,
+                                   b->findings, b->err);
+    if (status == NB_OK && found.count > found.kept)
+        nb_source_note(
+            b->source,
+            "%zu weights are quantized already (%s): quantizing them again loses more than starting from the "
+            "original checkpoint",
+            found.count - found.kept, found.format);
+    if (status == NB_OK && found.kept > 0)
+        nb_source_note(b->source, "%zu weights (%s) are not quantized again: they stay as %s", found.kept,
+                       found.kept_format, nb_type_info(found.kept_type)->name);
+    nb_quantization_free(&quantization);
+    return status;
+}
+
 static enum nb_status
 build(struct nb_builder *b, const char *path, const struct nb_source_options *options)
 {
@@ -217,6 +242,8 @@ build(struct nb_builder *b, const char *path, const struct nb_source_options *op
         nb_source_note(source,
                        "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
+    if (status == NB_OK)
+        status = unpack_store(b, options);
     if (status == NB_OK)
         status = read_config(b, options);
     if (status == NB_OK)

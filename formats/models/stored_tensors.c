@@ -34,7 +34,8 @@ nb_stored_are_equal(const struct nb_store *store, const struct nb_tensor *a, con
     unsigned char *bytes = malloc(2 * most);
     enum nb_status status = bytes == NULL ? nb_fail_memory(err) : NB_OK;
 
-    *equal = a->type == b->type && a->bytes == b->bytes && memcmp(a->ne, b->ne, sizeof a->ne) == 0;
+    *equal = a->packed == NULL && b->packed == NULL && a->type == b->type && a->bytes == b->bytes &&
+             memcmp(a->ne, b->ne, sizeof a->ne) == 0;
     for (uint64_t at = 0; at < a->bytes && *equal && status == NB_OK; at += most) {
         const size_t n = a->bytes - at < most ? (size_t)(a->bytes - at) : most;
 

@@ -28,7 +28,6 @@
     }
 
 SQUARE(square_1, uint8_t)
-SQUARE(square_4, uint32_t)
 SQUARE(square_8, uint64_t)
 
 typedef uint16_t halves __attribute__((vector_size(16)));
@@ -42,6 +41,31 @@ typedef uint64_t longs __attribute__((vector_size(16)));
 #define HIGH_4(a, b) __builtin_shufflevector((words)(a), (words)(b), 2, 6, 3, 7)
 #define LOW_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 0, 2)
 #define HIGH_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 1, 3)
+
+/* The four quarters of a square of 4 bytes. */
+static void
+square_4(const uint32_t *from, uint64_t width, uint32_t *to, uint64_t pitch)
+{
+    for (size_t quarter = 0; quarter < 4; quarter++) {
+        const uint32_t *at = from + quarter / 2 * 4 * width + quarter % 2 * 4;
+        uint32_t *out = to + quarter % 2 * 4 * pitch + quarter / 2 * 4;
+        words r[4], w[4];
+        longs column[4];
+
+        for (size_t i = 0; i < 4; i++)
+            memcpy(&r[i], at + i * width, sizeof r[i]);
+        for (size_t i = 0; i < 2; i++) {
+            w[2 * i] = LOW_4(r[2 * i], r[2 * i + 1]);
+            w[2 * i + 1] = HIGH_4(r[2 * i], r[2 * i + 1]);
+        }
+        for (size_t i = 0; i < 2; i++) {
+            column[2 * i] = LOW_8(w[i], w[i + 2]);
+            column[2 * i + 1] = HIGH_8(w[i], w[i + 2]);
+        }
+        for (size_t c = 0; c < 4; c++)
+            memcpy(out + c * pitch, &column[c], sizeof column[c]);
+    }
+}
 
 /* 2 bytes, the size of nearly all weights, have a faster version. COLUMN receives the columns of the square. */
 static inline void

@@ -123,7 +123,8 @@ nb_view_is_stored(const struct nb_view *v)
 bool
 nb_view_is_packed(const struct nb_view *v)
 {
-    return v->foreign != NULL && nb_type_info(v->type)->kind == NB_KIND_BLOCK;
+    return (v->foreign != NULL || (v->n_pieces > 0 && v->pieces->stored->packed != NULL)) &&
+           nb_type_info(v->type)->kind == NB_KIND_BLOCK;
 }
 
 bool
@@ -162,5 +163,7 @@ nb_view_reader_free(struct nb_view_reader *r)
     free(r->raw);
     free(r->span);
     free(r->segments);
+    for (size_t i = 0; i < NB_PACKED_BUFFERS; i++)
+        free(r->packed[i].bytes);
     *r = (struct nb_view_reader){ 0 };
 }

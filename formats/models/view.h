@@ -96,6 +96,8 @@ struct nb_view {
     bool contiguous; /* the elements of each piece are contiguous; set by nb_view_measure */
     struct nb_order row_order, column_order;
     struct nb_element_op ops[NB_VIEW_OPS];
+    /* A transposed view with the same elements, which threads read faster together (view_panel.h); NULL: there is none. */
+    const struct nb_view *turned;
     const struct nb_foreign *foreign;                       /* NULL: elements of TYPE */
     const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* further tensors that FOREIGN uses */
 };
@@ -123,6 +125,13 @@ const struct nb_view **nb_views_by_name(const struct nb_view *views, size_t coun
 /* The view called NAME in a list that nb_views_by_name returned, or NULL. */
 const struct nb_view *nb_views_find(const struct nb_view *const *sorted, size_t count, const char *name);
 
+struct nb_buffer {
+    unsigned char *bytes;
+    size_t size;
+};
+
+#define NB_PACKED_BUFFERS 5
+
 /* Buffers of one reading thread: initialized with { 0 }, they grow to the largest read. */
 struct nb_view_reader {
     uint64_t first;                /* number of the first element that was fetched */
@@ -133,6 +142,7 @@ struct nb_view_reader {
     size_t span_size;
     struct nb_segment *segments;
     size_t n_segments;
+    struct nb_buffer packed[NB_PACKED_BUFFERS]; /* for weights of quantized checkpoints */
 };
 void nb_view_reader_free(struct nb_view_reader *reader);
 

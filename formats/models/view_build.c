@@ -3,6 +3,7 @@
 #include "formats/base/checked.h"
 #include "formats/models/expression.h"
 #include "formats/models/mxfp4.h"
+#include "formats/models/packed/packed.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -543,6 +544,47 @@ has_op(const struct nb_map_row *row, enum nb_map_op_kind kind)
     return false;
 }
 
+/* Whether piece P takes whole stretches of rows of a weight that is stored as its transpose. */
+static bool
+is_by_columns(const struct nb_piece *p)
+{
+    return p->stored->packed != NULL && nb_packed_transpose(p->stored->packed) != NULL && p->pitch == p->stored->ne[0];
+}
+
+/* Weights that are stored as their transpose: the same elements from that, turned. */
+static enum nb_status
+add_turned(const struct builder *b)
+{
+    struct nb_view *v = b->view, *turned;
+
+    for (size_t i = 0; i < v->n_pieces; i++)
+        if (!is_by_columns(&v->pieces[i]) || v->transposed || v->column_order.n > 0)
+            return NB_OK;
+    turned = nb_arena_calloc(b->arena, 1, sizeof *turned);
+    if (turned == NULL)
+        return nb_fail_memory(b->err);
+    *turned = *v;
+    turned->transposed = true;
+    turned->pieces = nb_arena_calloc(b->arena, v->n_pieces + 1, sizeof *turned->pieces);
+    if (turned->pieces == NULL)
+        return nb_fail_memory(b->err);
+    for (size_t i = 0; i < v->n_pieces; i++) {
+        const struct nb_piece *p = &v->pieces[i];
+        const struct nb_tensor *t = nb_packed_transpose(p->stored->packed);
+
+        turned->pieces[i] = (struct nb_piece){
+            .stored = t,
+            .start = p->start % p->pitch * t->ne[0] + p->start / p->pitch,
+            .pitch = t->ne[0],
+            .rows = p->columns,
+            .columns = p->rows,
+        };
+    }
+    if (nb_view_measure(turned) && turned->rows == v->rows && turned->columns == v->columns)
+        v->turned = turned;
+    return NB_OK;
+}
+
 enum nb_status
 nb_view_build(struct nb_view *view, const struct nb_view_origin *origin, struct nb_arena *arena, struct nb_error *err)
 {
@@ -555,6 +597,7 @@ nb_view_build(struct nb_view *view, const struct nb_view_origin *origin, struct 
         return status;
     if (!nb_view_measure(view))
         return nb_fail(err, NB_INPUT, "tensor '%s' has not the shape that '%s' needs", view->source_name, view->name);
+    status = add_turned(&b);
     for (size_t i = 0; i < NB_VIEW_OPS && status == NB_OK; i++)
         if (view->ops[i].kind == NB_OP_TERNARY)
             status = find_mean(&b, &view->ops[i]);

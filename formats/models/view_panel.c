@@ -1,6 +1,7 @@
 #include "formats/models/view_panel.h"
 
 #include "formats/base/system.h"
+#include "formats/models/packed/packed.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
 
@@ -123,6 +124,12 @@ begin_band(struct nb_view_panel *p, const struct nb_view *v, const struct band *
     return p->bytes != NULL;
 }
 
+static bool
+is_transpose(const struct nb_piece *piece)
+{
+    return piece->stored->packed != NULL && nb_packed_is_transpose(piece->stored->packed);
+}
+
 /* Columns from one row to the next as they are read: those of the band, or all, so that one read takes many rows. */
 static uint64_t
 pitch_in_span(const struct nb_view_panel *p, const struct nb_view *v)
@@ -130,6 +137,8 @@ pitch_in_span(const struct nb_view_panel *p, const struct nb_view *v)
     const struct band *b = &p->band;
     const uint64_t gap = b->piece->pitch - b->count;
 
+    if (b->piece->stored->packed != NULL)
+        return b->count;
     return gap * nb_type_info(v->type)->block_bytes <= MAX_GAP ? b->piece->pitch : b->count;
 }
 
@@ -144,10 +153,13 @@ read_part(const struct nb_view_panel *p, const struct nb_view *v, uint64_t first
     const bool at_once = pitch == b->piece->pitch;
     enum nb_status status = nb_reader_reserve_span(r, rows * pitch * each, err);
 
-    if (status == NB_OK && at_once)
-        status = nb_piece_read(v, b->piece, first, b->first, (rows - 1) * pitch + b->count, r->span, err);
-    for (uint64_t i = 0; i < rows && status == NB_OK && !at_once; i++)
-        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, err);
+    if (status == NB_OK && is_transpose(b->piece))
+        status = nb_packed_rectangle(v->store, b->piece->stored, b->piece->start / b->piece->pitch + first, rows,
+                                     b->piece->start % b->piece->pitch + b->first, b->count, r->span, r, err);
+    else if (status == NB_OK && at_once)
+        status = nb_piece_read(v, b->piece, first, b->first, (rows - 1) * pitch + b->count, r->span, r, err);
+    for (uint64_t i = 0; i < rows && status == NB_OK && !at_once && !is_transpose(b->piece); i++)
+        status = nb_piece_read(v, b->piece, first + i, b->first, b->count, r->span + i * pitch * each, r, err);
     if (status == NB_OK)
         nb_transpose(&(struct nb_matrix){ r->span, each, pitch, rows }, 0, b->count, p->bytes + first * each,
                      b->piece->rows, p->size > CACHED_BYTES);
@@ -319,12 +331,14 @@ enum nb_status
 nb_view_fetch_shared(const struct nb_view *v, uint64_t first, uint64_t count, struct nb_view_reader *r,
                      struct nb_view_panel *p, struct nb_error *err)
 {
-    const size_t each = nb_type_info(v->type)->block_bytes;
+    const size_t each = nb_type_info(v->type)->block_bytes; /* of the turned view, too */
     struct source_column c;
     enum nb_status status;
     struct band band;
     uint64_t at;
 
+    if (v->turned != NULL)
+        v = v->turned;
     if (!v->transposed || v->foreign != NULL || count == 0 || columns_in_panel(v, v->pieces) == 0)
         return nb_view_fetch(v, first, count, r, err);
     c = column_of_row(v, first / v->columns);

@@ -5,6 +5,7 @@
 #include "formats/base/checked.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/halves.h"
+#include "formats/models/packed/packed.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
 
@@ -53,16 +54,24 @@ reserve(unsigned char **memory, size_t *size, uint64_t wanted, struct nb_error *
     return NB_OK;
 }
 
-/* Reads SIZE bytes of STORED from byte OFFSET on. */
-static enum nb_status
-read_bytes(const struct nb_store *store, const struct nb_tensor *stored, uint64_t offset, uint64_t size, void *to,
-           struct nb_error *err)
+enum nb_status
+nb_stored_read(const struct nb_store *store, const struct nb_tensor *stored, uint64_t offset, uint64_t size, void *to,
+               struct nb_error *err)
 {
     if (stored->bytes_in_memory != NULL) {
         memcpy(to, (const char *)stored->bytes_in_memory + offset, (size_t)size);
         return NB_OK;
     }
     return nb_file_read(&store->files[stored->file], stored->offset + offset, to, size, err);
+}
+
+/* The same for any stored tensor, also one that is computed from others. */
+static enum nb_status
+read_bytes(const struct nb_store *store, const struct nb_tensor *stored, uint64_t offset, uint64_t size, void *to,
+           struct nb_view_reader *r, struct nb_error *err)
+{
+    return stored->packed != NULL ? nb_packed_read(store, stored, offset, size, to, r, err)
+                                  : nb_stored_read(store, stored, offset, size, to, err);
 }
 
 uint64_t
@@ -104,9 +113,9 @@ offset_in(const struct nb_piece *piece, uint64_t row, uint64_t column)
 
 enum nb_status
 nb_piece_read(const struct nb_view *v, const struct nb_piece *piece, uint64_t row, uint64_t column, uint64_t count,
-              void *to, struct nb_error *err)
+              void *to, struct nb_view_reader *r, struct nb_error *err)
 {
-    return read_bytes(v->store, piece->stored, offset_in(piece, row, column), bytes_of(v->type, count), to, err);
+    return read_bytes(v->store, piece->stored, offset_in(piece, row, column), bytes_of(v->type, count), to, r, err);
 }
 
 enum nb_status
@@ -168,11 +177,11 @@ read_segments(const struct nb_view *v, struct nb_segment *s, size_t n, uint64_t 
         const uint64_t span = s[k - 1].offset + size - s->offset;
 
         if (direct) {
-            status = read_bytes(v->store, s->stored, s->offset, span, s->to, err);
+            status = read_bytes(v->store, s->stored, s->offset, span, s->to, r, err);
         } else {
             status = reserve(&r->span, &r->span_size, span, err);
             if (status == NB_OK)
-                status = read_bytes(v->store, s->stored, s->offset, span, r->span, err);
+                status = read_bytes(v->store, s->stored, s->offset, span, r->span, r, err);
             for (size_t i = 0; i < k && status == NB_OK; i++)
                 memcpy(s[i].to, r->span + (s[i].offset - s->offset), (size_t)size);
         }
@@ -290,10 +299,10 @@ read_band(const struct nb_view *v, const struct band *band, const struct rectang
 
     if (status == NB_OK && whole)
         return read_bytes(v->store, band->piece->stored, offset_in(band->piece, rect->column, band->low),
-                          size * rect->columns, r->span, err);
+                          size * rect->columns, r->span, r, err);
     for (uint64_t i = 0; i < rect->columns && status == NB_OK; i++)
         status = read_bytes(v->store, band->piece->stored, offset_in(band->piece, rect->column + i, band->low), size,
-                            r->span + i * size, err);
+                            r->span + i * size, r, err);
     return status;
 }
 
@@ -341,7 +350,8 @@ read_rectangle(const struct nb_view *v, const struct rectangle *rect, unsigned c
 
 /* Pieces of whole stored rows in stored order. */
 static enum nb_status
-read_contiguous(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to, struct nb_error *err)
+read_contiguous(const struct nb_view *v, uint64_t first, uint64_t count, unsigned char *to, struct nb_view_reader *r,
+                struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -352,7 +362,7 @@ read_contiguous(const struct nb_view *v, uint64_t first, uint64_t count, unsigne
         const uint64_t n = left < count ? left : count;
 
         status = read_bytes(v->store, piece->stored, offset_in(piece, 0, 0) + bytes_of(v->type, at),
-                            bytes_of(v->type, n), to, err);
+                            bytes_of(v->type, n), to, r, err);
         to += bytes_of(v->type, n);
         first += n;
         count -= n;
@@ -392,7 +402,7 @@ nb_view_fetch(const struct nb_view *v, uint64_t first, uint64_t count, struct nb
         return status;
     if (v->foreign != NULL)
         return v->foreign->read(v, first, count, r->raw, r, err);
-    return v->contiguous ? read_contiguous(v, first, count, r->raw, err)
+    return v->contiguous ? read_contiguous(v, first, count, r->raw, r, err)
                          : read_in_rectangles(v, first, count, r->raw, r, err);
 }
 
@@ -402,7 +412,7 @@ nb_view_run(const struct nb_view *v, uint64_t wanted)
     const uint64_t row = v->ne[0], bytes = bytes_of(v->type, row);
     uint64_t rows = row == 0 ? 0 : wanted / row;
 
-    if (v->transposed && bytes > 0 && TRANSPOSED_BYTES / bytes > rows)
+    if ((v->transposed || v->turned != NULL) && bytes > 0 && TRANSPOSED_BYTES / bytes > rows)
         rows = TRANSPOSED_BYTES / bytes;
     return rows == 0 ? row : rows * row;
 }

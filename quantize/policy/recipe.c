@@ -573,6 +573,10 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
     wanted = user_type(r, t, category, matched);
     if (r->out_of_memory)
         return nb_fail_memory(err);
+    if (wanted == NB_TYPE_NONE && nb_view_is_packed(t) && !o->requantize_all) {
+        *out = (struct nb_choice){ t->type, t->type, NB_WHY_KEPT };
+        return NB_OK;
+    }
     if (wanted == NB_TYPE_NONE && o->output_type != NB_TYPE_NONE && category == EMBEDDING && r->tied && !o->pure)
         wanted = o->output_type;
     if (wanted != NB_TYPE_NONE) {

@@ -45,6 +45,7 @@ enum nb_file_type {
     NB_FT_TQ1_0 = 36,
     NB_FT_TQ2_0 = 37,
     NB_FT_MXFP4_MOE = 38,
+    NB_FT_NVFP4 = 39,
     NB_FT_Q1_0 = 40,
     NB_FT_Q2_0 = 41,
     NB_FT_GUESSED = 1024, /* flag: the value was guessed from the tensors */
@@ -75,11 +76,12 @@ struct nb_type_override {
 
 struct nb_recipe_options {
     const struct nb_recipe *recipe;
-    bool pure;                                /* ignore the rules: the base type for all tensors */
-    bool leave_output;                        /* keep the type of output.weight */
-    bool no_fallback;                         /* an error if a row does not divide into blocks */
-    bool converts;                            /* a checkpoint to floats, as converters do it; set by nb_plan_make */
-    bool has_importance;                      /* some rules depend on it; set by nb_plan_make */
+    bool pure;           /* ignore the rules: the base type for all tensors */
+    bool leave_output;   /* keep the type of output.weight */
+    bool no_fallback;    /* an error if a row does not divide into blocks */
+    bool requantize_all; /* also what a checkpoint has in a type of GGUF already, which stays so otherwise */
+    bool converts;       /* a checkpoint to floats, as converters do it; set by nb_plan_make */
+    bool has_importance; /* some rules depend on it; set by nb_plan_make */
     enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: chosen by the rules */
     const struct nb_type_override *overrides; /* the first match is used */
     size_t n_overrides;

@@ -188,6 +188,38 @@ with_suffix(const char *pattern, const char *suffix, char name[NB_MAX_NAME + 1])
     return name;
 }
 
+/*
+ * Weights in NVFP4 have a factor for each matrix in a tensor of its own, which llama.cpp (v0.5.0, build_lora_mm) multiplies
+ * the product with, whatever the architecture, unless that has a tensor of this name itself.
+ */
+static enum nb_status
+take_factor(const struct nb_loader *l, const char *pattern, struct nb_linear *out)
+{
+    const struct nb_model *m = l->model;
+    struct nb_view_reader reader = { 0 };
+    char row[NB_MAX_NAME + 1], name[NB_MAX_NAME + 1];
+    const struct nb_view *t;
+    enum nb_status status;
+    float *values;
+
+    with_suffix(pattern, "scale", row);
+    if (nb_arch_row(m->arch, row) != NULL)
+        return nb_load_small(l, row, &out->scale);
+    nb_name_fill(row, l->layer, 0, name, sizeof name);
+    t = nb_views_find(l->sorted, m->source->n_tensors, name);
+    if (t == NULL)
+        return NB_OK;
+    if (t->elements != out->experts || !nb_can_decode(t->type))
+        return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' has not one factor for each matrix of '%s'", m->source->path,
+                       name, out->name);
+    values = nb_arena_calloc(&l->model->arena, t->elements, sizeof *values);
+    status = values == NULL ? nb_fail_memory(l->err)
+                            : nb_model_rows(m, t, 0, t->elements / t->ne[0], &reader, values, l->err);
+    nb_view_reader_free(&reader);
+    out->scale = values;
+    return status;
+}
+
 enum nb_status
 nb_load_linear(struct nb_loader *l, const char *pattern, struct nb_linear *out)
 {
@@ -199,9 +231,7 @@ nb_load_linear(struct nb_loader *l, const char *pattern, struct nb_linear *out)
     *l->end = out;
     l->end = &out->next;
     status = nb_load_small(l, with_suffix(pattern, "bias", name), &out->bias);
-    if (status == NB_OK)
-        status = nb_load_small(l, with_suffix(pattern, "scale", name), &out->scale);
-    return status;
+    return status == NB_OK ? take_factor(l, pattern, out) : status;
 }
 
 enum nb_status
