@@ -152,6 +152,7 @@ enum cli_option_id {
     OPT_VRAM,
     OPT_WHOLE_FILE,
     OPT_WIDE,
+    OPT_WORST_TOKENS,
     OPT_XXH3,
     OPT_XXH64,
 };
