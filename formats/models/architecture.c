@@ -141,6 +141,29 @@ check_ranges(const struct nb_arch *arch, const struct nb_hparams *hp, const char
     return NB_OK;
 }
 
+/* What llama.cpp v0.5.0 asserts of a mixture (llama_model_base::load_hparams), where a single expert may mean none. */
+static enum nb_status
+check_experts(const struct nb_arch *arch, const struct nb_hparams *hp, const char *name, struct nb_error *err)
+{
+    const double experts = nb_hp(hp, NB_HP_EXPERTS), groups = nb_hp(hp, NB_HP_EXPERT_GROUPS);
+    double used = 0;
+
+    if (experts <= 1 && strcmp(arch->name, "hunyuan-dense") == 0)
+        return NB_OK;
+    for (uint64_t i = 0; i < (uint64_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS); i++)
+        used = fmax(used, nb_hp_at(hp, NB_HP_EXPERTS_USED, i));
+    if (used > experts)
+        return nb_fail(err, NB_INPUT, "%s: %.0f of %.0f experts cannot be used", name, used, experts);
+    if (experts > 0 && used == 0)
+        return nb_fail(err, NB_INPUT, "%s: does not say how many of its %.0f experts are used", name, experts);
+    if (groups > 1 && (groups >= experts || fmod(experts, groups) != 0))
+        return nb_fail(err, NB_INPUT, "%s: %.0f experts do not make %.0f groups", name, experts, groups);
+    if (groups > 1 && (nb_hp(hp, NB_HP_EXPERT_GROUPS_USED) < 1 || nb_hp(hp, NB_HP_EXPERT_GROUPS_USED) >= groups))
+        return nb_fail(err, NB_INPUT, "%s: %.0f of %.0f groups of experts cannot be used", name,
+                       nb_hp(hp, NB_HP_EXPERT_GROUPS_USED), groups);
+    return NB_OK;
+}
+
 /* Sets "slides" by layer. */
 static enum nb_status
 set_slides(const struct nb_arch *arch, struct nb_hparams *hp, struct nb_error *err)
@@ -169,6 +192,8 @@ nb_arch_complete(const struct nb_arch *arch, struct nb_hparams *hp, const char *
         status = check_demanded(hp, arch->demanded, arch->n_demanded, name, err);
     if (status == NB_OK)
         status = check_ranges(arch, hp, name, err);
+    if (status == NB_OK)
+        status = check_experts(arch, hp, name, err);
     if (status != NB_OK)
         return status;
     if (!nb_hp_has(hp, NB_HP_KV_HEADS))

@@ -78,7 +78,7 @@ static const enum nb_hparam demanded[] = { DEMANDED_OF_MIXTURES };
 static const enum nb_hparam demanded2[] = { DEMANDED_OF_MIXTURES, NB_HP_KV_LORA_RANK };
 #define DEMANDED_OF_SPARSE                                                                            \
     DEMANDED_OF_MIXTURES, NB_HP_KV_LORA_RANK, NB_HP_Q_LORA_RANK, NB_HP_INDEXER_HEADS, NB_HP_INDEXER_KEY_LENGTH, \
-        NB_HP_INDEXER_TOP_K
+        NB_HP_INDEXER_TOP_K, NB_HP_KEY_LENGTH_MLA, NB_HP_VALUE_LENGTH_MLA
 static const enum nb_hparam demanded32[] = { DEMANDED_OF_SPARSE, NB_HP_EXPERT_GATING };
 static const enum nb_hparam demanded_dsa[] = { DEMANDED_OF_SPARSE };
 

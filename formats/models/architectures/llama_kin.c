@@ -71,6 +71,8 @@ static const struct nb_arch_tensor bitnet[] = {
 };
 
 static const enum nb_hparam demanded[] = { DEMANDED };
+static const enum nb_hparam demanded_of_xielu[] = { DEMANDED, NB_HP_XIELU_ALPHA_N, NB_HP_XIELU_ALPHA_P, NB_HP_XIELU_BETA,
+                                                    NB_HP_XIELU_EPS };
 static const enum nb_hparam demanded_with_scale[] = { DEMANDED, NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_LOGIT_SCALE, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
 
@@ -101,6 +103,6 @@ const struct nb_arch nb_arch_seed_oss = { ARCH("seed_oss", seed_oss, demanded), 
 const struct nb_arch nb_arch_hunyuan_dense = { ARCH("hunyuan-dense", hunyuan, demanded), RUNS(blocks), .attention = { .norms_after_rotation = true }, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_baichuan = { ARCH("baichuan", plain, demanded), RUNS(blocks), ASSUMES(defaults_of_baichuan),
     .attention = { .rotates = BAICHUAN_7B }, .rope = NB_ROPE_NEIGHBOURS };
-const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded), RUNS(blocks), .activation = NB_ACTIVATION_XIELU, .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_apertus = { ARCH("apertus", apertus, demanded_of_xielu), RUNS(blocks), .activation = NB_ACTIVATION_XIELU, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_phi3 = { ARCH("phi3", phi3, demanded), RUNS(blocks), .attention = { .always_slides = true }, .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_bitnet = { ARCH("bitnet", bitnet, demanded), RUNS(blocks), .rope = NB_ROPE_HALVES };
