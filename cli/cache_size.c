@@ -3,14 +3,17 @@
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
 #include "formats/models/architecture.h"
+#include "formats/models/expression.h"
 #include "formats/models/hparams.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define USUAL_CONTEXT 4096u
-#define BATCH 512u      /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
-#define CELLS 256u      /* a cache holds a multiple of so many tokens */
-#define MAX_SIDE 65536u /* more is no model, and could overflow */
+#define BATCH 512u             /* llama.cpp's --ubatch-size, which a sliding layer keeps besides its window */
+#define CELLS 256u             /* a cache holds a multiple of so many tokens */
+#define SHARED_FROM (1u << 20) /* GLM models for so many tokens have layers that use the selection of an earlier one */
+#define MAX_SIDE 65536u        /* more is no model, and could overflow */
 #define MAX_VALUES 1e18
 
 /* What the hyperparameters say of the cache. */
@@ -18,9 +21,11 @@ struct attention {
     const struct nb_hparams *hp;
     enum nb_hparam heads; /* whose keys and values a layer keeps */
     uint64_t layers, trained;
-    uint64_t own;               /* layers before this one have keys and values of their own */
-    uint64_t full_interval;     /* one of so many layers has attention; 0: all */
-    uint64_t full, swa;         /* a key and a value of one head: of a full layer, of a sliding one */
+    uint64_t own;                         /* layers before this one have keys and values of their own */
+    uint64_t full_interval;               /* one of so many layers has attention; 0: all */
+    uint64_t full, swa;                   /* a key and a value of one head: of a full layer, of a sliding one */
+    const struct nb_arch_tensor *indexer; /* a tensor of the layers with an indexer, which keeps INDEXED for a token */
+    uint64_t indexed;
     struct nb_window_rule rule; /* with the file's own period and window */
     bool has_pattern;           /* which layers slide stands in the file, not in RULE */
 };
@@ -52,9 +57,29 @@ read_windows(const struct nb_arch *arch, struct attention *a)
         a->rule.window = 0;
 }
 
+/*
+ * An indexer keeps one key for a token, in a cache of the same kind (llama-kv-cache-dsa.cpp, llama-kv-cache-msa.cpp). False
+ * if not all layers have it that the table says.
+ */
+static bool
+read_indexer(const struct nb_arch *arch, const struct nb_metadata *meta, uint64_t value, struct attention *a)
+{
+    const uint64_t key = number(a, NB_HP_INDEXER_KEY_LENGTH, 0);
+    char types[128];
+
+    if (key == 0)
+        return true;
+    a->indexer = arch == NULL ? NULL : nb_arch_row(arch, "blk.%l.indexer.k_norm.weight");
+    if (a->indexer == NULL || key > MAX_SIDE)
+        return false;
+    a->indexed = key + (nb_hp_has(a->hp, NB_HP_KV_LORA_RANK) ? 0 : value);
+    snprintf(types, sizeof types, "%s.attention.indexer.types", arch->name);
+    return a->indexer->presence == NB_REQUIRED || (nb_meta_find(meta, types) == NULL && a->trained < SHARED_FROM);
+}
+
 /* The values of a key and a value of one head. False if the file does not say. */
 static bool
-read_sides(struct attention *a)
+read_sides(const struct nb_arch *arch, const struct nb_metadata *meta, struct attention *a)
 {
     const bool compressed = nb_hp_has(a->hp, NB_HP_KV_LORA_RANK);
     const double heads = nb_hp_at(a->hp, NB_HP_HEADS, 0);
@@ -63,16 +88,18 @@ read_sides(struct attention *a)
     const uint64_t key = number(a, NB_HP_KEY_LENGTH, usual), value = number(a, NB_HP_VALUE_LENGTH, key);
     const uint64_t key_swa = number(a, NB_HP_KEY_LENGTH_SWA, key), value_swa = number(a, NB_HP_VALUE_LENGTH_SWA, value);
 
+    if (!is_by_layer(a, a->heads) && nb_hp(a->hp, a->heads) == 0) /* nothing but recurrent layers */
+        return true;
     if (key > MAX_SIDE || value > MAX_SIDE || key_swa > MAX_SIDE || value_swa > MAX_SIDE)
         return false;
     a->full = compressed ? key : key + value; /* the compressed key is the value, too */
     a->swa = key_swa + value_swa;
     return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->rule.window == 0)) &&
-           !nb_hp_has(a->hp, NB_HP_INDEXER_KEY_LENGTH);
+           read_indexer(arch, meta, value, a);
 }
 
 static bool
-read_attention(const struct nb_arch *arch, struct attention *a)
+read_attention(const struct nb_arch *arch, const struct nb_metadata *meta, struct attention *a)
 {
     uint64_t predicted, shared;
 
@@ -89,7 +116,7 @@ read_attention(const struct nb_arch *arch, struct attention *a)
         a->full_interval = number(a, NB_HP_FULL_INTERVAL, 0);
     a->heads = nb_hp_has(a->hp, NB_HP_KV_HEADS) ? NB_HP_KV_HEADS : NB_HP_HEADS;
     read_windows(arch, a);
-    return nb_hp_has(a->hp, a->heads) && read_sides(a);
+    return nb_hp_has(a->hp, a->heads) && read_sides(arch, meta, a);
 }
 
 static bool
@@ -135,7 +162,9 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
     for (uint64_t i = 0; i < a->layers; i++) {
         const uint64_t heads = heads_of_layer(a, i);
         const bool sliding = slides(a, i);
-        const double kept = (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells);
+        const bool indexed = a->indexer != NULL && nb_expression_holds(a->indexer->when, a->hp, i);
+        const double kept = (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells) +
+                            (double)(indexed ? a->indexed * cells : 0);
 
         out->layers += heads > 0;
         out->sliding += heads > 0 && sliding;
@@ -148,8 +177,60 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
         return;
     out->bytes = (uint64_t)(values / info->block * info->block_bytes);
     out->window = out->sliding > 0 ? a->rule.window : 0;
-    out->has_state = nb_hp_has(a->hp, NB_HP_SSM_STATE) || nb_hp_has(a->hp, NB_HP_WKV_HEAD) ||
-                     nb_hp_has(a->hp, NB_HP_SHORTCONV_CACHE) || nb_hp_has(a->hp, NB_HP_KDA_HEAD);
+}
+
+/* --- recurrent layers ------------------------------------------------------------------------------------------- */
+
+/* The floats that one of them keeps, of its convolution and of its state (llama_hparams::n_embd_r and n_embd_s). */
+static double
+state_of_layer(const struct nb_hparams *hp)
+{
+    const double conv = nb_hp(hp, NB_HP_SSM_CONV), kda = nb_hp(hp, NB_HP_KDA_HEAD);
+    const double short_conv = nb_hp(hp, NB_HP_SHORTCONV_CACHE);
+
+    if (short_conv > 0)
+        return nb_hp(hp, NB_HP_EMBEDDING) * (short_conv - 1);
+    if (kda > 0)
+        return nb_hp_at(hp, NB_HP_HEADS, 0) * kda * (3 * (conv > 0 ? conv - 1 : 3) + kda);
+    return (conv > 0 ? conv - 1 : 0) *
+               (nb_hp(hp, NB_HP_SSM_INNER) + 2 * nb_hp(hp, NB_HP_SSM_GROUPS) * nb_hp(hp, NB_HP_SSM_STATE)) +
+           nb_hp(hp, NB_HP_SSM_STATE) * nb_hp(hp, NB_HP_SSM_INNER);
+}
+
+/* The architecture's tensor that all recurrent layers have, and no others; NULL if it has no such layers. */
+static const struct nb_arch_tensor *
+tensor_of_recurrent_layers(const struct nb_arch *arch)
+{
+    static const char *const names[] = { "blk.%l.ssm_conv1d.weight", "blk.%l.ssm_conv1d_q.weight",
+                                         "blk.%l.shortconv.conv.weight" };
+    const struct nb_arch_tensor *row = NULL;
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && row == NULL && arch != NULL; i++)
+        row = nb_arch_row(arch, names[i]);
+    return row;
+}
+
+/* HP gets the values that llama.cpp assumes where the file has none. */
+static void
+add_states(const struct nb_arch *arch, struct nb_hparams *hp, uint64_t layers, struct cache_size *out)
+{
+    const struct nb_arch_tensor *row = tensor_of_recurrent_layers(arch);
+    struct nb_error ignored;
+
+    out->has_state = nb_hp_has(hp, NB_HP_SSM_STATE) || nb_hp_has(hp, NB_HP_WKV_HEAD) ||
+                     nb_hp_has(hp, NB_HP_SHORTCONV_CACHE) || nb_hp_has(hp, NB_HP_KDA_HEAD);
+    if (row == NULL || nb_arch_complete(arch, hp, "", &ignored) != NB_OK)
+        return;
+    for (uint64_t i = 0; i < layers; i++) {
+        const double bytes = nb_expression_holds(row->when, hp, i) ? state_of_layer(hp) * sizeof(float) : 0;
+
+        if (!(bytes >= 0 && bytes < MAX_VALUES / NB_MAX_LAYERS))
+            return;
+        out->layer[i].bytes += (uint64_t)bytes;
+        out->state += (uint64_t)bytes;
+    }
+    out->has_state = false;
+    out->known = out->known || out->state > 0;
 }
 
 void
@@ -162,13 +243,15 @@ measure_cache(const struct nb_metadata *meta, uint64_t context, enum nb_type typ
     memset(out, 0, sizeof *out);
     if (arch == NULL || nb_hparams_read(&hp, meta, arch, NULL) != NB_OK)
         return;
-    if (read_attention(nb_arch_by_name(arch), &a)) {
+    if (read_attention(nb_arch_by_name(arch), meta, &a)) {
         /* Models that look both ways read a text at once, and keep nothing. */
         out->known = nb_hp_has(&hp, NB_HP_CAUSAL) && nb_hp(&hp, NB_HP_CAUSAL) == 0;
         if (!out->known)
             out->context = context > 0 ? context : a.trained < USUAL_CONTEXT ? a.trained : USUAL_CONTEXT;
-        if (!out->known && out->context <= INT32_MAX)
+        if (!out->known && out->context <= INT32_MAX) {
             add_layers(&a, type, out);
+            add_states(nb_arch_by_name(arch), &hp, a.layers, out);
+        }
     }
     nb_hparams_free(&hp);
 }

@@ -12,13 +12,14 @@
 struct cache_size {
     bool known;       /* the keys that tell the size are there, and the cache is of a kind that is computed here */
     uint64_t context; /* tokens */
-    uint64_t bytes;
-    uint64_t window; /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
+    uint64_t bytes;   /* of keys and values, and of an indexer's keys */
+    uint64_t state;   /* bytes that recurrent layers keep, whatever CONTEXT and TYPE are */
+    uint64_t window;  /* tokens that SLIDING layers look back and keep; 0: no layer slides a window */
     uint64_t layers, sliding;
-    bool has_state;               /* some layers keep a state of fixed size besides, which BYTES does not count */
+    bool has_state;               /* some layers keep a state besides, of a size that is not known */
     uint64_t cells, window_cells; /* tokens that there is room for, in a full layer and in a sliding one */
     struct {
-        uint64_t bytes;
+        uint64_t bytes; /* of all kinds */
         bool slides;
     } layer[NB_MAX_LAYERS];
 };

@@ -99,8 +99,9 @@ fit_memory(const struct model_shape *shape, const struct nb_metadata *meta, cons
     out->layers = cache.layers;
     out->sliding = cache.sliding;
     out->cache = cache.bytes;
+    out->state = cache.state;
     out->buffers = compute.bytes + compute.output;
-    out->sum = out->ram = out->weights + out->cache + out->buffers;
+    out->sum = out->ram = out->weights + out->cache + out->state + out->buffers;
     out->all_gpu_layers = shape->layers + 1;
     if (question->vram > 0)
         place_on_gpu(shape, &cache, question, out);

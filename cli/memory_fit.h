@@ -18,14 +18,14 @@ struct memory_question {
 };
 
 struct memory_fit {
-    bool known;                                /* the size of the cache is; else only WEIGHTS is set */
-    bool is_exact;                             /* else BUFFERS is a little off */
-    bool has_state;                            /* some layers keep a state besides, which is not counted */
-    uint64_t context, window, layers, sliding; /* as in struct cache_size: of the layers that have a cache */
-    uint64_t weights, cache, buffers, sum;     /* bytes: where one processor does all; the sum of the three */
-    uint64_t gpu_layers, all_gpu_layers;       /* what -ngl is to be; what it is where all fit: one more than layers */
-    uint64_t ram, vram;                        /* bytes that are taken of each */
-    bool fits;                                 /* in RAM, with what is on the GPU not counted there */
+    bool known;                                   /* the size of the cache is; else only WEIGHTS is set */
+    bool is_exact;                                /* else BUFFERS is a little off */
+    bool has_state;                               /* some layers keep a state besides, whose size is not known */
+    uint64_t context, window, layers, sliding;    /* as in struct cache_size: of the layers that have a cache */
+    uint64_t weights, cache, state, buffers, sum; /* bytes: where one processor does all; the sum of the four */
+    uint64_t gpu_layers, all_gpu_layers; /* what -ngl is to be; what it is where all fit: one more than layers */
+    uint64_t ram, vram;                  /* bytes that are taken of each */
+    bool fits;                           /* in RAM, with what is on the GPU not counted there */
 };
 
 /*

@@ -92,9 +92,11 @@ print_sum(const struct memory_fit *fit, enum nb_type cache_type)
     char a[CLI_TEXT], b[CLI_TEXT];
 
     cli_print("  weights %s", cli_bytes(a, (double)fit->weights));
-    if (fit->context > 0)
+    if (fit->context > 0 && fit->cache > 0)
         cli_print(" + cache of %" PRIu64 " tokens in %s %s", fit->context, nb_type_info(cache_type)->name,
                   cli_bytes(b, (double)fit->cache));
+    if (fit->state > 0)
+        cli_print(" + state of recurrent layers %s", cli_bytes(b, (double)fit->state));
     cli_print(" + buffers %s%s", fit->is_exact ? "" : "of about ", cli_bytes(a, (double)fit->buffers));
     cli_print(" = %s%s\n", cli_bytes(b, (double)fit->sum), fit->has_state ? ", and what recurrent layers keep" : "");
     if (fit->sliding > 0)
@@ -210,13 +212,13 @@ print_memory(const struct memory_subject *subject, const struct memory_question 
 static json_t *
 fit_json(const struct memory_fit *fit, const struct memory_question *question, enum nb_type cache_type)
 {
-    return cli_json("{s:I, s:s, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
+    return cli_json("{s:I, s:s, s:I, s:I, s:I, s:b, s:I, s:I, s:o*, s:I, s:b, s:I, s:I}", "context",
                     (json_int_t)fit->context, "cache_type", nb_type_info(cache_type)->name, "tensors",
-                    (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "buffers_exact", (int)fit->is_exact,
-                    "buffers", (json_int_t)fit->buffers, "sum", (json_int_t)fit->sum, "fits",
-                    question->ram > 0 ? json_boolean(fit->fits) : NULL, "gpu_layers", (json_int_t)fit->gpu_layers,
-                    "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers), "ram_taken", (json_int_t)fit->ram,
-                    "vram_taken", (json_int_t)fit->vram);
+                    (json_int_t)fit->weights, "cache", (json_int_t)fit->cache, "state", (json_int_t)fit->state,
+                    "buffers_exact", (int)fit->is_exact, "buffers", (json_int_t)fit->buffers, "sum",
+                    (json_int_t)fit->sum, "fits", question->ram > 0 ? json_boolean(fit->fits) : NULL, "gpu_layers",
+                    (json_int_t)fit->gpu_layers, "all_on_gpu", (int)(fit->gpu_layers == fit->all_gpu_layers),
+                    "ram_taken", (json_int_t)fit->ram, "vram_taken", (json_int_t)fit->vram);
 }
 
 static json_t *

@@ -292,6 +292,49 @@ families_are_converted_as_the_reference_does(void **unused)
     assert_true(compared > 0);
 }
 
+/* --- what it takes to run them ----------------------------------------------------------------------------------- */
+
+/* As llama.cpp says that it allocates (by tests/interop/memory.mjs), for 4096 tokens in f16. */
+static void
+inspect_knows_what_caches_and_recurrent_layers_keep(void **unused)
+{
+    static const struct {
+        const char *golden;
+        json_int_t cache, state;
+    } cases[] = {
+        { "mamba", 0, 29184 },           { "falcon_h1", 1572864, 23040 }, /* each layer has attention, too */
+        { "granite4h", 524288, 30336 },  { "nemotron_h", 1048576, 20992 },
+        { "lfm2", 524288, 1536 },        { "kimi_linear", 327680, 19200 },
+        { "qwen3next", 1048576, 16896 }, { "deepseek32", 1966080, 0 }, /* with an indexer's keys */
+        { "glm5", 1966080, 0 },
+    };
+    static struct run run;
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char path[SCRATCH_PATH], out[SCRATCH_PATH];
+        json_t *golden, *memory;
+
+        if (!is_wanted(cases[i].golden))
+            continue;
+        current = cases[i].golden;
+        snprintf(path, sizeof path, GOLDENS "/%s.json.gz", cases[i].golden);
+        snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+        golden = golden_read(path);
+        golden_checkpoint(golden, "measured");
+        convert(golden, scratch_path("measured"), out);
+        json_decref(golden);
+        RUN(&run, "inspect", "--json", "--ctx", "4096", out);
+        golden = json_loads(run.out, 0, NULL);
+        memory = json_object_get(golden, "memory");
+        if (json_integer_value(json_object_get(memory, "cache")) != cases[i].cache ||
+            json_integer_value(json_object_get(memory, "state")) != cases[i].state)
+            fail_msg("%s: %s", current, json_dumps(memory, 0));
+        json_decref(golden);
+        scratch_remove("measured");
+    }
+}
+
 /* --- what cannot be converted ------------------------------------------------------------------------------------ */
 
 /* Sets ENTRY, or "a.b" in an object, of CONFIG to the JSON text VALUE; NULL: removes it. */
@@ -363,6 +406,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
+        cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 

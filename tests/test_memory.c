@@ -248,6 +248,13 @@ the_cache_holds_what_llama_cpp_keeps(void **unused)
           2 * 10240 + 10 * 1536 / 2,
           10 },
         { "deepseek2", NULL, { { "attention.kv_lora_rank", 96 }, { "attention.key_length_mla", 192 } }, 12 * 5120, 0 },
+        { "deepseek32",
+          NULL,
+          { { "attention.kv_lora_rank", 96 },
+            { "attention.key_length_mla", 192 },
+            { "attention.indexer.key_length", 64 } },
+          12 * (5120 + 1280),
+          0 },
         { "qwen3next", NULL, { { "full_attention_interval", 4 } }, 3 * 10240, 0 },
         { "glm4moe", NULL, { { "nextn_predict_layers", 1 } }, 11 * 10240, 0 },
     };
