@@ -68,7 +68,7 @@ def theirs(path, number):
 
 
 def ours(path, recipe):
-    run = subprocess.run([nibble, "quantize", path, "-t", recipe, "--dry-run", "--json"], capture_output=True, text=True)
+    run = subprocess.run([nibble, "quantize", path, "-t", recipe, "--dry-run", "--json", "--allow-requantize"], capture_output=True, text=True)
     if run.returncode != 0:
         return None, run.stderr.strip()
     return {t["name"]: t["type"].lower() for t in json.loads(run.stdout)["tensors"]}, ""

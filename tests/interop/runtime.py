@@ -1,4 +1,4 @@
-"""llama.cpp's ready-built runtime, of which only quantizing is used, through ctypes."""
+"""llama.cpp's ready-built runtime: quantizing and loading, through ctypes."""
 import ctypes
 import glob
 import os
@@ -23,13 +23,25 @@ class Parameters(ctypes.Structure):  # struct llama_model_quantize_params, inclu
                 + [("max_buf_size", ctypes.c_size_t)])
 
 
+class ModelParameters(ctypes.Structure):  # struct llama_model_params
+    _fields_ = ([(n, ctypes.c_void_p) for n in ("devices", "tensor_buft_overrides")]
+                + [(n, ctypes.c_int32) for n in ("n_gpu_layers", "split_mode", "load_mode", "lazy_mode", "main_gpu")]
+                + [(n, ctypes.c_void_p) for n in ("tensor_split", "progress_callback", "user_data", "kv_overrides")]
+                + [(n, ctypes.c_bool) for n in ("vocab_only", "check_tensors", "use_extra_bufts", "no_host", "no_alloc",
+                                                "load_mtp")])
+
+
 LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class Runtime:
     def __init__(self, folder):
-        for name in ("libggml-base.so", "libggml.*.so", "libllama.v*.so"):
-            library = ctypes.CDLL(glob.glob(os.path.join(folder, name))[0], mode=ctypes.RTLD_GLOBAL)
+        os.environ["GGML_NO_BACKTRACE"] = "1"
+        ggml_base, ggml, library = (ctypes.CDLL(glob.glob(os.path.join(folder, name))[0], mode=ctypes.RTLD_GLOBAL)
+                                    for name in ("libggml-base.so", "libggml.*.so", "libllama.v*.so"))
+        library.llama_model_default_params.restype = ModelParameters
+        library.llama_model_load_from_file.restype = ctypes.c_void_p
+        library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, ModelParameters]
         library.llama_model_quantize_default_params.restype = Parameters
         library.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(Parameters)]
         library.llama_model_quantize.restype = ctypes.c_uint32
@@ -37,6 +49,7 @@ class Runtime:
         self.lines = []
         self.log = LOG(lambda level, text, data: self.lines.append(text.decode(errors="replace")))
         library.llama_log_set(self.log, None)
+        ggml.ggml_backend_load_all_from_path(folder.encode())
 
     def quantize(self, source, number, out, importance=None, dry_run=False):
         """Writes OUT, of file type NUMBER; returns what it says, or None where it refuses."""
@@ -46,3 +59,18 @@ class Runtime:
         self.lines.clear()
         refused = self.library.llama_model_quantize(source.encode(), out.encode(), ctypes.byref(parameters))
         return None if refused else "".join(self.lines)
+
+    def loads(self, path):
+        """Whether it loads the model, and what it says, from a process of its own: some models make it abort."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.dup2(writing, 2)
+            self.lines.clear()
+            model = self.library.llama_model_load_from_file(path.encode(), self.library.llama_model_default_params())
+            os.write(2, "".join(self.lines).encode()[-1000:])
+            os._exit(0 if model else 1)
+        os.close(writing)
+        with os.fdopen(reading, errors="replace") as pipe:
+            said = pipe.read()
+        return os.waitpid(child, 0)[1] == 0, said
