@@ -83,6 +83,7 @@ open_bitsandbytes(struct nb_packed *p, const struct nb_packing *packing)
 {
     const struct nb_tensor *text = p->part[p->part[NF4] != NULL ? NF4 : FP4];
     unsigned char *bytes;
+    bool no_memory = false;
     json_t *state;
     enum nb_status status;
 
@@ -91,8 +92,9 @@ open_bitsandbytes(struct nb_packed *p, const struct nb_packing *packing)
     status = nb_packed_load_bytes(packing, text, &bytes);
     if (status != NB_OK)
         return status;
-    state = nb_json_tree((struct nb_json_span){ (const char *)bytes, (size_t)text->bytes });
-    status = state == NULL ? nb_packed_refuse(p, packing, "has a quant_state that is not JSON")
+    state = nb_json_tree((struct nb_json_span){ (const char *)bytes, (size_t)text->bytes }, &no_memory);
+    status = no_memory       ? nb_fail_memory(packing->err)
+             : state == NULL ? nb_packed_refuse(p, packing, "has a quant_state that is not JSON")
                            : open_with(p, packing, state);
     json_decref(state);
     return status;
