@@ -153,13 +153,15 @@ check_experts(const struct nb_arch *arch, const struct nb_hparams *hp, const cha
         return NB_OK;
     for (uint64_t i = 0; i < (uint64_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS); i++)
         used = fmax(used, nb_hp_at(hp, NB_HP_EXPERTS_USED, i));
-    if (used > experts || (experts > 0 && used == 0))
-        return nb_fail(err, NB_INPUT, "%s: of %.0f experts, %.0f are used", name, experts, used);
+    if (used > experts)
+        return nb_fail(err, NB_INPUT, "%s: %.0f of %.0f experts cannot be used", name, used, experts);
+    if (experts > 0 && used == 0)
+        return nb_fail(err, NB_INPUT, "%s: does not say how many of its %.0f experts are used", name, experts);
     if (groups > 1 && (groups >= experts || fmod(experts, groups) != 0))
         return nb_fail(err, NB_INPUT, "%s: %.0f experts do not make %.0f groups", name, experts, groups);
     if (groups > 1 && (nb_hp(hp, NB_HP_EXPERT_GROUPS_USED) < 1 || nb_hp(hp, NB_HP_EXPERT_GROUPS_USED) >= groups))
-        return nb_fail(err, NB_INPUT, "%s: of %.0f groups of experts, %.0f are used", name, groups,
-                       nb_hp(hp, NB_HP_EXPERT_GROUPS_USED));
+        return nb_fail(err, NB_INPUT, "%s: %.0f of %.0f groups of experts cannot be used", name,
+                       nb_hp(hp, NB_HP_EXPERT_GROUPS_USED), groups);
     return NB_OK;
 }
 
