@@ -295,6 +295,36 @@ what_is_in_the_place_of_a_model_is_named(void **unused)
     }
 }
 
+/* A text may begin with any words, but it is no pointer, and no bytes of other formats. */
+static void
+what_is_in_the_place_of_a_text_is_named(void **unused)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *expected;
+    } cases[] = {
+        { BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 3970000\n"),
+          "no text, but a Git LFS pointer to one of 3.97 MB: run 'git lfs pull'" },
+        { BYTES("PK\3\4\xFF\0\x08\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0A\0\0\0model.gguf.........."),
+          "no text, but a ZIP archive\n" },
+        { BYTES("GGUF\3\0\0\0\xFF"), "no text, but a GGUF file\n" },
+        { BYTES("\xFF\xFE"), "is not valid UTF-8 text" },
+        { BYTES("GGUF is a format"), "two chunks" },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        scratch_write("text", cases[i].bytes, cases[i].size);
+        RUN(&run, "verify", SAMPLE, "-f", "text");
+        if (run.code != 3 || strstr(run.err, cases[i].expected) == NULL)
+            fail_msg("case %zu: exit code %d: %s", i, run.code, run.err);
+        RUN(&run, "calibrate", SAMPLE, "-f", "text", "-o", "out.imatrix");
+        if (run.code != 3 || (i < 4 && strstr(run.err, cases[i].expected) == NULL))
+            fail_msg("calibrate, case %zu: exit code %d: %s", i, run.code, run.err);
+    }
+}
+
 /* Of JSON files: those of the list that are no JSON, or an error of a server in it. */
 static void
 what_is_in_the_place_of_a_json_file_is_named(void **unused)
@@ -382,6 +412,7 @@ main(void)
         cmocka_unit_test(links_of_the_hub_s_cache_are_followed),
         cmocka_unit_test(what_is_in_the_place_of_a_model_is_named),
         cmocka_unit_test(what_is_in_the_place_of_a_json_file_is_named),
+        cmocka_unit_test(what_is_in_the_place_of_a_text_is_named),
         cmocka_unit_test(a_download_that_is_cut_short_is_one_fault),
     };
 

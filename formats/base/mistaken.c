@@ -205,17 +205,37 @@ is_short_text(const struct sample *t, char what[NB_MISTAKEN])
     return true;
 }
 
+/* By the first bytes of formats that are no text. */
+static const char *
+by_bytes(const struct sample *s)
+{
+    const char *found = by_magic(s);
+
+    found = found == NULL && is_safetensors(s) ? "a safetensors file: give it a name that ends with .safetensors"
+                                               : found;
+    found = found == NULL && is_pickle(s) ? PYTORCH : found;
+    return found == NULL ? by_zip(s) : found;
+}
+
+bool
+nb_text_mistaken(const char *text, size_t length, char what[NB_MISTAKEN])
+{
+    const struct sample s = { text, length, length };
+    const char *found = nb_utf8_valid(text, length) ? NULL : by_bytes(&s);
+
+    *what = '\0';
+    if (found != NULL)
+        snprintf(what, NB_MISTAKEN, "%.*s", (int)strcspn(found, ":"), found); /* without what to do with a model */
+    return found != NULL || is_pointer(&s, what);
+}
+
 bool
 nb_mistaken(const char *first, size_t length, uint64_t size, char what[NB_MISTAKEN])
 {
     const struct sample s = { first, length, size }, t = text_of(&s);
-    const char *found = by_magic(&s);
+    const char *found = by_bytes(&s);
 
     *what = '\0';
-    found = found == NULL && is_safetensors(&s) ? "a safetensors file: give it a name that ends with .safetensors"
-                                                : found;
-    found = found == NULL && is_pickle(&s) ? PYTORCH : found;
-    found = found == NULL ? by_zip(&s) : found;
     found = found == NULL ? by_words(&t) : found;
     if (found != NULL)
         snprintf(what, NB_MISTAKEN, "%s", found);

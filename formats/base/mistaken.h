@@ -22,6 +22,8 @@
 bool nb_mistaken(const char *first, size_t length, uint64_t size, char what[NB_MISTAKEN]);
 /* The same for an open file. */
 bool nb_file_mistaken(const struct nb_file_in *file, char what[NB_MISTAKEN]);
+/* The same for all of a file that was read as a text: only what can be none, whatever a text may begin with. */
+bool nb_text_mistaken(const char *text, size_t length, char what[NB_MISTAKEN]);
 /* The same for a JSON object that was read: true if it is what a server answers in place of a file. */
 bool nb_json_mistaken(const json_t *object, char what[NB_MISTAKEN]);
 

@@ -1,6 +1,7 @@
 #include "verify/tokenize/text_file.h"
 
 #include "formats/base/file_in.h"
+#include "formats/base/mistaken.h"
 #include "formats/base/text.h"
 
 #include <ctype.h>
@@ -225,6 +226,7 @@ nb_text_file_load(const char *name, char **text, size_t *length, struct nb_error
 enum nb_status
 nb_text_open(const struct nb_text *text, const char **bytes, size_t *length, char **own, struct nb_error *err)
 {
+    char what[NB_MISTAKEN];
     enum nb_status status;
 
     *own = NULL;
@@ -236,9 +238,13 @@ nb_text_open(const struct nb_text *text, const char **bytes, size_t *length, cha
             return status;
         *bytes = *own;
     }
-    if (nb_utf8_valid(*bytes, *length))
+    if (text->bytes == NULL && nb_text_mistaken(*bytes, *length, what))
+        status = nb_fail(err, NB_INPUT, "%s: no text, but %s", text->name, what);
+    else if (!nb_utf8_valid(*bytes, *length))
+        status = nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", text->name);
+    else
         return NB_OK;
     free(*own);
     *own = NULL;
-    return nb_fail(err, NB_INPUT, "%s: is not valid UTF-8 text", text->name);
+    return status;
 }
