@@ -16,21 +16,6 @@ struct tokenize_options {
     unsigned flags;
 };
 
-/* A piece as a person can read it; the bytes of a part of a character as <0xE6>, as vocabularies write them. */
-static void
-print_piece(const char *piece, size_t length)
-{
-    char shown[NB_SHOWN];
-
-    for (size_t i = 0, n; i < length; i += n) {
-        n = nb_show_character(piece + i, length - i, shown);
-        if (nb_utf8_valid(piece + i, n))
-            cli_show(stdout, piece + i, n);
-        else
-            cli_print("<0x%02X>", (unsigned char)piece[i]);
-    }
-}
-
 static void
 print_ids(const struct nb_ids *ids)
 {
@@ -78,7 +63,7 @@ print_text(const struct tokenize_options *a, const struct nb_tokenizer *t, const
         print_ids(ids);
     for (size_t i = 0; i < ids->count && !a->ids; i++) {
         cli_print("%6d -> '", (int)ids->id[i]);
-        print_piece(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
+        cli_print_piece(piece, nb_token_bytes(t, ids->id[i], piece, sizeof piece));
         cli_print("'\n");
     }
 }

@@ -24,8 +24,8 @@ struct verify_options {
     bool force;                    /* overwrite HTML */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
-    double max_kld, max_ratio;     /* NaN: no limit */
-    bool json, tensors, to_stdout; /* TO_STDOUT: of HTML */
+    double max_kld, max_ratio;            /* NaN: no limit */
+    bool json, tensors, worst, to_stdout; /* TO_STDOUT: of HTML */
 };
 
 /* The models of one run, and what was measured of them. */
@@ -36,6 +36,8 @@ struct verify_run {
     const struct nb_model **list; /* pointers to them */
     size_t models, sources_open, models_open;
     struct nb_ids ids;
+    struct nb_tokenizer *tokenizer;           /* of the base */
+    char (*other_tokens)[NB_DIFFERENCE_TEXT]; /* of each: what nb_drift_options says of it, or "" */
     struct cli_progress progress;
     const struct nb_drift *drift;
 };
@@ -49,7 +51,8 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
     r->source = calloc(r->models, sizeof *r->source);
     r->model = calloc(r->models, sizeof *r->model);
     r->list = calloc(r->models, sizeof *r->list);
-    if (r->source == NULL || r->model == NULL || r->list == NULL)
+    r->other_tokens = calloc(r->models, sizeof *r->other_tokens);
+    if (r->source == NULL || r->model == NULL || r->list == NULL || r->other_tokens == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < r->models && status == NB_OK; i++) {
         status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : &others, err);
@@ -66,10 +69,12 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
 static void
 close_models(struct verify_run *r)
 {
+    nb_tokenizer_close(r->tokenizer); /* it uses the source */
     for (size_t i = 0; i < r->models_open; i++)
         nb_model_close(&r->model[i]);
     for (size_t i = 0; i < r->sources_open; i++)
         nb_source_close(&r->source[i]);
+    free(r->other_tokens);
     free(r->list);
     free(r->model);
     free(r->source);
@@ -81,6 +86,7 @@ on_other_tokens(void *context, size_t model, const char *what)
 {
     const struct verify_run *r = context;
 
+    snprintf(r->other_tokens[model], NB_DIFFERENCE_TEXT, "%s", what);
     cli_note("%s makes other tokens of the text than %s, whose tokens are used for all: %s", r->source[model].path,
              r->source[0].path, what);
 }
@@ -103,7 +109,7 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     cli_progress_say(&r->progress, "tokenizing");
     o->drift.other_tokens = on_other_tokens;
     o->drift.context = r;
-    status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, err);
+    status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, &r->tokenizer, err);
     if (status == NB_OK)
         cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);
     return status;
@@ -220,14 +226,20 @@ verify(struct verify_options *o, const struct cli_line *line)
     const size_t models = line->n_operands;
     struct verify_run r = { .options = o, .models = models };
     struct verify_report report = {
-        .models = models, .list_tensors = o->tensors, .line = line, .threads = o->drift.threads
+        .models = models,
+        .list_tensors = o->tensors,
+        .list_worst = o->worst,
+        .line = line,
+        .threads = o->drift.threads,
     };
     const double started = nb_seconds();
+    struct measured_text measured;
     struct nb_error err;
     enum nb_status status = open_models(&r, line->operands, &err);
     int code;
 
     report.source = r.source;
+    report.other_tokens = r.other_tokens;
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
@@ -240,7 +252,9 @@ verify(struct verify_options *o, const struct cli_line *line)
         status = measure(&r, o, &report, &err);
     if (status == NB_OK && (o->tensors || o->html != NULL))
         status = compare_weights(&r, &report, &err);
+    measured = (struct measured_text){ r.tokenizer, &r.ids };
     report.text = o->text;
+    report.measured = &measured;
     report.seconds = nb_seconds() - started;
     if (status == NB_OK && o->html != NULL)
         status = verify_page_write(&report, o->html, &err);
@@ -273,6 +287,7 @@ cmd_verify(const struct cli_line *line)
         .max_ratio = cli_real(line, OPT_MAX_PPL_RATIO, NAN),
         .json = cli_has(line, OPT_JSON),
         .tensors = cli_has(line, OPT_TENSORS),
+        .worst = cli_has(line, OPT_WORST_TOKENS),
     };
 
     o.to_stdout = o.html != NULL && strcmp(o.html, "-") == 0;

@@ -86,6 +86,9 @@ const struct cli_option cli_options[] = {
     /* --- verify --- */
     { OPT_TENSORS, 0, "tensors", NULL, IN(verify), ARG_NONE,
       .help = "also report how far the weights of each MODEL are from those of BASE, tensor by tensor" },
+    { OPT_WORST_TOKENS, 0, "worst-tokens", NULL, IN(verify), ARG_NONE,
+      .help = "also show the ten tokens of the text at which each MODEL is furthest from BASE, and what both would have "
+              "said; --json and --html always have them" },
     { OPT_MAX_KLD, 0, "max-kld", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",

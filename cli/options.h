@@ -135,6 +135,7 @@ enum cli_option_id {
     OPT_TENSOR,
     OPT_TENSORS,
     OPT_TEMP,
+    OPT_WORST_TOKENS,
     OPT_TENSOR_TYPE,
     OPT_TENSOR_TYPE_FILE,
     OPT_THREADS,

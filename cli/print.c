@@ -55,6 +55,20 @@ cli_columns_of(const char *text, size_t length)
     return columns;
 }
 
+void
+cli_print_piece(const char *piece, size_t length)
+{
+    char shown[NB_SHOWN];
+
+    for (size_t i = 0, n; i < length; i += n) {
+        n = nb_show_character(piece + i, length - i, shown);
+        if (nb_utf8_valid(piece + i, n))
+            cli_show(stdout, piece + i, n);
+        else
+            cli_print("<0x%02X>", (unsigned char)piece[i]);
+    }
+}
+
 enum nb_status
 cli_write_file(const char *name, const void *bytes, size_t size, struct nb_error *err)
 {

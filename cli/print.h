@@ -19,6 +19,8 @@ void cli_print(const char *format, ...) NB_PRINTF(1, 2);
 /* The same to F. */
 void cli_print_to(FILE *f, const char *format, ...) NB_PRINTF(2, 3);
 void cli_print_list(FILE *f, const char *format, va_list args) NB_PRINTF(2, 0);
+/* The text of a token, LENGTH bytes at PIECE, on standard output: bytes that are a part of a character as "<0xE2>". */
+void cli_print_piece(const char *piece, size_t length);
 /* The LENGTH bytes at TEXT as they are shown. */
 void cli_show(FILE *f, const char *text, size_t length);
 /* The same, but line feeds and tabs as they are. */

@@ -126,6 +126,10 @@ verify_report_table(const struct verify_report *r)
         cli_note("--wide shows how certain these numbers are, and the 99 %% KLD, too");
     for (size_t i = 1; i < r->models && r->list_tensors; i++)
         print_tensors(r, i);
+    for (size_t i = 1; i < r->models && r->list_worst; i++) {
+        cli_print("\n%s:\ntokens at which it is furthest from the base\n", nb_base_name(r->source[i].path));
+        worst_tokens_print(&r->drift, i, r->measured);
+    }
     return cli_finish();
 }
 
@@ -223,6 +227,9 @@ model_json(const struct verify_report *r, size_t i)
     set(o, "rms_dp", s->rms_dp.value);
     set(o, "rms_dp_stderr", s->rms_dp.error);
     cli_json_set(o, "dp_percentiles", quantiles_json(s->dp_quantile));
+    if (*r->other_tokens[i] != '\0')
+        set_text(o, "other_tokens", r->other_tokens[i]);
+    cli_json_set(o, "worst_tokens", worst_tokens_json(&r->drift, i, r->measured));
     if (r->errors != NULL)
         cli_json_set(o, "tensors", tensors_json(r, i));
     return o;

@@ -3,10 +3,12 @@
 #define NB_VERIFY_REPORT_H
 
 #include "cli/command_line.h"
+#include "cli/worst_tokens.h"
 #include "formats/models/source.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
 #include "verify/drift/weight_error.h"
+#include "verify/tokenize/agreement.h"
 
 #include <jansson.h>
 
@@ -18,7 +20,11 @@ struct verify_report {
     struct nb_weight_error **errors; /* of each model but the base; NULL: not measured */
     bool list_tensors;               /* in the table too */
     const char *text;                /* the name of the file */
-    const struct cli_line *line;     /* the command */
+    /* Of each: what other tokens its tokenizer makes of the text than the base's, or "" */
+    char (*other_tokens)[NB_DIFFERENCE_TEXT];
+    const struct measured_text *measured; /* its tokens */
+    bool list_worst;                      /* tokens, in the table too */
+    const struct cli_line *line;          /* the command */
     unsigned threads;
     double seconds;
 };

@@ -225,6 +225,8 @@ verify_says_that_a_model_makes_other_tokens(void **unused)
 {
     struct run run;
     char text[4096] = "";
+    unsigned char *page;
+    size_t size;
 
     (void)unused;
     for (int i = 0; i < 60; i++)
@@ -241,6 +243,14 @@ verify_says_that_a_model_makes_other_tokens(void **unused)
     RUN(&run, "verify", scratch_path("model"), scratch_path("out.gguf"), "-f", scratch_path("text"), "-c", "32");
     assert_int_equal(run.code, 0);
     assert_non_null(strstr(run.err, "makes other tokens of the text"));
+    RUN(&run, "verify", "--json", "--html", "page.html", scratch_path("model"), scratch_path("out.gguf"), "-f",
+        scratch_path("text"), "-c", "32");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.out, "\"other_tokens\":\""));
+    page = scratch_read(scratch_path("page.html"), &size);
+    page[size] = '\0';
+    assert_non_null(strstr((char *)page, "\"other_tokens\":\""));
+    free(page);
 }
 
 int

@@ -12,6 +12,7 @@
 #include "testing.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
+#include "verify/drift/worst_tokens.h"
 #include "verify/run/forward.h"
 #include "verify/run/model.h"
 #include "verify/run/vector_math.h"
@@ -383,8 +384,10 @@ experts_that_are_alike_are_one(void **unused)
 static void
 statistics_are_as_defined(void **unused)
 {
-    struct nb_score base[4] = { { 1, 0, true }, { 2, 0, true }, { 1, 0, true }, { 2, 0, true } };
-    struct nb_score model[4] = { { 1, 0.1f, true }, { 3, 0.3f, false }, { 1, 0.2f, true }, { 3, 0.4f, true } };
+    struct nb_score base[4] = { { 1, 0, true, 0 }, { 2, 0, true, 0 }, { 1, 0, true, 0 }, { 2, 0, true, 0 } };
+    struct nb_score model[4] = {
+        { 1, 0.1f, true, 0 }, { 3, 0.3f, false, 1 }, { 1, 0.2f, true, 0 }, { 3, 0.4f, true, 0 }
+    };
     struct nb_score *scores[2] = { base, model };
     const struct nb_drift drift = { .chunks = 1, .scored = 4, .models = 2, .score = scores };
     const double dp = exp(-3) - exp(-2);
@@ -407,6 +410,66 @@ statistics_are_as_defined(void **unused)
     assert_true(fabs(s.same_top.error - sqrt(0.75 * 0.25 / 3)) < 1e-12);
     assert_true(fabs(s.dp.value - dp / 2) < 1e-7);
     assert_true(fabs(s.rms_dp.value - fabs(dp) / sqrt(2)) < 1e-7);
+}
+
+/* Chunks of 8 tokens, of which the last three are scored. */
+static void
+the_worst_tokens_are_those_of_the_text(void **unused)
+{
+    struct nb_score model[6] = { { .kld = 0.1f }, { .kld = 0.5f }, { .kld = 0 },
+                                 { .kld = 0.7f }, { .kld = 0.5f }, { .kld = 0.2f } };
+    struct nb_score *scores[2] = { NULL, model };
+    const struct nb_drift drift = { .chunks = 2, .chunk_tokens = 8, .scored = 6, .models = 2, .score = scores };
+    static const size_t scored[] = { 3, 1, 4, 5, 0 }, position[] = { 8 + 5, 6, 8 + 6, 8 + 7, 5 };
+    struct nb_worst_token worst[8];
+
+    (void)unused;
+    assert_int_equal(nb_worst_tokens(&drift, 1, worst, 8), 5); /* equal predictions are none */
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(worst[i].scored, scored[i]);
+        assert_int_equal(worst[i].position, position[i]);
+    }
+    for (size_t count = 0; count < 5; count++) {
+        assert_int_equal(nb_worst_tokens(&drift, 1, worst, count), count);
+        assert_true(count == 0 || worst[count - 1].scored == scored[count - 1]);
+    }
+}
+
+static void
+worst_tokens_are_shown_with_what_would_have_been_said(void **unused)
+{
+    static struct run run;
+    json_t *o, *m, *list, *first;
+    double last = INFINITY;
+    json_t *token;
+    size_t i;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "q2_k", "-o", "worst.gguf");
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--json", SAMPLE, "worst.gguf", SAMPLE);
+    o = json_loads(run.out, 0, NULL);
+    assert_non_null(o);
+    m = json_array_get(json_object_get(o, "models"), 0);
+    list = json_object_get(m, "worst_tokens");
+    assert_int_equal(json_array_size(list), 10);
+    first = json_array_get(list, 0);
+    assert_true(fabs(json_real_value(json_object_get(first, "kld")) - json_real_value(json_object_get(m, "kld_max"))) <
+                1e-6);
+    json_array_foreach(list, i, token) {
+        const double kld = json_real_value(json_object_get(token, "kld"));
+
+        assert_true(kld <= last && json_real_value(json_object_get(token, "p")) <= 1);
+        assert_true(strlen(json_string_value(json_object_get(token, "before"))) > 0);
+        assert_true(strlen(json_string_value(json_object_get(token, "says"))) > 0);
+        last = kld;
+    }
+    m = json_array_get(json_object_get(o, "models"), 1);
+    assert_int_equal(json_array_size(json_object_get(m, "worst_tokens")), 0); /* the base itself */
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--worst-tokens", SAMPLE, "worst.gguf");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.out, json_string_value(json_object_get(first, "text"))));
+    assert_non_null(strstr(run.out, "the base says '"));
+    json_decref(o);
 }
 
 /* --- what is refused ------------------------------------------------------------------------------------------ */
@@ -688,6 +751,8 @@ main(void)
         cmocka_unit_test(scores_depend_on_nothing_but_the_weights),
         cmocka_unit_test(experts_that_are_alike_are_one),
         cmocka_unit_test(statistics_are_as_defined),
+        cmocka_unit_test(the_worst_tokens_are_those_of_the_text),
+        cmocka_unit_test(worst_tokens_are_shown_with_what_would_have_been_said),
         cmocka_unit_test(texts_that_are_none_are_refused),
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
         cmocka_unit_test(a_page_names_no_folders_and_replaces_nothing),

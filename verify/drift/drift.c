@@ -61,13 +61,19 @@ nb_drift_chunks(size_t count, const struct nb_drift_options *o)
     return chunks > UINT32_MAX ? UINT32_MAX : (uint32_t)chunks;
 }
 
+size_t
+nb_drift_position(const struct nb_drift *d, size_t i)
+{
+    const uint32_t per_chunk = scored_in_chunk(d->chunk_tokens);
+
+    return i / per_chunk * d->chunk_tokens + d->chunk_tokens / 2 + i % per_chunk + 1;
+}
+
 /* The true token at the position of scored token I. */
 static int32_t
 true_token(const struct run *r, size_t i)
 {
-    const uint32_t per_chunk = scored_in_chunk(r->options->chunk_tokens), half = r->options->chunk_tokens / 2;
-
-    return r->tokens[i / per_chunk * r->options->chunk_tokens + half + i % per_chunk + 1];
+    return r->tokens[nb_drift_position(r->drift, i)];
 }
 
 static enum nb_status
@@ -91,7 +97,8 @@ score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
     b->max = nb_vector_math()->largest(logits, vocab, &b->top);
     b->sum = nb_vector_math()->sum_exp(logits, vocab, b->max);
     b->log_sum = (double)b->max + log(b->sum);
-    r->drift->score[0][i] = (struct nb_score){ (float)(b->log_sum - (double)logits[true_token(r, i)]), 0, true };
+    r->drift->score[0][i] = (struct nb_score){ (float)(b->log_sum - (double)logits[true_token(r, i)]), 0, true,
+                                               (int32_t)b->top };
     return check_finite(r, b->log_sum, i, err);
 }
 
@@ -118,6 +125,7 @@ score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
         .nll = (float)(log_sum - (double)q[true_token(r, i)]),
         .kld = (float)(difference + log_sum - b->log_sum),
         .same_top = top == b->top,
+        .top = (int32_t)top,
     };
     return check_finite(r, log_sum, i, err);
 }

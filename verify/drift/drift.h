@@ -22,6 +22,7 @@ struct nb_score {
     float nll;     /* -ln of the true token's probability; all logarithms are natural */
     float kld;     /* KL divergence from the base's distribution, in nats; 0 for the base itself */
     bool same_top; /* its most likely token is the base's */
+    int32_t top;   /* its most likely token */
 };
 
 struct nb_drift_options {
@@ -46,6 +47,9 @@ struct nb_drift {
     size_t models;
     struct nb_score **score; /* MODELS x SCORED, in text order */
 };
+
+/* Where the scored token I stands in the tokens that were measured. */
+size_t nb_drift_position(const struct nb_drift *drift, size_t i);
 
 /* The number of chunks of COUNT tokens under OPTIONS; 0 if there are not at least two, which is an error. */
 uint32_t nb_drift_chunks(size_t count, const struct nb_drift_options *options);

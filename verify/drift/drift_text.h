@@ -13,10 +13,11 @@
 /*
  * IDS receives the tokens of TEXT by the tokenizer of the first of MODELS models, and OPTIONS its BOS.
  * Refused: models whose vocabularies differ, since their numbers could not be compared, and a text that
- * has too few tokens for OPTIONS.
+ * has too few tokens for OPTIONS. TOKENIZER receives that tokenizer, for the caller to close, unless it
+ * is NULL.
  */
 enum nb_status nb_drift_tokens(const struct nb_model *const *model, size_t models, const struct nb_text *text,
-                               struct nb_drift_options *options, struct nb_ids *ids,
+                               struct nb_drift_options *options, struct nb_ids *ids, struct nb_tokenizer **tokenizer,
                                struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -142,7 +142,7 @@ verify(const struct nibble_source *const *sources, const struct nb_text *text,
     if (status == NB_OK)
         status = open_models(&m, sources, err);
     if (status == NB_OK)
-        status = nb_drift_tokens(m.list, m.count, text, &o, &ids, err);
+        status = nb_drift_tokens(m.list, m.count, text, &o, &ids, NULL, err);
     if (status == NB_OK)
         status = measure(&m, &ids, &o, v, err);
     nb_ids_free(&ids);
