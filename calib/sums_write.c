@@ -2,6 +2,7 @@
 #include "calib/sums.h"
 
 #include "formats/base/file_out.h"
+#include "formats/base/text.h"
 #include "formats/gguf/gguf.h"
 
 #include <inttypes.h>
@@ -30,7 +31,7 @@ static enum nb_status
 write_bytes(struct bytes *b, const char *path, struct nb_error *err)
 {
     struct nb_file_out out;
-    enum nb_status status = fclose(b->stream) != 0 ? nb_fail_memory(err) : NB_OK;
+    enum nb_status status = nb_close_text(b->stream, &b->data) ? NB_OK : nb_fail_memory(err);
 
     if (status == NB_OK)
         status = nb_out_create(&out, path, b->size, true, err);

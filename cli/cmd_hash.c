@@ -143,7 +143,6 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
     char *text = NULL;
     size_t size = 0;
     FILE *f = a->output == NULL ? stdout : open_memstream(&text, &size);
-    bool failed;
     enum nb_status status;
 
     if (f == NULL)
@@ -152,8 +151,7 @@ print_all(const struct arguments *a, const struct nb_stored_tensors *s, const st
         print_job(f, s, a->input, &jobs[i]);
     if (a->output == NULL)
         return NB_OK;
-    failed = fclose(f) != 0;
-    status = failed ? nb_fail_memory(err) : cli_write_file(a->output, text, size, err);
+    status = nb_close_text(f, &text) ? cli_write_file(a->output, text, size, err) : nb_fail_memory(err);
     free(text);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "cli/model_summary.h"
 #include "cli/sandbox.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/elements/types.h"
 #include "formats/gguf/metadata.h"
 #include "formats/models/source.h"
@@ -123,10 +124,13 @@ print_cell(const struct nb_kv *kv, bool full)
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
 
-    if (f == NULL)
+    if (f == NULL) {
+        cli_lose();
         return;
+    }
     kv_print(f, kv, full);
-    fclose(f);
+    if (!nb_close_text(f, &text))
+        cli_lose();
     for (size_t i = 0, n; i < size; i += n) {
         if (strchr("|<*`", text[i]) != NULL)
             cli_print("\\");

@@ -52,11 +52,13 @@ print_parts(const struct arguments *a, const struct nb_split *s)
         const struct nb_split_part *p = &s->parts[i];
         char *name = nb_split_name(a->prefix, strlen(a->prefix), i, s->count);
 
-        if (a->json)
-            cli_json_add(list, cli_json("{s:s, s:I, s:I}", "path", name == NULL ? "" : name, "tensors",
-                                        (json_int_t)p->count, "bytes", (json_int_t)p->bytes));
+        if (name == NULL)
+            cli_lose();
+        else if (a->json)
+            cli_json_add(list, cli_json("{s:s, s:I, s:I}", "path", name, "tensors", (json_int_t)p->count, "bytes",
+                                        (json_int_t)p->bytes));
         else
-            cli_print("%s: %zu tensors, %s\n", name == NULL ? "" : name, p->count, cli_bytes(text, (double)p->bytes));
+            cli_print("%s: %zu tensors, %s\n", name, p->count, cli_bytes(text, (double)p->bytes));
         free(name);
     }
     if (a->json)

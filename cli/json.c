@@ -1,6 +1,7 @@
 #include "cli/json.h"
 
 #include "cli/cli.h"
+#include "formats/base/json.h"
 #include "formats/base/text.h"
 
 #include <math.h>
@@ -184,6 +185,18 @@ cli_json(const char *format, ...)
     return object;
 }
 
+void
+cli_lose(void)
+{
+    is_incomplete = true;
+}
+
+bool
+cli_has_lost(void)
+{
+    return is_incomplete;
+}
+
 /* --- output ----------------------------------------------------------------------------------------------- */
 
 void
@@ -216,7 +229,7 @@ cli_print_json(json_t *object)
     char *text = NULL;
 
     if (json_object_update(whole, object) == 0 && !is_incomplete)
-        text = json_dumps(whole, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        text = nb_json_dump(whole, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(whole);
     json_decref(object);
     if (text == NULL)
@@ -266,7 +279,7 @@ cli_print_json_error(enum nb_status status, const char *message)
     is_incomplete = false;
     object = cli_json("{s:i, s:{s:s, s:s}}", "version", CLI_JSON_VERSION, "error", "code", cli_status_name(status),
                       "message", message);
-    text = is_incomplete ? NULL : json_dumps(object, JSON_COMPACT);
+    text = is_incomplete ? NULL : nb_json_dump(object, JSON_COMPACT);
     json_decref(object);
     if (text == NULL)
         print_short_of_memory();

@@ -34,6 +34,13 @@ void cli_json_set(json_t *object, const char *key, json_t *value);
 /* All members of MORE, which is released, to OBJECT. */
 void cli_json_merge(json_t *object, json_t *more);
 
+/*
+ * What could not be printed for want of memory is not printed in silence: after this, cli_finish says so. Values that
+ * cannot be made tell it themselves.
+ */
+void cli_lose(void);
+bool cli_has_lost(void);
+
 /* What --json asks for, also before the command line was understood. */
 void cli_set_json(bool wanted);
 /* OBJECT, which is released, with the version, as one line on stdout. Returns the exit code. */

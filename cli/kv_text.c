@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "formats/base/checked.h"
+#include "formats/base/json.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
 #include "formats/gguf/metadata.h"
@@ -109,10 +110,13 @@ print_array(FILE *f, const struct nb_kv *kv, bool full)
 
     cli_print_to(f, "%" PRIu64 " %s: [", kv->count, nb_kv_type_name(kv->element));
     json_array_foreach(list, i, entry) {
-        char *text = json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        char *text = nb_json_dump(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
 
         cli_print_to(f, "%s", i > 0 ? ", " : "");
-        print_text(f, text == NULL ? "?" : text, full);
+        if (text == NULL)
+            cli_lose();
+        else
+            print_text(f, text, full);
         free(text);
     }
     cli_print_to(f, "%s]", !full && kv->count > SHOWN_ELEMENTS ? ", ..." : "");
@@ -133,7 +137,9 @@ kv_print(FILE *f, const struct nb_kv *kv, bool full)
         cli_print_to(f, "%" PRIu64, little_endian(kv->data, kv->size));
     } else {
         number = number_json(kv->type, kv->data);
-        text = json_is_null(number) ? NULL : json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        text = json_is_null(number) ? NULL : nb_json_dump(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        if (text == NULL && !json_is_null(number))
+            cli_lose();
         cli_print_to(f, "%s", text == NULL ? "not finite" : text);
         free(text);
         json_decref(number);
@@ -146,11 +152,19 @@ kv_print_short(const struct nb_kv *kv, int other)
     const int key = (int)strlen(kv->key), left = CLI_NARROW - other - (key > KV_KEY_COLUMNS ? key : KV_KEY_COLUMNS);
     char *text = NULL;
     size_t size = 0;
-    FILE *f = cli_is_wide() ? NULL : open_memstream(&text, &size);
+    FILE *f = cli_is_wide() ? stdout : open_memstream(&text, &size);
 
-    kv_print(f == NULL ? stdout : f, kv, false);
-    if (f != NULL && fclose(f) == 0 && text != NULL)
+    if (f == NULL) {
+        cli_lose();
+        return;
+    }
+    kv_print(f, kv, false);
+    if (f == stdout)
+        return;
+    if (nb_close_text(f, &text))
         cli_print_start(stdout, text, left);
+    else
+        cli_lose();
     free(text);
 }
 
@@ -277,7 +291,7 @@ parse_numbers(json_t *list, struct kv_value *out, struct nb_error *err)
         return nb_fail_memory(err);
     json_array_foreach(list, i, entry) {
         char *text = json_is_string(entry) ? strdup(json_string_value(entry))
-                                           : json_dumps(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+                                           : nb_json_dump(entry, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
 
         status = text == NULL
                      ? nb_fail(err, NB_USAGE, "element %zu is not a valid %s", i, nb_kv_type_name(out->element))

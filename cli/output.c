@@ -195,6 +195,8 @@ cli_notes_json(const struct nb_source *source)
 int
 cli_finish(void)
 {
+    if (cli_has_lost())
+        return cli_fail_memory();
     if (fflush(stdout) == 0 && !ferror(stdout))
         return NB_OK;
     cli_print_to(stderr, "nibble: writing to the standard output failed: %s\n", strerror(errno));

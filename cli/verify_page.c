@@ -2,6 +2,7 @@
 
 #include "cli/cli.h"
 #include "cli/verdict.h"
+#include "formats/base/json.h"
 #include "formats/base/system.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
@@ -131,7 +132,7 @@ page_data(const struct verify_report *r)
     cli_json_set(object, "command", command_json(r->line));
     cli_json_set(object, "machine", machine_json(r->threads));
     cli_json_set(object, "verdicts", verdicts_json());
-    text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
+    text = nb_json_dump(object, JSON_COMPACT | JSON_REAL_PRECISION(7));
     json_decref(object);
     return text;
 }
@@ -155,6 +156,7 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
     char *text = page_data(r), *whole = NULL;
     size_t size = 0;
     FILE *file = open_memstream(&whole, &size);
+    bool failed = file == NULL || text == NULL || cli_has_lost();
     enum nb_status status;
 
     if (file != NULL && text != NULL) {
@@ -162,7 +164,9 @@ verify_page_write(const struct verify_report *r, const char *name, struct nb_err
         write_json(file, text);
         fputs(place + strlen(PLACE), file);
     }
-    if (file == NULL || fclose(file) != 0 || text == NULL) {
+    if (file != NULL)
+        failed |= !nb_close_text(file, &whole);
+    if (failed) {
         status = nb_fail_memory(err);
     } else {
         status = cli_write_file(name, whole, size, err);

@@ -75,8 +75,10 @@ print_tensors(const struct verify_report *r, size_t model)
     const size_t n = r->source[0].n_tensors;
     struct nb_weight_error *sorted = malloc(n * sizeof *sorted);
 
-    if (sorted == NULL)
+    if (sorted == NULL) {
+        cli_lose();
         return;
+    }
     memcpy(sorted, r->errors[model], n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, worst_first);
     cli_print("\n%s:\nerror of the weights relative to their size, the worst of %zu tensors\n"

@@ -94,6 +94,27 @@ nb_json_fits(struct nb_json_span text)
     return cost <= NB_JSON_TREE_LIMIT;
 }
 
+/* Whether jansson had no memory, by what it says of a failure: a syntax error has a line number. */
+static bool
+is_memory(const json_error_t *why)
+{
+    return why->line < 1 || json_error_code(why) == json_error_out_of_memory;
+}
+
+/*
+ * Parses TEXT. A token that jansson has no memory for is an invalid one to it, so what is invalid is looked at twice:
+ * only what is so both times is.
+ */
+static json_t *
+parse(struct nb_json_span text, size_t flags, json_error_t *why)
+{
+    json_t *tree = json_loadb(text.at, text.length, flags | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, why);
+
+    return tree != NULL || is_memory(why)
+               ? tree
+               : json_loadb(text.at, text.length, flags | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, why);
+}
+
 enum nb_status
 nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
 {
@@ -115,10 +136,7 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
         free(text);
         return nb_fail(err, NB_INPUT, "%s: has more values than such a file may have", name);
     }
-    *object = json_loadb(span.at, span.length,
-                         JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES |
-                             (flags & NB_JSON_BIG_INTEGERS ? JSON_DECODE_INT_AS_REAL : 0),
-                         &why);
+    *object = parse(span, flags & NB_JSON_BIG_INTEGERS ? JSON_DECODE_INT_AS_REAL : 0, &why);
     if (*object == NULL ? nb_json_text_mistaken(span, what) : nb_json_mistaken(*object, what))
         status = nb_fail(err, NB_INPUT, "%s: not what it should be, but %s", name, what);
     free(text);
@@ -127,8 +145,8 @@ nb_json_load(const char *name, int flags, json_t **object, struct nb_error *err)
         *object = NULL;
         return status;
     }
-    if (*object == NULL && (why.line < 1 || json_error_code(&why) == json_error_out_of_memory))
-        return nb_fail_memory(err); /* a syntax error would have a line number */
+    if (*object == NULL && is_memory(&why))
+        return nb_fail_memory(err);
     if (*object == NULL)
         return nb_fail(err, NB_INPUT, "%s: not valid JSON at line %d, column %d: %s", name, why.line, why.column,
                        why.text);
@@ -238,7 +256,7 @@ nb_json_text_mistaken(struct nb_json_span text, char what[NB_MISTAKEN])
         return false;
     if (first == text.at + text.length || *first != '{')
         return nb_mistaken(text.at, text.length, text.length, what);
-    tree = text.length > SMALL ? NULL : nb_json_tree(text);
+    tree = text.length > SMALL ? NULL : nb_json_tree(text, NULL);
     mistaken = nb_json_mistaken(tree, what);
     json_decref(tree);
     return mistaken;
@@ -316,11 +334,34 @@ nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct nb_
 }
 
 json_t *
-nb_json_tree(struct nb_json_span span)
+nb_json_tree(struct nb_json_span span, bool *no_memory)
 {
+    json_error_t why;
+    json_t *tree;
+
+    if (no_memory != NULL)
+        *no_memory = false;
     if (!nb_json_fits(span))
         return NULL;
-    return json_loadb(span.at, span.length, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    tree = parse(span, JSON_DECODE_ANY, &why);
+    if (no_memory != NULL)
+        *no_memory = tree == NULL && is_memory(&why);
+    return tree;
+}
+
+char *
+nb_json_dump(const json_t *value, size_t flags)
+{
+    const size_t size = json_dumpb(value, NULL, 0, flags);
+    char *text = size == 0 ? NULL : malloc(size + 1);
+
+    if (text != NULL && json_dumpb(value, text, size, flags) != size) {
+        free(text);
+        text = NULL;
+    }
+    if (text != NULL)
+        text[size] = '\0';
+    return text;
 }
 
 /* Most strings are plain ASCII without escapes, and need no decoder. */
@@ -341,6 +382,7 @@ nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length)
 {
     char *copy = NULL;
     json_t *tree;
+    bool no_memory;
 
     if (span.length < 2 || *span.at != '"')
         return NULL;
@@ -348,7 +390,8 @@ nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length)
         *length = span.length - 2;
         return nb_arena_strndup(arena, span.at + 1, *length);
     }
-    tree = nb_json_tree(span);
+    tree = nb_json_tree(span, &no_memory);
+    arena->exhausted |= no_memory;
     if (json_is_string(tree)) {
         *length = json_string_length(tree);
         copy = nb_arena_strndup(arena, json_string_value(tree), *length);

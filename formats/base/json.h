@@ -66,12 +66,20 @@ bool nb_json_enter(struct nb_json_cursor *cursor, struct nb_json_span value);
  */
 int nb_json_next(struct nb_json_cursor *cursor, struct nb_json_span *key, struct nb_json_span *value);
 
-/* Decodes the string SPAN, with a terminating NUL; NULL if it is not a string or ARENA is exhausted. */
+/* Decodes the string SPAN, with a terminating NUL; NULL if it is not a string or memory is out: ARENA is exhausted then. */
 char *nb_json_string(struct nb_arena *arena, struct nb_json_span span, size_t *length);
 /* Whether the tree of TEXT keeps to NB_JSON_TREE_LIMIT. */
 bool nb_json_fits(struct nb_json_span text);
-/* SPAN as a new jansson tree, or NULL; also if it would be larger than NB_JSON_TREE_LIMIT. */
-json_t *nb_json_tree(struct nb_json_span span);
+/*
+ * SPAN as a new jansson tree, or NULL; also if it would be larger than NB_JSON_TREE_LIMIT. *NO_MEMORY, which may be NULL:
+ * whether memory was out instead.
+ */
+json_t *nb_json_tree(struct nb_json_span span, bool *no_memory);
+/*
+ * VALUE as text, from malloc; NULL if memory is out. FLAGS are jansson's. (Its json_dumps leaves out what it has no memory
+ * for.)
+ */
+char *nb_json_dump(const json_t *value, size_t flags);
 /* True if the string SPAN, written without escapes, equals TEXT. */
 bool nb_json_is(struct nb_json_span span, const char *text);
 /* SPAN as an integer from 0 to LIMIT; false for anything else. */

@@ -169,3 +169,11 @@ nb_joined(const char *a, const char *b)
     }
     return joined;
 }
+
+bool
+nb_close_text(FILE *f, char *const *text)
+{
+    const bool whole = ferror(f) == 0;
+
+    return fclose(f) == 0 && whole && *text != NULL;
+}

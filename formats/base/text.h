@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* True if the LENGTH bytes at S are well-formed UTF-8 (no surrogates, no overlong forms). */
 bool nb_utf8_valid(const char *s, size_t length);
@@ -31,5 +32,11 @@ const char *nb_base_name(const char *path);
 char *nb_utf8_repaired(const char *text);
 /* A followed by B, from malloc; NULL if out of memory. */
 char *nb_joined(const char *a, const char *b);
+
+/*
+ * Closes F, which open_memstream has made for *TEXT. False, and *TEXT is still to be freed, if memory was out for any of it:
+ * fclose does not always say so.
+ */
+bool nb_close_text(FILE *f, char *const *text);
 
 #endif

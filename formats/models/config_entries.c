@@ -1,5 +1,6 @@
 #include "formats/models/config_entries.h"
 
+#include "formats/base/json.h"
 #include "formats/base/text.h"
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
@@ -202,7 +203,7 @@ value_text(json_t *value, char text[64])
         snprintf(text, 64, "%.9g", json_number_value(value));
         return;
     }
-    all = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
+    all = nb_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9));
     snprintf(text, 64, "%.*s%s", all != NULL && strlen(all) < 60 ? 60 : 56, all == NULL ? "?" : all,
              all != NULL && strlen(all) >= 60 ? " ..." : "");
     free(all);

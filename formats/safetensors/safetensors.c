@@ -131,10 +131,13 @@ static enum nb_status
 read_entry(struct reader *r, const char *name, struct nb_json_span value, uint64_t base)
 {
     struct nb_safetensor t = { .name = name, .offset = base };
-    json_t *entry = nb_json_tree(value);
+    bool no_memory;
+    json_t *entry = nb_json_tree(value, &no_memory);
     uint64_t elements;
     enum nb_status status;
 
+    if (no_memory)
+        return nb_fail_memory(r->err);
     if (!json_is_object(entry) || json_object_size(entry) != 3 || json_object_get(entry, "dtype") == NULL ||
         json_object_get(entry, "shape") == NULL || json_object_get(entry, "data_offsets") == NULL) {
         json_decref(entry);
@@ -152,10 +155,13 @@ read_entry(struct reader *r, const char *name, struct nb_json_span value, uint64
 static enum nb_status
 check_metadata(const struct reader *r, struct nb_json_span value)
 {
-    json_t *map = nb_json_tree(value), *entry;
+    bool no_memory;
+    json_t *map = nb_json_tree(value, &no_memory), *entry;
     const char *key;
     bool good = json_is_object(map);
 
+    if (no_memory)
+        return nb_fail_memory(r->err);
     if (good)
         json_object_foreach(map, key, entry)
             good = good && json_is_string(entry);

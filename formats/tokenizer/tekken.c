@@ -6,6 +6,7 @@
 #include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 #include "formats/base/system.h"
+#include "formats/base/text.h"
 #include "formats/tokenizer/byte_level.h"
 #include "formats/tokenizer/tokenizer.h"
 
@@ -53,6 +54,7 @@ read_members(struct tekken *t, size_t length, struct nb_error *err)
     struct nb_json_span root, key, value, text = nb_json_after_mark((struct nb_json_span){ t->text, length });
     struct nb_json_cursor members;
     char what[NB_MISTAKEN];
+    bool no_memory;
     int more;
 
     if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&members, root))
@@ -68,9 +70,9 @@ read_members(struct tekken *t, size_t length, struct nb_error *err)
         if (tree == NULL || (value.length == 4 && memcmp(value.at, "null", 4) == 0))
             continue;
         json_decref(*tree);
-        *tree = nb_json_tree(value);
+        *tree = nb_json_tree(value, &no_memory);
         if (*tree == NULL)
-            return malformed(t, err);
+            return no_memory ? nb_fail_memory(err) : malformed(t, err);
     }
     return more < 0 || t->config == NULL || t->vocab.at == NULL ? malformed(t, err) : NB_OK;
 }
@@ -318,8 +320,7 @@ write_text(struct tekken *t, struct nb_tokenizer_json *out, struct nb_error *err
     failed = fflush(t->out) != 0;
     vocab_end = size;
     status = put_merges(t, err);
-    failed |= ferror(t->out) != 0;
-    failed |= fclose(t->out) != 0;
+    failed |= !nb_close_text(t->out, &out->text);
     if (status == NB_OK && failed)
         status = nb_fail_memory(err);
     out->vocab = (struct nb_json_span){ out->text, vocab_end };

@@ -74,61 +74,70 @@ nb_is_tekken(const char *path)
     return strcmp(nb_base_name(path), NB_TEKKEN) == 0;
 }
 
+/* One member of the file; MODEL receives that of this name. */
+static enum nb_status
+read_member(struct nb_tokenizer_json *tj, struct nb_json_span key, struct nb_json_span value,
+            struct nb_json_span *model, struct nb_error *err)
+{
+    json_t **tree = nb_json_is(key, "added_tokens")     ? &tj->added_tokens
+                    : nb_json_is(key, "normalizer")     ? &tj->normalizer
+                    : nb_json_is(key, "pre_tokenizer")  ? &tj->pre_tokenizer
+                    : nb_json_is(key, "post_processor") ? &tj->post_processor
+                    : nb_json_is(key, "decoder")        ? &tj->decoder
+                                                        : NULL;
+    bool no_memory;
+
+    if (nb_json_is(key, "model"))
+        *model = value;
+    if (tree == NULL)
+        return NB_OK;
+    json_decref(*tree);
+    *tree = nb_json_tree(value, &no_memory);
+    if (*tree != NULL)
+        return NB_OK;
+    if (no_memory)
+        return nb_fail_memory(err);
+    return nb_json_fits(value) ? malformed(tj, value.at, err)
+                               : nb_fail(err, NB_INPUT, "%s: its %.*s has more values than a tokenizer may have",
+                                         tj->path, (int)key.length, key.at);
+}
+
+static enum nb_status
+read_members(struct nb_tokenizer_json *tj, struct nb_json_span text, struct nb_error *err)
+{
+    struct nb_json_span root, key, value, model = { 0 };
+    struct nb_json_cursor members;
+    char what[NB_MISTAKEN];
+    enum nb_status status = NB_OK;
+    int more = 0;
+
+    if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&members, root))
+        return nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", tj->path, what)
+                                                 : malformed(tj, text.at + nb_json_fault(text), err);
+    while (status == NB_OK && (more = nb_json_next(&members, &key, &value)) > 0)
+        status = read_member(tj, key, value, &model, err);
+    if (status != NB_OK)
+        return status;
+    if (more < 0)
+        return malformed(tj, members.at, err);
+    if (model.at == NULL)
+        return nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", tj->path, what)
+                                                 : nb_fail(err, NB_INPUT, "%s: has no model", tj->path);
+    return read_model(tj, model, err);
+}
+
 enum nb_status
 nb_tokenizer_json_read(const char *path, struct nb_tokenizer_json *tj, struct nb_error *err)
 {
-    struct nb_json_span text, root, key, value, model = { 0 };
-    struct nb_json_cursor members;
     size_t length;
-    char what[NB_MISTAKEN];
     enum nb_status status;
-    int more;
 
     if (nb_is_tekken(path))
         return nb_tekken_read(path, tj, err);
     *tj = (struct nb_tokenizer_json){ .path = path };
     status = nb_file_load(path, FILE_LIMIT, &tj->text, &length, err);
-    if (status != NB_OK)
-        return status;
-    text = nb_json_after_mark((struct nb_json_span){ tj->text, length });
-    if (!nb_json_value(text, &root) || *root.at != '{' || !nb_json_enter(&members, root)) {
-        status = nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", path, what)
-                                                   : malformed(tj, text.at + nb_json_fault(text), err);
-        nb_tokenizer_json_free(tj);
-        return status;
-    }
-    while ((more = nb_json_next(&members, &key, &value)) > 0) {
-        json_t **tree = nb_json_is(key, "added_tokens")     ? &tj->added_tokens
-                        : nb_json_is(key, "normalizer")     ? &tj->normalizer
-                        : nb_json_is(key, "pre_tokenizer")  ? &tj->pre_tokenizer
-                        : nb_json_is(key, "post_processor") ? &tj->post_processor
-                        : nb_json_is(key, "decoder")        ? &tj->decoder
-                                                            : NULL;
-
-        if (nb_json_is(key, "model")) {
-            model = value;
-        } else if (tree != NULL) {
-            json_decref(*tree);
-            *tree = nb_json_tree(value);
-            if (*tree == NULL && !nb_json_fits(value)) {
-                status = nb_fail(err, NB_INPUT, "%s: its %.*s has more values than a tokenizer may have", path,
-                                 (int)key.length, key.at);
-                nb_tokenizer_json_free(tj);
-                return status;
-            }
-            if (*tree == NULL) {
-                members.at = value.at;
-                break;
-            }
-        }
-    }
-    if (more != 0)
-        status = malformed(tj, members.at, err);
-    else if (model.at == NULL)
-        status = nb_json_text_mistaken(text, what) ? nb_fail(err, NB_INPUT, "%s: no tokenizer, but %s", path, what)
-                                                   : nb_fail(err, NB_INPUT, "%s: has no model", path);
-    else
-        status = read_model(tj, model, err);
+    if (status == NB_OK)
+        status = read_members(tj, nb_json_after_mark((struct nb_json_span){ tj->text, length }), err);
     if (status != NB_OK)
         nb_tokenizer_json_free(tj);
     return status;
@@ -204,7 +213,7 @@ append_side(char *line, size_t *at, size_t room, const char *side, size_t length
 
 /* Writes the merge VALUE, "a b" or ["a", "b"], as one line of at most NB_MERGE_BYTES; false if it is neither. */
 static bool
-merge_line(struct nb_json_span value, char *line, size_t *length)
+merge_line(struct nb_json_span value, char *line, size_t *length, bool *no_memory)
 {
     struct nb_arena arena = { 0 };
     struct nb_json_cursor sides;
@@ -232,6 +241,7 @@ merge_line(struct nb_json_span value, char *line, size_t *length)
     } else {
         good = false;
     }
+    *no_memory = arena.exhausted;
     nb_arena_free(&arena);
     return good;
 }
@@ -244,13 +254,16 @@ nb_tokenizer_json_merges(const struct nb_tokenizer_json *tj, struct nb_metadata 
     struct nb_json_span unused, value;
     char line[NB_MERGE_BYTES];
     size_t length;
+    bool no_memory;
     int more;
 
     if (tj->merges.at == NULL || *tj->merges.at != '[' || !nb_json_enter(&cursor, tj->merges))
         return nb_fail(err, NB_INPUT, "%s: has no merges", tj->path);
     while ((more = nb_json_next(&cursor, &unused, &value)) > 0) {
-        if (!merge_line(value, line, &length)) {
+        if (!merge_line(value, line, &length, &no_memory)) {
             free(lines.data);
+            if (no_memory)
+                return nb_fail_memory(err);
             return nb_fail(err, NB_INPUT, "%s: merge %" PRIu64 " is not a pair of strings", tj->path, lines.count);
         }
         nb_strings_add(&lines, line, length);
