@@ -135,7 +135,6 @@ enum cli_option_id {
     OPT_TENSOR,
     OPT_TENSORS,
     OPT_TEMP,
-    OPT_WORST_TOKENS,
     OPT_TENSOR_TYPE,
     OPT_TENSOR_TYPE_FILE,
     OPT_THREADS,
@@ -150,6 +149,7 @@ enum cli_option_id {
     OPT_VRAM,
     OPT_WHOLE_FILE,
     OPT_WIDE,
+    OPT_WORST_TOKENS,
     OPT_XXH3,
     OPT_XXH64,
 };
