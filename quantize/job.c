@@ -154,9 +154,9 @@ encode(const struct tile *tile, const struct chunk *c, const float *x, void *out
     const uint64_t *ne = o->view->ne;
 
     if (o->importance == NULL)
-        o->encoding.encode(x, 1, (size_t)c->count, NULL, out);
+        o->encoding.encode(&o->encoding, x, 1, (size_t)c->count, NULL, out);
     else /* chunks are whole rows, and no tile crosses experts */
-        o->encoding.encode(x, (size_t)(c->count / ne[0]), (size_t)ne[0],
+        o->encoding.encode(&o->encoding, x, (size_t)(c->count / ne[0]), (size_t)ne[0],
                            o->importance + tile->first / (ne[0] * ne[1]) * ne[0], out);
 }
 
