@@ -1,11 +1,14 @@
-/* MLX: the bytes of its formats. */
+/* MLX: the bytes of its formats, and folders for it. */
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
+#include "formats/mlx/python_json.h"
 #include "golden_inputs.h"
 #include "quantize/search/encode.h"
 #include "quantize/search/mlx.h"
+#include "scratch.h"
 #include "testing.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <xxhash.h>
 #include <zlib.h>
@@ -102,12 +105,228 @@ every_tier_gives_the_planes_of_mlx(void **unused)
     assert_true(nb_tier_set(NULL));
 }
 
+/* --- folders ------------------------------------------------------------------------------------------------- */
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+
+/* Writes the sample as folder "out" with OPTIONS, separated by blanks; nibble's exit code is returned. */
+static int
+write_sample(struct run *run, const char *options, const char *threads)
+{
+    const char *args[32] = { "quantize", SAMPLE, "--format", "mlx", "-o", scratch_path("out"), "-j", threads };
+    char words[256], *rest, *word;
+    size_t n = 8;
+
+    snprintf(words, sizeof words, "%s", options);
+    for (word = strtok_r(words, " ", &rest); word != NULL && n < 31; word = strtok_r(NULL, " ", &rest))
+        args[n++] = word;
+    scratch_remove("out");
+    run_nibble(run, args);
+    return run->code;
+}
+
+static void
+check_setting(const char *setting, const char *options, const char *threads, const uint64_t hashes[3])
+{
+    static const char *const files[] = { "out/model.safetensors", "out/model.safetensors.index.json",
+                                         "out/config.json" };
+    static struct run run;
+
+    if (write_sample(&run, options, threads) != 0)
+        fail_msg("%s: %s", setting, run.err);
+    for (int i = 0; i < 3; i++)
+        if (scratch_hash(scratch_path(files[i])) != hashes[i])
+            fail_msg("%s: %s is not that of mlx-lm", setting, files[i]);
+}
+
+static void
+every_setting_gives_the_files_of_mlx_lm(void **unused)
+{
+    FILE *table = fopen(TEST_DATA "/golden/mlx/tinystories-3m.tsv", "r");
+    char line[512], setting[64], options[128];
+    unsigned long long hash[3];
+    unsigned checked = 0;
+
+    (void)unused;
+    assert_non_null(table);
+    while (fgets(line, sizeof line, table) != NULL) {
+        if (*line == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%63s %127[^\t] %llx %llx %llx", setting, options, &hash[0], &hash[1], &hash[2]),
+                         5);
+        check_setting(setting, options, checked % 2 == 0 ? "1" : "3", (const uint64_t[]){ hash[0], hash[1], hash[2] });
+        checked++;
+    }
+    fclose(table);
+    assert_int_equal(checked, 17);
+}
+
+static void
+files_beside_the_weights_are_copied_verbatim(void **unused)
+{
+    static const char *const files[] = { "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                                         "special_tokens_map.json" };
+    static struct run run;
+    char from[256], to[64];
+
+    (void)unused;
+    assert_int_equal(write_sample(&run, "-t 2bit", "1"), 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(from, sizeof from, SAMPLE "/%s", files[i]);
+        snprintf(to, sizeof to, "out/%s", files[i]);
+        assert_int_equal(scratch_hash(scratch_path(to)), scratch_hash(from));
+    }
+}
+
+static void
+a_folder_that_exists_is_refused_and_stays(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    scratch_remove("out");
+    scratch_folder("out");
+    scratch_write_text("out/mine", "text");
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "4bit", "-o", scratch_path("out"));
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "exists already"));
+    assert_true(scratch_exists(scratch_path("out/mine")));
+    assert_false(scratch_exists(scratch_path("out/config.json")));
+    assert_false(scratch_exists(scratch_path("out.partial")));
+    scratch_remove("out");
+}
+
+static void
+what_a_killed_run_left_is_replaced_but_not_what_somebody_put_there(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    scratch_folder("out.partial");
+    scratch_write_text("out.partial/config.json", "{");
+    assert_int_equal(write_sample(&run, "-t 2bit", "1"), 0);
+    assert_false(scratch_exists(scratch_path("out.partial")));
+    scratch_folder("out.partial");
+    scratch_folder("out.partial/inner");
+    assert_int_equal(write_sample(&run, "-t 2bit", "1"), 4);
+    assert_non_null(strstr(run.err, "is in the way"));
+    assert_false(scratch_exists(scratch_path("out")));
+    assert_true(scratch_exists(scratch_path("out.partial/inner")));
+    scratch_remove("out.partial");
+}
+
+static void
+a_dry_run_writes_nothing(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    assert_int_equal(write_sample(&run, "-t 4bit --dry-run", "1"), 0);
+    assert_non_null(strstr(run.out, "model.layers.3.mlp.down_proj.weight"));
+    assert_non_null(strstr(run.out, "4.507 bits per weight"));
+    assert_false(scratch_exists(scratch_path("out")));
+}
+
+static void
+what_fits_no_group_or_format_is_refused(void **unused)
+{
+    static const struct {
+        const char *options, *sentence;
+    } cases[] = {
+        { "-t nvfp4 --group-size 64", "there are no groups of 64 in nvfp4" },
+        { "-t 4bit --group-size 16", "there are no groups of 16 in 4bit" },
+        { "-t Q4_K_M", "'Q4_K_M' is not a recipe of --format mlx" },
+        { "-t 4bit --pure", "--pure: does not go with --format mlx" },
+        { "-t bf16 --dtype f16", "exclude each other" },
+        { "-t 4bit --tensor-type nothing=8bit", "'nothing' matches no module" },
+        { "-t 4bit --tensor-type q_proj=q4_k", "'q4_k' is not a type of MLX" },
+        { "-t 4bit --tensor-type q_proj=mixed_2_6", "'mixed_2_6' is not a type of MLX" },
+    };
+    static struct run run;
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(write_sample(&run, cases[i].options, "1"), 2);
+        if (strstr(run.err, cases[i].sentence) == NULL)
+            fail_msg("%s: %s", cases[i].options, run.err);
+        assert_false(scratch_exists(scratch_path("out")));
+        assert_false(scratch_exists(scratch_path("out.partial")));
+    }
+}
+
+static json_t *
+load_config(void)
+{
+    json_t *config = json_load_file(scratch_path("out/config.json"), 0, NULL);
+
+    assert_non_null(config);
+    return config;
+}
+
+static int
+bits_of(json_t *config, const char *module)
+{
+    json_t *entry = json_object_get(json_object_get(config, "quantization"), module);
+
+    return (int)json_integer_value(json_object_get(entry, "bits"));
+}
+
+static void
+modules_that_are_asked_for_get_their_format_and_an_entry(void **unused)
+{
+    static struct run run;
+    json_t *config, *map;
+
+    (void)unused;
+    assert_int_equal(write_sample(&run, "-t 4bit --tensor-type v_proj=8bit --tensor-type layers.0.=bf16", "2"), 0);
+    config = load_config();
+    assert_int_equal(bits_of(config, "model.layers.0.self_attn.v_proj"), 8); /* the first rule that matches decides */
+    assert_int_equal(bits_of(config, "model.layers.2.self_attn.v_proj"), 8);
+    assert_int_equal(bits_of(config, "model.layers.2.self_attn.q_proj"), 0);
+    json_decref(config);
+    config = json_load_file(scratch_path("out/model.safetensors.index.json"), 0, NULL);
+    map = json_object_get(config, "weight_map");
+    assert_null(json_object_get(map, "model.layers.0.self_attn.q_proj.scales"));
+    assert_non_null(json_object_get(map, "model.layers.0.self_attn.v_proj.scales"));
+    assert_non_null(json_object_get(map, "model.layers.1.self_attn.q_proj.scales"));
+    json_decref(config);
+}
+
+static void
+numbers_and_strings_are_those_of_python(void **unused)
+{
+    static const char text[] = "{\"a\": [1e-05, 0.0001, 1e16, 123456789012345680.0, 10000.0, 0.1, -0.0, 1E5, 1e22, 3],"
+                               " \"b\": \"\\u00e4\\ud83d\\ude00\\n\\\"\\u007f/\", \"c\": {}, \"d\": [], \"e\": 1e308}";
+    static const char expected[] =
+        "{\n    \"a\": [\n        1e-05,\n        0.0001,\n        1e+16,\n        1.2345678901234568e+17,\n"
+        "        10000.0,\n        0.1,\n        -0.0,\n        100000.0,\n        1e+22,\n        3\n    ],\n"
+        "    \"b\": \"\\u00e4\\ud83d\\ude00\\n\\\"\\u007f/\",\n    \"c\": {},\n    \"d\": [],\n"
+        "    \"e\": {\n        \"__float__\": \"Infinity\"\n    }\n}";
+    json_t *value = json_loads(text, 0, NULL);
+    char *written;
+
+    (void)unused;
+    assert_non_null(value);
+    written = nb_python_json(value);
+    assert_string_equal(written, expected);
+    free(written);
+    json_decref(value);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_gives_the_planes_of_mlx),
+        cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),
+        cmocka_unit_test(files_beside_the_weights_are_copied_verbatim),
+        cmocka_unit_test(a_folder_that_exists_is_refused_and_stays),
+        cmocka_unit_test(what_a_killed_run_left_is_replaced_but_not_what_somebody_put_there),
+        cmocka_unit_test(a_dry_run_writes_nothing),
+        cmocka_unit_test(what_fits_no_group_or_format_is_refused),
+        cmocka_unit_test(modules_that_are_asked_for_get_their_format_and_an_entry),
+        cmocka_unit_test(numbers_and_strings_are_those_of_python),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -75,11 +75,3 @@ nb_mlx_encoding(const struct nb_mlx_format *format, enum nb_type computed_in)
                                  .computed_in = computed_in,
                                  .encode = encode_mlx };
 }
-
-const char *
-nb_mlx_mode_name(enum nb_mlx_mode mode)
-{
-    static const char *const names[] = { "affine", "mxfp4", "nvfp4", "mxfp8" };
-
-    return names[mode];
-}
