@@ -50,6 +50,8 @@ type_of(const struct planner *p, const struct nb_mlx_tensor *t)
     const enum nb_type stored = t->view.type;
     const bool keeps = t->kind == NB_MLX_AS_STORED || p->dtype == NB_TYPE_NONE;
 
+    if (t->kind == NB_MLX_CODES || t->kind == NB_MLX_SCALES)
+        return NB_U8;
     if (!keeps)
         return p->dtype;
     return stored == NB_F16 || stored == NB_BF16 ? stored : NB_F32;
@@ -92,6 +94,7 @@ choose_formats(struct planner *p)
     struct nb_mlx_choice *choices = calloc(n + 1, sizeof *choices);
     enum nb_status status = choices == NULL ? nb_fail_memory(p->err) : NB_OK;
 
+    plan->parameters = plan->sources.parameters;
     plan->tensors = calloc(n + 1, sizeof *plan->tensors);
     if (status == NB_OK && plan->tensors == NULL)
         status = nb_fail_memory(p->err);
@@ -103,7 +106,6 @@ choose_formats(struct planner *p)
         plan->tensors[i] = (struct nb_mlx_plan_tensor){ .source = t, .choice = choices[i], .type = type_of(p, t) };
         plan->n_fallbacks += choices[i].why == NB_WHY_FALLBACK;
         plan->source_bytes += t->view.bytes;
-        plan->parameters += t->view.elements;
         take_importance(p, &plan->tensors[i]);
     }
     free(choices);
@@ -116,6 +118,14 @@ static struct nb_encoding
 encoding_of(const struct nb_mlx_plan_tensor *t)
 {
     return t->choice.format.bits == 0 ? nb_encoding_of(t->type) : nb_mlx_encoding(&t->choice.format, t->type);
+}
+
+static enum nb_type
+array_type(const struct nb_mlx_plan_tensor *t, const struct nb_encoding *e, unsigned plane)
+{
+    if (t->source->kind == NB_MLX_CODES || (t->choice.format.bits > 0 && plane == 0))
+        return NB_U32;
+    return t->choice.format.bits > 0 && e->plane_bytes[plane] == 1 ? NB_U8 : t->type;
 }
 
 /* Fills in A, which stands for plane PLANE of tensor NUMBER; its offset comes later. */
@@ -131,11 +141,8 @@ make_array(struct planner *p, size_t number, unsigned plane, const struct nb_enc
     snprintf(name, sizeof name, "%s%s", t->source->module, suffixes[plane]);
     *a = (struct array){ .tensor = number, .plane = plane };
     a->out.name = t->choice.format.bits == 0 ? v->name : nb_arena_strdup(&p->plan->arena, name);
-    a->out.type = t->choice.format.bits == 0   ? t->type
-                  : !scales                    ? NB_U32
-                  : e->plane_bytes[plane] == 1 ? NB_U8
-                                               : t->type;
-    a->out.n_dims = v->n_dims;
+    a->out.type = array_type(t, e, plane);
+    a->out.n_dims = t->source->scalar ? 0 : v->n_dims;
     a->out.bytes = v->elements / e->block * e->plane_bytes[plane];
     for (uint32_t i = 0; i < v->n_dims; i++)
         a->out.shape[v->n_dims - 1 - i] = v->ne[i];
@@ -143,6 +150,8 @@ make_array(struct planner *p, size_t number, unsigned plane, const struct nb_enc
         a->out.shape[v->n_dims - 1] /= e->block;
     else if (t->choice.format.bits > 0)
         a->out.shape[v->n_dims - 1] = v->ne[0] * t->choice.format.bits / 32;
+    else if (t->source->kind == NB_MLX_CODES)
+        a->out.shape[v->n_dims - 1] = v->ne[0] / 4;
     t->bytes += a->out.bytes;
     p->plan->array_bytes += a->out.bytes;
     return a->out.name == NULL ? nb_fail_memory(p->err) : NB_OK;
@@ -343,7 +352,9 @@ describe_quantization(const struct planner *p, struct nb_mlx_quantization *q)
             q->exceptions[q->n_exceptions++] = (struct nb_mlx_exception){ t->source->module, t->choice.format,
                                                                           t->choice.of_class };
     }
-    if (q->format.bits == 0 && q->n_exceptions > 0) /* floats, with a few quantized modules */
+    if (p->plan->sources.has_packed)
+        q->format = NB_MLX_PACKED_FORMAT;
+    else if (q->format.bits == 0 && q->n_exceptions > 0) /* floats, with a few quantized modules */
         q->format = q->exceptions[0].format;
     return NB_OK;
 }

@@ -2,6 +2,9 @@
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
 #include "formats/mlx/python_json.h"
+#include "formats/models/expression.h"
+#include "formats/models/mlx_layout.h"
+#include "golden_checkpoint.h"
 #include "golden_inputs.h"
 #include "quantize/search/encode.h"
 #include "quantize/search/mlx.h"
@@ -161,6 +164,95 @@ every_setting_gives_the_files_of_mlx_lm(void **unused)
     assert_int_equal(checked, 17);
 }
 
+/* --- families ------------------------------------------------------------------------------------------------ */
+
+struct family_row {
+    char golden[64], group[8], config[32];
+    unsigned long long model, index;
+};
+
+static void
+check_family(const struct family_row *r)
+{
+    static struct run run;
+    char path[SCRATCH_PATH], out[SCRATCH_PATH];
+    json_t *golden;
+
+    snprintf(path, sizeof path, TEST_DATA "/golden/families/%s.json.gz", r->golden);
+    golden = golden_read(path);
+    golden_checkpoint(golden, "model");
+    json_decref(golden);
+    scratch_remove("out");
+    snprintf(out, sizeof out, "%s", scratch_path("out"));
+    RUN(&run, "quantize", scratch_path("model"), "--format", "mlx", "-t", "4bit", "--group-size", r->group, "-o", out);
+    if (run.code != 0)
+        fail_msg("%s: %s", r->golden, run.err);
+    if (scratch_hash(scratch_path("out/model.safetensors")) != r->model)
+        fail_msg("%s: other weights than those of mlx-lm", r->golden);
+    if (scratch_hash(scratch_path("out/model.safetensors.index.json")) != r->index)
+        fail_msg("%s: another index than that of mlx-lm", r->golden);
+    if (strcmp(r->config, "-") != 0 && scratch_hash(scratch_path("out/config.json")) != strtoull(r->config, NULL, 16))
+        fail_msg("%s: another config than that of mlx-lm", r->golden);
+    scratch_remove("model");
+}
+
+static void
+families_get_the_names_and_bytes_of_mlx_lm(void **unused)
+{
+    FILE *table = fopen(TEST_DATA "/golden/mlx/families.tsv", "r");
+    struct family_row r;
+    char line[512];
+    unsigned checked = 0;
+
+    (void)unused;
+    assert_non_null(table);
+    while (fgets(line, sizeof line, table) != NULL) {
+        if (*line == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%63s %7s %llx %llx %31s", r.golden, r.group, &r.model, &r.index, r.config), 5);
+        check_family(&r);
+        checked++;
+    }
+    fclose(table);
+    assert_int_equal(checked, 70);
+}
+
+static void
+check_layout(const struct nb_mlx_layout *layout)
+{
+    for (size_t i = 0; i < layout->n_rows; i++) {
+        const struct nb_mlx_row *row = &layout->rows[i];
+
+        for (size_t d = 0; d < NB_MAX_DIMS; d++)
+            if (row->dim[d] != NULL && !nb_expression_is_valid(row->dim[d]))
+                fail_msg("%s: '%s' is no expression", row->module, row->dim[d]);
+        for (size_t o = 0; o < NB_MAP_OPS; o++)
+            for (size_t a = 0; a < 3; a++)
+                if (row->op[o].argument[a] != NULL && !nb_expression_is_valid(row->op[o].argument[a]))
+                    fail_msg("%s: '%s' is no expression", row->module, row->op[o].argument[a]);
+        for (size_t k = 0; k < i; k++) /* forms of one module stand together */
+            if (strcmp(layout->rows[k].module, row->module) == 0 &&
+                strcmp(layout->rows[i - 1].module, row->module) != 0)
+                fail_msg("%s: comes twice", row->module);
+    }
+}
+
+static void
+expressions_of_all_layouts_parse_and_no_module_comes_twice(void **unused)
+{
+    unsigned n = 0;
+
+    (void)unused;
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++) {
+        if ((*f)->mlx != NULL)
+            check_layout((*f)->mlx);
+        n += (*f)->mlx != NULL;
+    }
+    assert_true(n > 50);
+}
+
+/* --- refusals ------------------------------------------------------------------------------------------------- */
+
 static void
 files_beside_the_weights_are_copied_verbatim(void **unused)
 {
@@ -319,6 +411,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_gives_the_planes_of_mlx),
         cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),
+        cmocka_unit_test(families_get_the_names_and_bytes_of_mlx_lm),
+        cmocka_unit_test(expressions_of_all_layouts_parse_and_no_module_comes_twice),
         cmocka_unit_test(files_beside_the_weights_are_copied_verbatim),
         cmocka_unit_test(a_folder_that_exists_is_refused_and_stays),
         cmocka_unit_test(what_a_killed_run_left_is_replaced_but_not_what_somebody_put_there),

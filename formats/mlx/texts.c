@@ -96,17 +96,22 @@ spread_rope_parameters(json_t *config)
     return good;
 }
 
+/* Where CONFIG says what type the weights have, it says DTYPE; if it says it nowhere, also. */
 static bool
 set_dtype(json_t *config, enum nb_type dtype)
 {
+    static const char *const keys[] = { "torch_dtype", "dtype" };
     const char *name = dtype_name(dtype);
-    json_t *also = json_object_get(config, "dtype");
+    bool said = nb_mlx_config_dtype(config) == dtype;
 
-    if (name == NULL)
-        return true;
-    if (json_is_string(also) && json_object_set_new(config, "dtype", json_string(name)) != 0)
-        return false;
-    return json_object_set_new(config, "torch_dtype", json_string(name)) == 0;
+    for (size_t i = 0; i < 2 && name != NULL; i++) {
+        if (!json_is_string(json_object_get(config, keys[i])))
+            continue;
+        if (json_object_set_new(config, keys[i], json_string(name)) != 0)
+            return false;
+        said = true;
+    }
+    return said || name == NULL || json_object_set_new(config, "torch_dtype", json_string(name)) == 0;
 }
 
 static int

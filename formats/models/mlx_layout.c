@@ -2,6 +2,7 @@
 
 #include "formats/models/architecture.h"
 #include "formats/models/expression.h"
+#include "formats/models/mlx_packed.h"
 #include "formats/models/stored_tensors.h"
 #include "formats/models/view_build.h"
 
@@ -23,7 +24,7 @@ struct builder {
     bool *used;                      /* of each stored tensor: whether it has a place */
     struct nb_hparams hp;
     bool tied; /* config.json says that the output matrix is the embedding */
-    const char *prefix;
+    bool in_language_model, inside_model;
     size_t room;
     struct nb_error *err;
 };
@@ -82,14 +83,16 @@ check_stored(const struct builder *b, const struct nb_tensor *const *stored, siz
     return NB_OK;
 }
 
-/* The shape of the view: that of the row, or as stored, with a dimension more for experts. */
+/* The shape of the view: that of the row, or as stored, turned, or with a dimension more for experts. */
 static enum nb_status
-set_shape(const struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const struct nb_tensor *stored,
-          size_t experts, struct nb_view *v)
+set_shape(const struct builder *b, const struct nb_mlx_row *row, bool applies, uint64_t layer,
+          const struct nb_tensor *stored, size_t experts, struct nb_view *v)
 {
+    const enum nb_map_op_kind first = applies ? row->op[0].kind : NB_MAP_NOTHING;
+
     memcpy(v->ne, stored->ne, sizeof v->ne);
     v->n_dims = stored->n_dims;
-    if (row->dim[0] != NULL) {
+    if (row->dim[0] != NULL && applies) {
         for (v->n_dims = 0; v->n_dims < NB_MAX_DIMS && row->dim[v->n_dims] != NULL; v->n_dims++)
             if (!nb_expression_count(row->dim[v->n_dims], &b->hp, layer, &v->ne[v->n_dims]))
                 return nb_fail(b->err, NB_INPUT, "%s: config.json does not give the shape of '%s'", b->source->path,
@@ -101,6 +104,9 @@ set_shape(const struct builder *b, const struct nb_mlx_row *row, uint64_t layer,
             return nb_fail(b->err, NB_INPUT, "%s: tensor '%s' has too many dimensions for an expert's", b->source->path,
                            stored->name);
         v->ne[v->n_dims++] = experts;
+    } else if (first == NB_MAP_FOLD || first == NB_MAP_TRANSPOSE) {
+        v->ne[0] = stored->ne[1];
+        v->ne[1] = stored->ne[0];
     }
     return NB_OK;
 }
@@ -138,6 +144,8 @@ add_array(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const
           const char *pattern)
 {
     const bool is_weight = strcmp(suffix, ".weight") == 0;
+    /* What is done to the weight is not done to its bias. */
+    const bool applies = strcmp(suffix, ".bias") != 0 || row->op[0].kind == NB_MAP_EVERY_COLUMN;
     struct nb_map_row map = { pattern, suffix, { { 0 } } };
     struct nb_view_origin origin = { .row = &map, .hp = &b->hp, .layer = layer };
     struct nb_view view = { .store = &b->source->store };
@@ -153,12 +161,13 @@ add_array(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const
     view.source_name = stored[0]->name;
     status = view.name == NULL ? nb_fail_memory(b->err) : check_stored(b, stored, origin.n_stored);
     if (status == NB_OK)
-        status = set_shape(b, row, layer, stored[0], origin.n_stored, &view);
+        status = set_shape(b, row, applies, layer, stored[0], origin.n_stored, &view);
     if (status == NB_OK)
         status = grow(b);
     if (status != NB_OK)
         return status;
-    memcpy(map.op, row->op, sizeof map.op);
+    if (applies)
+        memcpy(map.op, row->op, sizeof map.op);
     status = nb_view_build(&view, &origin, &b->out->arena, &why);
     if (status != NB_OK)
         return nb_fail(b->err, status, "%s: %s", b->source->path, why.message);
@@ -167,6 +176,7 @@ add_array(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const
         .module = module,
         .kind = row->kind,
         .is_weight = is_weight && (row->kind == NB_MLX_MATRIX || row->kind == NB_MLX_EIGHT_BITS) && view.n_dims > 1,
+        .scalar = row->scalar && view.elements == 1,
     };
     return NB_OK;
 }
@@ -189,6 +199,86 @@ stored_as(const struct builder *b, const struct nb_mlx_row *row)
     return row->from == NULL ? row->module : row->from;
 }
 
+/* NAME in its place in the class. */
+static const char *
+module_name(struct builder *b, const char *name)
+{
+    static const char model[] = "model.";
+
+    if (b->inside_model && strncmp(name, model, strlen(model)) == 0)
+        return joined(b, "model.language_model.", name + strlen(model));
+    return joined(b, b->in_language_model ? "language_model." : "", name);
+}
+
+/* --- packed matrices -------------------------------------------------------------------------------------------- */
+
+/* Adds the codes or the scales of a packed matrix. */
+static enum nb_status
+add_bytes(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const char *module, enum nb_mlx_kind kind,
+          const struct nb_tensor *stored)
+{
+    const char *const *rows = row->op[0].argument; /* of NB_MAP_EVERY */
+    struct nb_view view;
+    uint64_t first, n;
+    enum nb_status status = grow(b);
+
+    if (status != NB_OK)
+        return status;
+    use(b, stored);
+    if (!nb_expression_count(rows[0], &b->hp, layer, &first) || !nb_expression_count(rows[1], &b->hp, layer, &n) ||
+        !nb_mlx_packed_view(&view, &b->source->store, stored, kind == NB_MLX_CODES, first, n, &b->out->arena))
+        return b->out->arena.exhausted ? nb_fail_memory(b->err)
+                                       : nb_fail(b->err, NB_INPUT, "%s: tensor '%s' has not the form of packed MXFP4",
+                                                 b->source->path, stored->name);
+    view.name = joined(b, module, kind == NB_MLX_CODES ? ".weight" : ".scales");
+    if (view.name == NULL)
+        return nb_fail_memory(b->err);
+    b->out->tensors[b->out->count++] = (struct nb_mlx_tensor){ .view = view, .module = module, .kind = kind };
+    b->out->has_packed = true;
+    return NB_OK;
+}
+
+/* Of the biases of a packed matrix: the same rows, which are columns of what is stored. */
+static enum nb_status
+add_packed_bias(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const char *module)
+{
+    char pattern[256];
+    struct nb_mlx_row bias = { .module = row->module, .kind = NB_MLX_PLAIN };
+
+    snprintf(pattern, sizeof pattern, "%s_bias", row->from);
+    if (strcmp(row->op[0].argument[1], "1") != 0) {
+        bias.op[0] = row->op[0];
+        bias.op[0].kind = NB_MAP_EVERY_COLUMN;
+        bias.dim[0] = "expert_feed_forward";
+        bias.dim[1] = "experts";
+    }
+    return add_array(b, &bias, layer, module, ".bias", pattern);
+}
+
+static enum nb_status
+add_packed(struct builder *b, const struct nb_mlx_row *row, uint64_t layer, const char *module)
+{
+    const struct nb_tensor *blocks, *scales;
+    char name[256], pattern[256];
+    enum nb_status status;
+
+    snprintf(pattern, sizeof pattern, "%s_blocks", row->from);
+    nb_name_fill(pattern, layer, 0, name, sizeof name);
+    blocks = find(b, name);
+    snprintf(pattern, sizeof pattern, "%s_scales", row->from);
+    nb_name_fill(pattern, layer, 0, name, sizeof name);
+    scales = find(b, name);
+    if (blocks == NULL || scales == NULL)
+        return nb_fail(b->err, NB_UNSUPPORTED, "%s: '%s' is not packed in MXFP4, which is not written for MLX",
+                       b->source->path, module);
+    status = add_bytes(b, row, layer, module, NB_MLX_CODES, blocks);
+    if (status == NB_OK)
+        status = add_bytes(b, row, layer, module, NB_MLX_SCALES, scales);
+    return status == NB_OK ? add_packed_bias(b, row, layer, module) : status;
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------- */
+
 static enum nb_status
 add_module(struct builder *b, const struct nb_mlx_row *row, uint64_t layer)
 {
@@ -199,11 +289,13 @@ add_module(struct builder *b, const struct nb_mlx_row *row, uint64_t layer)
     enum nb_status status;
 
     nb_name_fill(row->module, layer, 0, name, sizeof name);
-    module = joined(b, b->prefix, name);
+    module = module_name(b, name);
     if (module == NULL)
         return nb_fail_memory(b->err);
     if (has_come(b, module))
         return NB_OK;
+    if (row->kind == NB_MLX_PACKED)
+        return add_packed(b, row, layer, module);
     snprintf(pattern, sizeof pattern, "%s%s", from, bare || row->without_suffix ? "" : ".weight");
     status = add_array(b, row, layer, module, bare ? "" : ".weight", pattern);
     if (status != NB_OK || bare || row->without_suffix)
@@ -290,6 +382,35 @@ check_all_used(struct builder *b)
     return NB_OK;
 }
 
+/* Whether an array without a module of its own belongs to a module that has modules. */
+static bool
+is_of_parent(const struct nb_mlx_tensors *t, const struct nb_mlx_tensor *array)
+{
+    const char *dot = strrchr(array->module, '.');
+    const size_t n = dot == NULL ? 0 : (size_t)(dot - array->module) + 1;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct nb_mlx_tensor *other = &t->tensors[i];
+
+        if (other->kind != NB_MLX_PARAMETER && other->kind != NB_MLX_AS_STORED &&
+            strncmp(other->module, array->module, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void
+count_parameters(struct nb_mlx_tensors *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        const struct nb_mlx_tensor *a = &t->tensors[i];
+        const bool bare = a->kind == NB_MLX_PARAMETER || a->kind == NB_MLX_AS_STORED;
+
+        if (a->kind != NB_MLX_SCALES && !(bare && is_of_parent(t, a)))
+            t->parameters += a->view.elements * (a->kind == NB_MLX_CODES ? 2 : 1);
+    }
+}
+
 static enum nb_status
 make(struct builder *b)
 {
@@ -301,13 +422,18 @@ make(struct builder *b)
     status = nb_family_hparams(b->source->family, config, name, &b->hp, b->err);
     if (status != NB_OK)
         return status;
-    b->out->layers = (uint64_t)nb_hp(&b->hp, NB_HP_LAYERS);
+    b->out->layers = (uint64_t)(nb_hp(&b->hp, NB_HP_LAYERS) - nb_hp(&b->hp, NB_HP_NEXTN_LAYERS));
     b->tied = json_is_true(nb_config_find(config, "tie_word_embeddings"));
-    b->prefix = b->layout->in_language_model || json_object_get(config, "text_config") != NULL ? "language_model." : "";
+    b->inside_model = b->layout->place == NB_MLX_INSIDE_MODEL;
+    b->in_language_model = !b->inside_model && (b->layout->place == NB_MLX_IN_LANGUAGE_MODEL ||
+                                                json_object_get(config, "text_config") != NULL);
     b->sorted = nb_tensors_by_name(b->source->store.tensors, b->source->store.count);
     b->used = calloc(b->source->store.count + 1, sizeof *b->used);
     status = b->sorted == NULL || b->used == NULL ? nb_fail_memory(b->err) : add_modules(b);
-    return status == NB_OK ? check_all_used(b) : status;
+    if (status == NB_OK)
+        status = check_all_used(b);
+    count_parameters(b->out);
+    return status;
 }
 
 enum nb_status

@@ -113,5 +113,5 @@ const struct nb_family nb_family_mistral = {
     FAMILY(mistral_classes, nb_arch_llama, mistral_config, mistral_rules, mistral_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_mixtral = {
-    FAMILY(mixtral_classes, nb_arch_llama, mixtral_config, mixtral_rules, mistral_keys, mixtral_tensors), OF_ALL
+    FAMILY(mixtral_classes, nb_arch_llama, mixtral_config, mixtral_rules, mistral_keys, mixtral_tensors), OF_ALL, .mlx = &nb_mlx_mixtral
 };
