@@ -93,8 +93,10 @@ print_warnings(const struct quantize_options *a, const struct nb_mlx_plan *plan)
                  plan->n_fallbacks, (unsigned)nb_mlx_base_format(&a->mlx.recipe).group,
                  cli_is_verbose() ? "" : "; -v names them");
     if (lacking > 0)
-        cli_warn("%zu matrices are quantized without importance, because the importance matrix has no entry for them",
-                 lacking);
+        cli_warn(
+            "%zu of the matrices are fitted with equal importance for all columns, because the importance matrix has no "
+            "entry for them",
+            lacking);
     if (plan->sources.n_left_out > 0)
         cli_note("%zu tensors of layers that predict further tokens are left out, as mlx-lm does",
                  plan->sources.n_left_out);

@@ -71,8 +71,20 @@ importance_of(const struct planner *p, const struct nb_mlx_tensor *t)
     return NULL;
 }
 
-static void
-take_importance(const struct planner *p, struct nb_mlx_plan_tensor *t)
+/* COUNT times the weight 1; NULL if out of memory. */
+static const float *
+equal_weights(struct planner *p, uint64_t count)
+{
+    float *ones = nb_arena_calloc(&p->plan->arena, count, sizeof *ones);
+
+    for (uint64_t i = 0; i < count && ones != NULL; i++)
+        ones[i] = 1;
+    return ones;
+}
+
+/* With a matrix, those that it has no entry for are fitted, too, but with equal weights. */
+static enum nb_status
+take_importance(struct planner *p, struct nb_mlx_plan_tensor *t)
 {
     const struct nb_mlx_tensor *from = t->source;
     const uint64_t expected = from->view.ne[0] * from->view.ne[2] * from->view.ne[3];
@@ -80,10 +92,11 @@ take_importance(const struct planner *p, struct nb_mlx_plan_tensor *t)
 
     if (p->options->imatrix == NULL || p->options->imatrix->count == 0 || t->choice.format.bits == 0 ||
         t->choice.format.mode != NB_MLX_AFFINE)
-        return;
+        return NB_OK;
     e = importance_of(p, from);
     t->lacks_importance = e == NULL || e->count != expected;
-    t->importance = t->lacks_importance ? NULL : e->values;
+    t->importance = t->lacks_importance ? equal_weights(p, expected) : e->values;
+    return t->importance == NULL ? nb_fail_memory(p->err) : NB_OK;
 }
 
 static enum nb_status
@@ -106,7 +119,7 @@ choose_formats(struct planner *p)
         plan->tensors[i] = (struct nb_mlx_plan_tensor){ .source = t, .choice = choices[i], .type = type_of(p, t) };
         plan->n_fallbacks += choices[i].why == NB_WHY_FALLBACK;
         plan->source_bytes += t->view.bytes;
-        take_importance(p, &plan->tensors[i]);
+        status = take_importance(p, &plan->tensors[i]);
     }
     free(choices);
     return status;

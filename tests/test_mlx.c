@@ -1,7 +1,7 @@
 /* MLX: the bytes of its formats, and folders for it. */
+#include "formats/base/json_write.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
-#include "formats/mlx/python_json.h"
 #include "formats/models/expression.h"
 #include "formats/models/mlx_layout.h"
 #include "golden_checkpoint.h"
@@ -104,6 +104,101 @@ every_tier_gives_the_planes_of_mlx(void **unused)
     for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
         assert_true(nb_tier_set(*tier));
         assert_int_equal(check_table(), 702);
+    }
+    assert_true(nb_tier_set(NULL));
+}
+
+/* --- importance ---------------------------------------------------------------------------------------------- */
+
+/* Code NUMBER of BITS bits from the bytes at CODES on, lowest bits first. */
+static unsigned
+code_of(const unsigned char *codes, size_t number, unsigned bits)
+{
+    const size_t at = number * bits;
+    const unsigned two = codes[at / 8] | (at % 8 + bits > 8 ? (unsigned)codes[at / 8 + 1] << 8 : 0);
+
+    return two >> at % 8 & ((1u << bits) - 1);
+}
+
+/* The weighted squared errors of each group of X as ENCODING, in F32, has it. */
+static void
+errors_of(const struct nb_encoding *e, const float *x, const float *importance, const unsigned char *out,
+          double *errors)
+{
+    const size_t groups = GOLDEN_COUNT / e->block;
+    const unsigned char *scales = out + groups * e->plane_bytes[0], *biases = scales + groups * sizeof(float);
+
+    for (size_t g = 0; g < groups; g++) {
+        float scale, bias;
+
+        memcpy(&scale, scales + g * sizeof scale, sizeof scale);
+        memcpy(&bias, biases + g * sizeof bias, sizeof bias);
+        errors[g] = 0;
+        for (size_t i = g * e->block; i < (g + 1) * e->block; i++) {
+            const double d = (double)scale * code_of(out, i, e->bits) + (double)bias - (double)x[i];
+
+            errors[g] += (double)importance[i % GOLDEN_COLUMNS] * d * d;
+        }
+    }
+}
+
+static void
+check_fit(unsigned input, const struct nb_mlx_format *format)
+{
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS];
+    static unsigned char plain[GOLDEN_COUNT * 4], fitted[GOLDEN_COUNT * 4];
+    static double before[GOLDEN_COUNT / 32], after[GOLDEN_COUNT / 32];
+    const struct nb_encoding e = nb_mlx_encoding(format, NB_F32);
+    double sum_before = 0, sum_after = 0;
+
+    golden_input(input, x);
+    golden_importance(input % 2, importance);
+    e.encode(&e, x, GOLDEN_ROWS, GOLDEN_COLUMNS, NULL, plain);
+    e.encode(&e, x, GOLDEN_ROWS, GOLDEN_COLUMNS, importance, fitted);
+    errors_of(&e, x, importance, plain, before);
+    errors_of(&e, x, importance, fitted, after);
+    for (size_t g = 0; g < GOLDEN_COUNT / e.block; g++) {
+        if (after[g] > before[g] * 1.0001 + 1e-12)
+            fail_msg("input %u, %u bits: group %zu is worse for being fitted: %g, not %g", input, (unsigned)e.bits, g,
+                     after[g], before[g]);
+        sum_before += before[g];
+        sum_after += after[g];
+    }
+    if (input == 0 && e.bits <= 4 && sum_after > 0.75 * sum_before)
+        fail_msg("%u bits: the error is %g of the plain one", (unsigned)e.bits, sum_after / sum_before);
+}
+
+static void
+groups_with_importance_have_less_weighted_error(void **unused)
+{
+    static const uint8_t bits[] = { 2, 3, 4, 5, 6, 8 };
+
+    (void)unused;
+    for (unsigned input = 0; input < 14; input++)
+        for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++)
+            check_fit(input, &(struct nb_mlx_format){ NB_MLX_AFFINE, bits[i], i % 2 == 0 ? 64 : 32 });
+}
+
+static void
+every_tier_fits_groups_alike(void **unused)
+{
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS];
+    static unsigned char first[GOLDEN_COUNT * 4], out[GOLDEN_COUNT * 4];
+    const struct nb_encoding e = nb_mlx_encoding(&(struct nb_mlx_format){ NB_MLX_AFFINE, 3, 128 }, NB_BF16);
+
+    (void)unused;
+    golden_importance(1, importance);
+    for (unsigned input = 0; input < 14; input++) {
+        golden_input(input, x);
+        for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
+            assert_true(nb_tier_set(*tier));
+            memset(out, 0xA5, sizeof out);
+            e.encode(&e, x, GOLDEN_ROWS, GOLDEN_COLUMNS, importance, out);
+            if (tier == nb_tiers())
+                memcpy(first, out, sizeof out);
+            else if (memcmp(first, out, sizeof out) != 0)
+                fail_msg("input %u: %s fits otherwise than %s", input, *tier, nb_tiers()[0]);
+        }
     }
     assert_true(nb_tier_set(NULL));
 }
@@ -399,7 +494,7 @@ numbers_and_strings_are_those_of_python(void **unused)
 
     (void)unused;
     assert_non_null(value);
-    written = nb_python_json(value);
+    written = nb_json_write(value, NB_JSON_INDENTED);
     assert_string_equal(written, expected);
     free(written);
     json_decref(value);
@@ -410,6 +505,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_gives_the_planes_of_mlx),
+        cmocka_unit_test(groups_with_importance_have_less_weighted_error),
+        cmocka_unit_test(every_tier_fits_groups_alike),
         cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),
         cmocka_unit_test(families_get_the_names_and_bytes_of_mlx_lm),
         cmocka_unit_test(expressions_of_all_layouts_parse_and_no_module_comes_twice),

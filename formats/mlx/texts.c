@@ -1,7 +1,7 @@
 #include "formats/mlx/texts.h"
 
+#include "formats/base/json_write.h"
 #include "formats/base/names.h"
-#include "formats/mlx/python_json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +150,7 @@ write_sorted(json_t *object, char **text, struct nb_error *err)
 {
     json_t *in_order = sorted(object);
 
-    *text = in_order == NULL ? NULL : nb_python_json(in_order);
+    *text = in_order == NULL ? NULL : nb_json_write(in_order, NB_JSON_INDENTED);
     json_decref(in_order);
     json_decref(object);
     return *text == NULL ? nb_fail_memory(err) : NB_OK;
@@ -200,7 +200,7 @@ nb_mlx_index_text(const struct nb_mlx_placed *arrays, size_t count, uint64_t byt
     }
     whole = json_pack("{s:{s:I, s:I}, s:o}", "metadata", "total_size", (json_int_t)bytes, "total_parameters",
                       (json_int_t)parameters, "weight_map", map);
-    *text = whole == NULL ? NULL : nb_python_json(whole);
+    *text = whole == NULL ? NULL : nb_json_write(whole, NB_JSON_INDENTED);
     json_decref(whole);
     return *text == NULL ? nb_fail_memory(err) : NB_OK;
 }

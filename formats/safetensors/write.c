@@ -1,5 +1,7 @@
 #include "formats/safetensors/write.h"
 
+#include "formats/base/json_write.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -38,7 +40,7 @@ text_of(const char *format, const struct nb_safetensor_out *tensors, size_t coun
     for (size_t i = 0; i < count && good; i++)
         good = json_object_set_new(whole, tensors[i].name, entry_of(&tensors[i])) == 0;
     if (good)
-        text = json_dumps(whole, JSON_COMPACT);
+        text = nb_json_write(whole, NB_JSON_COMPACT);
     json_decref(whole);
     return text;
 }

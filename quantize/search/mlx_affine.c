@@ -63,20 +63,143 @@ encode_groups(const struct nb_mlx_groups *g, const lf *x, const int group, const
     }
 }
 
+/* --- with importance ------------------------------------------------------------------------------------------ */
+
+/* The weights of a group, those of their errors, and sums of both that all grids share. */
+struct group {
+    const lf *x, *w;
+    int size;
+    lf sum_w, sum_wx, sum_wxx, most;
+};
+
+/* The code of the nearest point of the grid, as a float; NaN gives 0. */
+NB_INLINE lf
+nearest_code(lf x, struct grid grid, lf most)
+{
+    return lf_round_small(lf_min(lf_max((x - grid.bias) / grid.scale, lf_set1(0)), most));
+}
+
+/*
+ * The grid of least weighted squared error for the codes that GRID gives, or GRID itself where all codes are equal;
+ * ERROR is its error.
+ */
+NB_INLINE struct grid
+fitted(const struct group *g, struct grid grid, lf *error)
+{
+    lf sum_q = lf_set1(0), sum_qq = lf_set1(0), sum_qx = lf_set1(0), determinant;
+    struct grid out;
+    lm good;
+
+    for (int i = 0; i < g->size; i++) {
+        const lf q = nearest_code(g->x[i], grid, g->most), wq = g->w[i] * q;
+
+        sum_q += wq;
+        sum_qq += wq * q;
+        sum_qx += wq * g->x[i];
+    }
+    determinant = g->sum_w * sum_qq - sum_q * sum_q;
+    out.scale = (g->sum_w * sum_qx - g->sum_wx * sum_q) / determinant;
+    out.bias = (sum_qq * g->sum_wx - sum_q * sum_qx) / determinant;
+    good = lm_and(lf_lt(lf_set1(0), determinant), lf_lt(lf_set1(1e-30f), lf_abs(out.scale)));
+    out.scale = lf_select(good, out.scale, grid.scale);
+    out.bias = lf_select(good, out.bias, grid.bias);
+    *error = g->sum_wxx + out.scale * (out.scale * sum_qq + lf_set1(2) * (out.bias * sum_q - sum_qx)) +
+             out.bias * (out.bias * g->sum_w - lf_set1(2) * g->sum_wx);
+    return out;
+}
+
+/* The weighted squared error of the group on GRID. */
+NB_INLINE lf
+error_on(const struct group *g, struct grid grid)
+{
+    lf sum = lf_set1(0);
+
+    for (int i = 0; i < g->size; i++) {
+        const lf d = grid.scale * nearest_code(g->x[i], grid, g->most) + grid.bias - g->x[i];
+
+        sum += g->w[i] * d * d;
+    }
+    return sum;
+}
+
+#define CUTS 3   /* how many steps the range is made smaller by, at most, on either side */
+#define ROUNDS 6 /* codes for a grid, and a grid for the codes, in turn */
+
+/*
+ * The best grid that was found: from ranges that leave out the ends, which weights of little importance may be at.
+ * Scale and bias are of TYPE, as they are stored, and never worse than those of the widest range.
+ */
+NB_INLINE struct grid
+weighted_grid(const struct group *g, struct grid widest, enum nb_type type)
+{
+    const lf low = lf_min(widest.bias, widest.bias + widest.scale * g->most), range = lf_abs(widest.scale) * g->most;
+    struct grid best = widest;
+    lf least = lf_set1(INFINITY);
+    lm better;
+
+    for (int cut = 0; cut < CUTS * CUTS; cut++) {
+        const lf step = range * lf_set1(0.5f) / g->most;
+        const lf first = low + step * lf_set1((float)(cut % CUTS)),
+                 last = range + low - step * lf_set1((float)(cut / CUTS));
+        struct grid grid = { (last - first) / g->most, first };
+        lf error;
+
+        for (int round = 0; round < ROUNDS; round++)
+            grid = fitted(g, grid, &error);
+        better = lf_lt(error, least);
+        least = lf_select(better, error, least);
+        best.scale = lf_select(better, grid.scale, best.scale);
+        best.bias = lf_select(better, grid.bias, best.bias);
+    }
+    widest = (struct grid){ nb_mlx_round(widest.scale, type), nb_mlx_round(widest.bias, type) };
+    best = (struct grid){ nb_mlx_round(best.scale, type), nb_mlx_round(best.bias, type) };
+    better = lm_and(lf_lt(error_on(g, best), error_on(g, widest)), lf_lt(lf_set1(0), lf_abs(best.scale)));
+    return (struct grid){ lf_select(better, best.scale, widest.scale), lf_select(better, best.bias, widest.bias) };
+}
+
+/* Weights without importance, all zero, count as equally important. */
+NB_INLINE struct group
+weighted(const lf *x, lf *w, const int size, const float most)
+{
+    struct group g = { x, w, size, lf_set1(0), lf_set1(0), lf_set1(0), lf_set1(most) };
+    lm none;
+
+    for (int i = 0; i < size; i++)
+        g.sum_w += w[i];
+    none = lf_eq(g.sum_w, lf_set1(0));
+    for (int i = 0; i < size; i++)
+        w[i] = lf_select(none, lf_set1(1), w[i] / lf_select(none, lf_set1(1), g.sum_w));
+    g.sum_w = lf_set1(0);
+    for (int i = 0; i < size; i++) {
+        g.sum_w += w[i];
+        g.sum_wx += w[i] * x[i];
+        g.sum_wxx += w[i] * x[i] * x[i];
+    }
+    return g;
+}
+
 NB_INLINE void
 encode_bits(const struct nb_encoding *e, const float *x, size_t count, size_t columns, const float *importance,
             uint8_t *out, const int bits)
 {
     uint8_t *scales = out + count * e->plane_bytes[0], *biases = scales + count * e->plane_bytes[1];
+    const float most = (float)((1 << bits) - 1);
     struct nb_mlx_groups g;
-    lf v[NB_MLX_LARGEST_GROUP];
+    lf v[NB_MLX_LARGEST_GROUP], w[NB_MLX_LARGEST_GROUP];
 
     for (size_t at = 0; at < count; at += NB_LANES) {
         struct grid grid;
 
         nb_mlx_take_groups(&g, e, x, at, count, columns, importance, out);
         lf_load_blocks(v, g.x, 0, e->block);
-        grid = widest_grid(v, e->block, (float)((1 << bits) - 1));
+        grid = widest_grid(v, e->block, most);
+        if (importance != NULL) {
+            struct group group;
+
+            lf_load_blocks(w, g.importance, 0, e->block);
+            group = weighted(v, w, e->block, most);
+            grid = weighted_grid(&group, grid, e->computed_in);
+        }
         encode_groups(&g, v, e->block, bits, grid);
         nb_mlx_store_floats(&g, grid.scale, e->computed_in, scales);
         nb_mlx_store_floats(&g, grid.bias, e->computed_in, biases);

@@ -1,4 +1,4 @@
-#include "formats/mlx/python_json.h"
+#include "formats/base/json_write.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -15,7 +15,7 @@
 struct writer {
     char *text;
     size_t length, room;
-    bool failed;
+    bool compact, failed;
 };
 
 static void
@@ -45,6 +45,8 @@ put_text(struct writer *w, const char *text)
 static void
 put_line(struct writer *w, int level)
 {
+    if (w->compact)
+        return;
     put_text(w, "\n");
     for (int i = 0; i < level; i++)
         put_text(w, "    ");
@@ -154,7 +156,7 @@ put_object(struct writer *w, const json_t *object, int level)
         put_text(w, separator);
         put_line(w, level + 1);
         put_string(w, key, strlen(key));
-        put_text(w, ": ");
+        put_text(w, w->compact ? ":" : ": ");
         put_value(w, value, level + 1);
         separator = ",";
     }
@@ -182,7 +184,8 @@ put_infinity(struct writer *w, bool negative, int level)
 {
     put_text(w, "{");
     put_line(w, level + 1);
-    put_text(w, negative ? "\"__float__\": \"-Infinity\"" : "\"__float__\": \"Infinity\"");
+    put_text(w, w->compact ? "\"__float__\":" : "\"__float__\": ");
+    put_text(w, negative ? "\"-Infinity\"" : "\"Infinity\"");
     put_line(w, level);
     put_text(w, "}");
 }
@@ -219,9 +222,9 @@ put_value(struct writer *w, const json_t *value, int level)
 }
 
 char *
-nb_python_json(const json_t *value)
+nb_json_write(const json_t *value, enum nb_json_form form)
 {
-    struct writer w = { 0 };
+    struct writer w = { .compact = form == NB_JSON_COMPACT };
 
     put_value(&w, value, 0);
     if (!w.failed)
