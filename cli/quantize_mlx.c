@@ -50,11 +50,12 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
 
         for (uint32_t d = v->n_dims; d-- > 0;)
             cli_json_add(shape, cli_json_integer((json_int_t)v->ne[d]));
-        cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s, s:s, s:b, s:I, s:I}", "name", v->name, "source_name",
-                                       v->source_name, "shape", shape, "source_type", nb_type_info(v->type)->name,
-                                       "format", format_text(t, format), "why", reason(&t->choice), "importance",
-                                       (int)(t->importance != NULL), "source_bytes", (json_int_t)v->bytes, "bytes",
-                                       (json_int_t)t->bytes));
+        cli_json_add(tensors,
+                     cli_json("{s:s, s:s, s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:I}", "name", v->name, "source_name",
+                              v->source_name, "shape", shape, "source_type", nb_type_info(v->type)->name, "format",
+                              format_text(t, format), "why", reason(&t->choice), "importance",
+                              (int)(t->importance != NULL), "lost_blocks", (json_int_t)plan->lost[i], "source_bytes",
+                              (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
     return cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
                     a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files", (int)plan->n_files,
@@ -102,6 +103,24 @@ print_warnings(const struct quantize_options *a, const struct nb_mlx_plan *plan)
                  plan->sources.n_left_out);
 }
 
+/* Blocks of NVFP4 whose weights were too small for any scale. */
+static void
+print_lost(const struct nb_mlx_plan *plan)
+{
+    size_t blocks = 0, tensors = 0, most = 0;
+
+    for (size_t i = 0; i < plan->sources.count; i++) {
+        blocks += plan->lost[i];
+        tensors += plan->lost[i] > 0;
+        most = plan->lost[i] > plan->lost[most] ? i : most;
+    }
+    if (blocks > 0)
+        cli_warn(
+            "%zu blocks of 16 weights in %zu tensors became zero, because MLX has no scale of NVFP4 below 0.002; most "
+            "are in %s (--tensor-type gives it another format)",
+            blocks, tensors, plan->sources.tensors[most].module);
+}
+
 static void
 print_summary(const struct quantize_options *a, const struct nb_mlx_plan *plan, double seconds)
 {
@@ -146,6 +165,7 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     if (a->dry_run)
         print_plan(stdout, plan);
     print_summary(a, plan, nb_seconds() - started);
+    print_lost(plan);
     return cli_finish();
 }
 

@@ -199,6 +199,9 @@ convert_chunk(const struct run *r, struct worker *w, const struct tile *tile, co
     if (status != NB_OK)
         return status;
     encode(tile, c, w->floats, done);
+    if (o->lost != NULL && o->encoding.count_lost != NULL)
+        atomic_fetch_add_explicit(o->lost, o->encoding.count_lost(&o->encoding, w->floats, n, done),
+                                  memory_order_relaxed);
     if (strict && to != NB_TYPE_NONE && (bad = nb_find_nonfinite(to, done, n)) < n)
         return overflow_error(tile, o->encoding.name, c->at + bad, err);
     return NB_OK;

@@ -280,7 +280,8 @@ make_outputs(struct planner *p)
     struct nb_mlx_plan *plan = p->plan;
 
     plan->outputs = calloc(plan->sources.count + 1, sizeof *plan->outputs);
-    if (plan->outputs == NULL)
+    plan->lost = calloc(plan->sources.count + 1, sizeof *plan->lost);
+    if (plan->outputs == NULL || plan->lost == NULL)
         return nb_fail_memory(p->err);
     for (size_t i = 0; i < plan->sources.count; i++) {
         const struct nb_mlx_plan_tensor *t = &plan->tensors[i];
@@ -291,6 +292,7 @@ make_outputs(struct planner *p)
             .encoding = encoding_of(t),
             .via = is_rounded ? t->type : NB_TYPE_NONE,
             .importance = t->importance,
+            .lost = &plan->lost[i],
         };
     }
     return NB_OK;
@@ -580,6 +582,7 @@ nb_mlx_plan_free(struct nb_mlx_plan *plan)
         free((void *)plan->files[i].header);
     free(plan->files);
     free(plan->outputs);
+    free(plan->lost);
     free(plan->tensors);
     nb_mlx_tensors_free(&plan->sources);
     nb_arena_free(&plan->arena);

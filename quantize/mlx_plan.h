@@ -30,7 +30,9 @@ struct nb_mlx_plan {
     struct nb_mlx_tensors sources;
     struct nb_mlx_plan_tensor *tensors; /* as many as SOURCES has, in its order */
     struct nb_output *outputs;          /* one for each */
-    struct nb_pipeline_file *files;     /* shards, then what is beside them */
+    /* Of each, after it was written: blocks of NVFP4 that are zero though their weights are not. */
+    atomic_size_t *lost;
+    struct nb_pipeline_file *files; /* shards, then what is beside them */
     uint32_t n_files, n_shards;
     uint64_t array_bytes, total_bytes; /* of the arrays; of all files */
     uint64_t source_bytes, parameters;

@@ -108,6 +108,26 @@ every_tier_gives_the_planes_of_mlx(void **unused)
     assert_true(nb_tier_set(NULL));
 }
 
+/* --- NVFP4 --------------------------------------------------------------------------------------------------- */
+
+static void
+blocks_that_vanish_are_counted(void **unused)
+{
+    static unsigned char out[256];
+    const struct nb_encoding e = nb_mlx_encoding(&(struct nb_mlx_format){ NB_MLX_NVFP4, 4, 16 }, NB_F32);
+    float x[64] = { 0 }; /* a block of zeros, one that is small, one whose scale is the smallest, a usual one */
+
+    (void)unused;
+    x[17] = -0.005f;
+    x[40] = 0.006f;
+    x[50] = 0.5f;
+    e.encode(&e, x, 1, 64, NULL, out);
+    assert_int_equal(out[32], 0);
+    assert_int_equal(out[33], 0);
+    assert_int_equal(out[34], 1);
+    assert_int_equal(e.count_lost(&e, x, 64, out), 1);
+}
+
 /* --- importance ---------------------------------------------------------------------------------------------- */
 
 /* Code NUMBER of BITS bits from the bytes at CODES on, lowest bits first. */
@@ -505,6 +525,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_gives_the_planes_of_mlx),
+        cmocka_unit_test(blocks_that_vanish_are_counted),
         cmocka_unit_test(groups_with_importance_have_less_weighted_error),
         cmocka_unit_test(every_tier_fits_groups_alike),
         cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),

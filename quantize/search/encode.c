@@ -59,6 +59,23 @@ encode_mlx(const struct nb_encoding *e, const float *x, size_t rows, size_t colu
         tier->mlx_floats(e, x, rows, columns, importance, out);
 }
 
+/* NVFP4's blocks without a scale: it would be smaller than any. */
+static size_t
+count_lost(const struct nb_encoding *e, const float *x, size_t count, const void *out)
+{
+    const unsigned char *scales = (const unsigned char *)out + count / e->block * e->plane_bytes[0];
+    size_t lost = 0;
+
+    for (size_t b = 0; b < count / e->block; b++) {
+        size_t i = 0;
+
+        while (scales[b] == 0 && i < e->block && x[b * e->block + i] == 0)
+            i++;
+        lost += scales[b] == 0 && i < e->block;
+    }
+    return lost;
+}
+
 struct nb_encoding
 nb_mlx_encoding(const struct nb_mlx_format *format, enum nb_type computed_in)
 {
@@ -73,5 +90,6 @@ nb_mlx_encoding(const struct nb_mlx_format *format, enum nb_type computed_in)
                                  .uses_importance = format->mode == NB_MLX_AFFINE,
                                  .bits = format->bits,
                                  .computed_in = computed_in,
-                                 .encode = encode_mlx };
+                                 .encode = encode_mlx,
+                                 .count_lost = format->mode == NB_MLX_NVFP4 ? count_lost : NULL };
 }

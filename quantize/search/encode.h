@@ -28,6 +28,8 @@ struct nb_encoding {
     /* As nb_encode_fn, with this encoding as its first argument. NULL: elements of TYPE can only be copied. */
     void (*encode)(const struct nb_encoding *encoding, const float *x, size_t rows, size_t columns,
                    const float *importance, void *out);
+    /* How many of the blocks at OUT, of COUNT elements X, are zero though X is not. NULL: it does not happen. */
+    size_t (*count_lost)(const struct nb_encoding *encoding, const float *x, size_t count, const void *out);
 };
 
 bool nb_can_encode(enum nb_type type);
