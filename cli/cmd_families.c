@@ -23,7 +23,7 @@ print_json(void)
             cli_json_add(classes, cli_json_text(*name));
         cli_json_add(list, cli_json("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture", (*f)->arch->name,
                                     "converts", (int)((*f)->n_to_gguf > 0), "runs", (int)((*f)->arch->n_blocks > 0),
-                                    "mlx", (int)((*f)->n_to_mlx > 0)));
+                                    "mlx", (int)((*f)->mlx != NULL)));
     }
     return cli_print_json(cli_json("{s:o}", "families", list));
 }
@@ -35,7 +35,7 @@ print_table(void)
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
             cli_print("%-24s %-14s %-9s %-5s %s\n", *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
-                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->n_to_mlx > 0));
+                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL));
     return cli_finish();
 }
 

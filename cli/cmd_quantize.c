@@ -4,6 +4,7 @@
 #include "calib/sums.h"
 #include "cli/calibration.h"
 #include "cli/memory_report.h"
+#include "cli/quantize_mlx.h"
 #include "cli/quantize_options.h"
 #include "formats/base/clock.h"
 #include "formats/base/status.h"
@@ -288,7 +289,7 @@ check_tokens(const struct quantize_options *a, struct nb_source *source, struct 
     enum nb_agreement agreement;
     enum nb_status status;
 
-    if (source->kind != NB_SOURCE_CHECKPOINT)
+    if (source->kind != NB_SOURCE_CHECKPOINT || a->to_mlx) /* MLX reads the folder's own tokenizer */
         return NB_OK;
     status = nb_agreement_of(source, &agreement, what, err);
     if (status != NB_OK || agreement == NB_AGREES)
@@ -323,7 +324,7 @@ cmd_quantize(const struct cli_line *line)
         code = cli_fail(&err);
     } else if (code == NB_OK) {
         code = check_tokens(&a, &source, &err) == NB_OK && load_imatrix(&a, &source, &imatrix, &err) == NB_OK
-                   ? quantize(&a, &source)
+                   ? (a.to_mlx ? quantize_mlx(&a, &source) : quantize(&a, &source))
                    : cli_fail(&err);
         nb_source_close(&source);
     }

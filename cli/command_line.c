@@ -4,6 +4,7 @@
 #include "cli/suggest.h"
 #include "formats/base/status.h"
 #include "formats/elements/types.h"
+#include "quantize/policy/mlx_recipe.h"
 #include "quantize/policy/recipe.h"
 #include "quantize/search/encode.h"
 
@@ -185,15 +186,18 @@ static int
 read_recipe(const struct cli_command *command, const char *what, struct cli_given *g)
 {
     struct cli_suggestion s;
-    size_t n;
+    size_t n, n_mlx;
     const struct nb_recipe *recipes = nb_recipes(&n);
+    const struct nb_mlx_recipe *of_mlx = nb_mlx_recipes(&n_mlx);
 
     g->value.recipe = nb_recipe_by_name(g->text);
-    if (g->value.recipe != NULL)
+    if (g->value.recipe != NULL || nb_mlx_recipe_by_name(g->text) != NULL)
         return NB_OK;
     cli_suggest_start(&s, g->text);
     for (size_t i = 0; i < n; i++)
         cli_suggest_offer(&s, recipes[i].name);
+    for (size_t i = 0; i < n_mlx; i++)
+        cli_suggest_offer(&s, of_mlx[i].name);
     return cli_usage(command->name, "%s: '%s' is not a recipe%s 'nibble types' lists them", what, g->text,
                      s.best == NULL ? ";" : cli_suggest_text(&s, ""));
 }

@@ -29,11 +29,14 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "with its config.json in the same folder, or a GGUF file.\n\n"
             "The recipe (-t) decides which tensor becomes which type; its name is that of llama-quantize. "
             "Recipes marked 'needs importance' by 'nibble types', such as IQ1_S and IQ2_XXS, need an importance "
-            "matrix; without one nibble refuses them.",
+            "matrix; without one nibble refuses them.\n\n"
+            "With --format mlx a checkpoint folder becomes a folder for mlx-lm; recipes are then those of MLX, and "
+            "REGEX=TYPE rules are for MLX's names and formats, as in 'v_proj=8bit'.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
         .missing = "name a checkpoint folder or a model file",
         .examples = "nibble quantize Llama-3.2-1B -t Q4_K_M -o llama.gguf\n"
-                    "nibble quantize Llama-3.2-1B -t IQ2_M --imatrix llama.imatrix",
+                    "nibble quantize Llama-3.2-1B -t IQ2_M --imatrix llama.imatrix\n"
+                    "nibble quantize Llama-3.2-1B --format mlx -t 4bit -o Llama-3.2-1B-4bit",
     },
     [CMD_calibrate] = {
         "calibrate", cmd_calibrate, "make an importance matrix from text",

@@ -24,7 +24,9 @@ const char cli_common_group[] = "Common options";
 const struct cli_option cli_options[] = {
     /* --- what is read --- */
     { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE",
-      .help = "which tensor becomes which type (default: Q4_K_M); 'nibble types' lists all recipes" },
+      .help = "which tensor becomes which type (default: Q4_K_M, of MLX 4bit); 'nibble types' lists all recipes" },
+    { OPT_FORMAT, 0, "format", NULL, IN(quantize), ARG_WORD, "FORMAT", "gguf mlx",
+      .help = "what to write: gguf (default), or mlx, a folder for mlx-lm and LM Studio" },
     { OPT_FILE, 'f', "file", NULL, IN(calibrate), ARG_FILE, "FILE", .repeats = true,
       .help = "text to run through the model, plain or gzip; '-' is standard input (default: the calibration text "
               "that comes with nibble)" },
@@ -194,7 +196,8 @@ const struct cli_option cli_options[] = {
 
     /* --- what is written --- */
     { OPT_OUTPUT, 'o', "output", NULL, IN(quantize), ARG_GGUF, "FILE",
-      .help = "file to write (default: a name by the GGUF naming convention, in the current folder)" },
+      .help = "file to write, or for MLX a new folder (default: a name by the GGUF naming convention, or SOURCE-RECIPE, "
+              "in the current folder)" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(calibrate), ARG_FILE, "FILE",
       .help = "importance matrix to write" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(edit), ARG_GGUF, "FILE",
@@ -240,6 +243,13 @@ const struct cli_option cli_options[] = {
     { OPT_VIA, 0, "via", NULL, IN(quantize), ARG_TYPE, "TYPE", "f16 bf16", .group = TYPES,
       .help = "round the weights to f16 or bf16 first; the result is the same as if such a file had been "
               "made and then quantized" },
+
+    { OPT_GROUP_SIZE, 0, "group-size", "q-group-size", IN(quantize), ARG_WORD, "N", "16 32 64 128", .group = TYPES,
+      .help = "of MLX's affine formats: how many weights share a scale and a bias, 32, 64 (default) or 128" },
+    { OPT_DTYPE, 0, "dtype", NULL, IN(quantize), ARG_WORD, "TYPE", "f16 bf16 f32 float16 bfloat16 float32",
+      .group = TYPES,
+      .help = "type of what is not quantized in an MLX folder, and of scales and biases (default: what config.json "
+              "says)" },
 
     { OPT_IMATRIX, 0, "imatrix", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
       .help = "use this importance matrix, made by 'nibble calibrate' or llama-imatrix (GGUF or .dat)" },

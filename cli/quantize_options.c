@@ -15,6 +15,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* REGEX=TYPE with a type of MLX: a recipe that gives all modules the same. */
+static int
+parse_mlx_type(struct quantize_options *a, const char *option, const char *pattern, const char *type)
+{
+    struct nb_mlx_override *o = &a->mlx_types[a->mlx.recipe.n_overrides];
+    struct nb_error err;
+
+    o->pattern = pattern;
+    o->recipe = nb_mlx_recipe_by_name(type);
+    if (o->recipe == NULL || o->recipe->low > 0)
+        return cli_usage("quantize", "%s: '%s' is not a type of MLX, as 4bit, 8bit, mxfp4 and bf16 are", option, type);
+    o->regex = nb_regex_new(pattern, &err);
+    if (o->regex == NULL)
+        return cli_fail(&err);
+    a->mlx.recipe.n_overrides++;
+    return NB_OK;
+}
+
 /* REGEX=TYPE; a regex may contain '=', a type does not. */
 static int
 parse_tensor_type(struct quantize_options *a, const char *option, char *text)
@@ -26,9 +44,11 @@ parse_tensor_type(struct quantize_options *a, const char *option, char *text)
 
     if (equals == NULL || equals == text)
         return cli_usage("quantize", "%s: '%s' is not REGEX=TYPE", option, text);
-    if (a->plan.recipe.n_overrides == MAX_OVERRIDES)
+    if (a->plan.recipe.n_overrides + a->mlx.recipe.n_overrides == MAX_OVERRIDES)
         return cli_usage("quantize", "%s: more than %d of them", option, MAX_OVERRIDES);
     *equals = '\0';
+    if (a->to_mlx)
+        return parse_mlx_type(a, option, text, equals + 1);
     code = cli_read_type(&cli_commands[CMD_quantize], option, equals + 1, &o->type);
     if (code != NB_OK)
         return code;
@@ -176,6 +196,61 @@ read_one(struct quantize_options *a, const struct cli_given *g)
     }
 }
 
+/* What --format mlx does not take. */
+static int
+check_mlx_options(const struct cli_line *line)
+{
+    static const enum cli_option_id others[] = {
+        OPT_PURE,
+        OPT_OUTPUT_TENSOR_TYPE,
+        OPT_TOKEN_EMBEDDING_TYPE,
+        OPT_LEAVE_OUTPUT_TENSOR,
+        OPT_VIA,
+        OPT_CTX,
+        OPT_CACHE_TYPE,
+        OPT_RAM,
+        OPT_VRAM,
+        OPT_OVERRIDE_KV,
+        OPT_FORCE,
+        OPT_PRUNE_LAYERS,
+        OPT_KEEP_SPLIT,
+        OPT_ALLOW_NONFINITE,
+        OPT_PRE_TOKENIZER,
+    };
+
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (cli_has(line, others[i]))
+            return cli_usage("quantize", "--%s: does not go with --format mlx",
+                             cli_find(line, others[i])->option->name);
+    return NB_OK;
+}
+
+/* The recipe, the type of the rest and the size of groups, of an MLX folder. */
+static int
+read_mlx(struct quantize_options *a, const struct cli_line *line)
+{
+    static const enum nb_type dtypes[] = { NB_F16, NB_BF16, NB_F32 };
+    static const uint16_t groups[] = { 16, 32, 64, 128 };
+    const struct cli_given *dtype = cli_find(line, OPT_DTYPE), *group = cli_find(line, OPT_GROUP_SIZE);
+    const char *recipe = cli_text(line, OPT_TYPE);
+
+    a->to_mlx = cli_has(line, OPT_FORMAT) && cli_find(line, OPT_FORMAT)->value.word == 1;
+    if (!a->to_mlx && (dtype != NULL || group != NULL))
+        return cli_usage("quantize", "--dtype and --group-size need --format mlx");
+    if (!a->to_mlx)
+        return recipe == NULL || cli_find(line, OPT_TYPE)->value.recipe != NULL
+                   ? NB_OK
+                   : cli_usage("quantize", "-t: '%s' is a recipe of --format mlx", recipe);
+    a->mlx.recipe.recipe = nb_mlx_recipe_by_name(recipe == NULL ? "4bit" : recipe);
+    if (a->mlx.recipe.recipe == NULL)
+        return cli_usage("quantize", "-t: '%s' is not a recipe of --format mlx; 'nibble types' lists them", recipe);
+    a->mlx.recipe.overrides = a->mlx_types;
+    a->mlx.recipe.no_fallback = cli_has(line, OPT_NO_FALLBACK);
+    a->mlx.recipe.group = group == NULL ? 0 : groups[group->value.word];
+    a->mlx.dtype = dtype == NULL ? NB_TYPE_NONE : dtypes[dtype->value.word % 3];
+    return check_mlx_options(line);
+}
+
 static void
 read_single(struct quantize_options *a, const struct cli_line *line)
 {
@@ -220,9 +295,10 @@ read_single(struct quantize_options *a, const struct cli_line *line)
 int
 quantize_options_read(struct quantize_options *a, const struct cli_line *line)
 {
-    int code = NB_OK;
+    int code;
 
     read_single(a, line);
+    code = read_mlx(a, line);
     for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
         code = read_one(a, &line->given[i]);
     if (code != NB_OK)
@@ -248,6 +324,8 @@ quantize_options_free(struct quantize_options *a)
 {
     for (size_t i = 0; i < a->plan.recipe.n_overrides; i++)
         nb_regex_free(a->types[i].regex);
+    for (size_t i = 0; i < a->mlx.recipe.n_overrides; i++)
+        nb_regex_free(a->mlx_types[i].regex);
     for (size_t i = 0; i < a->n_type_files; i++)
         free(a->type_files[i]);
 }

@@ -4,6 +4,7 @@
 
 #include "cli/command_line.h"
 #include "cli/memory_fit.h"
+#include "quantize/mlx_plan.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/policy/recipe.h"
@@ -15,6 +16,9 @@
 struct quantize_options {
     const char *source, *output;
     struct nb_plan_options plan;
+    bool to_mlx; /* --format mlx: what follows counts instead */
+    struct nb_mlx_plan_options mlx;
+    struct nb_mlx_override mlx_types[MAX_OVERRIDES];
     struct nb_pipeline_options pipeline;
     struct nb_type_override types[MAX_OVERRIDES];
     struct nb_kv_override kvs[MAX_OVERRIDES];

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 /*
  * Elements per tile, a multiple of every block size. The stored, float and
@@ -154,9 +155,9 @@ encode(const struct tile *tile, const struct chunk *c, const float *x, void *out
     const uint64_t *ne = o->view->ne;
 
     if (o->importance == NULL)
-        o->encoding.encode(x, 1, (size_t)c->count, NULL, out);
+        o->encoding.encode(&o->encoding, x, 1, (size_t)c->count, NULL, out);
     else /* chunks are whole rows, and no tile crosses experts */
-        o->encoding.encode(x, (size_t)(c->count / ne[0]), (size_t)ne[0],
+        o->encoding.encode(&o->encoding, x, (size_t)(c->count / ne[0]), (size_t)ne[0],
                            o->importance + tile->first / (ne[0] * ne[1]) * ne[0], out);
 }
 
@@ -198,22 +199,40 @@ convert_chunk(const struct run *r, struct worker *w, const struct tile *tile, co
     if (status != NB_OK)
         return status;
     encode(tile, c, w->floats, done);
+    if (o->lost != NULL && o->encoding.count_lost != NULL)
+        atomic_fetch_add_explicit(o->lost, o->encoding.count_lost(&o->encoding, w->floats, n, done),
+                                  memory_order_relaxed);
     if (strict && to != NB_TYPE_NONE && (bad = nb_find_nonfinite(to, done, n)) < n)
         return overflow_error(tile, o->encoding.name, c->at + bad, err);
     return NB_OK;
 }
 
-/* Writes COUNT encoded elements, from element AT of the tile on, each plane at its offset. */
+/* Moves the planes of a chunk, one after another at BYTES, to their places among those of the tile, in the same form. */
+static void
+gather_planes(struct worker *w, const struct tile *tile, const struct chunk *c, const unsigned char *bytes)
+{
+    const struct nb_encoding *e = &tile->output->encoding;
+    unsigned char *plane = w->done;
+
+    for (unsigned i = 0; i < e->n_planes; i++) {
+        const uint64_t size = c->count / e->block * e->plane_bytes[i];
+
+        memcpy(plane + c->at / e->block * e->plane_bytes[i], bytes, (size_t)size);
+        plane += tile->count / e->block * e->plane_bytes[i];
+        bytes += size;
+    }
+}
+
+/* Writes the encoded elements of a tile, each plane at its offset. */
 static enum nb_status
-write_elements(const struct run *r, const struct tile *tile, uint64_t at, uint64_t count, const unsigned char *bytes,
-               struct nb_error *err)
+write_tile(const struct run *r, const struct tile *tile, const unsigned char *bytes, struct nb_error *err)
 {
     const struct nb_encoding *e = &tile->output->encoding;
     enum nb_status status = NB_OK;
 
     for (unsigned i = 0; i < e->n_planes && status == NB_OK; i++) {
-        const uint64_t size = count / e->block * e->plane_bytes[i];
-        const uint64_t before = (tile->first + at) / e->block * e->plane_bytes[i];
+        const uint64_t size = tile->count / e->block * e->plane_bytes[i];
+        const uint64_t before = tile->first / e->block * e->plane_bytes[i];
 
         status = nb_out_write(&r->job->files[tile->output->plane[i].file], tile->output->plane[i].offset + before,
                               bytes, size, err);
@@ -222,26 +241,24 @@ write_elements(const struct run *r, const struct tile *tile, uint64_t at, uint64
     return status;
 }
 
-/* With several planes each chunk is written separately, as its planes follow one another in memory. */
+/* With several planes each chunk is encoded behind the tile's planes, and then divided among them. */
 static enum nb_status
 convert_fetched(const struct run *r, struct worker *w, const struct tile *tile, struct nb_error *err)
 {
     const struct nb_output *o = tile->output;
-    const bool by_chunk = o->encoding.n_planes > 1;
+    const bool has_planes = o->encoding.n_planes > 1;
     const uint64_t step = chunk_elements(o);
     enum nb_status status = NB_OK;
 
     for (struct chunk c = { .at = 0 }; c.at < tile->count && status == NB_OK; c.at += step) {
-        unsigned char *done = w->done + (by_chunk ? 0 : encoded_bytes(&o->encoding, c.at));
+        unsigned char *done = w->done + encoded_bytes(&o->encoding, has_planes ? tile->count : c.at);
 
         c.count = tile->count - c.at < step ? tile->count - c.at : step;
         status = convert_chunk(r, w, tile, &c, done, err);
-        if (status == NB_OK && by_chunk)
-            status = write_elements(r, tile, c.at, c.count, done, err);
+        if (status == NB_OK && has_planes)
+            gather_planes(w, tile, &c, done);
     }
-    if (status != NB_OK || by_chunk)
-        return status;
-    return write_elements(r, tile, 0, tile->count, is_only_copied(o) ? w->reader.elements : w->done, err);
+    return status != NB_OK ? status : write_tile(r, tile, is_only_copied(o) ? w->reader.elements : w->done, err);
 }
 
 static enum nb_status
@@ -313,8 +330,9 @@ measure_buffers(struct run *r)
     for (size_t i = 0; i < r->job->n_outputs; i++) {
         const struct nb_output *o = &r->job->outputs[i];
         const uint64_t chunk = chunk_elements(o);
-        /* Rounding a chunk to VIA temporarily needs more room than its encoded form. */
-        const uint64_t done = encoded_bytes(&o->encoding, cut_output(o).tile) + chunk * sizeof(float);
+        /* Rounding a chunk to VIA temporarily needs more room than its encoded form; one of several planes comes behind. */
+        const uint64_t done = encoded_bytes(&o->encoding, cut_output(o).tile) + encoded_bytes(&o->encoding, chunk) +
+                              chunk * sizeof(float);
 
         r->largest_chunk = chunk > r->largest_chunk ? chunk : r->largest_chunk;
         r->largest_done = done > r->largest_done ? done : r->largest_done;

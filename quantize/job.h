@@ -13,6 +13,7 @@
 #include "quantize/search/encode.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 
 /* A view, its target encoding and location. */
 struct nb_output {
@@ -21,6 +22,7 @@ struct nb_output {
     enum nb_type via; /* F16 or BF16: weights are first rounded to it; NB_TYPE_NONE: no such step */
     /* ne[0] error weights for each matrix of ne[0] x ne[1] elements (an expert), or NULL. */
     const float *importance;
+    atomic_size_t *lost; /* counts blocks that are zero though their weights are not; may be NULL */
     struct {
         uint32_t file;   /* index into the job's files */
         uint64_t offset; /* in that file */

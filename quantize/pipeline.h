@@ -1,7 +1,8 @@
-/* Executes a plan: writes its files atomically with one job over all tensors. */
+/* Fills files with one job over all tensors, and gives them their names when all are complete. */
 #ifndef NB_PIPELINE_H
 #define NB_PIPELINE_H
 
+#include "quantize/job.h"
 #include "quantize/plan.h"
 
 #include <signal.h>
@@ -17,12 +18,33 @@ struct nb_pipeline_options {
     const volatile sig_atomic_t *stop;
 };
 
+/* A file to be written: it begins with HEADER, and has the bytes of outputs behind it; or it is a copy. */
+struct nb_pipeline_file {
+    const char *name;
+    const unsigned char *header;
+    uint64_t header_bytes, bytes;
+    const char *copy_of; /* the path of a file; NULL: none. Header and bytes do not count then */
+};
+
+/* What a container plans to write: files, and the outputs that fill them. */
+struct nb_pipeline_product {
+    const struct nb_output *outputs;
+    size_t n_outputs;
+    const struct nb_pipeline_file *files;
+    uint32_t n_files;
+    uint64_t source_bytes; /* of all tensors that are read */
+    const char *folder;    /* a new folder that all files together make; NULL: each stands where its name says */
+};
+
 /*
- * Writes the file NAME atomically, or the parts of a split set, which are
- * renamed one by one when all are complete. Errors, with tensor and index: NaN
- * or infinity in the source, and a value that becomes one in the target type.
- * The bytes do not depend on the number of threads.
+ * Writes all files, or none: the folder, or else the files one by one, get their names when all are complete. Errors,
+ * with tensor and index: NaN or infinity in the source, and a value that becomes one in the target type. The bytes do
+ * not depend on the number of threads.
  */
+enum nb_status nb_pipeline_write(const struct nb_pipeline_product *product, const struct nb_pipeline_options *options,
+                                 struct nb_error *err) NB_MUST_CHECK;
+
+/* Writes the GGUF file NAME that PLAN describes, or the parts of a split set. */
 enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name, const struct nb_pipeline_options *options,
                                struct nb_error *err) NB_MUST_CHECK;
 

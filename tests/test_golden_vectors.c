@@ -7,6 +7,7 @@
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
 #include "formats/elements/unpack.h"
+#include "golden_inputs.h"
 #include "quantize/search/codebook.h"
 #include "quantize/search/encode.h"
 #include "splitmix.h"
@@ -15,72 +16,7 @@
 #include <stdbool.h>
 #include <xxhash.h>
 
-#define ROWS 16
-#define COLUMNS 1024
-#define COUNT (ROWS * COLUMNS)
-
 static uint64_t state;
-
-static float
-to_bfloat(float f)
-{
-    uint32_t bits;
-
-    memcpy(&bits, &f, sizeof bits);
-    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static const char *const inputs[] = {
-    "normal", "heavy",     "outlier_columns", "positive", "negative", "sparse", "constant_rows",
-    "tiny",   "subnormal", "large",           "ties",     "one_hot",  "bf16",   "mixed_scale",
-};
-
-static void
-make_input(unsigned d, float *x)
-{
-    state = 1000003u + d;
-    for (int row = 0; row < ROWS; row++) {
-        for (int c = 0; c < COLUMNS; c++) {
-            const double v = splitmix_gaussian(&state);
-            double y = 0;
-
-            switch (d) {
-            /* clang-format off */
-            case 0: case 12: y = 0.02 * v; break;
-            case 1: y = 0.02 * v * v * v; break;
-            case 2: y = 0.02 * v * (c % 97 == 0 ? 16 : 1); break;
-            case 3: y = (v + 6) / 12; break;
-            case 4: y = -(v + 6) / 12; break;
-            case 5: y = v > 1.28 ? 0.02 * v : 0; break;
-            case 6: y = (row - 8) * 0.0078125; break;
-            case 7: y = 1e-8 * v; break;
-            case 8: y = 1e-40 * v; break;
-            case 9: y = 1000 * v; break;
-            case 10: y = ((int)(splitmix(&state) % 7) - 3) * 0.125; break;
-            case 11: y = c % 32 == row * 5 % 32 ? 0.5 * v : 0; break;
-            case 13: y = 0.02 * v * (double)(1u << (2 * (c / 32 % 8))); break;
-            default: break;
-                /* clang-format on */
-            }
-            x[row * COLUMNS + c] = d == 12 ? to_bfloat((float)y) : (float)y;
-        }
-    }
-}
-
-static void
-make_importance(unsigned k, float *w)
-{
-    state = 7000003u + 99 + k;
-    for (int c = 0; c < COLUMNS; c++) {
-        const double v = splitmix_gaussian(&state);
-
-        w[c] = (float)(0.05 + v * v);
-        if (k == 1 && splitmix(&state) % 10 == 0)
-            w[c] = 0;
-    }
-}
 
 static uint64_t
 hash(const void *bytes, size_t size)
@@ -92,28 +28,18 @@ hash(const void *bytes, size_t size)
 static uint64_t
 hash_floats(float *x)
 {
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < GOLDEN_COUNT; i++)
         if (x[i] != x[i])
             x[i] = NAN;
-    return hash(x, COUNT * sizeof *x);
-}
-
-static unsigned
-input_index(const char *name)
-{
-    for (unsigned i = 0; i < 14; i++)
-        if (strcmp(inputs[i], name) == 0)
-            return i;
-    fail_msg("unknown input '%s'", name);
-    return 0;
+    return hash(x, GOLDEN_COUNT * sizeof *x);
 }
 
 /* Returns how many rows of the table it checked. */
 static size_t
 check_table(void)
 {
-    static float x[COUNT], importance[COLUMNS], back[COUNT];
-    static unsigned char blocks[COUNT * 4];
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS], back[GOLDEN_COUNT];
+    static unsigned char blocks[GOLDEN_COUNT * 4];
     FILE *table = fopen(TEST_DATA "/golden/quant_vectors.tsv", "r");
     char line[512], type_name[32], input[32], kind[32];
     unsigned long long input_hash, blocks_hash, floats_hash, bytes;
@@ -132,17 +58,17 @@ check_table(void)
         type = nb_type_by_name(type_name);
         if (!nb_can_encode(type))
             fail_msg("%s: no codec", type_name);
-        make_input(input_index(input), x);
+        golden_input(golden_input_index(input), x);
         assert_int_equal(hash(x, sizeof x), input_hash);
         if (strcmp(kind, "none") != 0)
-            make_importance(strcmp(kind, "zeros") == 0, importance);
+            golden_importance(strcmp(kind, "zeros") == 0, importance);
         memset(blocks, 0xA5, sizeof blocks);
-        nb_encode(type, x, ROWS, COLUMNS, strcmp(kind, "none") == 0 ? NULL : importance, blocks);
-        assert_true(nb_type_bytes(type, COUNT, &size));
+        nb_encode(type, x, GOLDEN_ROWS, GOLDEN_COLUMNS, strcmp(kind, "none") == 0 ? NULL : importance, blocks);
+        assert_true(nb_type_bytes(type, GOLDEN_COUNT, &size));
         assert_int_equal(size, bytes);
         if (hash(blocks, (size_t)size) != blocks_hash)
             fail_msg("%s: %s, %s, importance %s: other blocks than the reference's", nb_tier(), type_name, input, kind);
-        nb_decode(type, blocks, COUNT, back);
+        nb_decode(type, blocks, GOLDEN_COUNT, back);
         if (hash_floats(back) != floats_hash)
             fail_msg("%s: %s, %s, importance %s: decodes to other floats", nb_tier(), type_name, input, kind);
         checked++;
@@ -173,12 +99,12 @@ is_by_rows(enum nb_type type)
 static void
 a_row_of_any_length_is_encoded_as_its_blocks_alone(void **unused)
 {
-    static float x[COUNT], importance[COUNT];
-    static unsigned char whole[COUNT * 4], part[COUNT * 4];
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COUNT];
+    static unsigned char whole[GOLDEN_COUNT * 4], part[GOLDEN_COUNT * 4];
 
     (void)unused;
-    make_input(1, x);
-    for (int i = 0; i < COUNT; i++)
+    golden_input(1, x);
+    for (int i = 0; i < GOLDEN_COUNT; i++)
         importance[i] = (float)(i % 31 + 1) / 16;
     for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
         assert_true(nb_tier_set(*tier));
@@ -206,12 +132,12 @@ a_row_of_any_length_is_encoded_as_its_blocks_alone(void **unused)
 static void
 rows_with_importance_are_encoded_as_each_row_alone(void **unused)
 {
-    static float x[COUNT], importance[COLUMNS];
-    static unsigned char whole[COUNT * 4], part[COUNT * 4];
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS];
+    static unsigned char whole[GOLDEN_COUNT * 4], part[GOLDEN_COUNT * 4];
 
     (void)unused;
-    make_input(13, x);
-    make_importance(1, importance);
+    golden_input(13, x);
+    golden_importance(1, importance);
     for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
         assert_true(nb_tier_set(*tier));
         for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
@@ -378,30 +304,30 @@ make_any_bits(float *x, size_t count, bool positive)
 static void
 any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
 {
-    static float x[COUNT], importance[COLUMNS], back[COUNT], other[COUNT];
-    static unsigned char first[COUNT * 4], again[COUNT * 4];
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS], back[GOLDEN_COUNT], other[GOLDEN_COUNT];
+    static unsigned char first[GOLDEN_COUNT * 4], again[GOLDEN_COUNT * 4];
 
     (void)unused;
     state = 42;
-    make_any_bits(x, COUNT, false);
-    make_any_bits(importance, COLUMNS, true);
-    for (int i = 0; i < COUNT / 2; i++) /* the second half: neighbours of like size, as search expects them */
-        x[COUNT / 2 + i] = ldexpf(frexpf(x[COUNT / 2 + i], &(int){ 0 }), (int)(i / 512 * 24 % 250) - 125);
+    make_any_bits(x, GOLDEN_COUNT, false);
+    make_any_bits(importance, GOLDEN_COLUMNS, true);
+    for (int i = 0; i < GOLDEN_COUNT / 2; i++) /* the second half: neighbours of like size, as search expects them */
+        x[GOLDEN_COUNT / 2 + i] = ldexpf(frexpf(x[GOLDEN_COUNT / 2 + i], &(int){ 0 }), (int)(i / 512 * 24 % 250) - 125);
     for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
         for (int weighted = 0; weighted < 2 && nb_can_encode(t); weighted++) {
             uint64_t size;
 
-            assert_true(nb_type_bytes(t, COUNT, &size));
+            assert_true(nb_type_bytes(t, GOLDEN_COUNT, &size));
             assert_true(nb_tier_set("scalar"));
-            nb_encode(t, x, ROWS, COLUMNS, weighted ? importance : NULL, first);
-            nb_decode(t, first, COUNT, back);
+            nb_encode(t, x, GOLDEN_ROWS, GOLDEN_COLUMNS, weighted ? importance : NULL, first);
+            nb_decode(t, first, GOLDEN_COUNT, back);
             for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
                 assert_true(nb_tier_set(*tier));
-                nb_encode(t, x, ROWS, COLUMNS, weighted ? importance : NULL, again);
+                nb_encode(t, x, GOLDEN_ROWS, GOLDEN_COLUMNS, weighted ? importance : NULL, again);
                 if (memcmp(first, again, (size_t)size) != 0)
                     fail_msg("%s differs from scalar on %s%s", *tier, nb_type_info(t)->name,
                              weighted ? " with importance" : "");
-                nb_decode(t, first, COUNT, other);
+                nb_decode(t, first, GOLDEN_COUNT, other);
                 assert_int_equal(hash_floats(other), hash_floats(back));
             }
         }
@@ -412,20 +338,20 @@ any_bit_pattern_is_encoded_alike_by_every_tier(void **unused)
 static void
 importance_matters_to_the_types_that_say_so(void **unused)
 {
-    static float x[COUNT], importance[COLUMNS];
-    static unsigned char with[COUNT * 4], without[COUNT * 4];
+    static float x[GOLDEN_COUNT], importance[GOLDEN_COLUMNS];
+    static unsigned char with[GOLDEN_COUNT * 4], without[GOLDEN_COUNT * 4];
 
     (void)unused;
-    make_input(0, x);
-    make_importance(0, importance);
+    golden_input(0, x);
+    golden_importance(0, importance);
     for (enum nb_type t = 0; t < NB_GGUF_TYPES; t++) {
         uint64_t size;
 
         if (!nb_can_encode(t))
             continue;
-        assert_true(nb_type_bytes(t, COUNT, &size));
-        nb_encode(t, x, ROWS, COLUMNS, importance, with);
-        nb_encode(t, x, ROWS, COLUMNS, NULL, without);
+        assert_true(nb_type_bytes(t, GOLDEN_COUNT, &size));
+        nb_encode(t, x, GOLDEN_ROWS, GOLDEN_COLUMNS, importance, with);
+        nb_encode(t, x, GOLDEN_ROWS, GOLDEN_COLUMNS, NULL, without);
         if ((memcmp(with, without, (size_t)size) != 0) != (nb_type_info(t)->importance != NB_IMPORTANCE_IGNORED))
             fail_msg("%s", nb_type_info(t)->name);
     }
@@ -434,8 +360,8 @@ importance_matters_to_the_types_that_say_so(void **unused)
 static void
 any_bytes_decode_alike_on_every_tier(void **unused)
 {
-    static float back[COUNT], other[COUNT];
-    static unsigned char bytes[COUNT * 8];
+    static float back[GOLDEN_COUNT], other[GOLDEN_COUNT];
+    static unsigned char bytes[GOLDEN_COUNT * 8];
 
     (void)unused;
     state = 4711;
@@ -446,10 +372,10 @@ any_bytes_decode_alike_on_every_tier(void **unused)
             continue;
         assert_true(nb_can_decode(t));
         assert_true(nb_tier_set("scalar"));
-        nb_decode(t, bytes, COUNT, back);
+        nb_decode(t, bytes, GOLDEN_COUNT, back);
         for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
             assert_true(nb_tier_set(*tier));
-            nb_decode(t, bytes, COUNT, other);
+            nb_decode(t, bytes, GOLDEN_COUNT, other);
             if (hash_floats(other) != hash_floats(back))
                 fail_msg("%s differs from scalar on %s", *tier, nb_type_info(t)->name);
         }

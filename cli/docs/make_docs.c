@@ -6,6 +6,7 @@
  */
 #include "cli/docs/docs.h"
 #include "formats/elements/types.h"
+#include "quantize/policy/mlx_recipe.h"
 #include "quantize/policy/recipe.h"
 #include "quantize/search/encode.h"
 
@@ -88,13 +89,16 @@ docs_type(unsigned *at)
 const char *
 docs_recipe(unsigned *at, const char **description)
 {
-    size_t n;
+    size_t n, n_mlx;
     const struct nb_recipe *recipes = nb_recipes(&n);
+    const struct nb_mlx_recipe *of_mlx = nb_mlx_recipes(&n_mlx);
 
-    if (*at >= n)
+    while (*at >= n && *at - n < n_mlx && nb_recipe_by_name(of_mlx[*at - n].name) != NULL)
+        ++*at; /* a name that both have */
+    if (*at >= n + n_mlx)
         return NULL;
-    *description = recipes[*at].description;
-    return recipes[(*at)++].name;
+    *description = *at < n ? recipes[*at].description : of_mlx[*at - n].description;
+    return *at < n ? recipes[(*at)++].name : of_mlx[(*at)++ - n].name;
 }
 
 int

@@ -18,6 +18,7 @@
 #include <jansson.h>
 
 struct nb_family;
+struct nb_mlx_layout;
 
 /* A checkpoint that is being converted; the argument of the functions that tables name. */
 struct nb_conversion {
@@ -133,8 +134,7 @@ struct nb_family {
     size_t n_made;
     const struct nb_map_row *to_gguf;
     size_t n_to_gguf;
-    const struct nb_map_row *to_mlx; /* for MLX output; none: not supported */
-    size_t n_to_mlx;
+    const struct nb_mlx_layout *mlx; /* for MLX output; NULL: not supported */
     /*
      * What the names of the layers begin with that predict further tokens, "mtp." for "mtp.layers.0.x" and
      * "mtp.x", where they are not numbered on from the others. They become the last layers. NULL: no such.

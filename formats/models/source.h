@@ -23,6 +23,8 @@ struct nb_note {
     const char *text;
 };
 
+struct nb_family;
+
 struct nb_source {
     enum nb_source_kind kind;
     const char *path;
@@ -36,9 +38,8 @@ struct nb_source {
     struct nb_note *notes;
     struct nb_arena arena;
     struct nb_checkpoint *checkpoint; /* for a checkpoint */
+    const struct nb_family *family;   /* of a checkpoint */
 };
-
-struct nb_family;
 
 /* Overrides for what a checkpoint's files say (NULL: no override), and how they are read. */
 struct nb_source_options {

@@ -102,6 +102,7 @@ read_config(struct nb_builder *b, const struct nb_source_options *options)
     status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
+    b->source->family = b->family;
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
     if (status == NB_OK)
         status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);

@@ -23,11 +23,17 @@ struct nb_encoding {
     uint8_t n_planes;
     uint16_t plane_bytes[NB_MAX_PLANES]; /* bytes per block in each plane */
     bool uses_importance;
-    nb_encode_fn *encode;
+    uint8_t bits;             /* of a code, for the encodings of mlx.h */
+    enum nb_type computed_in; /* theirs too: the float type of the weights and of scales and biases */
+    /* As nb_encode_fn, with this encoding as its first argument. NULL: elements of TYPE can only be copied. */
+    void (*encode)(const struct nb_encoding *encoding, const float *x, size_t rows, size_t columns,
+                   const float *importance, void *out);
+    /* How many of the blocks at OUT, of COUNT elements X, are zero though X is not. NULL: it does not happen. */
+    size_t (*count_lost)(const struct nb_encoding *encoding, const float *x, size_t count, const void *out);
 };
 
 bool nb_can_encode(enum nb_type type);
-/* The encoding of TYPE in the current tier; ENCODE is NULL for types that can only be copied. */
+/* The encoding of TYPE; ENCODE is NULL for types that can only be copied. */
 struct nb_encoding nb_encoding_of(enum nb_type type);
 
 /*

@@ -10,4 +10,6 @@ const struct nb_encoders NB_TIERED(nb_encoders) = {
     .encode = {
 #include "formats/elements/types.def"
     },
+    .mlx_affine = NB_TIERED(nb_encode_mlx_affine),
+    .mlx_floats = NB_TIERED(nb_encode_mlx_floats),
 };

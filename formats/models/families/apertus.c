@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/rows.h"
 
+#include "formats/models/mlx_layout.h"
 #include "formats/models/view.h"
 
 #include <stdio.h>
@@ -116,5 +117,5 @@ const struct nb_family nb_family_apertus = {
     .made = made,
     .n_made = COUNT(made),
     .ignored_suffixes = ignored,
-    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true },
+    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }, .mlx = &nb_mlx_apertus
 };

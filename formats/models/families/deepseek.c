@@ -3,6 +3,7 @@
  * llama.cpp's conversion/deepseek.py and glm.py; defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #include <float.h>
 #include <math.h>
@@ -267,25 +268,25 @@ static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
 
 const struct nb_family nb_family_deepseek = {
     FAMILY(deepseek_classes, nb_arch_deepseek, deepseek_config, deepseek_rules, deepseek_keys, deepseek_tensors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_deepseek
 };
 const struct nb_family nb_family_deepseek2 = {
     FAMILY(deepseek2_classes, nb_arch_deepseek2, deepseek2_config, deepseek2_rules, mla_keys, mla_tensors), OF_ALL,
-    WITHOUT_NEXTN
+    WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v2
 };
 const struct nb_family nb_family_deepseek3 = {
     FAMILY(deepseek3_classes, nb_arch_deepseek2, deepseek3_config, mla_rules, mla_keys, mla_tensors), OF_ALL,
-    WITHOUT_NEXTN
+    WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_youtu = {
     FAMILY(youtu_classes, nb_arch_deepseek2, youtu_config, mla_rules, mla_keys, mla_tensors), OF_ALL, WITHOUT_NEXTN
 };
 const struct nb_family nb_family_deepseek32 = {
-    FAMILY(deepseek32_classes, nb_arch_deepseek32, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL
+    FAMILY(deepseek32_classes, nb_arch_deepseek32, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm4moelite = {
-    FAMILY(glm_lite_classes, nb_arch_deepseek2, nextn_config, mla_rules, nextn_keys, mla_nextn_tensors), OF_ALL, OF_GLM
+    FAMILY(glm_lite_classes, nb_arch_deepseek2, nextn_config, mla_rules, nextn_keys, mla_nextn_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm_dsa = {
-    FAMILY(glm_dsa_classes, nb_arch_glm_dsa, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, OF_GLM
+    FAMILY(glm_dsa_classes, nb_arch_glm_dsa, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };

@@ -3,6 +3,7 @@
  * transformers 4.57. Its norms are stored as they are used.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 
@@ -134,5 +135,5 @@ const struct nb_family nb_family_gemma3n = {
     FAMILY(classes, nb_arch_gemma3n, config, rules, keys, tensors),
     .derive = derive_layers,
     .tokenizer = { .no_space_prefix = true },
-    .vocab_of_config = true,
+    .vocab_of_config = true, .mlx = &nb_mlx_gemma3n
 };

@@ -3,6 +3,7 @@
  * is: the classes of transformers 4.57 do not know this model.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLAIN }
 
@@ -160,5 +161,5 @@ const struct nb_family nb_family_gemma4 = {
     .derive = derive_counts,
     .made = made,
     .n_made = COUNT(made),
-    .tokenizer = { .gemma4 = true, .adds_bos = true, .no_space_prefix = true },
+    .tokenizer = { .gemma4 = true, .adds_bos = true, .no_space_prefix = true }, .mlx = &nb_mlx_gemma4
 };

@@ -3,6 +3,7 @@
  * chatglm.py; defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define ROWS                                                                 \
     EMBEDDINGS,                                                              \
@@ -117,7 +118,7 @@ const struct nb_family nb_family_glm = {
 };
 const struct nb_family nb_family_glm4 = {
     FAMILY(glm4_classes, nb_arch_glm4, glm4_config, rules, glm4_keys, glm4_tensors),
-    .tokenizer = { .named = glm4_tokens },
+    .tokenizer = { .named = glm4_tokens }, .mlx = &nb_mlx_glm4
 };
 const struct nb_family nb_family_glm4v = {
     FAMILY(glm4v_classes, nb_arch_glm4, glm4v_config, rules, glm4v_keys, glm4v_tensors),

@@ -3,6 +3,7 @@
  * classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const struct nb_map_row tensors[] = {
     EMBEDDINGS,
@@ -90,7 +91,7 @@ static const char *const glm_classes[] = { "Glm4MoeForCausalLM", NULL };
 static const char *const solar_classes[] = { "SolarOpenForCausalLM", NULL };
 
 const struct nb_family nb_family_glm4moe = {
-    FAMILY(glm_classes, nb_arch_glm4moe, glm_config, rules, keys, tensors), .tokenizer = { .named = nb_glm_tokens }
+    FAMILY(glm_classes, nb_arch_glm4moe, glm_config, rules, keys, tensors), .tokenizer = { .named = nb_glm_tokens }, .mlx = &nb_mlx_glm4_moe
 };
 const struct nb_family nb_family_solar_open = {
     FAMILY(solar_classes, nb_arch_glm4moe, solar_config, rules, keys, tensors), .tokenizer = { .named = solar_tokens }

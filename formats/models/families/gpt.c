@@ -4,6 +4,7 @@
  * mpt.py and falcon.py; defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 /* Buffers of the attention. */
 static const char *const ignored[] = {
@@ -117,12 +118,12 @@ static const char *const gptbigcode_classes[] = { "GPTBigCodeForCausalLM", NULL 
 
 const struct nb_family nb_family_gpt2 = {
     FAMILY(gpt2_classes, nb_arch_gpt2, gpt2_config, gpt2_rules, gpt2_keys, gpt2_tensors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt2
 };
 const struct nb_family nb_family_gptbigcode = {
     FAMILY(gptbigcode_classes, nb_arch_starcoder, gptbigcode_config, gptbigcode_rules, gptbigcode_keys,
            gptbigcode_tensors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_bigcode
 };
 
 /* --- GPT-NeoX and BLOOM ------------------------------------------------------------------------------------ */
@@ -235,7 +236,7 @@ static const char *const bloom_classes[] = { "BloomForCausalLM", "BloomModel", N
 
 const struct nb_family nb_family_gptneox = {
     FAMILY(gptneox_classes, nb_arch_gptneox, gptneox_config, gptneox_rules, gptneox_keys, gptneox_tensors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_neox
 };
 const struct nb_family nb_family_bloom = {
     FAMILY(bloom_classes, nb_arch_bloom, bloom_config, bloom_rules, bloom_keys, bloom_tensors)

@@ -3,6 +3,7 @@
  * configuration class of transformers 4.57. The rows of the gate and of the up projection alternate.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define COLUMNS_AS_ROWS { NB_MAP_TRANSPOSE, { NULL } }
 
@@ -65,5 +66,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "GptOssForCausalLM", NULL };
 
 const struct nb_family nb_family_gpt_oss = {
-    FAMILY(classes, nb_arch_gpt_oss, config, rules, keys, tensors), .packed_as = "mxfp4", .ignored_suffixes = ignored,
+    FAMILY(classes, nb_arch_gpt_oss, config, rules, keys, tensors), .packed_as = "mxfp4", .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_oss
 };

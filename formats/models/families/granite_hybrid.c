@@ -4,6 +4,7 @@
  * attention become models of Granite's older architectures.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 
@@ -236,13 +237,13 @@ const struct nb_family nb_family_bamba = {
 };
 const struct nb_family nb_family_granite4_hybrid = {
     FAMILY(granite_classes, nb_arch_granitehybrid, granite_config, granite_rules, keys, granite_tensors),
-    .derive = derive, .is_for = is_hybrid
+    .derive = derive, .is_for = is_hybrid, .mlx = &nb_mlx_granite_hybrid
 };
 const struct nb_family nb_family_granite4 = {
     FAMILY(granite_classes, nb_arch_granite, attention_config, attention_rules, keys, dense_tensors),
-    .derive = derive, .is_for = is_attention_only
+    .derive = derive, .is_for = is_attention_only, .mlx = &nb_mlx_granite_hybrid
 };
 const struct nb_family nb_family_granite4_moe = {
     FAMILY(granite_classes, nb_arch_granitemoe, attention_config, attention_rules, keys, mixture_tensors),
-    .derive = derive, .is_for = is_attention_with_experts
+    .derive = derive, .is_for = is_attention_with_experts, .mlx = &nb_mlx_granite_hybrid
 };

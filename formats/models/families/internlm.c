@@ -3,6 +3,7 @@
  * Names and keys: llama.cpp's conversion/internlm.py, orion.py, baichuan.py, minicpm.py and exaone.py.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 
@@ -51,7 +52,7 @@ static const char *const internlm2_classes[] = { "InternLM2ForCausalLM", NULL };
 
 const struct nb_family nb_family_internlm2 = {
     FAMILY(internlm2_classes, nb_arch_internlm2, config, internlm2_rules, base_keys, internlm2_tensors),
-    .tokenizer = { .added_verbatim = true, .space_prefix = NB_PREFIX_OF_SENTENCEPIECE, .end_of_turn = "<|im_end|>" },
+    .tokenizer = { .added_verbatim = true, .space_prefix = NB_PREFIX_OF_SENTENCEPIECE, .end_of_turn = "<|im_end|>" }, .mlx = &nb_mlx_internlm2
 };
 
 /* --- InternLM 3 -------------------------------------------------------------------------------------------- */
@@ -218,7 +219,7 @@ const struct nb_family nb_family_minicpm = {
     .derive = derive_minicpm,
     .made = long_factors,
     .n_made = COUNT(long_factors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_minicpm
 };
 
 /* --- EXAONE 3 ---------------------------------------------------------------------------------------------- */
@@ -273,5 +274,5 @@ const struct nb_family nb_family_exaone = {
     FAMILY(exaone_classes, nb_arch_exaone, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .made = made,
     .n_made = COUNT(made),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_exaone
 };

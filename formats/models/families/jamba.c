@@ -3,6 +3,7 @@
  * conversion/jamba.py; defaults: the configuration class of transformers 4.57.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 
@@ -122,5 +123,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "JambaForCausalLM", NULL };
 
 const struct nb_family nb_family_jamba = {
-    FAMILY(classes, nb_arch_jamba, config_rows, rules, keys, tensors), .derive = derive
+    FAMILY(classes, nb_arch_jamba, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_jamba
 };

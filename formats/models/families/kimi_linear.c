@@ -3,6 +3,7 @@
  * conversion/kimi_linear.py, which reads config.json as it is.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/mlx_layout.h"
 
 #define ATTN LAYER "self_attn."
 #define MOE LAYER "block_sparse_moe."
@@ -127,5 +128,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "KimiLinearForCausalLM", "KimiLinearModel", NULL };
 
 const struct nb_family nb_family_kimi_linear = {
-    FAMILY(classes, nb_arch_kimi_linear, config_rows, rules, keys, tensors), .derive = derive
+    FAMILY(classes, nb_arch_kimi_linear, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_kimi_linear
 };

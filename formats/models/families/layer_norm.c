@@ -4,6 +4,7 @@
  * classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
 
@@ -99,10 +100,10 @@ static const char *const cohere_classes[] = { "CohereForCausalLM", NULL };
 static const char *const cohere2_classes[] = { "Cohere2ForCausalLM", NULL };
 
 const struct nb_family nb_family_cohere = {
-    FAMILY(cohere_classes, nb_arch_command_r, cohere_config, cohere_rules, cohere_keys, cohere_tensors)
+    FAMILY(cohere_classes, nb_arch_command_r, cohere_config, cohere_rules, cohere_keys, cohere_tensors), .mlx = &nb_mlx_cohere
 };
 const struct nb_family nb_family_cohere2 = {
-    FAMILY(cohere2_classes, nb_arch_cohere2, cohere2_config, cohere2_rules, cohere2_keys, cohere2_tensors)
+    FAMILY(cohere2_classes, nb_arch_cohere2, cohere2_config, cohere2_rules, cohere2_keys, cohere2_tensors), .mlx = &nb_mlx_cohere
 };
 
 /* --- Nemotron ---------------------------------------------------------------------------------------------- */
@@ -170,7 +171,7 @@ static const char *const nemotron_classes[] = { "NemotronForCausalLM", NULL };
 const struct nb_family nb_family_nemotron = {
     FAMILY(nemotron_classes, nb_arch_nemotron, nemotron_config, nemotron_rules, nemotron_keys, nemotron_tensors),
     .last = write_nemotron_ids,
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_nemotron
 };
 
 /* --- StarCoder 2 ------------------------------------------------------------------------------------------- */
@@ -209,7 +210,7 @@ static const struct nb_key_row base_keys[] = { BASE_KEYS(KEY_IF_GIVEN) };
 static const char *const starcoder2_classes[] = { "Starcoder2ForCausalLM", NULL };
 
 const struct nb_family nb_family_starcoder2 = {
-    FAMILY(starcoder2_classes, nb_arch_starcoder2, starcoder2_config, starcoder2_rules, base_keys, starcoder2_tensors)
+    FAMILY(starcoder2_classes, nb_arch_starcoder2, starcoder2_config, starcoder2_rules, base_keys, starcoder2_tensors), .mlx = &nb_mlx_starcoder2
 };
 
 /* --- StableLM ---------------------------------------------------------------------------------------------- */
@@ -268,7 +269,7 @@ static const char *const stablelm_classes[] = { "StableLmForCausalLM", "StableLM
 
 const struct nb_family nb_family_stablelm = {
     FAMILY(stablelm_classes, nb_arch_stablelm, stablelm_config, stablelm_rules, stablelm_keys, stablelm_tensors),
-    .ignored_suffixes = ignored,
+    .ignored_suffixes = ignored, .mlx = &nb_mlx_llama
 };
 
 /* --- Jais 2 ------------------------------------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
  * classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define DENSE_ROWS                                                          \
     EMBEDDINGS,                                                             \
@@ -106,11 +107,11 @@ static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 const struct nb_family nb_family_llama = {
-    FAMILY(llama_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL
+    FAMILY(llama_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_mistral = {
-    FAMILY(mistral_classes, nb_arch_llama, mistral_config, mistral_rules, mistral_keys, tensors), OF_ALL
+    FAMILY(mistral_classes, nb_arch_llama, mistral_config, mistral_rules, mistral_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_mixtral = {
-    FAMILY(mixtral_classes, nb_arch_llama, mixtral_config, mixtral_rules, mistral_keys, mixtral_tensors), OF_ALL
+    FAMILY(mixtral_classes, nb_arch_llama, mixtral_config, mixtral_rules, mistral_keys, mixtral_tensors), OF_ALL, .mlx = &nb_mlx_mixtral
 };

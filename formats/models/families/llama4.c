@@ -3,6 +3,7 @@
  * transformers 4.57. Its intermediate_size is that of an expert.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define COLUMNS_AS_ROWS { NB_MAP_TRANSPOSE, { NULL } }
 #define EXPERT "expert_feed_forward"
@@ -73,5 +74,5 @@ static const struct nb_made_row made[] = {
 static const char *const classes[] = { "Llama4ForConditionalGeneration", "Llama4ForCausalLM", NULL };
 
 const struct nb_family nb_family_llama4 = {
-    FAMILY(classes, nb_arch_llama4, config, rules, keys, tensors), .made = made, .n_made = COUNT(made),
+    FAMILY(classes, nb_arch_llama4, config, rules, keys, tensors), .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_llama4
 };

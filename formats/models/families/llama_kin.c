@@ -4,6 +4,7 @@
  * classes of transformers 4.57, or the models' own.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static const struct nb_config_rule smollm3_rules[] = {
 static const char *const smollm3_classes[] = { "SmolLM3ForCausalLM", NULL };
 
 const struct nb_family nb_family_smollm3 = {
-    FAMILY(smollm3_classes, nb_arch_smollm3, smollm3_config, smollm3_rules, keys, smollm3_tensors), OF_LLAMA
+    FAMILY(smollm3_classes, nb_arch_smollm3, smollm3_config, smollm3_rules, keys, smollm3_tensors), OF_LLAMA, .mlx = &nb_mlx_llama
 };
 
 /* --- Arcee ------------------------------------------------------------------------------------------------- */
@@ -156,11 +157,11 @@ static const char *const granite_classes[] = { "GraniteForCausalLM", NULL };
 static const char *const granitemoe_classes[] = { "GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM", NULL };
 
 const struct nb_family nb_family_granite = {
-    FAMILY(granite_classes, nb_arch_granite, granite_config, granite_rules, granite_keys, granite_tensors), OF_LLAMA
+    FAMILY(granite_classes, nb_arch_granite, granite_config, granite_rules, granite_keys, granite_tensors), OF_LLAMA, .mlx = &nb_mlx_granite
 };
 const struct nb_family nb_family_granitemoe = {
     FAMILY(granitemoe_classes, nb_arch_granitemoe, granitemoe_config, granite_rules, granite_keys, granitemoe_tensors),
-    OF_LLAMA
+    OF_LLAMA, .mlx = &nb_mlx_granite_moe
 };
 
 /* --- Ernie 4.5 --------------------------------------------------------------------------------------------- */
@@ -205,7 +206,7 @@ static const char *const ernie4_5_classes[] = { "Ernie4_5_ForCausalLM", "Ernie4_
 const struct nb_family nb_family_ernie4_5 = {
     FAMILY(ernie4_5_classes, nb_arch_ernie4_5, ernie4_5_config, ernie4_5_rules, base_keys, ernie4_5_tensors),
     .ignored_suffixes = ignored,
-    .tokenizer = { .space_prefix = NB_PREFIX_LAST },
+    .tokenizer = { .space_prefix = NB_PREFIX_LAST }, .mlx = &nb_mlx_llama
 };
 
 /* --- Seed-OSS ---------------------------------------------------------------------------------------------- */
@@ -298,5 +299,5 @@ static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL
 const struct nb_family nb_family_hunyuan_dense = {
     FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
     .derive = nb_derive_dynamic_rope,
-    .skips_tied_output = true,
+    .skips_tied_output = true, .mlx = &nb_mlx_hunyuan
 };

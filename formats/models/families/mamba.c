@@ -3,6 +3,7 @@
  * reads config.json as it is, without the defaults of transformers.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/mlx_layout.h"
 
 #define MODEL(embeddings)                                                  \
     { embeddings, "token_embd.weight", PLAIN },                            \
@@ -101,11 +102,11 @@ static const char *const falcon_classes[] = { "FalconMambaForCausalLM", NULL };
 static const char *const mamba2_classes[] = { "Mamba2ForCausalLM", NULL };
 
 const struct nb_family nb_family_mamba = {
-    FAMILY(mamba_classes, nb_arch_mamba, mamba_config, mamba_rules, mamba_keys, mamba_tensors), .drops_equal_output = true
+    FAMILY(mamba_classes, nb_arch_mamba, mamba_config, mamba_rules, mamba_keys, mamba_tensors), .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };
 const struct nb_family nb_family_falcon_mamba = {
     FAMILY(falcon_classes, nb_arch_mamba, falcon_config, mamba_rules, mamba_keys, mamba_tensors),
-    .drops_equal_output = true
+    .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };
 const struct nb_family nb_family_mamba2 = {
     FAMILY(mamba2_classes, nb_arch_mamba2, mamba2_config, mamba2_rules, mamba2_keys, mamba2_tensors)

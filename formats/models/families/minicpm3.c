@@ -3,6 +3,7 @@
  * conversion/minicpm.py.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const struct nb_map_row tensors[] = {
     EMBEDDINGS,
@@ -69,5 +70,5 @@ static const struct nb_made_row made[] = {
 static const char *const classes[] = { "MiniCPM3ForCausalLM", NULL };
 
 const struct nb_family nb_family_minicpm3 = {
-    FAMILY(classes, nb_arch_minicpm3, config, rules, keys, tensors), .made = made, .n_made = COUNT(made)
+    FAMILY(classes, nb_arch_minicpm3, config, rules, keys, tensors), .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_minicpm3
 };

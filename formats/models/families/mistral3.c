@@ -3,6 +3,7 @@
  * conversion/mistral3.py; defaults: the configuration class of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #include <string.h>
 
@@ -72,5 +73,5 @@ const struct nb_family nb_family_mistral3 = {
     FAMILY(classes, nb_arch_mistral3, config, rules, keys, tensors),
     .made = made,
     .n_made = COUNT(made),
-    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true },
+    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }, .mlx = &nb_mlx_llama
 };

@@ -4,6 +4,7 @@
  * transformers 4.57, where it has them.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const struct nb_map_row dots1_tensors[] = {
     EMBEDDINGS,
@@ -413,11 +414,11 @@ static const char *const afmoe_classes[] = { "AfmoeForCausalLM", NULL };
 static const char *const dbrx_classes[] = { "DbrxForCausalLM", NULL };
 
 const struct nb_family nb_family_dots1 = {
-    FAMILY(dots1_classes, nb_arch_dots1, dots1_config, dots1_rules, dots1_keys, dots1_tensors)
+    FAMILY(dots1_classes, nb_arch_dots1, dots1_config, dots1_rules, dots1_keys, dots1_tensors), .mlx = &nb_mlx_dots1
 };
 const struct nb_family nb_family_minimax_m2 = {
     FAMILY(minimax_m2_classes, nb_arch_minimax_m2, minimax_m2_config, minimax_m2_rules, minimax_m2_keys,
-           minimax_m2_tensors)
+           minimax_m2_tensors), .mlx = &nb_mlx_minimax
 };
 const struct nb_family nb_family_minimax_m3 = {
     FAMILY(minimax_m3_classes, nb_arch_minimax_m3, minimax_m3_config, minimax_m3_rules, minimax_m3_keys,
@@ -430,11 +431,11 @@ const struct nb_family nb_family_bailingmoe = {
 };
 const struct nb_family nb_family_bailingmoe2 = {
     FAMILY(bailingmoe2_classes, nb_arch_bailingmoe2, bailingmoe2_config, bailingmoe2_rules, bailingmoe2_keys,
-           bailingmoe2_tensors)
+           bailingmoe2_tensors), .mlx = &nb_mlx_bailing_moe
 };
 const struct nb_family nb_family_afmoe = {
     FAMILY(afmoe_classes, nb_arch_afmoe, afmoe_config, afmoe_rules, afmoe_keys, afmoe_tensors),
-    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
+    .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }, .mlx = &nb_mlx_afmoe
 };
 const struct nb_family nb_family_dbrx = {
     FAMILY(dbrx_classes, nb_arch_dbrx, dbrx_config, dbrx_rules, dbrx_keys, dbrx_tensors), .no_matrix_in_f32 = true

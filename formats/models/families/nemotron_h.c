@@ -4,6 +4,7 @@
  * defaults of transformers.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/mlx_layout.h"
 
 #include <math.h>
 
@@ -212,7 +213,7 @@ static const char *const classes[] = { "NemotronHForCausalLM", NULL };
 
 const struct nb_family nb_family_nemotron_h = {
     FAMILY(classes, nb_arch_nemotron_h, dense_config, dense_rules, dense_keys, dense_tensors),
-    .is_for = is_dense, .derive = derive, .tokenizer = { .adds_bos = true }
+    .is_for = is_dense, .derive = derive, .tokenizer = { .adds_bos = true }, .mlx = &nb_mlx_nemotron_h
 };
 const struct nb_family nb_family_nemotron_h_moe = {
     FAMILY(classes, nb_arch_nemotron_h_moe, mixture_config, mixture_rules, mixture_keys, mixture_tensors),

@@ -3,6 +3,7 @@
  * defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define NORMS_BEHIND                                                                                \
     { LAYER "post_attention_layernorm.weight", BLOCK "post_attention_norm.weight", PLAIN },         \
@@ -98,7 +99,7 @@ static const char *const olmo2_classes[] = { "Olmo2ForCausalLM", NULL };
 static const char *const olmo3_classes[] = { "Olmo3ForCausalLM", NULL };
 
 const struct nb_family nb_family_olmo2 = {
-    FAMILY(olmo2_classes, nb_arch_olmo2, olmo2_config, olmo2_rules, base_keys, olmo2_tensors)
+    FAMILY(olmo2_classes, nb_arch_olmo2, olmo2_config, olmo2_rules, base_keys, olmo2_tensors), .mlx = &nb_mlx_olmo2
 };
 const struct nb_family nb_family_olmo3 = {
     FAMILY(olmo3_classes, nb_arch_olmo2, olmo3_config, olmo2_rules, olmo3_keys, olmo2_tensors)
@@ -134,7 +135,7 @@ static const struct nb_config_rule olmoe_rules[] = {
 static const char *const olmoe_classes[] = { "OlmoeForCausalLM", NULL };
 
 const struct nb_family nb_family_olmoe = {
-    FAMILY(olmoe_classes, nb_arch_olmoe, olmoe_config, olmoe_rules, base_keys, olmoe_tensors)
+    FAMILY(olmoe_classes, nb_arch_olmoe, olmoe_config, olmoe_rules, base_keys, olmoe_tensors), .mlx = &nb_mlx_olmoe
 };
 
 /* --- EXAONE 4 ---------------------------------------------------------------------------------------------- */
@@ -186,5 +187,5 @@ static const char *const exaone4_classes[] = { "Exaone4ForCausalLM", NULL };
 
 const struct nb_family nb_family_exaone4 = {
     FAMILY(exaone4_classes, nb_arch_exaone4, exaone4_config, exaone4_rules, exaone4_keys, exaone4_tensors),
-    .made = made, .n_made = COUNT(made)
+    .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_olmo2
 };

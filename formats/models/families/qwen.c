@@ -3,6 +3,7 @@
  * configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const struct nb_map_row qwen2_tensors[] = {
     EMBEDDINGS,
@@ -111,14 +112,14 @@ static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen2 = {
-    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, dense_rules, dense_keys, qwen2_tensors)
+    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, dense_rules, dense_keys, qwen2_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen3 = {
-    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, dense_rules, dense_keys, qwen3_tensors)
+    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, dense_rules, dense_keys, qwen3_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen2moe = {
-    FAMILY(qwen2moe_classes, nb_arch_qwen2moe, qwen2moe_config, qwen2moe_rules, mixture_keys, qwen2moe_tensors)
+    FAMILY(qwen2moe_classes, nb_arch_qwen2moe, qwen2moe_config, qwen2moe_rules, mixture_keys, qwen2moe_tensors), .mlx = &nb_mlx_qwen2_moe
 };
 const struct nb_family nb_family_qwen3moe = {
-    FAMILY(qwen3moe_classes, nb_arch_qwen3moe, qwen3moe_config, qwen3moe_rules, mixture_keys, qwen3moe_tensors)
+    FAMILY(qwen3moe_classes, nb_arch_qwen3moe, qwen3moe_config, qwen3moe_rules, mixture_keys, qwen3moe_tensors), .mlx = &nb_mlx_qwen3_moe
 };

@@ -4,6 +4,7 @@
  * linear attention multiply by one more than what is stored.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 #define MINUS_EXP { NB_MAP_NEGATE_EXP, { NULL } }
 
@@ -180,15 +181,15 @@ static const char *const mixture_classes[] = { "Qwen3_5MoeForConditionalGenerati
 
 const struct nb_family nb_family_qwen3next = {
     FAMILY(next_classes, nb_arch_qwen3next, next_config, next_rules, next_keys, next_tensors),
-    .further_layers = "mtp.",
+    .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_next
 };
 const struct nb_family nb_family_qwen35 = {
     FAMILY(dense_classes, nb_arch_qwen35, dense_config, rules, keys, dense_tensors),
     .derive = nb_pad_rope_sections,
-    .further_layers = "mtp.",
+    .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_5
 };
 const struct nb_family nb_family_qwen35moe = {
     FAMILY(mixture_classes, nb_arch_qwen35moe, mixture_config, rules, keys, mixture_tensors),
     .derive = nb_pad_rope_sections,
-    .further_layers = "mtp.",
+    .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_5_moe
 };

@@ -3,6 +3,7 @@
  * and qwen3vl.py; defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/mlx_layout.h"
 
 static const struct nb_map_row qwen2vl_tensors[] = {
     EMBEDDINGS,
@@ -118,7 +119,7 @@ const struct nb_family nb_family_qwen2vl = {
 };
 const struct nb_family nb_family_qwen3vl = {
     FAMILY(qwen3vl_classes, nb_arch_qwen3vl, qwen3vl_config, qwen3vl_rules, qwen3vl_keys, qwen3vl_tensors),
-    .derive = derive_deepstack,
+    .derive = derive_deepstack, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen3vlmoe = {
     FAMILY(qwen3vlmoe_classes, nb_arch_qwen3vlmoe, qwen3vlmoe_config, qwen3vlmoe_rules, qwen3vlmoe_keys,

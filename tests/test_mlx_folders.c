@@ -1,0 +1,176 @@
+/* An MLX folder is there as a whole, or not at all. */
+#include "scratch.h"
+#include "testing.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+
+static struct run run;
+
+static void
+a_full_disk_leaves_no_folder(void **unused)
+{
+    const char *disk;
+
+    (void)unused;
+    scratch_folder("disk");
+    disk = scratch_path("disk");
+    if (!scratch_small_disk(disk, "size=1m")) {
+        print_message("a tmpfs cannot be mounted here: skipped\n");
+        skip();
+    }
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "disk/out");
+    if (run.code != 4 || strstr(run.err, "No space left") == NULL || scratch_exists(scratch_path("disk/out")) ||
+        scratch_exists(scratch_path("disk/out.partial"))) {
+        scratch_small_disk_gone(disk);
+        fail_msg("exit code %d: %s", run.code, run.err);
+    }
+    scratch_small_disk_gone(disk);
+}
+
+static pid_t
+start(void)
+{
+    const pid_t child = fork();
+
+    if (child == 0) {
+        const int null = open("/dev/null", O_RDWR);
+
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "--format", "mlx", "-o", scratch_path("out"), "-j", "2",
+              NULL);
+        _exit(127);
+    }
+    return child;
+}
+
+static uint64_t
+hash_of_folder(void)
+{
+    static const char *const files[] = { "out/model.safetensors", "out/config.json", "out/tokenizer.json",
+                                         "out/model.safetensors.index.json", "out/generation_config.json" };
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        assert_true(scratch_exists(scratch_path(files[i])));
+        all = all * 31 + scratch_hash(scratch_path(files[i]));
+    }
+    return all;
+}
+
+static void
+a_kill_at_any_moment_leaves_no_half_folder_under_the_name(void **unused)
+{
+    unsigned killed = 0;
+    uint64_t whole;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "out");
+    assert_int_equal(run.code, 0);
+    whole = hash_of_folder();
+    for (unsigned i = 0; i < 60; i++) {
+        const pid_t child = start();
+        int status;
+
+        scratch_remove("out");
+        nanosleep(&(struct timespec){ 0, (long)(i * i) * 16000 }, NULL);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        killed += WIFSIGNALED(status);
+        if (scratch_exists(scratch_path("out")))
+            assert_int_equal(hash_of_folder(), whole);
+    }
+    print_message("%u killed\n", killed);
+    assert_true(killed > 0);
+    scratch_remove("out");
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "out"); /* what they left is no hindrance */
+    assert_int_equal(run.code, 0);
+    assert_int_equal(hash_of_folder(), whole);
+    assert_false(scratch_exists(scratch_path("out.partial")));
+    scratch_remove("out");
+}
+
+static void
+weights_that_are_not_finite_are_refused(void **unused)
+{
+    static const unsigned char nan[4] = { 0, 0, 0xC0, 0x7F };
+    unsigned char *bytes;
+    size_t size;
+
+    (void)unused;
+    tiny_checkpoint("model");
+    bytes = scratch_read(scratch_path("model/model.safetensors"), &size);
+    memcpy(bytes + size - 4, nan, 4);
+    scratch_write("model/model.safetensors", bytes, size);
+    free(bytes);
+    RUN(&run, "quantize", "model", "--format", "mlx", "-o", "out");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "is NaN or infinite"));
+    assert_false(scratch_exists(scratch_path("out")));
+    assert_false(scratch_exists(scratch_path("out.partial")));
+}
+
+#define STARVED "quantize", "model", "--format", "mlx", "-t", "mixed_3_6", "--group-size", "32", "-j", "1", "-o", "out"
+
+/* Every allocation of a run fails once: the same folder comes of it, or an error and none. */
+static void
+starve(void)
+{
+    unsigned refused = 0, in_a_row = 0;
+    uint64_t whole;
+    char number[16];
+
+    RUN(&run, STARVED);
+    assert_int_equal(run.code, 0);
+    whole = scratch_hash(scratch_path("out/model.safetensors"));
+    setenv("LD_PRELOAD", FAILING_MALLOC, 1);
+    for (unsigned i = 1; in_a_row < 50 && i < 5000; i++) { /* until nothing fails any more */
+        snprintf(number, sizeof number, "%u", i);
+        setenv("FAIL_AT", number, 1);
+        scratch_remove("out");
+        RUN(&run, STARVED);
+        in_a_row = run.code == 0 ? in_a_row + 1 : 0;
+        refused += run.code != 0;
+        if (run.code != 0 && run.code != 3 && run.code != 4)
+            fail_msg("allocation %u: exit code %d: %s", i, run.code, run.err);
+        if (scratch_exists(scratch_path("out")) != (run.code == 0) || scratch_exists(scratch_path("out.partial")))
+            fail_msg("allocation %u: exit code %d, but files say otherwise", i, run.code);
+        if (run.code == 0 && scratch_hash(scratch_path("out/model.safetensors")) != whole)
+            fail_msg("allocation %u fails in silence: another file", i);
+    }
+    unsetenv("LD_PRELOAD");
+    print_message("%u of them refused\n", refused);
+    assert_true(refused > 100);
+}
+
+static void
+running_out_of_memory_is_never_silent(void **unused)
+{
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(NB_COVERAGE) || !defined(__GLIBC__)
+    print_message("the allocator cannot be replaced here: skipped\n");
+    skip();
+#endif
+    tiny_checkpoint("model");
+    scratch_write_text("model/generation_config.json", "{\"eos_token_id\":[1,2]}");
+    starve();
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_disk_leaves_no_folder),
+        cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_folder_under_the_name),
+        cmocka_unit_test(weights_that_are_not_finite_are_refused),
+        cmocka_unit_test(running_out_of_memory_is_never_silent),
+    };
+
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
