@@ -414,9 +414,9 @@ scales_that_are_not_finite_are_found_in_every_type(void **unused)
 static void
 levels_are_what_decoding_gives(void **unused)
 {
-    static unsigned char blocks[COUNT * 2];
-    static int8_t level[COUNT];
-    static float scale[COUNT / NB_LEVEL_GROUP], min[COUNT / NB_LEVEL_GROUP], x[COUNT];
+    static unsigned char blocks[GOLDEN_COUNT * 2];
+    static int8_t level[GOLDEN_COUNT];
+    static float scale[GOLDEN_COUNT / NB_LEVEL_GROUP], min[GOLDEN_COUNT / NB_LEVEL_GROUP], x[GOLDEN_COUNT];
     const struct nb_levels to = { level, scale, min };
     size_t types = 0;
 
@@ -433,9 +433,9 @@ levels_are_what_decoding_gives(void **unused)
             state = 77;
             for (size_t i = 0; i < sizeof blocks; i++)
                 blocks[i] = (unsigned char)splitmix(&state);
-            nb_decode(type, blocks, COUNT, x);
-            nb_unpack(type, blocks, COUNT, &to);
-            for (size_t i = 0; i < COUNT; i++) {
+            nb_decode(type, blocks, GOLDEN_COUNT, x);
+            nb_unpack(type, blocks, GOLDEN_COUNT, &to);
+            for (size_t i = 0; i < GOLDEN_COUNT; i++) {
                 const size_t g = i / NB_LEVEL_GROUP;
                 const float product = scale[g] * (float)level[i];
 
@@ -446,7 +446,7 @@ levels_are_what_decoding_gives(void **unused)
                 compared++;
             }
         }
-        assert_true(compared > COUNT / 2);
+        assert_true(compared > GOLDEN_COUNT / 2);
     }
     nb_tier_set(NULL);
     assert_int_equal(types, 10);
