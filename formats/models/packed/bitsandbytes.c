@@ -95,7 +95,7 @@ open_bitsandbytes(struct nb_packed *p, const struct nb_packing *packing)
     state = nb_json_tree((struct nb_json_span){ (const char *)bytes, (size_t)text->bytes }, &no_memory);
     status = no_memory       ? nb_fail_memory(packing->err)
              : state == NULL ? nb_packed_refuse(p, packing, "has a quant_state that is not JSON")
-                           : open_with(p, packing, state);
+                             : open_with(p, packing, state);
     json_decref(state);
     return status;
 }
