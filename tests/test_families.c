@@ -401,12 +401,75 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
     }
 }
 
+/* --- what config.json does not say ------------------------------------------------------------------------------ */
+
+/* The number of KEY in the file that is made of GOLDEN without ENTRY of its config.json, or with NAME in its place. */
+static double
+number_without(const char *golden_name, const char *entry, const char *name, const char *key)
+{
+    char path[SCRATCH_PATH], out[SCRATCH_PATH];
+    json_t *golden, *config;
+    struct nb_gguf gguf;
+    struct nb_file_in file;
+    struct nb_error err;
+    double number = -1;
+
+    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", golden_name);
+    golden = golden_read(path);
+    config = json_object_get(golden, "config");
+    current = golden_name;
+    if (name != NULL)
+        json_object_set(config, name, json_object_get(config, entry));
+    change(config, entry, NULL);
+    golden_checkpoint(golden, "bare");
+    snprintf(out, sizeof out, "%s", scratch_path("bare.gguf"));
+    convert(golden, scratch_path("bare"), out);
+    assert_int_equal(nb_file_open(&file, out, &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&file, 0, &gguf, &err), NB_OK);
+    if (!nb_meta_get_f64(&gguf.meta, key, &number))
+        fail_msg("%s without %s has no %s", golden_name, entry, key);
+    nb_gguf_free(&gguf);
+    nb_file_close(&file);
+    scratch_remove(scratch_path("bare"));
+    json_decref(golden);
+    return number;
+}
+
+/* The numbers are those of the configuration classes of transformers 4.57.6. */
+static void
+what_config_json_lacks_is_what_the_class_has(void **unused)
+{
+    static const struct {
+        const char *golden, *entry, *other_name, *key;
+        double number;
+    } cases[] = {
+        { "llama", "max_position_embeddings", NULL, "llama.context_length", 2048 },
+        { "cohere", "logit_scale", NULL, "command-r.logit_scale", 0.0625 },
+        { "deepseek3", "routed_scaling_factor", NULL, "deepseek2.expert_weights_scale", 2.5 },
+        { "gptoss_mxfp4", "rope_scaling", NULL, "gpt-oss.rope.scaling.factor", 32 },
+        { "mistral3_cond", "text_config.max_position_embeddings", NULL, "mistral3.context_length", 131072 },
+        { "gpt2", "n_head", "num_attention_heads", "gpt2.attention.head_count", 4 },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        double number;
+
+        if (!is_wanted(cases[i].golden))
+            continue;
+        number = number_without(cases[i].golden, cases[i].entry, cases[i].other_name, cases[i].key);
+        if (number != cases[i].number)
+            fail_msg("%s without %s: %s is %g", cases[i].golden, cases[i].entry, cases[i].key, number);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
+        cmocka_unit_test(what_config_json_lacks_is_what_the_class_has),
         cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 

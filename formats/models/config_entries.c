@@ -18,7 +18,7 @@
 /* clang-format off */
 /* Read elsewhere, for every family. */
 static const char *const used[] = {
-    "architectures", "text_config", "tie_word_embeddings", "quantization_config", "compression_config",
+    "architectures", "text_config", "llm_config", "lm_config", "language_config", "tie_word_embeddings", "quantization_config", "compression_config",
     "quantization", "rope_scaling", "rope_parameters", "rope_theta", "rope.rope_type", "rope.type", "rope.rope_theta",
     "rope.factor", "rope.low_freq_factor", "rope.high_freq_factor", "rope.attention_factor", "rope.attn_factor",
     "rope.extrapolation_factor", "rope.original_max_position_embeddings",

@@ -2,6 +2,7 @@
 #include "formats/models/checkpoint_builder.h"
 
 #include "formats/gguf/gguf.h"
+#include "formats/models/config_defaults.h"
 #include "formats/models/model_card.h"
 #include "formats/models/multimodal.h"
 #include "formats/models/stored_tensors.h"
@@ -98,7 +99,9 @@ read_config(struct nb_builder *b, const struct nb_source_options *options)
 
     snprintf(name, sizeof name, "%s/%s", b->cp->folder, nb_checkpoint_config_name(b->cp));
     b->family = options->family;
-    status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
+    status = nb_config_complete(b->cp->config, b->err);
+    if (status == NB_OK && b->family == NULL)
+        status = find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);

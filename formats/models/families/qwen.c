@@ -72,14 +72,20 @@ static const struct nb_config_row qwen3moe_config[] = {
 /* Windows need use_sliding_window; llama.cpp has none for these architectures. */
 #define RULES                                                         \
     { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },             \
-    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL }, \
     { "layer_types", NB_CONFIG_ONLY, "full_attention", NULL },        \
     { "use_sliding_window", NB_CONFIG_NOTED, "false",                 \
       "but llama.cpp lets each token of this architecture see the whole context: longer texts are scored otherwise" }, \
     { "sliding_window", NB_CONFIG_IGNORED, NULL, NULL },              \
     { "max_window_layers", NB_CONFIG_IGNORED, NULL, NULL }
 
-static const struct nb_config_rule dense_rules[] = { RULES };
+/* Qwen2 always has biases, whatever is said of them. */
+static const struct nb_config_rule qwen2_rules[] = {
+    RULES,
+    { "attention_bias", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
+#define BIASES(entry) { entry, NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL }
+static const struct nb_config_rule qwen3_rules[] = { RULES, BIASES("attention_bias") };
 
 /* Dense layers between those with experts have no place in these architectures; qwen2moe.cpp does not norm the weights of
    the experts, qwen3moe.cpp does. */
@@ -90,11 +96,13 @@ static const struct nb_config_rule dense_rules[] = { RULES };
 
 static const struct nb_config_rule qwen2moe_rules[] = {
     MIXTURE_RULES,
+    BIASES("qkv_bias"),
     { "norm_topk_prob", NB_CONFIG_NOTED, "false", "but llama.cpp runs this architecture without it" },
 };
 
 static const struct nb_config_rule qwen3moe_rules[] = {
     MIXTURE_RULES,
+    BIASES("attention_bias"),
     { "norm_topk_prob", NB_CONFIG_NOTED, "true", "but llama.cpp runs this architecture with it" },
 };
 
@@ -111,10 +119,10 @@ static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen2 = {
-    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, dense_rules, dense_keys, qwen2_tensors)
+    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, qwen2_rules, dense_keys, qwen2_tensors)
 };
 const struct nb_family nb_family_qwen3 = {
-    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, dense_rules, dense_keys, qwen3_tensors)
+    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, qwen3_rules, dense_keys, qwen3_tensors)
 };
 const struct nb_family nb_family_qwen2moe = {
     FAMILY(qwen2moe_classes, nb_arch_qwen2moe, qwen2moe_config, qwen2moe_rules, mixture_keys, qwen2moe_tensors)
