@@ -183,6 +183,10 @@ enum nb_status nb_write_window_pattern(const struct nb_conversion *conversion, s
 /* For nb_family.derive: the rotary base and context that HunYuan's dynamic scaling amounts to. */
 enum nb_status nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
 
+/* The same: counts the layers before the first one that mlp_layer_types does not call "dense", and refuses a dense one
+   after it. Nothing if it is no array. */
+enum nb_status nb_derive_leading_dense(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
+
 /* --- the family ------------------------------------------------------------------------------------------- */
 
 #define FAMILY(class_list, architecture, config_rows, rule_rows, key_rows, tensor_rows)       \

@@ -187,9 +187,8 @@ static const struct nb_config_row step_config[] = {
     { NB_HP_MOE_EVERY, "moe_every_n_layer", "1" },
 };
 
-/* Counts the layers before the first one that is not "dense", and refuses a dense one after it. */
-static enum nb_status
-derive_cohere(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+enum nb_status
+nb_derive_leading_dense(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
 {
     json_t *types = nb_config_find(config, "mlp_layer_types"), *type;
     size_t dense = 0, i;
@@ -314,7 +313,7 @@ static const struct nb_config_rule cohere_rules[] = {
     SILU,
     NO_BIAS,
     { "shared_expert_combination_strategy", NB_CONFIG_ONLY, "average", NULL },
-    { "mlp_layer_types", NB_CONFIG_IGNORED, NULL, NULL }, /* derive_cohere */
+    { "mlp_layer_types", NB_CONFIG_IGNORED, NULL, NULL }, /* nb_derive_leading_dense */
     { "use_qk_norm", NB_CONFIG_ONLY, "false", NULL },
     { "use_parallel_block", NB_CONFIG_ONLY, "true", NULL },
     { "position_embedding_type", NB_CONFIG_ONLY, "rope_gptj", NULL },
@@ -467,7 +466,7 @@ const struct nb_family nb_family_exaone_moe = {
 };
 const struct nb_family nb_family_cohere2moe = {
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
-    .derive = derive_cohere
+    .derive = nb_derive_leading_dense
 };
 const struct nb_family nb_family_mimo2 = {
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
