@@ -151,6 +151,7 @@ struct nb_family {
     bool drops_equal_output;     /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
+    double rope_factor;     /* that of llama3 scaling if config.json has none; 0: the usual one */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
 };
 
@@ -162,6 +163,9 @@ struct nb_family {
 extern const struct nb_family *const nb_families[];
 /* The family of the model class CLASS with this CONFIG, or NULL. CONFIG NULL: the first one of the class. */
 const struct nb_family *nb_family_by_class(const char *class, json_t *config);
+
+/* The names of the three known classes that are most like CLASS, separated by commas. */
+void nb_family_nearest(const char *class, char *names, size_t size);
 
 /* Reads and checks config.json; NAME is the file's, for messages. The caller frees HP, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,

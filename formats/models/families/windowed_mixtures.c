@@ -358,7 +358,7 @@ static const struct nb_config_rule step_rules[] = {
     { "zero_centered", NB_CONFIG_ONLY, "true", NULL },
     { "sink", NB_CONFIG_ONLY, "false", NULL },
     { "max_seq_len", NB_CONFIG_IGNORED, NULL, NULL },
-    { "yarn_only_types", NB_CONFIG_ONLY, "", NULL },
+    { "yarn_only_types", NB_CONFIG_ONLY, "full_attention", NULL },
 };
 
 /* --- keys ------------------------------------------------------------------------------------------------- */
@@ -450,11 +450,15 @@ static const struct nb_made_row made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
 };
 
+static const struct nb_made_row step_made[] = {
+    { "rope_freqs.weight", "config.json: rope_scaling", nb_make_half_rope_freqs },
+};
+
 static const char *const mellum_classes[] = { "MellumForCausalLM", NULL };
 static const char *const exaone_classes[] = { "ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL };
 static const char *const cohere_classes[] = { "Cohere2MoeForCausalLM", NULL };
 static const char *const mimo_classes[] = { "MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM", NULL };
-static const char *const step_classes[] = { "Step3p5ForCausalLM", NULL };
+static const char *const step_classes[] = { "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_mellum = {
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
@@ -462,7 +466,7 @@ const struct nb_family nb_family_mellum = {
 const struct nb_family nb_family_exaone_moe = {
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .further_layers = "mtp.",
-    .made = made, .n_made = COUNT(made)
+    .made = made, .n_made = COUNT(made), .rope_factor = 16
 };
 const struct nb_family nb_family_cohere2moe = {
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
@@ -473,5 +477,6 @@ const struct nb_family nb_family_mimo2 = {
     .further_layers = "mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
-    FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step
+    FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step,
+    .made = step_made, .n_made = COUNT(step_made)
 };
