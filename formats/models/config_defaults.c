@@ -4,11 +4,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* A model_type and a JSON object. */
+/* A model_type, and a JSON object or another model_type. */
 struct row {
-    const char *model_type, *entries;
+    const char *model_type, *text;
 };
 
+#define NB_TEXT_OF(model_type, text)
 #define NB_OTHER_NAMES(model_type, ...)
 #define NB_DEFAULTS(model_type, ...) { model_type, #__VA_ARGS__ },
 static const struct row defaults[] = {
@@ -23,38 +24,64 @@ static const struct row other_names[] = {
 #include "formats/models/config_defaults.def"
 };
 #undef NB_OTHER_NAMES
-#undef NB_DEFAULTS
+#undef NB_TEXT_OF
+
+#define NB_OTHER_NAMES(model_type, ...)
+#define NB_TEXT_OF(model_type, text) { model_type, text },
+static const struct row texts_of_wrappers[] = {
+#include "formats/models/config_defaults.def"
+};
 
 /* InternVL, GLM-ASR, DeepSeek-OCR: as llama.cpp's conversion/base.py (load_hparams). */
 const char *const nb_text_config_names[] = { "llm_config", "lm_config", "language_config", NULL };
 
-/* The object that ROWS has for the type of TEXT, or for that of CONFIG, which it is in; NULL: none. To be released. */
-static json_t *
-entries_for(const struct row *rows, size_t count, json_t *text, json_t *config)
+/* What ROWS has for MODEL_TYPE; NULL: nothing. */
+static const char *
+find(const struct row *rows, size_t count, const char *model_type)
 {
-    json_t *const places[] = { text, config };
-
-    for (size_t p = 0; p < COUNT(places); p++) {
-        const char *type = json_string_value(json_object_get(places[p], "model_type"));
-
-        for (size_t i = 0; i < count && type != NULL; i++)
-            if (strcmp(rows[i].model_type, type) == 0)
-                return json_loads(rows[i].entries, JSON_DECODE_INT_AS_REAL, NULL);
-    }
+    for (size_t i = 0; i < count && model_type != NULL; i++)
+        if (strcmp(rows[i].model_type, model_type) == 0)
+            return rows[i].text;
     return NULL;
 }
 
-/* Whether an absent entry NAME has no default in this config: what rope_parameters hold stands for rope_scaling. */
-static bool
-is_said_otherwise(json_t *text, json_t *config, const char *name)
+static const char *
+type_of(json_t *object)
 {
-    return strcmp(name, "rope_scaling") == 0 && (json_is_object(json_object_get(text, "rope_parameters")) ||
-                                                 json_is_object(json_object_get(config, "rope_parameters")));
+    return json_string_value(json_object_get(object, "model_type"));
 }
 
-/* Adds the entries of MORE that neither TEXT nor CONFIG has; those of objects too, but of rotary ones. */
+/*
+ * The model_type whose class reads the text model of CONFIG; NULL: none that is known. A wrapper of an unknown type is
+ * not read by a class, nor is its text model.
+ */
+static const char *
+class_type(json_t *config)
+{
+    const char *type = type_of(config), *usual = find(texts_of_wrappers, COUNT(texts_of_wrappers), type);
+    const char *inner = type_of(json_object_get(config, "text_config"));
+
+    if (find(defaults, COUNT(defaults), type) != NULL)
+        return type;
+    return usual == NULL || find(defaults, COUNT(defaults), inner) == NULL ? usual : inner;
+}
+
+bool
+nb_config_has_class(json_t *config)
+{
+    return class_type(config) != NULL;
+}
+
+/* Whether the absent entry NAME has no default here: rope_parameters stand for rope_scaling. */
+static bool
+is_said_otherwise(json_t *text, const char *name)
+{
+    return strcmp(name, "rope_scaling") == 0 && json_is_object(json_object_get(text, "rope_parameters"));
+}
+
+/* Adds the entries of MORE that TEXT does not have; those of objects too, but of rotary ones. */
 static int
-add_absent(json_t *text, json_t *config, json_t *more)
+add_absent(json_t *text, json_t *more)
 {
     const char *name;
     json_t *value;
@@ -63,12 +90,10 @@ add_absent(json_t *text, json_t *config, json_t *more)
     json_object_foreach(more, name, value) {
         json_t *there = json_object_get(text, name);
 
-        if (there == NULL && config != NULL)
-            there = json_object_get(config, name);
-        if (there == NULL && !is_said_otherwise(text, config, name))
+        if (there == NULL && !is_said_otherwise(text, name))
             failed |= json_object_set(text, name, value);
         else if (json_is_object(there) && json_is_object(value) && strncmp(name, "rope_", 5) != 0)
-            failed |= add_absent(there, NULL, value);
+            failed |= add_absent(there, value);
     }
     return failed;
 }
@@ -102,16 +127,25 @@ add_text_config(json_t *config)
     return 0;
 }
 
+/* Not NULL; to be released. */
+static json_t *
+object_for(const struct row *rows, size_t count, const char *model_type)
+{
+    const char *text = find(rows, count, model_type);
+
+    return text == NULL ? json_object() : json_loads(text, JSON_DECODE_INT_AS_REAL, NULL);
+}
+
 enum nb_status
 nb_config_complete(json_t *config, struct nb_error *err)
 {
     int failed = add_text_config(config);
     json_t *inner = json_object_get(config, "text_config"), *text = json_is_object(inner) ? inner : config;
-    json_t *names = entries_for(other_names, COUNT(other_names), text, config);
-    json_t *more = entries_for(defaults, COUNT(defaults), text, config);
+    const char *type = class_type(config);
+    json_t *names = object_for(other_names, COUNT(other_names), type);
+    json_t *more = object_for(defaults, COUNT(defaults), type);
 
-    failed |= add_other_names(text, names);
-    failed |= add_absent(text, config, more);
+    failed |= names == NULL || more == NULL || add_other_names(text, names) != 0 || add_absent(text, more) != 0;
     json_decref(names);
     json_decref(more);
     return failed != 0 ? nb_fail_memory(err) : NB_OK;

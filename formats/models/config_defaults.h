@@ -8,13 +8,16 @@
 #include "formats/base/status.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 /*
  * Adds to CONFIG a text_config where a wrapper calls it by another name, and to the text model (text_config,
- * or the root if there is none) the entries of config_defaults.def for its model_type that neither has. An
- * entry that is null is not absent.
+ * or the root if there is none) the entries of config_defaults.def for its model_type that it lacks. An entry
+ * that is null is not absent.
  */
 enum nb_status nb_config_complete(json_t *config, struct nb_error *err) NB_MUST_CHECK;
+/* Whether a class of transformers 4.57.6 reads CONFIG, as far as nibble's families go. */
+bool nb_config_has_class(json_t *config);
 
 /* The names under which wrappers have the configuration of their text model, beside text_config; ends with NULL. */
 extern const char *const nb_text_config_names[];

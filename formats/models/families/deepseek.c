@@ -2,6 +2,7 @@
  * DeepSeek 1 to 3.2, and models with the same layers: Kimi K2, Youtu, GLM-4.7-Flash, GLM-5. Names and keys:
  * llama.cpp's conversion/deepseek.py and glm.py; defaults: the configuration classes of transformers 4.57.
  */
+#include "formats/models/config_defaults.h"
 #include "formats/models/families/rows.h"
 
 #include <float.h>
@@ -181,17 +182,15 @@ static const struct nb_config_rule mla_rules[] = {
 
 /*
  * The lengths of keys and values stand where the base class writes a head_dim if there is one, else with the other
- * keys of MLA; transformers adds a head_dim for the two model types that it knows.
+ * keys of MLA; the classes of transformers add a head_dim.
  */
 static enum nb_status
 write_lengths_as_head_dim(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
-    const char *type = json_string_value(nb_config_find(c->config, "model_type")), *arch = c->family->arch->name;
-    json_t *head_dim = nb_config_find(c->config, "head_dim");
+    const char *arch = c->family->arch->name;
     enum nb_status status;
 
-    if (!json_is_number(head_dim) &&
-        (type == NULL || (strcmp(type, "deepseek_v2") != 0 && strcmp(type, "deepseek_v3") != 0)))
+    if (!json_is_number(nb_config_find(c->config, "head_dim")) && !nb_config_has_class(c->config))
         return NB_OK;
     status = nb_hparam_write(c->hp, NB_HP_KEY_LENGTH, arch, meta, err);
     return status == NB_OK ? nb_hparam_write(c->hp, NB_HP_VALUE_LENGTH, arch, meta, err) : status;
@@ -254,8 +253,8 @@ static const struct nb_key_row indexed_keys[] = {
 
 static const char *const deepseek_classes[] = { "DeepseekForCausalLM", NULL };
 static const char *const deepseek2_classes[] = { "DeepseekV2ForCausalLM", NULL };
-static const char *const deepseek3_classes[] = { "DeepseekV3ForCausalLM", NULL };
-static const char *const youtu_classes[] = { "YoutuForCausalLM", NULL };
+static const char *const deepseek3_classes[] = { "DeepseekV3ForCausalLM", "KimiVLForConditionalGeneration", "KimiK25ForConditionalGeneration", NULL };
+static const char *const youtu_classes[] = { "YoutuForCausalLM", "YoutuVLForConditionalGeneration", NULL };
 static const char *const deepseek32_classes[] = { "DeepseekV32ForCausalLM", NULL };
 static const char *const glm_lite_classes[] = { "Glm4MoeLiteForCausalLM", NULL };
 static const char *const glm_dsa_classes[] = { "GlmMoeDsaForCausalLM", NULL };

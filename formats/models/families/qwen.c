@@ -113,8 +113,8 @@ static const struct nb_key_row mixture_keys[] = {
     KEY(NB_HP_SHARED_FEED_FORWARD),
 };
 
-static const char *const qwen2_classes[] = { "Qwen2ForCausalLM", NULL };
-static const char *const qwen3_classes[] = { "Qwen3ForCausalLM", NULL };
+static const char *const qwen2_classes[] = { "Qwen2ForCausalLM", "Qwen2AudioForConditionalGeneration", "AudioFlamingo3ForConditionalGeneration", "DotsOCRForCausalLM", NULL };
+static const char *const qwen3_classes[] = { "Qwen3ForCausalLM", "StepVLForConditionalGeneration", NULL };
 static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
