@@ -502,7 +502,7 @@ map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
 static enum nb_status
 add_made(struct nb_builder *b)
 {
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0, b->cp };
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {

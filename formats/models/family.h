@@ -13,6 +13,7 @@
 #include "formats/models/config_entries.h"
 #include "formats/models/hparams.h"
 #include "formats/models/view.h"
+#include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -26,6 +27,7 @@ struct nb_conversion {
     const struct nb_hparams *hp;
     const struct nb_store *store; /* the stored tensors */
     uint32_t file_type;           /* the number of general.file_type */
+    struct nb_checkpoint *checkpoint;
 };
 
 /* A hyperparameter in config.json. */

@@ -162,7 +162,7 @@ static enum nb_status
 build_metadata(struct nb_builder *b, const char *pre_tokenizer)
 {
     const struct nb_parameters parameters = count_parameters(b->source);
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0, b->cp };
     struct nb_metadata *meta = &b->source->meta;
     enum nb_status status = NB_OK;
 
