@@ -374,6 +374,7 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
         { "mpt", "attn_config.softmax_scale", "0.5", "has a prefix_lm or a softmax_scale" },
         { "ministral3", "rope_parameters.rope_type", "\"linear\"", "a ministral3 needs rotary scaling of type 'yarn'" },
         { "ministral3", "rope_parameters.mscale_all_dim", NULL, "a ministral3 needs mscale_all_dim" },
+        { "dbrx", "ffn_config.ffn_act_fn", "{\"name\":\"gelu\"}", "ffn_config.ffn_act_fn.name is \"gelu\"" },
         { "granitemoe", "num_local_experts", "3", "'model.layers.0.block_sparse_moe.input_linear.weight'" },
         { "internlm2", "num_key_value_heads", "1", "wqkv" },
     };

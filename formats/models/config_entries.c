@@ -476,6 +476,13 @@ examine_biases(struct examination *x, const struct nb_config_rule *rule)
     return NB_OK;
 }
 
+/* Whether ENTRY is one of an object within the configuration. */
+static bool
+is_path(const char *entry)
+{
+    return strncmp(entry, "rope.", 5) != 0 && strchr(entry, '.') != NULL;
+}
+
 enum nb_status
 nb_config_examine(struct nb_source *source, const struct nb_family *family, const char *name,
                   struct nb_findings *findings, struct nb_error *err)
@@ -498,9 +505,15 @@ nb_config_examine(struct nb_source *source, const struct nb_family *family, cons
         status = examine_rope(&x, text != NULL && nb_config_rope(text) != NULL ? text : config);
     if (status == NB_OK)
         status = examine_object(&x, nb_config_rope(config), "rope.", true);
-    for (size_t i = 0; i < family->n_rules && status == NB_OK; i++)
-        if (family->rules[i].kind == NB_CONFIG_BIASES)
-            status = examine_biases(&x, &family->rules[i]);
+    for (size_t i = 0; i < family->n_rules && status == NB_OK; i++) {
+        const struct nb_config_rule *rule = &family->rules[i];
+        json_t *inner = is_path(rule->entry) ? nb_config_find(config, rule->entry) : NULL;
+
+        if (rule->kind == NB_CONFIG_BIASES)
+            status = examine_biases(&x, rule);
+        else if (inner != NULL)
+            status = apply_rule(&x, rule, rule->entry, inner);
+    }
     if (status == NB_OK && x.n_unknown > x.n_listed)
         snprintf(more, sizeof more, " and %zu more", x.n_unknown - x.n_listed);
     if (status == NB_OK && x.n_unknown > 0)
