@@ -4,6 +4,7 @@
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/hparams.h"
+#include "formats/models/multimodal.h"
 #include "formats/models/rope_scaling.h"
 #include "formats/safetensors/checkpoint.h"
 
@@ -465,7 +466,8 @@ examine_biases(struct examination *x, const struct nb_config_rule *rule)
     const struct nb_tensor *found = NULL;
 
     for (size_t i = 0; i < x->source->store.count && found == NULL; i++)
-        if (nb_ends_with(x->source->store.tensors[i].name, rule->values))
+        if (nb_ends_with(x->source->store.tensors[i].name, rule->values) &&
+            !nb_is_beyond_text(x->source->store.tensors[i].name))
             found = &x->source->store.tensors[i];
     if (wanted && found == NULL)
         return nb_fail(x->err, NB_INPUT, "%s: %s is true, but no tensor '*%s' is stored", x->file, rule->entry,
