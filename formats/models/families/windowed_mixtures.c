@@ -49,6 +49,7 @@ static const struct nb_map_row mimo_tensors[] = {
     EXPERTS_UP_FIRST,
     NEXTN,
     { LAYER "final_layernorm.weight", BLOCK "layer_output_norm.weight", PLAIN },
+    { LAYER "pre_mlp_layernorm.weight", BLOCK "ffn_norm.weight", PLAIN }, /* of layers that predict further tokens */
 };
 
 static const struct nb_map_row step_tensors[] = {
