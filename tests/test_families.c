@@ -252,7 +252,7 @@ compare(const char *name)
         fail_msg("%s: %s%s", name, run.out, run.err);
     keep(name, bytes, size);
     free(bytes);
-    scratch_remove(scratch_path(folder));
+    scratch_remove(folder);
     json_decref(golden);
 }
 
@@ -431,7 +431,7 @@ number_without(const char *golden_name, const char *entry, const char *name, con
         fail_msg("%s without %s has no %s", golden_name, entry, key);
     nb_gguf_free(&gguf);
     nb_file_close(&file);
-    scratch_remove(scratch_path("bare"));
+    scratch_remove("bare");
     json_decref(golden);
     return number;
 }
@@ -464,6 +464,48 @@ what_config_json_lacks_is_what_the_class_has(void **unused)
     }
 }
 
+/* Converts Cohere 2's golden with a bias of plus and minus SPREAD, whose bytes have BIAS_HASH; the exit code. */
+static int
+convert_with_bias(const char *spread, const char *bias_hash, const char *out, char hash[17])
+{
+    static const char bias[] = "{\"name\":\"model.layers.0.self_attn.q_proj.bias\",\"dtype\":\"BF16\",\"shape\":[64],"
+                               "\"init\":[\"uniform\",0,%s],\"shard\":0,\"xxh64\":\"%s\"}";
+    static struct run run;
+    char tensor[256];
+    json_t *golden = golden_read(GOLDENS "/cohere2.json.gz");
+
+    snprintf(tensor, sizeof tensor, bias, spread, bias_hash);
+    json_array_append_new(json_object_get(golden, "tensors"), json_loads(tensor, 0, NULL));
+    golden_checkpoint(golden, "cohere2");
+    RUN(&run, "quantize", scratch_path("cohere2"), "-t", json_string_value(json_object_get(golden, "outtype")), "-o",
+        out, "--force", "--allow-other-tokens", "--pre-tokenizer", json_string_value(json_object_get(golden, "pre")));
+    if (run.code == 0) {
+        size_t size;
+        unsigned char *bytes = scratch_read(out, &size);
+
+        hash_of(bytes, size, hash);
+        free(bytes);
+    }
+    scratch_remove("cohere2");
+    json_decref(golden);
+    return run.code;
+}
+
+static void
+biases_without_a_place_must_be_zero(void **unused)
+{
+    char out[SCRATCH_PATH], hash[17];
+    json_t *golden = golden_read(GOLDENS "/cohere2.json.gz");
+
+    (void)unused;
+    snprintf(out, sizeof out, "%s", scratch_path("biased.gguf"));
+    assert_int_equal(convert_with_bias("0.125", "791df59132a037a2", out, hash), 3);
+    assert_false(scratch_exists(out));
+    assert_int_equal(convert_with_bias("0", "6f975641f69e7c17", out, hash), 0);
+    assert_string_equal(hash, json_string_value(json_object_get(json_object_get(golden, "expected"), "file_xxh64")));
+    json_decref(golden);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -471,6 +513,7 @@ main(int argc, char **argv)
         cmocka_unit_test(families_are_converted_as_the_reference_does),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(what_config_json_lacks_is_what_the_class_has),
+        cmocka_unit_test(biases_without_a_place_must_be_zero),
         cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 

@@ -456,6 +456,20 @@ find_equal_output(struct nb_builder *b, const struct nb_map_row *row, const stru
     return NB_OK;
 }
 
+/* A tensor that is left out because it is 0. */
+static enum nb_status
+skip_zeros(struct nb_builder *b, const struct nb_tensor *stored)
+{
+    bool zero;
+    enum nb_status status = nb_stored_is_zero(&b->source->store, stored, &zero, b->err);
+
+    if (status != NB_OK || zero)
+        return status;
+    return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
+                            "tensor '%s' is not 0 everywhere, and llama.cpp has no place for it in a %s", stored->name,
+                            b->family->classes[0]);
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
@@ -470,6 +484,8 @@ map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
         return NB_OK;
+    if (row == NULL && has_ending(b->family->zero_suffixes, stored->name))
+        return skip_zeros(b, stored);
     if (row == NULL && nb_is_beyond_text(stored->name)) {
         b->n_beyond_text++;
         return NB_OK;

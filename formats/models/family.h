@@ -144,6 +144,7 @@ struct nb_family {
     const char *further_layers;
     const char *packed_as;               /* a quant_method of config.json whose tensors TO_GGUF can read; NULL: none */
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
+    const char *const *zero_suffixes;    /* of tensors to skip if they are 0 everywhere, and to refuse otherwise */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further
        tokens. NULL: there is no such layer */

@@ -312,7 +312,7 @@ static const struct nb_config_rule exaone_rules[] = {
 
 static const struct nb_config_rule cohere_rules[] = {
     SILU,
-    NO_BIAS,
+    { "attention_bias", NB_CONFIG_IGNORED, NULL, NULL }, /* biases must be 0 */
     { "shared_expert_combination_strategy", NB_CONFIG_ONLY, "average", NULL },
     { "mlp_layer_types", NB_CONFIG_IGNORED, NULL, NULL }, /* nb_derive_leading_dense */
     { "use_qk_norm", NB_CONFIG_ONLY, "false", NULL },
@@ -457,6 +457,7 @@ static const struct nb_made_row step_made[] = {
 
 static const char *const mellum_classes[] = { "MellumForCausalLM", NULL };
 static const char *const exaone_classes[] = { "ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL };
+static const char *const biases[] = { ".bias", NULL };
 static const char *const cohere_classes[] = { "Cohere2MoeForCausalLM", NULL };
 static const char *const mimo_classes[] = { "MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM", NULL };
 static const char *const step_classes[] = { "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", NULL };
@@ -471,7 +472,7 @@ const struct nb_family nb_family_exaone_moe = {
 };
 const struct nb_family nb_family_cohere2moe = {
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
-    .derive = nb_derive_leading_dense
+    .zero_suffixes = biases, .derive = nb_derive_leading_dense
 };
 const struct nb_family nb_family_mimo2 = {
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
