@@ -173,6 +173,18 @@ same_sides(const uint64_t *a, const uint64_t *b)
     return true;
 }
 
+static bool
+is_joined(const struct nb_map_row *row)
+{
+    return row->op[0].kind == NB_MAP_JOIN;
+}
+
+static bool
+is_stacked(const struct nb_map_row *row)
+{
+    return strstr(row->from, "%e") != NULL && !is_joined(row);
+}
+
 /* Checks a stored tensor, or one expert of a stack, against the shape NE that the architecture gives the view. */
 static enum nb_status
 check_stored(const struct nb_builder *b, const struct nb_map_row *row, const struct nb_tensor *t,
@@ -184,7 +196,7 @@ check_stored(const struct nb_builder *b, const struct nb_map_row *row, const str
 
     *good = false;
     memcpy(want, ne, sizeof want);
-    if (strstr(row->from, "%e") != NULL) /* a single expert has no expert dimension */
+    if (is_stacked(row)) /* a single expert has no expert dimension */
         want[--sides] = 1;
     for (size_t i = 0; i < NB_MAP_OPS; i++) {
         if (row->op[i].kind == NB_MAP_TRANSPOSE) {
@@ -294,12 +306,6 @@ slot_of(const struct nb_builder *b, const struct nb_map_row *row, uint64_t layer
     return &b->slots[(size_t)(row - b->family->to_gguf) * (size_t)b->layers + layer];
 }
 
-static bool
-is_stacked(const struct nb_map_row *row)
-{
-    return strstr(row->from, "%e") != NULL;
-}
-
 /* The number of stored tensors for ROW in LAYER: one, or the last dimension of the stack. */
 static enum nb_status
 open_slot(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, struct nb_slot *slot)
@@ -310,6 +316,10 @@ open_slot(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, st
     if (slot->stored != NULL)
         return NB_OK;
     slot->wanted = 1;
+    if (is_joined(row) && (!nb_expression_count(row->op[0].argument[0], b->hp, layer, &slot->wanted) ||
+                           slot->wanted == 0 || slot->wanted > NB_MAX_EXPERTS))
+        return nb_fail(b->err, NB_INPUT, "%s: config.json does not say in how many parts '%s' is", b->cp->folder,
+                       row->from);
     if (is_stacked(row)) {
         const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
 
@@ -374,14 +384,14 @@ take_tensor(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, 
         return status;
     if (expert >= slot->wanted)
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
-                                "tensor '%s' belongs to an expert beyond the last, %" PRIu64, stored->name,
+                                "tensor '%s' belongs to an expert or a part beyond the last, %" PRIu64, stored->name,
                                 slot->wanted - 1);
     if (slot->stored[expert] != NULL)
         return NB_BUILDER_FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", stored->name);
     slot->stored[expert] = stored;
     slot->count++;
     if (!is_stacked(row))
-        return add_view(b, row, layer, slot);
+        return slot->count == slot->wanted ? add_view(b, row, layer, slot) : NB_OK;
     return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
 }
 
@@ -565,7 +575,7 @@ check_complete(const struct nb_builder *b)
 
     for (size_t i = 0; i < b->family->n_to_gguf; i++) {
         const struct nb_map_row *row = &b->family->to_gguf[i];
-        const uint64_t n = strstr(row->to, "%l") == NULL ? 1 : b->layers;
+        const uint64_t n = strstr(row->to, "%l") == NULL && strstr(row->from, "%l") == NULL ? 1 : b->layers;
 
         for (uint64_t layer = 0; layer < n && status == NB_OK; layer++) {
             const struct nb_slot *slot = slot_of(b, row, layer);

@@ -72,6 +72,7 @@ enum nb_map_op_kind {
        of each further one */
     NB_MAP_PARTS,
     NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
+    NB_MAP_JOIN, /* of "%e" in FROM: the rows of so many stored tensors, one after the other: count */
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
@@ -124,6 +125,9 @@ struct nb_family {
     size_t n_config;
     /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */
     enum nb_status (*derive)(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err);
+    /* Sets, after DERIVE, what only the stored tensors say. NULL: nothing. */
+    enum nb_status (*measure)(const struct nb_store *store, const char *name, struct nb_hparams *hp,
+                              struct nb_error *err);
     const struct nb_config_rule *rules; /* entries of config.json that no row of CONFIG reads */
     size_t n_rules;
     const struct nb_key_row *keys;

@@ -129,6 +129,8 @@ read_config(struct nb_builder *b, const struct nb_source_options *options)
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
     if (status == NB_OK)
         status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    if (status == NB_OK && b->family->measure != NULL)
+        status = b->family->measure(&b->source->store, name, b->hp, b->err);
     if (status == NB_OK)
         status = add_further_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
