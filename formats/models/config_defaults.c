@@ -33,7 +33,7 @@ static const struct row texts_of_wrappers[] = {
 };
 
 /* InternVL, GLM-ASR, DeepSeek-OCR: as llama.cpp's conversion/base.py (load_hparams). */
-const char *const nb_text_config_names[] = { "llm_config", "lm_config", "language_config", NULL };
+static const char *const text_config_names[] = { "llm_config", "lm_config", "language_config", NULL };
 
 /* What ROWS has for MODEL_TYPE; NULL: nothing. */
 static const char *
@@ -118,7 +118,11 @@ add_other_names(json_t *text, json_t *names)
 static int
 add_text_config(json_t *config)
 {
-    for (const char *const *name = nb_text_config_names; *name != NULL; name++) {
+    json_t *thinker = json_object_get(json_object_get(config, "thinker_config"), "text_config"); /* Qwen's Omni */
+
+    if (json_is_object(thinker) && json_object_get(config, "text_config") == NULL)
+        return json_object_set(config, "text_config", thinker);
+    for (const char *const *name = text_config_names; *name != NULL; name++) {
         json_t *text = json_object_get(config, *name);
 
         if (json_is_object(text) && json_object_get(config, "text_config") == NULL)

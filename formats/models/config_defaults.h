@@ -19,7 +19,4 @@ enum nb_status nb_config_complete(json_t *config, struct nb_error *err) NB_MUST_
 /* Whether a class of transformers 4.57.6 reads CONFIG, as far as nibble's families go. */
 bool nb_config_has_class(json_t *config);
 
-/* The names under which wrappers have the configuration of their text model, beside text_config; ends with NULL. */
-extern const char *const nb_text_config_names[];
-
 #endif

@@ -19,7 +19,7 @@
 /* clang-format off */
 /* Read elsewhere, for every family. */
 static const char *const used[] = {
-    "architectures", "text_config", "llm_config", "lm_config", "language_config", "tie_word_embeddings", "quantization_config", "compression_config",
+    "architectures", "text_config", "llm_config", "lm_config", "language_config", "thinker_config", "tie_word_embeddings", "quantization_config", "compression_config",
     "quantization", "rope_scaling", "rope_parameters", "rope_theta", "rope.rope_type", "rope.type", "rope.rope_theta",
     "rope.factor", "rope.low_freq_factor", "rope.high_freq_factor", "rope.attention_factor", "rope.attn_factor",
     "rope.extrapolation_factor", "rope.original_max_position_embeddings",
@@ -34,7 +34,7 @@ static const char *const irrelevant[] = {
     /* what the checkpoint is */
     "_name_or_path", "name_or_path", "model_type", "transformers_version", "torch_dtype", "dtype", "_commit_hash",
     "tokenizer_class", "prefix", "vocab_size", "model_max_length", "max_sequence_length", "unsloth_version",
-    "unsloth_fixed", "vision_config", "audio_config", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
+    "unsloth_fixed", "vision_config", "audio_config", "talker_config", "token2wav_config", "enable_audio_output", "enable_talker", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout", "residual_dropout", "ffn_dropout",
