@@ -496,8 +496,6 @@ nb_config_examine(struct nb_source *source, const struct nb_family *family, cons
     char more[48] = "";
     enum nb_status status;
 
-    if (text != NULL && !json_is_object(text) && !json_is_null(text))
-        return nb_fail(err, NB_INPUT, "%s: text_config is not an object", name);
     status = examine_object(&x, text, "", false);
     if (status == NB_OK)
         status = examine_object(&x, config, "", false);

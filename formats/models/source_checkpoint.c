@@ -116,11 +116,14 @@ add_further_layers(struct nb_builder *b)
 static enum nb_status
 read_config(struct nb_builder *b, const struct nb_source_options *options)
 {
+    json_t *text = json_object_get(b->cp->config, "text_config");
     enum nb_status status;
     char name[512];
 
     snprintf(name, sizeof name, "%s/%s", b->cp->folder, nb_checkpoint_config_name(b->cp));
     b->family = options->family;
+    if (text != NULL && !json_is_object(text) && !json_is_null(text))
+        return nb_fail(b->err, NB_INPUT, "%s: text_config is not an object", name);
     status = nb_config_complete(b->cp->config, b->err);
     if (status == NB_OK && b->family == NULL)
         status = find_family(b, options->model_class);
