@@ -252,7 +252,7 @@ compare(const char *name)
         fail_msg("%s: %s%s", name, run.out, run.err);
     keep(name, bytes, size);
     free(bytes);
-    scratch_remove(scratch_path(folder));
+    scratch_remove(folder);
     json_decref(golden);
 }
 
@@ -402,6 +402,7 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
         { "mpt", "attn_config.softmax_scale", "0.5", "has a prefix_lm or a softmax_scale" },
         { "ministral3", "rope_parameters.rope_type", "\"linear\"", "a ministral3 needs rotary scaling of type 'yarn'" },
         { "ministral3", "rope_parameters.mscale_all_dim", NULL, "a ministral3 needs mscale_all_dim" },
+        { "dbrx", "ffn_config.ffn_act_fn", "{\"name\":\"gelu\"}", "ffn_config.ffn_act_fn.name is \"gelu\"" },
         { "granitemoe", "num_local_experts", "3", "'model.layers.0.block_sparse_moe.input_linear.weight'" },
         { "internlm2", "num_key_value_heads", "1", "wqkv" },
     };
@@ -429,6 +430,110 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
     }
 }
 
+/* --- what config.json does not say ------------------------------------------------------------------------------ */
+
+/* The number of KEY in the file that is made of GOLDEN without ENTRY of its config.json, or with NAME in its place. */
+static double
+number_without(const char *golden_name, const char *entry, const char *name, const char *key)
+{
+    char path[SCRATCH_PATH], out[SCRATCH_PATH];
+    json_t *golden, *config;
+    struct nb_gguf gguf;
+    struct nb_file_in file;
+    struct nb_error err;
+    double number = -1;
+
+    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", golden_name);
+    golden = golden_read(path);
+    config = json_object_get(golden, "config");
+    current = golden_name;
+    if (name != NULL)
+        json_object_set(config, name, json_object_get(config, entry));
+    change(config, entry, NULL);
+    golden_checkpoint(golden, "bare");
+    snprintf(out, sizeof out, "%s", scratch_path("bare.gguf"));
+    convert(golden, scratch_path("bare"), out);
+    assert_int_equal(nb_file_open(&file, out, &err), NB_OK);
+    assert_int_equal(nb_gguf_read(&file, 0, &gguf, &err), NB_OK);
+    if (!nb_meta_get_f64(&gguf.meta, key, &number))
+        fail_msg("%s without %s has no %s", golden_name, entry, key);
+    nb_gguf_free(&gguf);
+    nb_file_close(&file);
+    scratch_remove("bare");
+    json_decref(golden);
+    return number;
+}
+
+/* The numbers are those of the configuration classes of transformers 4.57.6. */
+static void
+what_config_json_lacks_is_what_the_class_has(void **unused)
+{
+    static const struct {
+        const char *golden, *entry, *other_name, *key;
+        double number;
+    } cases[] = {
+        { "llama", "max_position_embeddings", NULL, "llama.context_length", 2048 },
+        { "cohere", "logit_scale", NULL, "command-r.logit_scale", 0.0625 },
+        { "deepseek3", "routed_scaling_factor", NULL, "deepseek2.expert_weights_scale", 2.5 },
+        { "gptoss_mxfp4", "rope_scaling", NULL, "gpt-oss.rope.scaling.factor", 32 },
+        { "mistral3_cond", "text_config.max_position_embeddings", NULL, "mistral3.context_length", 131072 },
+        { "gpt2", "n_head", "num_attention_heads", "gpt2.attention.head_count", 4 },
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        double number;
+
+        if (!is_wanted(cases[i].golden))
+            continue;
+        number = number_without(cases[i].golden, cases[i].entry, cases[i].other_name, cases[i].key);
+        if (number != cases[i].number)
+            fail_msg("%s without %s: %s is %g", cases[i].golden, cases[i].entry, cases[i].key, number);
+    }
+}
+
+/* Converts Cohere 2's golden with a bias of plus and minus SPREAD, whose bytes have BIAS_HASH; the exit code. */
+static int
+convert_with_bias(const char *spread, const char *bias_hash, const char *out, char hash[17])
+{
+    static const char bias[] = "{\"name\":\"model.layers.0.self_attn.q_proj.bias\",\"dtype\":\"BF16\",\"shape\":[64],"
+                               "\"init\":[\"uniform\",0,%s],\"shard\":0,\"xxh64\":\"%s\"}";
+    static struct run run;
+    char tensor[256];
+    json_t *golden = golden_read(GOLDENS "/cohere2.json.gz");
+
+    snprintf(tensor, sizeof tensor, bias, spread, bias_hash);
+    json_array_append_new(json_object_get(golden, "tensors"), json_loads(tensor, 0, NULL));
+    golden_checkpoint(golden, "cohere2");
+    RUN(&run, "quantize", scratch_path("cohere2"), "-t", json_string_value(json_object_get(golden, "outtype")), "-o",
+        out, "--force", "--allow-other-tokens", "--pre-tokenizer", json_string_value(json_object_get(golden, "pre")));
+    if (run.code == 0) {
+        size_t size;
+        unsigned char *bytes = scratch_read(out, &size);
+
+        hash_of(bytes, size, hash);
+        free(bytes);
+    }
+    scratch_remove("cohere2");
+    json_decref(golden);
+    return run.code;
+}
+
+static void
+biases_without_a_place_must_be_zero(void **unused)
+{
+    char out[SCRATCH_PATH], hash[17];
+    json_t *golden = golden_read(GOLDENS "/cohere2.json.gz");
+
+    (void)unused;
+    snprintf(out, sizeof out, "%s", scratch_path("biased.gguf"));
+    assert_int_equal(convert_with_bias("0.125", "791df59132a037a2", out, hash), 3);
+    assert_false(scratch_exists(out));
+    assert_int_equal(convert_with_bias("0", "6f975641f69e7c17", out, hash), 0);
+    assert_string_equal(hash, json_string_value(json_object_get(json_object_get(golden, "expected"), "file_xxh64")));
+    json_decref(golden);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -436,6 +541,8 @@ main(int argc, char **argv)
         cmocka_unit_test(families_are_converted_as_the_reference_does),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(a_model_in_nvfp4_computes_what_its_checkpoint_does),
+        cmocka_unit_test(what_config_json_lacks_is_what_the_class_has),
+        cmocka_unit_test(biases_without_a_place_must_be_zero),
         cmocka_unit_test(what_llama_cpp_does_not_run_is_refused_by_name),
     };
 

@@ -138,7 +138,7 @@ llama3_factors_follow_the_inner_base(void **unused)
     assert_memory_not_equal(of_stale, of_inner, sizeof of_stale);
     nb_view_reader_free(&reader);
     nb_source_close(&source);
-    open_without_theta("\"rope_theta\":500000,\"rope_scaling\":{" LLAMA3 "}"); /* the context length stands in: 128 */
+    open_without_theta("\"rope_theta\":500000,\"rope_scaling\":{" LLAMA3 "}"); /* 8192 stands in, as in the reference */
     nb_source_close(&source);
 }
 
@@ -248,8 +248,8 @@ has_a_fixed_activation(const char *class)
 static bool
 settles_activation(const struct nb_config_rule *rule)
 {
-    static const char *const entries[] = { "hidden_act", "hidden_activation", "activation_function", "mlp_hidden_act",
-                                           "activation" };
+    static const char *const entries[] = { "hidden_act",     "hidden_activation", "activation_function",
+                                           "mlp_hidden_act", "activation",        "ffn_config.ffn_act_fn.name" };
 
     for (size_t i = 0; i < COUNT(entries); i++)
         if (strcmp(entries[i], rule->entry) == 0)

@@ -1,4 +1,7 @@
-/* Shared by source_checkpoint.c, which opens a checkpoint, and checkpoint_tensors.c, which makes views of its tensors. */
+/*
+ * Shared by source_checkpoint.c, which opens a checkpoint, checkpoint_tensors.c, which makes views of its tensors, and
+ * checkpoint_slots.c, which knows of each tensor what has come of it.
+ */
 #ifndef NB_CHECKPOINT_BUILDER_H
 #define NB_CHECKPOINT_BUILDER_H
 
@@ -38,5 +41,16 @@ struct nb_builder {
 enum nb_status nb_builder_vocabulary(struct nb_builder *builder) NB_MUST_CHECK;
 /* Makes the views of the source, in the reference converter's order. */
 enum nb_status nb_builder_tensors(struct nb_builder *builder) NB_MUST_CHECK;
+
+/* Whether ROW is of single experts, which become one tensor with a dimension of experts. */
+bool nb_row_is_stacked(const struct nb_map_row *row);
+/* Adds the view of ROW in LAYER to the source, made of all that is in SLOT. */
+enum nb_status nb_builder_add_view(struct nb_builder *builder, const struct nb_map_row *row, uint64_t layer,
+                                   const struct nb_slot *slot) NB_MUST_CHECK;
+/* Puts STORED where ROW has it in LAYER, as EXPERT or part, and adds the views that are complete by now. */
+enum nb_status nb_builder_take(struct nb_builder *builder, const struct nb_map_row *row, uint64_t layer,
+                               uint64_t expert, const struct nb_tensor *stored) NB_MUST_CHECK;
+/* Finds the tensors that are missing, of which no part has come or not all. */
+enum nb_status nb_builder_check_complete(const struct nb_builder *builder) NB_MUST_CHECK;
 
 #endif

@@ -186,7 +186,7 @@ check_stored(const struct nb_builder *b, const struct nb_map_row *row, const str
 
     *good = false;
     memcpy(want, ne, sizeof want);
-    if (strstr(row->from, "%e") != NULL) /* a single expert has no expert dimension */
+    if (nb_row_is_stacked(row)) /* a single expert has no expert dimension */
         want[--sides] = 1;
     for (size_t i = 0; i < NB_MAP_OPS; i++) {
         if (row->op[i].kind == NB_MAP_TRANSPOSE) {
@@ -331,8 +331,8 @@ add_factors(struct nb_builder *b, const struct nb_view *weight, const struct nb_
 }
 
 /* Makes the view of ROW in LAYER from SLOT, which is complete. */
-static enum nb_status
-add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, const struct nb_slot *slot)
+enum nb_status
+nb_builder_add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, const struct nb_slot *slot)
 {
     const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
     struct nb_view_origin origin = { row,
@@ -375,103 +375,6 @@ add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, con
     return add_factors(b, &view, slot);
 }
 
-static struct nb_slot *
-slot_of(const struct nb_builder *b, const struct nb_map_row *row, uint64_t layer)
-{
-    return &b->slots[(size_t)(row - b->family->to_gguf) * (size_t)b->layers + layer];
-}
-
-static bool
-is_stacked(const struct nb_map_row *row)
-{
-    return strstr(row->from, "%e") != NULL;
-}
-
-/* The number of stored tensors for ROW in LAYER: one, or the last dimension of the stack. */
-static enum nb_status
-open_slot(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, struct nb_slot *slot)
-{
-    uint64_t ne[NB_MAX_DIMS];
-    uint32_t n_dims;
-
-    if (slot->stored != NULL)
-        return NB_OK;
-    slot->wanted = 1;
-    if (is_stacked(row)) {
-        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-        if (!nb_arch_shape(target, b->hp, layer, ne, &n_dims) || ne[n_dims - 1] > NB_MAX_EXPERTS)
-            return nb_fail(b->err, NB_INPUT, "%s: config.json does not say how many experts there are", b->cp->folder);
-        slot->wanted = ne[n_dims - 1];
-    }
-    slot->stored = nb_arena_calloc(&b->source->arena, (size_t)slot->wanted + 1, sizeof *slot->stored);
-    return slot->stored == NULL ? nb_fail_memory(b->err) : NB_OK;
-}
-
-/* Whether some row has produced the same tensor: checkpoints store some tensors in more than one form. */
-static bool
-has_come(const struct nb_builder *b, const char *to, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct nb_slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
-
-        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count == slot->wanted)
-            return true;
-    }
-    return false;
-}
-
-/* Whether all stacks begun in LAYER are complete; their views are made together, in table order. */
-static bool
-stacks_are_complete(const struct nb_builder *b, uint64_t layer)
-{
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-        if (is_stacked(row) && nb_expression_holds(target->when, b->hp, layer) && !has_come(b, row->to, layer))
-            return false;
-    }
-    return true;
-}
-
-static enum nb_status
-add_stacks(struct nb_builder *b, uint64_t layer)
-{
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < b->family->n_to_gguf && status == NB_OK; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const struct nb_slot *slot = slot_of(b, row, layer);
-
-        if (is_stacked(row) && slot->stored != NULL)
-            status = add_view(b, row, layer, slot);
-    }
-    return status;
-}
-
-static enum nb_status
-take_tensor(struct nb_builder *b, const struct nb_map_row *row, uint64_t layer, uint64_t expert,
-            const struct nb_tensor *stored)
-{
-    struct nb_slot *slot = slot_of(b, row, layer);
-    enum nb_status status = open_slot(b, row, layer, slot);
-
-    if (status != NB_OK)
-        return status;
-    if (expert >= slot->wanted)
-        return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
-                                "tensor '%s' belongs to an expert beyond the last, %" PRIu64, stored->name,
-                                slot->wanted - 1);
-    if (slot->stored[expert] != NULL)
-        return NB_BUILDER_FOUND(b, NB_BAD_CP_TENSOR_PLACE, "tensor '%s' is in two shards", stored->name);
-    slot->stored[expert] = stored;
-    slot->count++;
-    if (!is_stacked(row))
-        return add_view(b, row, layer, slot);
-    return stacks_are_complete(b, layer) ? add_stacks(b, layer) : NB_OK;
-}
-
 /* Whether NAME is that of a tensor of a LoRA adapter, or of what PEFT wraps with one. */
 static bool
 is_of_adapter(const char *name)
@@ -508,7 +411,7 @@ is_cut(const struct nb_map_row *row)
     for (size_t i = 0; i < NB_MAP_OPS; i++)
         if (row->op[i].kind == NB_MAP_CUT || row->op[i].kind == NB_MAP_CUT_GROUPS ||
             row->op[i].kind == NB_MAP_CUT_COLUMNS)
-            return !is_stacked(row);
+            return !nb_row_is_stacked(row);
     return false;
 }
 
@@ -543,6 +446,20 @@ find_equal_output(struct nb_builder *b, const struct nb_map_row *row, const stru
     return NB_OK;
 }
 
+/* A tensor that is left out because it is 0. */
+static enum nb_status
+skip_zeros(struct nb_builder *b, const struct nb_tensor *stored)
+{
+    bool zero;
+    enum nb_status status = nb_stored_is_zero(&b->source->store, stored, &zero, b->err);
+
+    if (status != NB_OK || zero)
+        return status;
+    return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_UNEXPECTED,
+                            "tensor '%s' is not 0 everywhere, and llama.cpp has no place for it in a %s", stored->name,
+                            b->family->classes[0]);
+}
+
 /* Processes one stored tensor with all rows that match it. */
 static enum nb_status
 map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
@@ -557,6 +474,8 @@ map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
     if (row == NULL && (has_ending(b->family->ignored_suffixes, stored->name) ||
                         has_beginning(b->family->ignored_prefixes, stored->name)))
         return NB_OK;
+    if (row == NULL && has_ending(b->family->zero_suffixes, stored->name))
+        return skip_zeros(b, stored);
     if (row == NULL && nb_is_beyond_text(stored->name)) {
         b->n_beyond_text++;
         return NB_OK;
@@ -580,7 +499,7 @@ map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
         return status;
     for (; row != NULL && status == NB_OK; row = next_row(b, row + 1, stored->name, &layer, &expert)) {
         cut += is_cut(row);
-        status = take_tensor(b, actual_row(b, row), layer, expert, stored);
+        status = nb_builder_take(b, actual_row(b, row), layer, expert, stored);
     }
     return status == NB_OK && cut > 0 && cut == b->source->n_tensors - before ? check_parts(b, stored, before) : status;
 }
@@ -589,7 +508,7 @@ map_tensor(struct nb_builder *b, const struct nb_tensor *stored)
 static enum nb_status
 add_made(struct nb_builder *b)
 {
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0, b->cp };
     enum nb_status status = NB_OK;
 
     for (size_t i = 0; i < b->family->n_made && status == NB_OK; i++) {
@@ -613,44 +532,6 @@ add_made(struct nb_builder *b)
             return nb_fail_memory(b->err);
         nb_view_whole(&b->source->tensors[b->source->n_tensors], &b->source->store, t, piece);
         b->source->tensors[b->source->n_tensors++].source_name = row->origin;
-    }
-    return status;
-}
-
-/* Whether the tensor that ROW produces is required. */
-static bool
-is_needed(const struct nb_builder *b, const struct nb_map_row *row, uint64_t layer)
-{
-    const struct nb_arch_tensor *target = nb_arch_row(b->family->arch, row->to);
-
-    if (!nb_expression_holds(target->when, b->hp, layer))
-        return false;
-    return target->presence == NB_REQUIRED || (target->presence == NB_TIED && !b->output_is_embedding &&
-                                               json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
-}
-
-static enum nb_status
-check_complete(const struct nb_builder *b)
-{
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
-        const struct nb_map_row *row = &b->family->to_gguf[i];
-        const uint64_t n = strstr(row->to, "%l") == NULL ? 1 : b->layers;
-
-        for (uint64_t layer = 0; layer < n && status == NB_OK; layer++) {
-            const struct nb_slot *slot = slot_of(b, row, layer);
-            const bool begun = slot->stored != NULL && slot->count < slot->wanted;
-            uint64_t expert = 0;
-            char name[256];
-
-            if (has_come(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
-                continue;
-            while (begun && slot->stored[expert] != NULL)
-                expert++;
-            nb_name_fill(row->from, layer, expert, name, sizeof name);
-            status = NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_MISSING, "tensor '%s' is missing", name);
-        }
     }
     return status;
 }
@@ -682,7 +563,7 @@ nb_builder_tensors(struct nb_builder *b)
         if (!is_of_packed_row(b, &b->source->store.tensors[i]))
             status = map_tensor(b, &b->source->store.tensors[i]);
     if (status == NB_OK)
-        status = check_complete(b);
+        status = nb_builder_check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)
         nb_source_note(b->source,
                        "%zu tensor%s of its vision or audio parts %s left out: only the text model is written",

@@ -5,6 +5,7 @@
 #include "formats/models/expression.h"
 #include "formats/models/family.h"
 #include "formats/models/hparams.h"
+#include "formats/models/multimodal.h"
 #include "formats/models/rope_scaling.h"
 #include "formats/safetensors/checkpoint.h"
 
@@ -19,7 +20,7 @@
 /* clang-format off */
 /* Read elsewhere, for every family. */
 static const char *const used[] = {
-    "architectures", "text_config", "tie_word_embeddings", "quantization_config", "compression_config",
+    "architectures", "text_config", "llm_config", "lm_config", "language_config", "thinker_config", "tie_word_embeddings", "quantization_config", "compression_config",
     "quantization", "rope_scaling", "rope_parameters", "rope_theta", "rope.rope_type", "rope.type", "rope.rope_theta",
     "rope.factor", "rope.low_freq_factor", "rope.high_freq_factor", "rope.attention_factor", "rope.attn_factor",
     "rope.extrapolation_factor", "rope.original_max_position_embeddings",
@@ -34,7 +35,7 @@ static const char *const irrelevant[] = {
     /* what the checkpoint is */
     "_name_or_path", "name_or_path", "model_type", "transformers_version", "torch_dtype", "dtype", "_commit_hash",
     "tokenizer_class", "prefix", "vocab_size", "model_max_length", "max_sequence_length", "unsloth_version",
-    "unsloth_fixed", "vision_config", "audio_config", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
+    "unsloth_fixed", "vision_config", "audio_config", "talker_config", "token2wav_config", "enable_audio_output", "enable_talker", "mm_tokens_per_image", "is_llama_config", "description", "license", "rope.finetuned", "transformers.js_config",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout",
     "hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout", "residual_dropout", "ffn_dropout",
@@ -470,7 +471,8 @@ examine_biases(struct examination *x, const struct nb_config_rule *rule)
     const struct nb_tensor *found = NULL;
 
     for (size_t i = 0; i < x->source->store.count && found == NULL; i++)
-        if (nb_ends_with(x->source->store.tensors[i].name, rule->values))
+        if (nb_ends_with(x->source->store.tensors[i].name, rule->values) &&
+            !nb_is_beyond_text(x->source->store.tensors[i].name))
             found = &x->source->store.tensors[i];
     if (wanted && found == NULL)
         return nb_fail(x->err, NB_INPUT, "%s: %s is true, but no tensor '*%s' is stored", x->file, rule->entry,
@@ -479,6 +481,13 @@ examine_biases(struct examination *x, const struct nb_config_rule *rule)
         return note(x, "%s is not true, so that transformers does not use '%s'; it is written all the same",
                     rule->entry, found->name);
     return NB_OK;
+}
+
+/* Whether ENTRY is one of an object within the configuration. */
+static bool
+is_path(const char *entry)
+{
+    return strncmp(entry, "rope.", 5) != 0 && strchr(entry, '.') != NULL;
 }
 
 enum nb_status
@@ -492,8 +501,6 @@ nb_config_examine(struct nb_source *source, const struct nb_family *family, cons
     char more[48] = "";
     enum nb_status status;
 
-    if (text != NULL && !json_is_object(text) && !json_is_null(text))
-        return nb_fail(err, NB_INPUT, "%s: text_config is not an object", name);
     status = examine_object(&x, text, "", false);
     if (status == NB_OK)
         status = examine_object(&x, config, "", false);
@@ -503,9 +510,15 @@ nb_config_examine(struct nb_source *source, const struct nb_family *family, cons
         status = examine_rope(&x, text != NULL && nb_config_rope(text) != NULL ? text : config);
     if (status == NB_OK)
         status = examine_object(&x, nb_config_rope(config), "rope.", true);
-    for (size_t i = 0; i < family->n_rules && status == NB_OK; i++)
-        if (family->rules[i].kind == NB_CONFIG_BIASES)
-            status = examine_biases(&x, &family->rules[i]);
+    for (size_t i = 0; i < family->n_rules && status == NB_OK; i++) {
+        const struct nb_config_rule *rule = &family->rules[i];
+        json_t *inner = is_path(rule->entry) ? nb_config_find(config, rule->entry) : NULL;
+
+        if (rule->kind == NB_CONFIG_BIASES)
+            status = examine_biases(&x, rule);
+        else if (inner != NULL)
+            status = apply_rule(&x, rule, rule->entry, inner);
+    }
     if (status == NB_OK && x.n_unknown > x.n_listed)
         snprintf(more, sizeof more, " and %zu more", x.n_unknown - x.n_listed);
     if (status == NB_OK && x.n_unknown > 0)

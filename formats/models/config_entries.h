@@ -25,7 +25,8 @@ enum nb_config_kind {
 
 /* null and empty arrays and objects are like an absent entry. */
 struct nb_config_rule {
-    const char *entry; /* its name; "rope.NAME" is an entry of rope_scaling or rope_parameters */
+    const char *
+        entry; /* its name; "rope.NAME" is an entry of rope_scaling or rope_parameters, "a.b" is entry b of the object a */
     enum nb_config_kind kind;
     const char *values; /* separated by "|": texts, numbers, true, false; of an array each element must be one */
     const char *why;    /* for notes: "and llama.cpp ..."; NULL: what can be said of any entry */

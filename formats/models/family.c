@@ -26,6 +26,57 @@ nb_family_by_class(const char *class, json_t *config)
     return NULL;
 }
 
+/* The number of pairs of neighbouring characters in A that are in B too. */
+static unsigned
+common_pairs(const char *a, const char *b)
+{
+    unsigned n = 0;
+
+    for (; a[0] != '\0' && a[1] != '\0'; a++) {
+        const char pair[] = { a[0], a[1], '\0' };
+
+        n += strstr(b, pair) != NULL;
+    }
+    return n;
+}
+
+/* How like two names are, from 0 to 1; beginnings count most, for most names end alike. */
+static double
+likeness(const char *a, const char *b)
+{
+    size_t same = 0;
+
+    while (a[same] != '\0' && a[same] == b[same])
+        same++;
+    return (double)(common_pairs(a, b) + common_pairs(b, a) + 4 * same) / (double)(3 * (strlen(a) + strlen(b)) + 1);
+}
+
+void
+nb_family_nearest(const char *class, char *names, size_t size)
+{
+    const char *best[3] = { NULL, NULL, NULL };
+    size_t at = 0;
+
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
+        for (const char *const *c = (*f)->classes; *c != NULL; c++) {
+            const char *name = *c;
+
+            for (size_t i = 0; i < 3 && name != NULL; i++) {
+                const char *other = best[i];
+
+                if (other != NULL && strcmp(other, name) == 0) /* some are of several families */
+                    break;
+                if (other == NULL || likeness(class, name) > likeness(class, other)) {
+                    best[i] = name;
+                    name = other;
+                }
+            }
+        }
+    *names = '\0';
+    for (size_t i = 0; i < 3 && best[i] != NULL && at < size; i++)
+        at += (size_t)snprintf(names + at, size - at, "%s%s", i > 0 ? ", " : "", best[i]);
+}
+
 /* --- config.json ------------------------------------------------------------------------------------------- */
 
 /* The entry of OBJECT whose name or path ("a.b") is NAME, of LENGTH characters. */

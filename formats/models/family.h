@@ -13,6 +13,7 @@
 #include "formats/models/config_entries.h"
 #include "formats/models/hparams.h"
 #include "formats/models/view.h"
+#include "formats/safetensors/checkpoint.h"
 #include "formats/tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -27,6 +28,7 @@ struct nb_conversion {
     const struct nb_hparams *hp;
     const struct nb_store *store; /* the stored tensors */
     uint32_t file_type;           /* the number of general.file_type */
+    struct nb_checkpoint *checkpoint;
 };
 
 /* A hyperparameter in config.json. */
@@ -71,6 +73,7 @@ enum nb_map_op_kind {
        of each further one */
     NB_MAP_PARTS,
     NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
+    NB_MAP_JOIN, /* of "%e" in FROM: the rows of so many stored tensors, one after the other: count */
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
@@ -123,6 +126,9 @@ struct nb_family {
     size_t n_config;
     /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */
     enum nb_status (*derive)(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err);
+    /* Sets, after DERIVE, what only the stored tensors say. NULL: nothing. */
+    enum nb_status (*measure)(const struct nb_store *store, const char *name, struct nb_hparams *hp,
+                              struct nb_error *err);
     const struct nb_config_rule *rules; /* entries of config.json that no row of CONFIG reads */
     size_t n_rules;
     const struct nb_key_row *keys;
@@ -142,6 +148,7 @@ struct nb_family {
     const char *further_layers;
     const char *packed_as;               /* a quant_method of config.json whose tensors TO_GGUF can read; NULL: none */
     const char *const *ignored_suffixes; /* name suffixes of tensors to skip; ends with NULL. NULL: none */
+    const char *const *zero_suffixes;    /* of tensors to skip if they are 0 everywhere, and to refuse otherwise */
     const char *const *ignored_prefixes; /* name prefixes, likewise */
     /* What the names of a layer's tensors begin with, if those beyond the last layer are left out: they predict further
        tokens. NULL: there is no such layer */
@@ -151,6 +158,7 @@ struct nb_family {
     bool drops_equal_output;     /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
+    double rope_factor;     /* that of llama3 scaling if config.json has none; 0: the usual one */
     bool vocab_of_config;   /* the vocabulary has vocab_size tokens, however many rows the embedding has */
 };
 
@@ -162,6 +170,9 @@ struct nb_family {
 extern const struct nb_family *const nb_families[];
 /* The family of the model class CLASS with this CONFIG, or NULL. CONFIG NULL: the first one of the class. */
 const struct nb_family *nb_family_by_class(const char *class, json_t *config);
+
+/* The names of the three known classes that are most like CLASS, separated by commas. */
+void nb_family_nearest(const char *class, char *names, size_t size);
 
 /* Reads and checks config.json; NAME is the file's, for messages. The caller frees HP, also after an error. */
 enum nb_status nb_family_hparams(const struct nb_family *family, json_t *config, const char *name,

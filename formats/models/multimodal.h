@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* NAME without the wrapper's "language_model.", wherever it stands; a copy from ARENA only if it has it. NULL: no memory. */
+/* NAME without what wrappers put into it, as "language_model."; a copy from ARENA only if it has such. NULL: no memory. */
 const char *nb_text_name(struct nb_arena *arena, const char *name);
 /* Whether NAME is that of a tensor of a vision or audio part, or of what projects it into the text model. */
 bool nb_is_beyond_text(const char *name);

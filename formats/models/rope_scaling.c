@@ -106,7 +106,8 @@ nb_write_rope_scaling(const struct nb_conversion *c, struct nb_metadata *meta, s
 
     /* llama3 has no keys: its factors are in rope_freqs.weight. */
     if (type == NULL || strcmp(type, "default") == 0 || strcmp(type, "mrope") == 0 || strcmp(type, "dynamic") == 0 ||
-        (strcmp(type, "llama3") == 0 && makes(c->family, nb_make_rope_freqs)))
+        (strcmp(type, "llama3") == 0 &&
+         (makes(c->family, nb_make_rope_freqs) || makes(c->family, nb_make_half_rope_freqs))))
         return NB_OK;
     if (is_longrope(type) && makes(c->family, nb_make_long_factors)) {
         snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
@@ -144,55 +145,105 @@ number_or(json_t *scaling, const char *name, double otherwise)
     return json_is_number(value) ? json_number_value(value) : otherwise;
 }
 
-enum nb_status
-nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
-                   struct nb_error *err)
+/* Llama 3's scaling. Absent entries have the values that the reference converter puts in their place. */
+struct llama3 {
+    double factor, low, high, context;
+};
+
+/* *USED: whether the rotary scaling is Llama 3's. */
+static enum nb_status
+read_llama3(const struct nb_conversion *c, struct llama3 *l, bool *used, struct nb_error *err)
 {
-    json_t *scaling = nb_config_rope(c->config);
+    json_t *scaling = nb_config_rope(c->config),
+           *context = json_object_get(scaling, "original_max_position_embeddings");
     const char *type = nb_rope_type(scaling);
-    const size_t half = (size_t)nb_hp(c->hp, NB_HP_KEY_LENGTH) / 2;
-    const float dim = (float)nb_hp(c->hp, NB_HP_KEY_LENGTH);
+
+    *used = type != NULL && strcmp(type, "llama3") == 0;
+    if (!*used)
+        return NB_OK;
+    *l = (struct llama3){ number_or(scaling, "factor", c->family->rope_factor > 0 ? c->family->rope_factor : 8),
+                          number_or(scaling, "low_freq_factor", 1), number_or(scaling, "high_freq_factor", 4), 8192 };
+    if (!(l->factor > 0) || !(l->low > 0) || !(l->high >= l->low)) /* equal in Llama 4 */
+        return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
+    return context == NULL || json_is_null(context) ? NB_OK : original_context(c, scaling, &l->context, err);
+}
+
+/*
+ * torch uses float tensors, rounds a Python number to float when it is combined with one, and divides a
+ * number by a tensor by multiplying with its reciprocal.
+ */
+static float
+divide_floats(const struct llama3 *l, float frequency)
+{
+    const float wavelength = 1.0f / frequency * (float)(2 * M_PI);
+    float smooth;
+
+    if (wavelength < (float)(l->context / l->high))
+        return 1;
+    if (wavelength > (float)(l->context / l->low))
+        return (float)l->factor;
+    smooth = (1.0f / wavelength * (float)l->context - (float)l->low) / (float)(l->high - l->low);
+    return 1.0f / ((1.0f - smooth) / (float)l->factor + smooth);
+}
+
+static float
+divide_doubles(const struct llama3 *l, float frequency)
+{
+    const double wavelength = 2 * M_PI / (double)frequency;
+    double smooth;
+
+    if (wavelength < l->context / l->high)
+        return 1;
+    if (wavelength > l->context / l->low)
+        return (float)l->factor;
+    smooth = (l->context / wavelength - l->low) / (l->high - l->low);
+    return (float)(1 / ((1 - smooth) / l->factor + smooth));
+}
+
+/* Divisors for COUNT pairs, of which those beyond the first DIMS / 2 are not rotated, so that theirs are 1. */
+static enum nb_status
+make_llama3(const struct nb_conversion *c, float dims, size_t count, float (*divide)(const struct llama3 *, float),
+            struct nb_arena *arena, const float **values, struct nb_error *err)
+{
     const float base = (float)nb_hp(c->hp, NB_HP_ROPE_BASE);
-    const double factor = number_or(scaling, "factor", 8), low = number_or(scaling, "low_freq_factor", 1),
-                 high = number_or(scaling, "high_freq_factor", 4);
-    double context;
+    struct llama3 l;
+    bool used;
     float *out;
-    enum nb_status status;
+    enum nb_status status = read_llama3(c, &l, &used, err);
 
     *values = NULL;
-    if (type == NULL || strcmp(type, "llama3") != 0)
-        return NB_OK;
-    status = original_context(c, scaling, &context, err);
-    if (status != NB_OK)
+    if (status != NB_OK || !used)
         return status;
-    out = nb_arena_calloc(arena, half, sizeof *out);
+    out = nb_arena_calloc(arena, count, sizeof *out);
     if (out == NULL)
         return nb_fail_memory(err);
-    if (!(factor > 0) || !(low > 0) || !(high >= low)) /* equal in Llama 4 */
-        return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors that make no sense");
-    for (size_t i = 0; i < half; i++) {
-        /*
-         * torch uses float tensors, rounds a Python number to float when it is combined with one, and divides a
-         * number by a tensor by multiplying with its reciprocal.
-         */
-        const float frequency = 1.0f / powf(base, (float)(2 * i) / dim);
-        const float wavelength = 1.0f / frequency * (float)(2 * M_PI);
-
-        if (wavelength < (float)(context / high)) {
-            out[i] = 1;
-        } else if (wavelength > (float)(context / low)) {
-            out[i] = (float)factor;
-        } else {
-            const float smooth = (1.0f / wavelength * (float)context - (float)low) / (float)(high - low);
-
-            out[i] = 1.0f / ((1.0f - smooth) / (float)factor + smooth);
-        }
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (float)(2 * i) < dims ? divide(&l, 1.0f / powf(base, (float)(2 * i) / dims)) : 1;
         if (!isfinite(out[i]))
             return nb_fail(err, NB_INPUT, "config.json: the llama3 rope_scaling has factors beyond a 32-bit float");
     }
     *values = out;
-    *count = half;
     return NB_OK;
+}
+
+enum nb_status
+nb_make_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
+                   struct nb_error *err)
+{
+    const float dims = (float)nb_hp(c->hp, NB_HP_KEY_LENGTH);
+
+    *count = (uint64_t)nb_hp(c->hp, NB_HP_KEY_LENGTH) / 2;
+    return make_llama3(c, dims, (size_t)*count, divide_floats, arena, values, err);
+}
+
+enum nb_status
+nb_make_half_rope_freqs(const struct nb_conversion *c, struct nb_arena *arena, const float **values, uint64_t *count,
+                        struct nb_error *err)
+{
+    const float dims = floorf((float)nb_hp(c->hp, NB_HP_KEY_LENGTH) / 2);
+
+    *count = (uint64_t)nb_hp(c->hp, NB_HP_KEY_LENGTH) / 2;
+    return make_llama3(c, dims, (size_t)*count, divide_doubles, arena, values, err);
 }
 
 /* The factors NAME, rope_dims / 2 numbers above zero. */

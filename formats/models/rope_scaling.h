@@ -20,6 +20,9 @@ enum nb_status nb_write_rope_scaling(const struct nb_conversion *conversion, str
  */
 enum nb_status nb_make_rope_freqs(const struct nb_conversion *conversion, struct nb_arena *arena, const float **values,
                                   uint64_t *count, struct nb_error *err);
+/* The same, in double precision, where layers with full attention rotate half of a head, and others all of it. */
+enum nb_status nb_make_half_rope_freqs(const struct nb_conversion *conversion, struct nb_arena *arena,
+                                       const float **values, uint64_t *count, struct nb_error *err);
 /*
  * Longrope's divisors, for texts beyond and within the original context length: rope_dims / 2 floats of
  * long_factor and short_factor. Used in nb_made_row.

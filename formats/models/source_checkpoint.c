@@ -2,6 +2,7 @@
 #include "formats/models/checkpoint_builder.h"
 
 #include "formats/gguf/gguf.h"
+#include "formats/models/config_defaults.h"
 #include "formats/models/model_card.h"
 #include "formats/models/multimodal.h"
 #include "formats/models/packed/packed.h"
@@ -15,14 +16,34 @@
 
 /* --- family and hyperparameters --------------------------------------------------------------------------- */
 
+/* The first model class that OBJECT names, or NULL. */
+static const char *
+class_of(json_t *object)
+{
+    return json_string_value(json_array_get(json_object_get(object, "architectures"), 0));
+}
+
+/*
+ * The class of CONFIG: that of its text model if it has one of its own. Some wrappers name a class there whose
+ * models are others (llama.cpp's conversion/base.py, get_model_architecture).
+ */
+static const char *
+model_class(json_t *config)
+{
+    static const char *const wrappers[] = { "StepVLForConditionalGeneration", "Step3p7ForConditionalGeneration" };
+    const char *outer = class_of(config), *inner = class_of(json_object_get(config, "text_config"));
+
+    for (size_t i = 0; i < sizeof wrappers / sizeof wrappers[0]; i++)
+        if (outer != NULL && strcmp(outer, wrappers[i]) == 0)
+            return outer;
+    return inner != NULL ? inner : outer;
+}
+
 static enum nb_status
 find_family(struct nb_builder *b, const char *as_class)
 {
-    json_t *inner = json_object_get(json_object_get(b->cp->config, "text_config"), "architectures");
-    json_t *classes = json_array_size(inner) > 0 ? inner : json_object_get(b->cp->config, "architectures");
-    const char *class = as_class != NULL ? as_class : json_string_value(json_array_get(classes, 0));
-    char supported[256] = "";
-    size_t at = 0;
+    const char *class = as_class != NULL ? as_class : model_class(b->cp->config);
+    char near[256];
 
     if (class == NULL)
         return nb_fail(b->err, NB_INPUT, "%s/%s: names no model class in 'architectures'", b->cp->folder,
@@ -30,12 +51,14 @@ find_family(struct nb_builder *b, const char *as_class)
     b->family = nb_family_by_class(class, b->cp->config);
     if (b->family != NULL)
         return NB_OK;
-    for (const struct nb_family *const *f = nb_families; *f != NULL && at < sizeof supported; f++)
-        at += (size_t)snprintf(supported + at, sizeof supported - at, "%s%s", at > 0 ? ", " : "", (*f)->classes[0]);
+    nb_family_nearest(class, near, sizeof near);
     if (as_class != NULL)
-        return nb_fail(b->err, NB_USAGE, "--model-class: '%s' is not supported (%s are)", class, supported);
-    return nb_fail(b->err, NB_UNSUPPORTED, "%s/config.json: model class '%s' is not supported (%s are)", b->cp->folder,
-                   class, supported);
+        return nb_fail(b->err, NB_USAGE, "--model-class: '%.64s' is not supported; the nearest classes that are: %s",
+                       class, near);
+    return nb_fail(b->err, NB_UNSUPPORTED,
+                   "%s/config.json: model class '%.64s' is not supported; the nearest that are: %s (--model-class NAME "
+                   "takes it as one of them; 'nibble families' lists all)",
+                   b->cp->folder, class, near);
 }
 
 /* The number after "layers." at NAME, and *REST behind it; NULL if NAME is not that of a layer's tensor. */
@@ -94,18 +117,25 @@ add_further_layers(struct nb_builder *b)
 static enum nb_status
 read_config(struct nb_builder *b, const struct nb_source_options *options)
 {
+    json_t *text = json_object_get(b->cp->config, "text_config");
     enum nb_status status;
     char name[512];
 
     snprintf(name, sizeof name, "%s/%s", b->cp->folder, nb_checkpoint_config_name(b->cp));
     b->family = options->family;
-    status = b->family != NULL ? NB_OK : find_family(b, options->model_class);
+    if (text != NULL && !json_is_object(text) && !json_is_null(text))
+        return nb_fail(b->err, NB_INPUT, "%s: text_config is not an object", name);
+    status = nb_config_complete(b->cp->config, b->err);
+    if (status == NB_OK && b->family == NULL)
+        status = find_family(b, options->model_class);
     if (status != NB_OK)
         return status;
     b->source->family = b->family;
     status = nb_config_examine(b->source, b->family, name, b->findings, b->err);
     if (status == NB_OK)
         status = nb_family_hparams(b->family, b->cp->config, name, b->hp, b->err);
+    if (status == NB_OK && b->family->measure != NULL)
+        status = b->family->measure(&b->source->store, name, b->hp, b->err);
     if (status == NB_OK)
         status = add_further_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
@@ -139,7 +169,7 @@ static enum nb_status
 build_metadata(struct nb_builder *b, const char *pre_tokenizer)
 {
     const struct nb_parameters parameters = count_parameters(b->source);
-    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0 };
+    const struct nb_conversion conversion = { b->family, b->cp->config, b->hp, &b->source->store, 0, b->cp };
     struct nb_metadata *meta = &b->source->meta;
     enum nb_status status = NB_OK;
 

@@ -48,6 +48,26 @@ nb_stored_are_equal(const struct nb_store *store, const struct nb_tensor *a, con
     return status;
 }
 
+enum nb_status
+nb_stored_is_zero(const struct nb_store *store, const struct nb_tensor *t, bool *zero, struct nb_error *err)
+{
+    const struct nb_type_info *info = nb_type_info(t->type);
+    const size_t most = 65536, width = info->kind == NB_KIND_FLOAT ? info->block_bytes : 1;
+    unsigned char *bytes = malloc(most);
+    enum nb_status status = bytes == NULL ? nb_fail_memory(err) : NB_OK;
+
+    *zero = true;
+    for (uint64_t at = 0; at < t->bytes && *zero && status == NB_OK; at += most) {
+        const size_t n = t->bytes - at < most ? (size_t)(t->bytes - at) : most;
+
+        status = nb_file_read(&store->files[t->file], t->offset + at, bytes, n, err);
+        for (size_t i = 0; i < n && status == NB_OK && *zero; i++) /* the sign is in the last byte of a float */
+            *zero = bytes[i] == 0 || (bytes[i] == 0x80 && i % width == width - 1);
+    }
+    free(bytes);
+    return status;
+}
+
 static enum nb_status
 open_file(struct nb_stored_tensors *s, const char *path, struct nb_error *err)
 {

@@ -39,6 +39,10 @@ void nb_stored_close(struct nb_stored_tensors *stored);
 /* A tensor of safetensors file number FILE; more than four dimensions: the slowest ones are merged. */
 struct nb_tensor nb_stored_safetensor(const struct nb_safetensor *tensor, uint32_t file);
 
+/* Whether each element of TENSOR in STORE is 0, or -0. */
+enum nb_status nb_stored_is_zero(const struct nb_store *store, const struct nb_tensor *tensor, bool *zero,
+                                 struct nb_error *err) NB_MUST_CHECK;
+
 /* Whether A and B of STORE have the same type, shape and bytes. Of quantized weights nobody asks: they never have. */
 enum nb_status nb_stored_are_equal(const struct nb_store *store, const struct nb_tensor *a, const struct nb_tensor *b,
                                    bool *equal, struct nb_error *err) NB_MUST_CHECK;

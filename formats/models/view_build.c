@@ -303,6 +303,17 @@ rows_of_view(const struct nb_view *v)
     return v->n_dims == 1 ? v->ne[0] : v->ne[1] * v->ne[2] * v->ne[3];
 }
 
+/* The number of rows that are there to be put in order. */
+static uint64_t
+rows_of_pieces(const struct nb_view *v)
+{
+    uint64_t rows = 0;
+
+    for (size_t i = 0; i < v->n_pieces; i++)
+        rows += v->transposed ? v->pieces[i].columns : v->pieces[i].rows;
+    return rows;
+}
+
 static enum nb_status
 order_rows(struct builder *b, const struct nb_map_op *op)
 {
@@ -324,6 +335,8 @@ order_rows(struct builder *b, const struct nb_map_op *op)
                                           .stride = { x[0], 1, x[0] / 2 } };
         return NB_OK;
     case NB_MAP_EVERY:
+        if (x[1] == 0 || rows_of_pieces(v) != rows_of_view(v) * x[1])
+            return refuse(b, "has not the rows");
         v->row_order = (struct nb_order){ .n = 1, .start = x[0], .digit = { rows_of_view(v) }, .stride = { x[1] } };
         return NB_OK;
     case NB_MAP_SWAP:
@@ -501,6 +514,7 @@ apply(struct builder *b, const struct nb_map_op *op)
     case NB_MAP_NEGATE_EXP:
         return add_op(b, NB_OP_NEGATE_EXP, op);
     case NB_MAP_FOLD:
+    case NB_MAP_JOIN:
     case NB_MAP_NOTHING:
     default:
         return NB_OK;

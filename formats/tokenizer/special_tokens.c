@@ -450,14 +450,25 @@ set_template(json_t *template, struct nb_metadata *meta)
     return json_is_array(template) || json_is_string(template);
 }
 
+/* Whether TEMPLATE only says that the template is in the file chat_template.jinja, which no reader of GGUF has. */
+static bool
+is_in_file(json_t *template)
+{
+    const char *text = json_string_value(template);
+    const char *rest = text == NULL ? NULL : strstr(text, "chat_template.jinja");
+
+    return rest != NULL && strncmp(text + strspn(text, "{%- "), "include", strlen("include")) == 0 &&
+           strspn(rest + strlen("chat_template.jinja"), "'\"-%} \n") == strlen(rest + strlen("chat_template.jinja"));
+}
+
 static enum nb_status
 chat_template(struct nb_checkpoint *cp, json_t *config, struct nb_metadata *meta, struct nb_error *err)
 {
-    json_t *file;
+    json_t *file, *template = json_object_get(config, "chat_template");
     bool found;
     enum nb_status status;
 
-    if (set_template(json_object_get(config, "chat_template"), meta))
+    if (!is_in_file(template) && set_template(template, meta))
         return nb_meta_status(meta, err);
     status = jinja_templates(cp, &found, meta, err);
     if (status != NB_OK || found)

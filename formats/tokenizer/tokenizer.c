@@ -422,9 +422,18 @@ byte_fallback_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj
     return write_vocab(&vocab, true, meta, err);
 }
 
+/* TEXT, if there is such a token and it is not NULL, is a control token. */
+static void
+mark_control(struct nb_vocab *vocab, const char *text)
+{
+    for (uint64_t i = 0; i < vocab->size && text != NULL; i++)
+        if (vocab->tokens[i].text != NULL && is_text_of(&vocab->tokens[i], text))
+            vocab->tokens[i].type = NB_TOKEN_CONTROL;
+}
+
 static enum nb_status
 byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t *config, uint64_t rows,
-                 const char *pre, struct nb_metadata *meta, struct nb_error *err)
+                 const char *pre, const char *control, struct nb_metadata *meta, struct nb_error *err)
 {
     struct nb_vocab vocab;
     enum nb_status status = vocab_new(&vocab, &cp->arena, rows, 0, err);
@@ -444,6 +453,7 @@ byte_level_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, j
         status = add_decoder_tokens(cp, config, &vocab, false, err);
     if (status != NB_OK)
         return status;
+    mark_control(&vocab, control);
     nb_meta_set_string(meta, "tokenizer.ggml.model", "gpt2");
     nb_meta_set_string(meta, "tokenizer.ggml.pre", pre);
     status = write_vocab(&vocab, false, meta, err);
@@ -462,7 +472,7 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
         return nb_fail(err, NB_UNSUPPORTED, "%s: a tokenizer of type '%s'; BPE and SentencePiece can be converted",
                        tj->path, tj->model_type);
     if (!tj->byte_fallback || decoder == NULL || strcmp(decoder, "Sequence") != 0)
-        return byte_level_vocab(cp, tj, config, rows, pre, meta, err);
+        return byte_level_vocab(cp, tj, config, rows, pre, habits->control, meta, err);
     status = nb_checkpoint_json(cp, "special_tokens_map.json", &map, err);
     if (status == NB_OK)
         status = habits->gemma4 ? gemma4_vocab(cp, tj, config, map, rows, meta, err)

@@ -39,6 +39,7 @@ struct nb_tokenizer_habits {
     uint32_t eot_token;   /* writes this id of the end of a turn; 0: none */
     uint32_t bos_token;   /* writes this id of the token before a text, whatever the files say; 0: theirs */
     bool added_verbatim;  /* added tokens replace SentencePiece's: their texts, types and scores, as they are listed */
+    const char *control;  /* an added token that is not text, whatever the files say; NULL: none */
     const char *end_of_turn;            /* an added token that is the end token of models that have it; NULL: none */
     bool size_quirks;                   /* Code Llama's and Granite's keys, for vocabularies of their sizes */
     const struct nb_named_token *named; /* where the files name no other; ends with a NULL key */

@@ -1,7 +1,7 @@
 /*
- * qwen3next, qwen35, qwen35moe: layers with linear attention (gated delta nets) and, one of each few, with
+ * qwen3next, qwen35, qwen35moe, qwen4exp: layers with linear attention (gated delta nets) and, one of each few, with
  * full attention, whose queries come with a gate. Further layers predict further tokens. Source: llama.cpp
- * v0.5.0, src/models/qwen3next.cpp, qwen35.cpp and qwen35moe.cpp.
+ * v0.5.0, src/models/qwen3next.cpp, qwen35.cpp, qwen35moe.cpp and qwen4exp.cpp.
  */
 #include "formats/models/architectures/rows.h"
 
@@ -16,6 +16,9 @@
     EMBEDDINGS,                                                                                    \
     { BLOCK "attn_norm.weight", { "embedding" }, NB_REQUIRED, NULL },                              \
     { BLOCK "post_attention_norm.weight", { "embedding" }, NB_REQUIRED, NULL },                    \
+    EITHER_ATTENTION,                                                                              \
+    LAYERS_THAT_PREDICT_FURTHER_TOKENS
+#define EITHER_ATTENTION                                                                           \
     { BLOCK "attn_q.weight", { "embedding", "2 * heads * key_length" }, NB_REQUIRED, FULL },       \
     { BLOCK "attn_k.weight", { "embedding", "kv_heads * key_length" }, NB_REQUIRED, FULL },        \
     { BLOCK "attn_v.weight", { "embedding", "kv_heads * value_length" }, NB_REQUIRED, FULL },      \
@@ -31,7 +34,8 @@
     { BLOCK "ssm_dt.bias", { "ssm_rank" }, NB_REQUIRED, LINEAR },                                  \
     { BLOCK "ssm_a", { "ssm_rank" }, NB_REQUIRED, LINEAR },                                        \
     { BLOCK "ssm_norm.weight", { "ssm_state" }, NB_REQUIRED, LINEAR },                             \
-    { BLOCK "ssm_out.weight", { VALUES, "embedding" }, NB_REQUIRED, LINEAR },                      \
+    { BLOCK "ssm_out.weight", { VALUES, "embedding" }, NB_REQUIRED, LINEAR }
+#define LAYERS_THAT_PREDICT_FURTHER_TOKENS                                                         \
     { BLOCK "nextn.eh_proj.weight", { "2 * embedding", "embedding" }, NB_REQUIRED, FURTHER },      \
     { BLOCK "nextn.enorm.weight", { "embedding" }, NB_REQUIRED, FURTHER },                         \
     { BLOCK "nextn.hnorm.weight", { "embedding" }, NB_REQUIRED, FURTHER },                         \
@@ -66,6 +70,39 @@ static const struct nb_arch_tensor qwen3next[] = {
 static const struct nb_arch_tensor qwen35[] = { LAYERS_OF_BOTH_KINDS, GATED_MLP, SEPARATE_GATES };
 static const struct nb_arch_tensor qwen35moe[] = { LAYERS_OF_BOTH_KINDS, MIXTURE, SEPARATE_GATES };
 
+/* Hyper-connections: so many streams of what passes through the layers, mixed before each part of a layer. */
+#define STREAMS "hyper_count * embedding"
+#define HYPER(name)                                                                          \
+    { name "norm.weight", { STREAMS }, NB_REQUIRED, NULL },                                  \
+    { name "down.weight", { STREAMS, "hyper_rank" }, NB_REQUIRED, NULL },                    \
+    { name "up.weight", { "hyper_rank", STREAMS }, NB_REQUIRED, NULL }
+#define INJECTING(name) HYPER(name), { name "inject.weight", { STREAMS, "hyper_count" }, NB_REQUIRED, NULL }
+#define INDEXER(name, ...) { BLOCK "indexer." name, { __VA_ARGS__ }, NB_REQUIRED, FULL }
+/* One layer has n-grams; how many rows their table has no key says. */
+#define PLE(name, ...) { BLOCK "ple_" name, { __VA_ARGS__ }, NB_OPTIONAL, NULL }
+
+static const struct nb_arch_tensor qwen4exp[] = {
+    { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },
+    { "output.weight", { "embedding", "vocab" }, NB_TIED, NULL },
+    HYPER("output_hc_"),
+    INJECTING(BLOCK "hc_attn_"),
+    INJECTING(BLOCK "hc_ffn_"),
+    EITHER_ATTENTION,
+    SEPARATE_GATES,
+    MIXTURE,
+    INDEXER("q_proj.weight", "embedding", "indexer_heads * indexer_key_length"),
+    INDEXER("k_proj.weight", "embedding", "indexer_key_length"),
+    INDEXER("q_norm.weight", "indexer_key_length"),
+    INDEXER("k_norm.weight", "indexer_key_length"),
+    PLE("key.weight", "embedding", STREAMS),
+    PLE("value.weight", "embedding", "embedding"),
+    PLE("norm_key.weight", STREAMS),
+    PLE("norm_query.weight", STREAMS),
+    PLE("norm_conv.weight", STREAMS),
+    PLE("conv1d.weight", "ple_conv", STREAMS),
+    { "per_layer_token_embd.weight", { "embedding_per_layer", "ple_rows / (ple_rows > 0)" }, NB_OPTIONAL, NULL },
+};
+
 #define LINEAR_KEYS NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, \
                     NB_HP_SSM_GROUPS
 
@@ -73,6 +110,11 @@ static const enum nb_hparam demanded_of_next[] = { LINEAR_KEYS, NB_HP_EXPERTS, N
 static const enum nb_hparam demanded[] = { LINEAR_KEYS, NB_HP_ROPE_SECTIONS, NB_HP_FEED_FORWARD };
 static const enum nb_hparam demanded_of_mixtures[] = { LINEAR_KEYS, NB_HP_ROPE_SECTIONS, NB_HP_EXPERTS,
                                                        NB_HP_EXPERTS_USED };
+
+static const enum nb_hparam demanded_of_exp[] = { LINEAR_KEYS,          NB_HP_ROPE_SECTIONS, NB_HP_EXPERTS,
+                                                  NB_HP_EXPERTS_USED,   NB_HP_HYPER_COUNT,   NB_HP_HYPER_RANK,
+                                                  NB_HP_INDEXER_HEADS,  NB_HP_INDEXER_KEY_LENGTH,
+                                                  NB_HP_INDEXER_TOP_K };
 
 static const struct nb_arch_default defaults[] = {
     { NB_HP_FULL_INTERVAL, "4" },
@@ -104,3 +146,4 @@ const struct nb_arch nb_arch_qwen35 = {
 const struct nb_arch nb_arch_qwen35moe = {
     ARCH("qwen35moe", qwen35moe, demanded_of_mixtures), ALIKE, RUNS(mixture_blocks), .tiles_key_heads = true
 };
+const struct nb_arch nb_arch_qwen4exp = { ARCH("qwen4exp", qwen4exp, demanded_of_exp), ALIKE };

@@ -7,6 +7,5 @@
 #define WINDOWED(identifier, arch, every, is_first_full, usual) \
     const struct nb_arch nb_arch_##identifier = { .name = arch, .window = { every, is_first_full, usual } };
 
-WINDOWED(laguna, "laguna", 4, true, 0)
 WINDOWED(plamo3, "plamo3", 8, false, 0)
 WINDOWED(smallthinker, "smallthinker", 4, true, 0)

@@ -1,6 +1,6 @@
 /*
- * mellum, exaone-moe, cohere2moe, mimo2, step35: mixtures with sliding layers. Source: llama.cpp v0.5.0,
- * src/models/mellum.cpp, exaone-moe.cpp, cohere2moe.cpp, mimo2.cpp and step35.cpp.
+ * mellum, exaone-moe, cohere2moe, mimo2, step35, laguna, granite_swa: mixtures with sliding layers. Source: llama.cpp v0.5.0,
+ * src/models/mellum.cpp, exaone-moe.cpp, cohere2moe.cpp, mimo2.cpp, step35.cpp, laguna.cpp and granite-swa.cpp.
  */
 #include "formats/models/architectures/rows.h"
 
@@ -85,12 +85,54 @@ static const struct nb_arch_tensor step35[] = {
     NEXTN,
 };
 
+/* How long a gate is no key says: that of each head has one number, or as many as the head. */
+static const struct nb_arch_tensor laguna[] = {
+    EMBEDDINGS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    Q_K_NORMS("key_length", "key_length"),
+    { BLOCK "attn_gate.weight", { "embedding", "heads * gate_length / (gate_length > 0)" }, NB_REQUIRED, NULL },
+    GATED_MLP_WHEN(DENSE_LAYER),
+    EXPERTS_WHEN("expert_feed_forward", SPARSE_LAYER),
+    ROUTER_BIAS_WHEN(NB_REQUIRED, SPARSE_LAYER),
+    SHARED_EXPERT(SPARSE_LAYER),
+};
+
+/* The matrices of gate and up projection are one, in a shared expert always. */
+#define NO_EXPERTS "experts == 0"
+#define ANY_EXPERTS "experts > 0"
+#define SHARING "experts > 0 && shared_feed_forward > 0"
+static const struct nb_arch_tensor granite_swa[] = {
+    EMBEDDINGS,
+    ROPE_FACTORS,
+    NORMS,
+    ATTENTION,
+    QKV_BIASES(NB_OPTIONAL),
+    O_BIAS,
+    { BLOCK "attn_sinks.weight", { "heads" }, NB_REQUIRED, NULL },
+    GATED_MLP_WHEN(NO_EXPERTS),
+    { BLOCK "ffn_gate.bias", { "feed_forward" }, NB_OPTIONAL, NO_EXPERTS },
+    { BLOCK "ffn_up.bias", { "feed_forward" }, NB_OPTIONAL, NO_EXPERTS },
+    { BLOCK "ffn_down.bias", { "embedding" }, NB_OPTIONAL, NO_EXPERTS },
+    { BLOCK "ffn_gate_inp.weight", { "embedding", "experts" }, NB_REQUIRED, ANY_EXPERTS },
+    { BLOCK "ffn_gate_up_exps.weight", { "embedding", "2 * feed_forward", "experts" }, NB_OPTIONAL, ANY_EXPERTS },
+    { BLOCK "ffn_gate_exps.weight", { "embedding", "feed_forward", "experts" }, NB_OPTIONAL, ANY_EXPERTS },
+    { BLOCK "ffn_up_exps.weight", { "embedding", "feed_forward", "experts" }, NB_OPTIONAL, ANY_EXPERTS },
+    { BLOCK "ffn_down_exps.weight", { "feed_forward", "embedding", "experts" }, NB_REQUIRED, ANY_EXPERTS },
+    { BLOCK "ffn_up_shexp.weight", { "embedding", "2 * shared_feed_forward" }, NB_REQUIRED, SHARING },
+    { BLOCK "ffn_down_shexp.weight", { "shared_feed_forward", "embedding" }, NB_REQUIRED, SHARING },
+};
+
 #define MIXTURE NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_EXPERTS, NB_HP_EXPERTS_USED, NB_HP_EXPERT_FEED_FORWARD
 static const enum nb_hparam demanded_of_mellum[] = { MIXTURE, NB_HP_RMS_EPSILON };
 static const enum nb_hparam demanded_of_exaone[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
                                                      NB_HP_EXPERT_GATING };
 static const enum nb_hparam demanded_of_cohere[] = { MIXTURE, NB_HP_SLIDING_WINDOW, NB_HP_LOGIT_SCALE,
                                                      NB_HP_LEADING_DENSE };
+static const enum nb_hparam demanded_of_laguna[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_LEADING_DENSE };
+static const enum nb_hparam demanded_of_granite[] = { NB_HP_FEED_FORWARD,   NB_HP_HEADS,           NB_HP_RMS_EPSILON,
+                                                      NB_HP_SLIDING_WINDOW, NB_HP_SLIDING_PATTERN, NB_HP_LOGIT_SCALE };
 static const enum nb_hparam demanded_of_both[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
                                                    NB_HP_SLIDING_PATTERN };
 
@@ -138,3 +180,7 @@ const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both)
                                         .attention = { .rope_dims = "rope_dims // (2 - slides)",
                                                        .sliding_unscaled = true },
                                         .limits_activated = true };
+const struct nb_arch nb_arch_laguna = { ARCH("laguna", laguna, demanded_of_laguna), .rope = NB_ROPE_HALVES,
+                                        .window = { .period = 4, .first_is_full = true } };
+const struct nb_arch nb_arch_granite_swa = { ARCH("granite_swa", granite_swa, demanded_of_granite),
+                                             .rope = NB_ROPE_NEIGHBOURS };

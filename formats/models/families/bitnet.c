@@ -15,10 +15,12 @@ static const struct nb_map_row tensors[] = {
     { LAYER "self_attn.v_proj.weight", BLOCK "attn_v.weight", TERNARY },
     { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", TERNARY },
     { LAYER "self_attn.inner_attn_ln.weight", BLOCK "attn_sub_norm.weight", PLAIN },
+    { LAYER "self_attn.attn_sub_norm.weight", BLOCK "attn_sub_norm.weight", PLAIN },
     { LAYER "mlp.gate_proj.weight", BLOCK "ffn_gate.weight", TERNARY },
     { LAYER "mlp.up_proj.weight", BLOCK "ffn_up.weight", TERNARY },
     { LAYER "mlp.down_proj.weight", BLOCK "ffn_down.weight", TERNARY },
     { LAYER "mlp.ffn_layernorm.weight", BLOCK "ffn_sub_norm.weight", PLAIN },
+    { LAYER "mlp.ffn_sub_norm.weight", BLOCK "ffn_sub_norm.weight", PLAIN },
 };
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
@@ -45,7 +47,7 @@ static const struct nb_key_row keys[] = {
     BASE_KEYS(KEY_IF_GIVEN), KEY(NB_HP_ROPE_SCALING), KEY(NB_HP_ROPE_FACTOR),
 };
 
-static const char *const classes[] = { "BitnetForCausalLM", NULL };
+static const char *const classes[] = { "BitnetForCausalLM", "BitNetForCausalLM", NULL };
 
 const struct nb_family nb_family_bitnet = {
     FAMILY(classes, nb_arch_bitnet, config, rules, keys, tensors), .ignored_suffixes = ignored

@@ -2,6 +2,7 @@
  * DeepSeek 1 to 3.2, and models with the same layers: Kimi K2, Youtu, GLM-4.7-Flash, GLM-5. Names and keys:
  * llama.cpp's conversion/deepseek.py and glm.py; defaults: the configuration classes of transformers 4.57.
  */
+#include "formats/models/config_defaults.h"
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
 
@@ -84,58 +85,38 @@ static const struct nb_config_row deepseek_config[] = {
  * With compressed keys and values all heads share one: the key is what they are made from and the rotated part. The
  * lengths of a head are those "of MLA". qk_nope_head_dim lacks the rotated part, which is added.
  */
-#define CONFIG_MLA(context, nope, rope, value, kv_rank)            \
-    { NB_HP_LAYERS, "num_hidden_layers", NULL },                   \
-    { NB_HP_EMBEDDING, "hidden_size", NULL },                      \
-    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },             \
-    { NB_HP_HEADS, "num_attention_heads", NULL },                  \
-    { NB_HP_KV_HEADS, "", "1" },                                   \
-    { NB_HP_CONTEXT, "max_position_embeddings", context },         \
-    { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" },                 \
-    CONFIG_ROPE_BASE("10000"),                                     \
-    { NB_HP_Q_LORA_RANK, "q_lora_rank", "" },                      \
-    { NB_HP_KV_LORA_RANK, "kv_lora_rank", kv_rank },               \
-    { NB_HP_ROPE_DIMS, "qk_rope_head_dim", rope },                 \
-    { NB_HP_KEY_LENGTH_MLA, "qk_nope_head_dim", nope },            \
-    { NB_HP_KEY_LENGTH_MLA, "", "key_length_mla + rope_dims" },    \
-    { NB_HP_VALUE_LENGTH_MLA, "v_head_dim", value },               \
-    { NB_HP_KEY_LENGTH, "", "kv_lora_rank + rope_dims" },          \
-    { NB_HP_VALUE_LENGTH, "", "kv_lora_rank" },                    \
-    { NB_HP_EXPERT_GATING, "scoring_func", "" }
-#define CONFIG_MIXTURE(experts, used, size, shared, dense, scale, norm)   \
-    { NB_HP_EXPERTS, "n_routed_experts", experts },                       \
-    { NB_HP_EXPERTS_USED, "num_experts_per_tok", used },                  \
-    { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", size },         \
-    { NB_HP_EXPERTS_SHARED, "n_shared_experts", shared },                 \
-    { NB_HP_LEADING_DENSE, "first_k_dense_replace", dense },              \
-    { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", scale },       \
-    { NB_HP_EXPERT_WEIGHTS_NORM, "norm_topk_prob", norm }
-#define CONFIG_GROUPS(count, used)                                        \
-    { NB_HP_EXPERT_GROUPS, "n_group", count },                            \
-    { NB_HP_EXPERT_GROUPS_USED, "topk_group", used }
+#define CONFIG_MLA                                                          \
+    { NB_HP_LAYERS, "num_hidden_layers", NULL },                            \
+    { NB_HP_EMBEDDING, "hidden_size", NULL },                               \
+    { NB_HP_FEED_FORWARD, "intermediate_size", NULL },                      \
+    { NB_HP_HEADS, "num_attention_heads", NULL },                           \
+    { NB_HP_KV_HEADS, "", "1" },                                            \
+    { NB_HP_CONTEXT, "max_position_embeddings", NULL },                     \
+    { NB_HP_RMS_EPSILON, "rms_norm_eps", "1e-6" },                          \
+    CONFIG_ROPE_BASE(""),                                                   \
+    { NB_HP_Q_LORA_RANK, "q_lora_rank", "" },                               \
+    { NB_HP_KV_LORA_RANK, "kv_lora_rank", "512" },                          \
+    { NB_HP_ROPE_DIMS, "qk_rope_head_dim", NULL },                          \
+    { NB_HP_KEY_LENGTH_MLA, "qk_nope_head_dim", NULL },                     \
+    { NB_HP_KEY_LENGTH_MLA, "", "key_length_mla + rope_dims" },             \
+    { NB_HP_VALUE_LENGTH_MLA, "v_head_dim", NULL },                         \
+    { NB_HP_KEY_LENGTH, "", "kv_lora_rank + rope_dims" },                   \
+    { NB_HP_VALUE_LENGTH, "", "kv_lora_rank" },                             \
+    { NB_HP_EXPERT_GATING, "scoring_func", "" },                            \
+    { NB_HP_EXPERTS, "n_routed_experts", "" },                              \
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok", "" },                      \
+    { NB_HP_EXPERT_FEED_FORWARD, "moe_intermediate_size", "feed_forward" }, \
+    { NB_HP_EXPERTS_SHARED, "n_shared_experts", "0" },                      \
+    { NB_HP_LEADING_DENSE, "first_k_dense_replace", "(experts == 0) * layers" }, \
+    { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", "" },            \
+    { NB_HP_EXPERT_WEIGHTS_NORM, "norm_topk_prob", "" },                    \
+    { NB_HP_EXPERT_GROUPS, "n_group", "" },                                 \
+    { NB_HP_EXPERT_GROUPS_USED, "topk_group", "" }
 
-static const struct nb_config_row deepseek2_config[] = {
-    CONFIG_MLA("2048", "128", "64", "128", "512"),
-    CONFIG_MIXTURE("64", "", "1407", "2", "0", "1", "0"),
-    CONFIG_GROUPS("", ""),
-};
-
-static const struct nb_config_row deepseek3_config[] = {
-    CONFIG_MLA("4096", "128", "64", "128", "512"),
-    CONFIG_MIXTURE("256", "8", "2048", "1", "3", "2.5", "1"),
-    CONFIG_GROUPS("8", "4"),
-};
-
-/* transformers does not know these classes, so that the reference takes config.json as it is. */
-#define CONFIG_BARE                                                                            \
-    CONFIG_MLA(NULL, NULL, NULL, NULL, "512"),                                                 \
-    CONFIG_MIXTURE("", "", "feed_forward", "0", "(experts == 0) * layers", "", ""),            \
-    CONFIG_GROUPS("", "")
-
-static const struct nb_config_row youtu_config[] = { CONFIG_BARE };
-static const struct nb_config_row nextn_config[] = { CONFIG_BARE, CONFIG_NEXTN };
+static const struct nb_config_row mla_config[] = { CONFIG_MLA };
+static const struct nb_config_row nextn_config[] = { CONFIG_MLA, CONFIG_NEXTN };
 static const struct nb_config_row indexed_config[] = {
-    CONFIG_BARE,
+    CONFIG_MLA,
     CONFIG_NEXTN,
     { NB_HP_INDEXER_HEADS, "index_n_heads", NULL },
     { NB_HP_INDEXER_KEY_LENGTH, "index_head_dim", NULL },
@@ -182,17 +163,15 @@ static const struct nb_config_rule mla_rules[] = {
 
 /*
  * The lengths of keys and values stand where the base class writes a head_dim if there is one, else with the other
- * keys of MLA; transformers adds a head_dim for the two model types that it knows.
+ * keys of MLA; the classes of transformers add a head_dim.
  */
 static enum nb_status
 write_lengths_as_head_dim(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
-    const char *type = json_string_value(nb_config_find(c->config, "model_type")), *arch = c->family->arch->name;
-    json_t *head_dim = nb_config_find(c->config, "head_dim");
+    const char *arch = c->family->arch->name;
     enum nb_status status;
 
-    if (!json_is_number(head_dim) &&
-        (type == NULL || (strcmp(type, "deepseek_v2") != 0 && strcmp(type, "deepseek_v3") != 0)))
+    if (!json_is_number(nb_config_find(c->config, "head_dim")) && !nb_config_has_class(c->config))
         return NB_OK;
     status = nb_hparam_write(c->hp, NB_HP_KEY_LENGTH, arch, meta, err);
     return status == NB_OK ? nb_hparam_write(c->hp, NB_HP_VALUE_LENGTH, arch, meta, err) : status;
@@ -255,8 +234,8 @@ static const struct nb_key_row indexed_keys[] = {
 
 static const char *const deepseek_classes[] = { "DeepseekForCausalLM", NULL };
 static const char *const deepseek2_classes[] = { "DeepseekV2ForCausalLM", NULL };
-static const char *const deepseek3_classes[] = { "DeepseekV3ForCausalLM", NULL };
-static const char *const youtu_classes[] = { "YoutuForCausalLM", NULL };
+static const char *const deepseek3_classes[] = { "DeepseekV3ForCausalLM", "KimiVLForConditionalGeneration", "KimiK25ForConditionalGeneration", NULL };
+static const char *const youtu_classes[] = { "YoutuForCausalLM", "YoutuVLForConditionalGeneration", NULL };
 static const char *const deepseek32_classes[] = { "DeepseekV32ForCausalLM", NULL };
 static const char *const glm_lite_classes[] = { "Glm4MoeLiteForCausalLM", NULL };
 static const char *const glm_dsa_classes[] = { "GlmMoeDsaForCausalLM", NULL };
@@ -271,15 +250,15 @@ const struct nb_family nb_family_deepseek = {
     .ignored_suffixes = ignored, .mlx = &nb_mlx_deepseek
 };
 const struct nb_family nb_family_deepseek2 = {
-    FAMILY(deepseek2_classes, nb_arch_deepseek2, deepseek2_config, deepseek2_rules, mla_keys, mla_tensors), OF_ALL,
+    FAMILY(deepseek2_classes, nb_arch_deepseek2, mla_config, deepseek2_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v2
 };
 const struct nb_family nb_family_deepseek3 = {
-    FAMILY(deepseek3_classes, nb_arch_deepseek2, deepseek3_config, mla_rules, mla_keys, mla_tensors), OF_ALL,
+    FAMILY(deepseek3_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_youtu = {
-    FAMILY(youtu_classes, nb_arch_deepseek2, youtu_config, mla_rules, mla_keys, mla_tensors), OF_ALL, WITHOUT_NEXTN
+    FAMILY(youtu_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL, WITHOUT_NEXTN
 };
 const struct nb_family nb_family_deepseek32 = {
     FAMILY(deepseek32_classes, nb_arch_deepseek32, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, .mlx = &nb_mlx_deepseek_v3

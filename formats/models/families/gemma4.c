@@ -5,6 +5,9 @@
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLAIN }
 
 static const struct nb_map_row tensors[] = {
@@ -42,11 +45,11 @@ static const struct nb_config_row config[] = {
     { NB_HP_HEADS, "num_attention_heads", NULL },
     { NB_HP_KV_HEADS, "num_key_value_heads", NULL },
     { NB_HP_GLOBAL_KV_HEADS, "num_global_key_value_heads", "" },
-    { NB_HP_KEY_LENGTH, "global_head_dim", NULL },
-    { NB_HP_VALUE_LENGTH, "global_head_dim", NULL },
+    { NB_HP_KEY_LENGTH, "global_head_dim", "" },
+    { NB_HP_VALUE_LENGTH, "global_head_dim", "" },
     { NB_HP_KEY_LENGTH_SWA, "head_dim", NULL },
     { NB_HP_VALUE_LENGTH_SWA, "head_dim", NULL },
-    { NB_HP_ROPE_DIMS, "global_head_dim", NULL },
+    { NB_HP_ROPE_DIMS, "global_head_dim", "" },
     { NB_HP_ROPE_DIMS_SWA, "head_dim", NULL },
     { NB_HP_CONTEXT, "max_position_embeddings", NULL },
     { NB_HP_RMS_EPSILON, "rms_norm_eps", NULL },
@@ -61,6 +64,27 @@ static const struct nb_config_row config[] = {
     { NB_HP_EXPERTS_USED, "num_experts_per_tok|top_k_experts", "" },
     { NB_HP_EXPERT_FEED_FORWARD, "expert_intermediate_size|moe_intermediate_size", "" },
 };
+
+/* Sets HPARAMS, if they are absent, to the entry NAME that per_layer_config has for the first full layer with one. */
+static void
+take_of_full_layer(json_t *root, const char *name, const enum nb_hparam *hparams, size_t count, struct nb_hparams *hp)
+{
+    json_t *layers = nb_config_find(root, "per_layer_config"), *types = nb_config_find(root, "layer_types"), *own;
+    const char *layer;
+
+    if (nb_hp_has(hp, hparams[0]))
+        return;
+    json_object_foreach(layers, layer, own) {
+        const char *type = json_string_value(json_array_get(types, strtoul(layer, NULL, 10)));
+        const double number = json_number_value(json_object_get(own, name));
+
+        if (type == NULL || strcmp(type, "full_attention") != 0 || !(number >= 1 && number <= NB_MAX_SIDE))
+            continue;
+        for (size_t i = 0; i < count; i++)
+            nb_hp_set(hp, hparams[i], number, true);
+        return;
+    }
+}
 
 /* Counts that differ between the kinds of layers: key-value heads, and the feed-forward part where keys are shared. */
 static enum nb_status
@@ -83,6 +107,20 @@ derive_counts(json_t *root, const char *name, struct nb_hparams *hp, struct nb_e
     if (status == NB_OK && json_is_true(nb_config_find(root, "use_double_wide_mlp")))
         status = nb_hp_set_each(hp, NB_HP_FEED_FORWARD, sizes, layers, true, err);
     return status;
+}
+
+/* What only layers that do not slide have, which stands under names of its own or by layer. */
+static enum nb_status
+derive(json_t *root, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    static const enum nb_hparam lengths[] = { NB_HP_KEY_LENGTH, NB_HP_VALUE_LENGTH, NB_HP_ROPE_DIMS };
+    static const enum nb_hparam heads[] = { NB_HP_GLOBAL_KV_HEADS };
+
+    take_of_full_layer(root, "head_dim", lengths, COUNT(lengths), hp);
+    take_of_full_layer(root, "num_key_value_heads", heads, COUNT(heads), hp);
+    if (!nb_hp_has(hp, NB_HP_KEY_LENGTH))
+        return nb_fail(err, NB_INPUT, "%s: has no global_head_dim", name);
+    return derive_counts(root, name, hp, err);
 }
 
 /*
@@ -121,45 +159,79 @@ static const struct nb_config_rule rules[] = {
     { "use_double_wide_mlp", NB_CONFIG_IGNORED, NULL, NULL }, /* derive_counts */
     { "use_bidirectional_attention", NB_CONFIG_ONLY, "vision|false", NULL },
     { "vocab_size_per_layer_input", NB_CONFIG_IGNORED, NULL, NULL }, /* the rows that are stored */
+    { "per_layer_config", NB_CONFIG_IGNORED, NULL, NULL }, /* derive */
     { "rope.rope_type", NB_CONFIG_ONLY, "proportional|default", NULL },
     { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL }, /* make_rope_freqs */
 };
 
-static const struct nb_key_row keys[] = {
-    KEY(NB_HP_LAYERS),
-    KEY(NB_HP_CONTEXT),
-    KEY(NB_HP_EMBEDDING),
-    KEY(NB_HP_FEED_FORWARD),
-    KEY(NB_HP_HEADS),
-    KEY(NB_HP_KV_HEADS),
-    KEY(NB_HP_ROPE_BASE),
-    KEY(NB_HP_ROPE_BASE_SWA),
-    KEY(NB_HP_RMS_EPSILON),
-    KEY(NB_HP_EXPERTS),
-    KEY(NB_HP_EXPERTS_USED),
-    KEY(NB_HP_KEY_LENGTH),
-    KEY(NB_HP_VALUE_LENGTH),
-    WRITE(nb_write_file_type),
-    KEY(NB_HP_FINAL_SOFTCAP),
-    KEY(NB_HP_SLIDING_WINDOW),
-    KEY(NB_HP_SHARED_KV_LAYERS),
-    KEY(NB_HP_EMBEDDING_PER_LAYER),
-    KEY(NB_HP_SLIDING_PATTERN),
-    KEY(NB_HP_KEY_LENGTH_SWA),
-    KEY(NB_HP_VALUE_LENGTH_SWA),
-    KEY(NB_HP_EXPERT_FEED_FORWARD),
-    KEY(NB_HP_ROPE_DIMS),
-    KEY(NB_HP_ROPE_DIMS_SWA),
-};
+/* Tokens that are never to be written, which generation_config.json lists. */
+static enum nb_status
+write_suppressed(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
+{
+    json_t *file, *list, *id;
+    int32_t *ids;
+    size_t i;
+    enum nb_status status = nb_checkpoint_json(c->checkpoint, "generation_config.json", &file, err);
+
+    list = json_object_get(file, "suppress_tokens");
+    ids = calloc(json_array_size(list) + 1, sizeof *ids);
+    if (status == NB_OK && ids == NULL)
+        status = nb_fail_memory(err);
+    json_array_foreach(list, i, id) {
+        const double number = json_number_value(id);
+
+        if (status == NB_OK && (!json_is_number(id) || !(number >= 0) || number > INT32_MAX))
+            status = nb_fail(err, NB_INPUT, "generation_config.json: suppress_tokens is not a list of tokens");
+        else if (status == NB_OK)
+            ids[i] = (int32_t)number;
+    }
+    if (status == NB_OK && json_array_size(list) > 0)
+        nb_meta_set(meta, "tokenizer.ggml.suppress_tokens", NB_KV_ARRAY, NB_KV_I32, json_array_size(list), ids,
+                    json_array_size(list) * sizeof *ids);
+    free(ids);
+    json_decref(file);
+    return status == NB_OK ? nb_meta_status(meta, err) : status;
+}
+
+#define KEYS \
+    KEY(NB_HP_LAYERS), \
+    KEY(NB_HP_CONTEXT), \
+    KEY(NB_HP_EMBEDDING), \
+    KEY(NB_HP_FEED_FORWARD), \
+    KEY(NB_HP_HEADS), \
+    KEY(NB_HP_KV_HEADS), \
+    KEY(NB_HP_ROPE_BASE), \
+    KEY(NB_HP_ROPE_BASE_SWA), \
+    KEY(NB_HP_RMS_EPSILON), \
+    KEY(NB_HP_EXPERTS), \
+    KEY(NB_HP_EXPERTS_USED), \
+    KEY(NB_HP_KEY_LENGTH), \
+    KEY(NB_HP_VALUE_LENGTH), \
+    WRITE(nb_write_file_type), \
+    KEY(NB_HP_FINAL_SOFTCAP), \
+    KEY(NB_HP_SLIDING_WINDOW), \
+    KEY(NB_HP_SHARED_KV_LAYERS), \
+    KEY(NB_HP_EMBEDDING_PER_LAYER), \
+    KEY(NB_HP_SLIDING_PATTERN), \
+    KEY(NB_HP_KEY_LENGTH_SWA), \
+    KEY(NB_HP_VALUE_LENGTH_SWA), \
+    KEY(NB_HP_EXPERT_FEED_FORWARD), \
+    KEY(NB_HP_ROPE_DIMS), \
+    KEY(NB_HP_ROPE_DIMS_SWA)
+
+static const struct nb_key_row keys[] = { KEYS };
+static const struct nb_key_row unified_keys[] = { KEYS, WRITE(write_suppressed) };
 
 static const char *const classes[] = {
-    "Gemma4ForConditionalGeneration", "Gemma4ForCausalLM", "Gemma4UnifiedForConditionalGeneration", NULL,
+    "Gemma4ForConditionalGeneration", "Gemma4ForCausalLM", NULL,
 };
+static const char *const unified_classes[] = { "Gemma4UnifiedForConditionalGeneration", NULL };
 
-const struct nb_family nb_family_gemma4 = {
-    FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors),
-    .derive = derive_counts,
-    .made = made,
-    .n_made = COUNT(made),
+#define OF_BOTH                                              \
+    .derive = derive, .made = made, .n_made = COUNT(made),   \
     .tokenizer = { .gemma4 = true, .adds_bos = true, .no_space_prefix = true }, .mlx = &nb_mlx_gemma4
+
+const struct nb_family nb_family_gemma4 = { FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors), OF_BOTH };
+const struct nb_family nb_family_gemma4_unified = {
+    FAMILY(unified_classes, nb_arch_gemma4, config, rules, unified_keys, tensors), OF_BOTH
 };

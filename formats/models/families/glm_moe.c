@@ -87,7 +87,7 @@ static const struct nb_named_token solar_tokens[] = {
     { NULL, NULL },
 };
 
-static const char *const glm_classes[] = { "Glm4MoeForCausalLM", NULL };
+static const char *const glm_classes[] = { "Glm4MoeForCausalLM", "Glm4vMoeForConditionalGeneration", NULL };
 static const char *const solar_classes[] = { "SolarOpenForCausalLM", NULL };
 
 const struct nb_family nb_family_glm4moe = {

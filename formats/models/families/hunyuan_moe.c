@@ -84,7 +84,7 @@ derive_hunyuan(json_t *config, const char *name, struct nb_hparams *hp, struct n
                 return nb_fail(err, NB_UNSUPPORTED, "%s: %s differs between layers, for which GGUF has no place", name,
                                lists[k]);
     }
-    return nb_derive_dynamic_rope(config, name, hp, err);
+    return nb_grow_rope_base(config, 1000, name, hp, err);
 }
 
 static const struct nb_config_row hy_v3_config[] = {
@@ -134,7 +134,7 @@ static const struct nb_config_rule hunyuan_rules[] = {
     { "use_mixed_mlp_moe", NB_CONFIG_ONLY, "true", NULL }, /* a shared expert */
     { "norm_topk_prob", NB_CONFIG_ONLY, "true", NULL },
     { "moe_layer_num_skipped", NB_CONFIG_ONLY, "0", NULL },
-    { "rope.alpha", NB_CONFIG_IGNORED, NULL, NULL }, /* nb_derive_dynamic_rope */
+    { "rope.alpha", NB_CONFIG_IGNORED, NULL, NULL }, /* nb_grow_rope_base */
     { "rope.mscale", NB_CONFIG_IGNORED, NULL, NULL }, /* not used by the model */
     { "rope.mscale_all_dim", NB_CONFIG_IGNORED, NULL, NULL },
     { "moe_drop_tokens", NB_CONFIG_IGNORED, NULL, NULL },

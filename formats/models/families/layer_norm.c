@@ -69,6 +69,7 @@ static const struct nb_config_rule cohere_rules[] = {
 
 /* Of every four layers the last one sees all tokens, without rotation. */
 static const struct nb_config_rule cohere2_rules[] = {
+    { "attention_bias", NB_CONFIG_IGNORED, NULL, NULL }, /* biases must be 0 */
     COHERE_RULES,
     { "use_qk_norm", NB_CONFIG_ONLY, "false", NULL },
     { "layer_types", NB_CONFIG_WINDOWS, "", NULL },
@@ -97,13 +98,14 @@ static const struct nb_key_row cohere2_keys[] = {
 };
 
 static const char *const cohere_classes[] = { "CohereForCausalLM", NULL };
+static const char *const biases[] = { ".bias", NULL };
 static const char *const cohere2_classes[] = { "Cohere2ForCausalLM", NULL };
 
 const struct nb_family nb_family_cohere = {
     FAMILY(cohere_classes, nb_arch_command_r, cohere_config, cohere_rules, cohere_keys, cohere_tensors), .mlx = &nb_mlx_cohere
 };
 const struct nb_family nb_family_cohere2 = {
-    FAMILY(cohere2_classes, nb_arch_cohere2, cohere2_config, cohere2_rules, cohere2_keys, cohere2_tensors), .mlx = &nb_mlx_cohere
+    FAMILY(cohere2_classes, nb_arch_cohere2, cohere2_config, cohere2_rules, cohere2_keys, cohere2_tensors), .zero_suffixes = biases, .mlx = &nb_mlx_cohere
 };
 
 /* --- Nemotron ---------------------------------------------------------------------------------------------- */

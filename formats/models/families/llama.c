@@ -99,7 +99,7 @@ static const struct nb_made_row made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
 };
 
-static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", NULL };
+static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", "IQuestCoderForCausalLM", "VLlama3ForCausalLM", "LlavaForConditionalGeneration", "VoxtralForConditionalGeneration", "JanusForConditionalGeneration", NULL };
 static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
 

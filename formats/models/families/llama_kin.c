@@ -261,10 +261,10 @@ static const struct nb_config_row hunyuan_config[] = {
 
 /* Dynamic scaling grows the rotary base for good: by ALPHA to the power of d / (d - 2), d a head's length. */
 enum nb_status
-nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
+nb_grow_rope_base(json_t *from, double usual_alpha, const char *name, struct nb_hparams *hp, struct nb_error *err)
 {
     json_t *rope = nb_config_rope(from), *given = json_object_get(rope, "alpha");
-    const double alpha = json_is_number(given) ? json_number_value(given) : 50, d = nb_hp(hp, NB_HP_KEY_LENGTH);
+    const double alpha = json_is_number(given) ? json_number_value(given) : usual_alpha, d = nb_hp(hp, NB_HP_KEY_LENGTH);
     const double context = nb_hp(hp, NB_HP_CONTEXT), base = nb_hp(hp, NB_HP_ROPE_BASE);
     const char *type = nb_rope_type(rope);
 
@@ -278,6 +278,12 @@ nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, st
     nb_hp_set(hp, NB_HP_ROPE_FACTOR, 1, true);
     nb_hp_set(hp, NB_HP_ROPE_CONTEXT, TRAINED_CONTEXT, true);
     return nb_hp_set_text(hp, NB_HP_ROPE_SCALING, "none", true, err);
+}
+
+static enum nb_status
+derive_hunyuan(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    return nb_grow_rope_base(from, 50, name, hp, err);
 }
 
 static const struct nb_config_rule hunyuan_rules[] = {
@@ -298,6 +304,6 @@ static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL
 
 const struct nb_family nb_family_hunyuan_dense = {
     FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
-    .derive = nb_derive_dynamic_rope,
+    .derive = derive_hunyuan,
     .skips_tied_output = true, .mlx = &nb_mlx_hunyuan
 };

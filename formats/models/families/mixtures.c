@@ -306,7 +306,7 @@ static const struct nb_config_rule afmoe_rules[] = {
 };
 
 static const struct nb_config_rule dbrx_rules[] = {
-    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },
+    { "ffn_config.ffn_act_fn.name", NB_CONFIG_ONLY, "silu|swish", NULL },
     { "tie_word_embeddings", NB_CONFIG_ONLY, "false", NULL },
     { "emb_pdrop", NB_CONFIG_IGNORED, NULL, NULL }, /* in training only */
 };

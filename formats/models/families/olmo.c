@@ -187,5 +187,5 @@ static const char *const exaone4_classes[] = { "Exaone4ForCausalLM", NULL };
 
 const struct nb_family nb_family_exaone4 = {
     FAMILY(exaone4_classes, nb_arch_exaone4, exaone4_config, exaone4_rules, exaone4_keys, exaone4_tensors),
-    .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_olmo2
+    .made = made, .n_made = COUNT(made), .rope_factor = 16, .mlx = &nb_mlx_olmo2
 };

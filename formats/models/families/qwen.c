@@ -73,14 +73,20 @@ static const struct nb_config_row qwen3moe_config[] = {
 /* Windows need use_sliding_window; llama.cpp has none for these architectures. */
 #define RULES                                                         \
     { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },             \
-    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL }, \
     { "layer_types", NB_CONFIG_ONLY, "full_attention", NULL },        \
     { "use_sliding_window", NB_CONFIG_NOTED, "false",                 \
       "but llama.cpp lets each token of this architecture see the whole context: longer texts are scored otherwise" }, \
     { "sliding_window", NB_CONFIG_IGNORED, NULL, NULL },              \
     { "max_window_layers", NB_CONFIG_IGNORED, NULL, NULL }
 
-static const struct nb_config_rule dense_rules[] = { RULES };
+/* Qwen2 always has biases, whatever is said of them. */
+static const struct nb_config_rule qwen2_rules[] = {
+    RULES,
+    { "attention_bias", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
+#define BIASES(entry) { entry, NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL }
+static const struct nb_config_rule qwen3_rules[] = { RULES, BIASES("attention_bias") };
 
 /* Dense layers between those with experts have no place in these architectures; qwen2moe.cpp does not norm the weights of
    the experts, qwen3moe.cpp does. */
@@ -91,11 +97,13 @@ static const struct nb_config_rule dense_rules[] = { RULES };
 
 static const struct nb_config_rule qwen2moe_rules[] = {
     MIXTURE_RULES,
+    BIASES("qkv_bias"),
     { "norm_topk_prob", NB_CONFIG_NOTED, "false", "but llama.cpp runs this architecture without it" },
 };
 
 static const struct nb_config_rule qwen3moe_rules[] = {
     MIXTURE_RULES,
+    BIASES("attention_bias"),
     { "norm_topk_prob", NB_CONFIG_NOTED, "true", "but llama.cpp runs this architecture with it" },
 };
 
@@ -106,16 +114,16 @@ static const struct nb_key_row mixture_keys[] = {
     KEY(NB_HP_SHARED_FEED_FORWARD),
 };
 
-static const char *const qwen2_classes[] = { "Qwen2ForCausalLM", NULL };
-static const char *const qwen3_classes[] = { "Qwen3ForCausalLM", NULL };
+static const char *const qwen2_classes[] = { "Qwen2ForCausalLM", "Qwen2AudioForConditionalGeneration", "AudioFlamingo3ForConditionalGeneration", "DotsOCRForCausalLM", NULL };
+static const char *const qwen3_classes[] = { "Qwen3ForCausalLM", "StepVLForConditionalGeneration", NULL };
 static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen2 = {
-    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, dense_rules, dense_keys, qwen2_tensors), .mlx = &nb_mlx_llama
+    FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, qwen2_rules, dense_keys, qwen2_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen3 = {
-    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, dense_rules, dense_keys, qwen3_tensors), .mlx = &nb_mlx_llama
+    FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, qwen3_rules, dense_keys, qwen3_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen2moe = {
     FAMILY(qwen2moe_classes, nb_arch_qwen2moe, qwen2moe_config, qwen2moe_rules, mixture_keys, qwen2moe_tensors), .mlx = &nb_mlx_qwen2_moe

@@ -3,10 +3,8 @@
  * 4.57's Qwen3NextConfig; the reference takes config.json of the others as it is. All norms but those of
  * linear attention multiply by one more than what is stored.
  */
-#include "formats/models/families/rows.h"
+#include "formats/models/families/qwen_linear.h"
 #include "formats/models/mlx_layout.h"
-
-#define MINUS_EXP { NB_MAP_NEGATE_EXP, { NULL } }
 
 #define ROWS                                                                                \
     { "model.embed_tokens.weight", "token_embd.weight", PLAIN },                            \
@@ -23,19 +21,6 @@
     { LAYER "pre_fc_norm_embedding.weight", BLOCK "nextn.enorm.weight", PLUS_ONE },         \
     { LAYER "pre_fc_norm_hidden.weight", BLOCK "nextn.hnorm.weight", PLUS_ONE },            \
     { LAYER "norm.weight", BLOCK "nextn.shared_head_norm.weight", PLUS_ONE }
-
-/* The experts are stored one by one, or together. */
-#define MIXTURE_ROWS                                                                                        \
-    EXPERTS,                                                                                                \
-    { LAYER "mlp.experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },                                 \
-    { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_gate_exps.weight",                                       \
-      { { NB_MAP_CUT_GROUPS, { "experts", "0", "expert_feed_forward" } } } },                               \
-    { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_up_exps.weight",                                         \
-      { { NB_MAP_CUT_GROUPS, { "experts", "expert_feed_forward", "expert_feed_forward" } } } },             \
-    { LAYER "mlp.shared_expert_gate.weight", BLOCK "ffn_gate_inp_shexp.weight", PLAIN },                    \
-    { LAYER "mlp.shared_expert.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },                   \
-    { LAYER "mlp.shared_expert.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },                       \
-    { LAYER "mlp.shared_expert.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN }
 
 /* Each key head's rows are stored together: its query, its key, the values that share it, their gates. */
 #define PER_KEY "(ssm_inner // ssm_groups)"
@@ -55,35 +40,8 @@ static const struct nb_map_row next_tensors[] = {
     { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight", PLAIN },
 };
 
-/* The value heads that share a key head stand together; llama.cpp wants the first one of each key, then the second ... */
-#define SHARED "ssm_rank // ssm_groups"
-#define TILED { NB_MAP_SWAP_FROM, { "0", "ssm_groups", SHARED } }
-#define TILED_VALUES { { NB_MAP_SWAP_FROM, { "2 * ssm_state * ssm_groups", "ssm_groups", SHARED } } }
-#define LINEAR_ROWS                                                                                          \
-    { LAYER "linear_attn.in_proj_qkv.weight", BLOCK "attn_qkv.weight", TILED_VALUES },                       \
-    { LAYER "linear_attn.in_proj_z.weight", BLOCK "attn_gate.weight", { TILED } },                           \
-    { LAYER "linear_attn.in_proj_a.weight", BLOCK "ssm_alpha.weight", { TILED } },                           \
-    { LAYER "linear_attn.in_proj_b.weight", BLOCK "ssm_beta.weight", { TILED } },                            \
-    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", TILED_VALUES },                          \
-    { LAYER "linear_attn.A_log", BLOCK "ssm_a", { TILED, MINUS_EXP } },                                      \
-    { LAYER "linear_attn.dt_bias", BLOCK "ssm_dt.bias", { TILED } },                                         \
-    { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight",                                           \
-      { { NB_MAP_SWAP_COLUMNS, { "ssm_groups", SHARED, "linear_value_length" } } } }
-
 static const struct nb_map_row dense_tensors[] = { ROWS, GATED_MLP, LINEAR_ROWS };
 static const struct nb_map_row mixture_tensors[] = { ROWS, MIXTURE_ROWS, LINEAR_ROWS };
-
-#define LINEAR_CONFIG(conv, keys, key_length, values, value_length)          \
-    { NB_HP_SSM_CONV, "linear_conv_kernel_dim", conv },                      \
-    { NB_HP_SSM_STATE, "linear_key_head_dim", key_length },                  \
-    { NB_HP_SSM_GROUPS, "linear_num_key_heads", keys },                      \
-    { NB_HP_SSM_RANK, "linear_num_value_heads", values },                    \
-    { NB_HP_LINEAR_VALUE_LENGTH, "linear_value_head_dim", value_length },    \
-    { NB_HP_SSM_INNER, "", "linear_value_length * ssm_rank" },               \
-    { NB_HP_FULL_INTERVAL, "full_attention_interval", "4" },                 \
-    { NB_HP_RECURRENT_LAYERS, "layer_types=linear_attention", "(layer + 1) % full_interval != 0" }, \
-    { NB_HP_ROTARY_FACTOR, "partial_rotary_factor", "0.25" },                \
-    { NB_HP_ROPE_DIMS, "", "key_length * rotary_factor // 1" }
 
 static const struct nb_config_row next_config[] = {
     { NB_HP_LAYERS, "num_hidden_layers", "48" },
@@ -145,8 +103,8 @@ static const struct nb_config_rule rules[] = {
 };
 
 /* Where config.json has no sections, those of every published model, as in the reference. */
-static enum nb_status
-write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
+enum nb_status
+nb_write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
     static const int32_t usual[] = { 11, 11, 10, 0 };
     char key[128];
@@ -158,22 +116,8 @@ write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta, st
     return nb_meta_status(meta, err);
 }
 
-#define KEYS(recurrent)                \
-    BASE_KEYS(KEY),                    \
-    KEY(NB_HP_EXPERT_FEED_FORWARD),    \
-    KEY(NB_HP_SHARED_FEED_FORWARD),    \
-    KEY(NB_HP_NEXTN_LAYERS),           \
-    KEY(NB_HP_SSM_CONV),               \
-    KEY(NB_HP_SSM_STATE),              \
-    KEY(NB_HP_SSM_GROUPS),             \
-    KEY(NB_HP_SSM_RANK),               \
-    KEY(NB_HP_SSM_INNER),              \
-    recurrent(NB_HP_RECURRENT_LAYERS), \
-    KEY(NB_HP_FULL_INTERVAL),          \
-    KEY(NB_HP_ROPE_DIMS)
-
-static const struct nb_key_row next_keys[] = { KEYS(KEY) };
-static const struct nb_key_row keys[] = { KEYS(KEY_IF_GIVEN), WRITE(write_usual_sections) };
+static const struct nb_key_row next_keys[] = { LINEAR_KEYS(KEY) };
+static const struct nb_key_row keys[] = { LINEAR_KEYS(KEY_IF_GIVEN), WRITE(nb_write_usual_sections) };
 
 static const char *const next_classes[] = { "Qwen3NextForCausalLM", NULL };
 static const char *const dense_classes[] = { "Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM", NULL };

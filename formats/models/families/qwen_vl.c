@@ -108,7 +108,7 @@ static const struct nb_key_row qwen3vlmoe_keys[] = {
 };
 
 static const char *const qwen2vl_classes[] = {
-    "Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen2VLModel", NULL,
+    "Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen2VLModel", "Qwen2_5OmniModel", NULL,
 };
 static const char *const qwen3vl_classes[] = { "Qwen3VLForConditionalGeneration", NULL };
 static const char *const qwen3vlmoe_classes[] = { "Qwen3VLMoeForConditionalGeneration", NULL };

@@ -180,8 +180,13 @@ extern const struct nb_named_token nb_glm_tokens[];
 /* A key writer: the pattern of sliding layers, only if there are windows. */
 enum nb_status nb_write_window_pattern(const struct nb_conversion *conversion, struct nb_metadata *meta,
                                        struct nb_error *err);
-/* For nb_family.derive: the rotary base and context that HunYuan's dynamic scaling amounts to. */
-enum nb_status nb_derive_dynamic_rope(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
+/* The rotary base and context that HunYuan's dynamic scaling amounts to; USUAL_ALPHA if config.json has no alpha. */
+enum nb_status nb_grow_rope_base(json_t *from, double usual_alpha, const char *name, struct nb_hparams *hp,
+                                 struct nb_error *err) NB_MUST_CHECK;
+
+/* For nb_family.derive: counts the layers before the first one that mlp_layer_types does not call "dense", and refuses a dense one
+   after it. Nothing if it is no array. */
+enum nb_status nb_derive_leading_dense(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err);
 
 /* --- the family ------------------------------------------------------------------------------------------- */
 

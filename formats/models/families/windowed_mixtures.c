@@ -49,6 +49,7 @@ static const struct nb_map_row mimo_tensors[] = {
     EXPERTS_UP_FIRST,
     NEXTN,
     { LAYER "final_layernorm.weight", BLOCK "layer_output_norm.weight", PLAIN },
+    { LAYER "pre_mlp_layernorm.weight", BLOCK "ffn_norm.weight", PLAIN }, /* of layers that predict further tokens */
 };
 
 static const struct nb_map_row step_tensors[] = {
@@ -187,9 +188,8 @@ static const struct nb_config_row step_config[] = {
     { NB_HP_MOE_EVERY, "moe_every_n_layer", "1" },
 };
 
-/* Counts the layers before the first one that is not "dense", and refuses a dense one after it. */
-static enum nb_status
-derive_cohere(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+enum nb_status
+nb_derive_leading_dense(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
 {
     json_t *types = nb_config_find(config, "mlp_layer_types"), *type;
     size_t dense = 0, i;
@@ -312,9 +312,9 @@ static const struct nb_config_rule exaone_rules[] = {
 
 static const struct nb_config_rule cohere_rules[] = {
     SILU,
-    NO_BIAS,
+    { "attention_bias", NB_CONFIG_IGNORED, NULL, NULL }, /* biases must be 0 */
     { "shared_expert_combination_strategy", NB_CONFIG_ONLY, "average", NULL },
-    { "mlp_layer_types", NB_CONFIG_IGNORED, NULL, NULL }, /* derive_cohere */
+    { "mlp_layer_types", NB_CONFIG_IGNORED, NULL, NULL }, /* nb_derive_leading_dense */
     { "use_qk_norm", NB_CONFIG_ONLY, "false", NULL },
     { "use_parallel_block", NB_CONFIG_ONLY, "true", NULL },
     { "position_embedding_type", NB_CONFIG_ONLY, "rope_gptj", NULL },
@@ -359,7 +359,7 @@ static const struct nb_config_rule step_rules[] = {
     { "zero_centered", NB_CONFIG_ONLY, "true", NULL },
     { "sink", NB_CONFIG_ONLY, "false", NULL },
     { "max_seq_len", NB_CONFIG_IGNORED, NULL, NULL },
-    { "yarn_only_types", NB_CONFIG_ONLY, "", NULL },
+    { "yarn_only_types", NB_CONFIG_ONLY, "full_attention", NULL },
 };
 
 /* --- keys ------------------------------------------------------------------------------------------------- */
@@ -451,11 +451,16 @@ static const struct nb_made_row made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
 };
 
+static const struct nb_made_row step_made[] = {
+    { "rope_freqs.weight", "config.json: rope_scaling", nb_make_half_rope_freqs },
+};
+
 static const char *const mellum_classes[] = { "MellumForCausalLM", NULL };
 static const char *const exaone_classes[] = { "ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL };
+static const char *const biases[] = { ".bias", NULL };
 static const char *const cohere_classes[] = { "Cohere2MoeForCausalLM", NULL };
 static const char *const mimo_classes[] = { "MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM", NULL };
-static const char *const step_classes[] = { "Step3p5ForCausalLM", NULL };
+static const char *const step_classes[] = { "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_mellum = {
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
@@ -463,16 +468,17 @@ const struct nb_family nb_family_mellum = {
 const struct nb_family nb_family_exaone_moe = {
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .further_layers = "mtp.",
-    .made = made, .n_made = COUNT(made)
+    .made = made, .n_made = COUNT(made), .rope_factor = 16
 };
 const struct nb_family nb_family_cohere2moe = {
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
-    .derive = derive_cohere
+    .zero_suffixes = biases, .derive = nb_derive_leading_dense
 };
 const struct nb_family nb_family_mimo2 = {
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
     .further_layers = "mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
-    FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step
+    FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step,
+    .made = step_made, .n_made = COUNT(step_made)
 };
