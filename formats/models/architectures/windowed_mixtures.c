@@ -182,5 +182,14 @@ const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both)
                                         .limits_activated = true };
 const struct nb_arch nb_arch_laguna = { ARCH("laguna", laguna, demanded_of_laguna), .rope = NB_ROPE_HALVES,
                                         .window = { .period = 4, .first_is_full = true } };
+static const struct nb_arch_block granite_blocks[] = {
+    { .kind = "attention" },
+    { .kind = "dense", .when = NO_EXPERTS },
+    { .kind = "mixture", .when = ANY_EXPERTS },
+};
+static const struct nb_arch_default granite_defaults[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" },
+                                                           { NB_HP_ROPE_PATTERN, "1" } };
 const struct nb_arch nb_arch_granite_swa = { ARCH("granite_swa", granite_swa, demanded_of_granite),
-                                             .rope = NB_ROPE_NEIGHBOURS };
+                                             RUNS(granite_blocks), ASSUMES(granite_defaults),
+                                             .rope = NB_ROPE_NEIGHBOURS, .attention = { .rotates = "rope_pattern" },
+                                             .divides_logits = true };
