@@ -472,7 +472,7 @@ models_without_blocks_are_refused(void **unused)
     refuses_as(&source, &wrong, "lacks the number of experts");
     nb_meta_set_u32(&source.meta, "llama.expert_count", 3);
     nb_meta_set_u32(&source.meta, "llama.expert_used_count", 4);
-    refuses_as(&source, &wrong, "of 3 experts, 4 are used");
+    refuses_as(&source, &wrong, "4 of 3 experts cannot be used");
     nb_meta_set_string(&source.meta, "general.architecture", "plamo3"); /* of which only windows are known */
     refuses_as(&source, nb_arch_by_name("plamo3"), "models of architecture 'plamo3' cannot be run");
     nb_source_close(&source);

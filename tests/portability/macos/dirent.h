@@ -9,7 +9,8 @@ struct dirent {
 };
 #define DT_DIR 4
 #define DT_REG 8
-DIR *opendir(const char *name);
+DIR *opendir(const char *name), *fdopendir(int fd);
+void rewinddir(DIR *dir);
 struct dirent *readdir(DIR *dir);
 int closedir(DIR *dir);
 int scandir(const char *name, struct dirent ***list, int (*select)(const struct dirent *),

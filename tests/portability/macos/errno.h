@@ -23,10 +23,13 @@ enum {
     EPIPE = 32,
     ERANGE = 34,
     EAGAIN = 35,
+    ETIMEDOUT = 60,
     ELOOP = 62,
+    ENOTEMPTY = 66,
     EWOULDBLOCK = 35,
     ENOTSUP = 45,
     EDQUOT = 69,
+    ESTALE = 70,
     ENOSYS = 78,
     EOPNOTSUPP = 102
 };

@@ -15,6 +15,8 @@
 #define O_DIRECTORY 0x100000
 #define O_CLOEXEC 0x1000000
 #define AT_FDCWD (-2)
+#define AT_SYMLINK_NOFOLLOW 0x20
+#define AT_REMOVEDIR 0x80
 #define F_GETFL 3
 #define F_PREALLOCATE 42
 #define F_FULLFSYNC 51

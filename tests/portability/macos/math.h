@@ -4,6 +4,7 @@
 #define NAN __builtin_nanf("")
 #define HUGE_VAL __builtin_inf()
 #define M_PI 3.14159265358979323846
+#define M_SQRT1_2 0.70710678118654752440
 #define isnan(x) __builtin_isnan(x)
 #define isinf(x) __builtin_isinf_sign(x)
 #define isfinite(x) __builtin_isfinite(x)

@@ -18,6 +18,7 @@ struct stat {
 #define S_ISREG(mode) (((mode)&S_IFMT) == 0100000)
 #define S_ISDIR(mode) (((mode)&S_IFMT) == 0040000)
 #define S_ISLNK(mode) (((mode)&S_IFMT) == 0120000)
+int fstatat(int folder, const char *path, struct stat *st, int flags);
 int stat(const char *path, struct stat *st), lstat(const char *path, struct stat *st), fstat(int fd, struct stat *st);
 int chmod(const char *path, mode_t mode), fchmod(int fd, mode_t mode), mkdir(const char *path, mode_t mode);
 int mkfifo(const char *path, mode_t mode);
