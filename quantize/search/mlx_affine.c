@@ -59,7 +59,7 @@ encode_groups(const struct nb_mlx_groups *g, const lf *x, const int group, const
             code[i] = (lu)lf_to_int(lf_round_small(steps));
         }
         nb_mlx_pack(code, bits, words);
-        nb_mlx_store_words(g, (size_t)(at / 32 * bits), words, bits);
+        nb_mlx_store_words(g, (size_t)at / 32 * (size_t)bits, words, bits);
     }
 }
 
@@ -139,8 +139,8 @@ weighted_grid(const struct group *g, struct grid widest, enum nb_type type)
 
     for (int cut = 0; cut < CUTS * CUTS; cut++) {
         const lf step = range * lf_set1(0.5f) / g->most;
-        const lf first = low + step * lf_set1((float)(cut % CUTS)),
-                 last = range + low - step * lf_set1((float)(cut / CUTS));
+        const int from_low = cut % CUTS, from_high = cut / CUTS;
+        const lf first = low + step * lf_set1((float)from_low), last = range + low - step * lf_set1((float)from_high);
         struct grid grid = { (last - first) / g->most, first };
         lf error;
 

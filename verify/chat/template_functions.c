@@ -383,9 +383,9 @@ nb_template_test(run *r, const char *name, json_t *v, const arguments *a)
 static bool
 begins_or_ends(const char *text, size_t n, const char *with, bool begins)
 {
-    const size_t m = with == NULL ? n + 1 : strlen(with);
+    const size_t m = with == NULL ? 0 : strlen(with);
 
-    return m <= n && memcmp(begins ? text : text + n - m, with, m) == 0;
+    return with != NULL && m <= n && memcmp(begins ? text : text + n - m, with, m) == 0;
 }
 
 static json_t *

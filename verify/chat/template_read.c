@@ -520,7 +520,7 @@ if_statement(struct reader *r)
 {
     static const char *const ends[] = { "elif", "else", "endif", NULL };
     node *n = new_node(r, NB_NODE_IF);
-    const char *end;
+    const char *end = "";
 
     if (n == NULL)
         return NULL;
@@ -550,7 +550,7 @@ for_statement(struct reader *r)
 {
     static const char *const ends[] = { "else", "endfor", NULL };
     node *n = new_node(r, NB_NODE_FOR);
-    const char *end;
+    const char *end = "";
 
     if (n == NULL)
         return NULL;
@@ -575,7 +575,7 @@ set_statement(struct reader *r)
 {
     static const char *const ends[] = { "endset", NULL };
     node *n = new_node(r, NB_NODE_SET);
-    const char *end;
+    const char *end = "";
 
     if (n == NULL)
         return NULL;
@@ -619,7 +619,7 @@ macro_statement(struct reader *r)
 {
     static const char *const ends[] = { "endmacro", NULL };
     node *n = new_node(r, NB_NODE_MACRO);
-    const char *end;
+    const char *end = "";
 
     if (n == NULL)
         return NULL;
@@ -639,7 +639,7 @@ generation_statement(struct reader *r)
 {
     static const char *const ends[] = { "endgeneration", NULL };
     node *n = new_node(r, NB_NODE_IF);
-    const char *end;
+    const char *end = "";
 
     if (n == NULL || !end_tag(r, "%}"))
         return NULL;

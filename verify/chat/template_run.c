@@ -303,7 +303,7 @@ compared(run *r, const char *o, const json_t *a, const json_t *b)
     if (json_is_number(a) && json_is_number(b)) {
         difference = json_number_value(a) - json_number_value(b);
     } else if (json_is_string(a) && json_is_string(b)) {
-        difference = strcmp(json_string_value(a), json_string_value(b));
+        difference = (double)strcmp(json_string_value(a), json_string_value(b));
     } else {
         return nb_template_fail(r, NB_UNSUPPORTED, "compares values of different kinds by '%s'", o);
     }

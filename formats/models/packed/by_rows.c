@@ -16,14 +16,14 @@ struct numbers {
 static enum nb_status
 load(const struct nb_packed_job *j, const struct nb_grid *g, enum nb_packed_buffer buffer, struct numbers *out)
 {
-    const uint64_t first = j->row / (g->high == 0 ? 1 : g->high);
+    const uint64_t high = g->high == 0 ? 1 : g->high, first = j->row / high;
     uint64_t rows, at;
     float *values;
 
     *out = (struct numbers){ 0 };
     if (g->tensor == NULL)
         return NB_OK;
-    rows = (j->row + j->rows - 1) / g->high - first + 1;
+    rows = (j->row + j->rows - 1) / high - first + 1;
     at = ((g->matrices > 1 ? j->matrix * g->rows : 0) + first) * g->columns;
     out->columns = g->columns;
     out->row = first;
