@@ -85,7 +85,7 @@ read_sides(const struct nb_arch *arch, const struct nb_metadata *meta, struct at
     const double heads = nb_hp_at(a->hp, NB_HP_HEADS, 0);
     const uint64_t usual = heads > 0 && !is_by_layer(a, NB_HP_HEADS) ? (uint64_t)(nb_hp(a->hp, NB_HP_EMBEDDING) / heads)
                                                                      : 0;
-    const uint64_t key = number(a, NB_HP_KEY_LENGTH, usual), value = number(a, NB_HP_VALUE_LENGTH, key);
+    const uint64_t key = number(a, NB_HP_KEY_LENGTH, usual), value = number(a, NB_HP_VALUE_LENGTH, usual);
     const uint64_t key_swa = number(a, NB_HP_KEY_LENGTH_SWA, key), value_swa = number(a, NB_HP_VALUE_LENGTH_SWA, value);
 
     if (!is_by_layer(a, a->heads) && nb_hp(a->hp, a->heads) == 0) /* nothing but recurrent layers */

@@ -653,6 +653,36 @@ with_tokens(const char *what, const char *const *texts, const int32_t *types, si
     expect_path(what, scratch_path("changed.gguf"), NB_CHECK_FULL, expected);
 }
 
+/* A SentencePiece vocabulary whose scores differ by STEP. */
+static void
+with_scores(const char *what, float step, const char *expected)
+{
+    enum { COUNT = 64 };
+    char names[COUNT][8];
+    const char *texts[COUNT];
+    unsigned char data[COUNT * 16];
+    int32_t types[COUNT];
+    float scores[COUNT];
+    struct nb_metadata meta = { 0 };
+
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof names[i], "t%d", i);
+        texts[i] = names[i];
+        types[i] = 1;
+        scores[i] = -1000 - step * (float)i;
+    }
+    load_good();
+    nb_meta_copy(&meta, &good.gguf.meta);
+    nb_meta_set_string(&meta, "tokenizer.ggml.model", "llama");
+    nb_meta_set(&meta, "tokenizer.ggml.tokens", NB_KV_ARRAY, NB_KV_STRING, COUNT, data, strings(data, texts, COUNT));
+    nb_meta_set(&meta, "tokenizer.ggml.token_type", NB_KV_ARRAY, NB_KV_I32, COUNT, types, sizeof types);
+    nb_meta_set(&meta, "tokenizer.ggml.scores", NB_KV_ARRAY, NB_KV_F32, COUNT, scores, sizeof scores);
+    nb_meta_remove(&meta, "tokenizer.ggml.merges");
+    write_model("changed.gguf", &meta, good.infos, good.gguf.count);
+    nb_meta_free(&meta);
+    expect_path(what, scratch_path("changed.gguf"), NB_CHECK_FULL, expected);
+}
+
 static void
 vocabularies_that_are_none(void **unused)
 {
@@ -678,6 +708,7 @@ vocabularies_that_are_none(void **unused)
     with_key("one score", "tokenizer.ggml.scores", NB_KV_ARRAY, NB_KV_F32, 1, nan_scores, 4, "tokenizer.length");
     with_key("two types", "tokenizer.ggml.token_type", NB_KV_ARRAY, NB_KV_I32, 2, types, 8, "tokenizer.length");
     with_key("a score of NaN", "tokenizer.ggml.scores", NB_KV_ARRAY, NB_KV_F32, 2, nan_scores, 8, "tokenizer.score");
+    with_scores("one score for all", 0, "tokenizer.equal-scores");
     with_u32("BOS beyond the vocabulary", "tokenizer.ggml.bos_token_id", 1u << 20, "tokenizer.special-id");
     with_u32("padding of 2^32 - 1", "tokenizer.ggml.padding_token_id", UINT32_MAX, "tokenizer.special-id");
     with_tokens("<0x-1>; PR #25969", (const char *const[]){ "a", "b", "<0x-1>" }, types, 3, "tokenizer.byte-token");

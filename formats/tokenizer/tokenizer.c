@@ -475,7 +475,7 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
         return byte_level_vocab(cp, tj, config, rows, pre, habits->control, meta, err);
     status = nb_checkpoint_json(cp, "special_tokens_map.json", &map, err);
     if (status == NB_OK)
-        status = habits->gemma4 ? gemma4_vocab(cp, tj, config, map, rows, meta, err)
+        status = habits->keeps_merges ? gemma4_vocab(cp, tj, config, map, rows, meta, err)
                                 : byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
     json_decref(map);
     return status;
@@ -552,7 +552,7 @@ vocab_of(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, const cha
     if (tiktoken && tj == NULL)
         return nb_fail(err, NB_UNSUPPORTED, "%s: a vocabulary of tiktoken: the tokenizer.json of the model is needed",
                        model);
-    if (has_model && !tiktoken && !(habits->gemma4 && tj != NULL))
+    if (has_model && !tiktoken && !(habits->keeps_merges && tj != NULL))
         return sentencepiece_vocab(cp, model, tj, config, rows, habits, meta, err);
     if (tj != NULL)
         return json_vocab(cp, tj, config, rows, pre, habits, meta, err);

@@ -32,7 +32,7 @@ struct nb_named_token {
 /* What the reference converter does for some families only. */
 struct nb_tokenizer_habits {
     enum nb_space_prefix space_prefix;
-    bool gemma4;          /* a BPE with byte fallback keeps its merges: llama.cpp's kind "gemma4" */
+    bool keeps_merges;    /* a BPE with byte fallback keeps its merges: llama.cpp's kind "gemma4" */
     bool adds_bos;        /* writes that BOS is put before a text, whatever the files say */
     bool no_space_prefix; /* writes that no space is put before a text */
     const char *last_eot; /* an added token whose id is written, last of all, as the end of a turn; NULL: none */

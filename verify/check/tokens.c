@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define PREFIX "tokenizer.ggml."
+#define FEW_TOKENS 64u /* a vocabulary of so few is no language model's */
 
 struct token {
     const char *text;
@@ -114,6 +115,36 @@ check_scores(const struct tokens *t, const struct nb_kv *scores)
                                i);
     }
     return NB_OK;
+}
+
+/*
+ * Converters that have no scores write one for all tokens. Merges then go from left to right, whatever the model was
+ * trained with, and nothing but its answers tells.
+ */
+static enum nb_status
+check_ranks(const struct tokens *t, const struct nb_kv *scores, const struct nb_kv *types)
+{
+    uint64_t normal = 0;
+    float score, first = 0;
+    int32_t type;
+
+    if (scores == NULL || types == NULL || scores->count != types->count)
+        return NB_OK;
+    for (uint64_t i = 0; i < scores->count; i++) {
+        memcpy(&score, scores->data + 4 * i, sizeof score);
+        memcpy(&type, types->data + 4 * i, sizeof type);
+        if (type != NB_TOKEN_NORMAL)
+            continue;
+        if (normal++ > 0 && score != first)
+            return NB_OK;
+        first = score;
+    }
+    return normal < FEW_TOKENS
+               ? NB_OK
+               : CHECK_FOUND(t->c, NB_BAD_TOKENS_EQUAL_SCORES, at(t, scores->key),
+                             "all %" PRIu64 " normal tokens have the score %g, so texts may become other "
+                             "tokens than those the model knows",
+                             normal, (double)first);
 }
 
 /* --- tokens -------------------------------------------------------------------------------------------- */
@@ -284,6 +315,8 @@ check_vocabulary(struct tokens *t, const struct nb_kv *texts, const char *kind)
         status = check_length(t, scores);
     if (status == NB_OK)
         status = check_scores(t, scores);
+    if (status == NB_OK && kind != NULL && strcmp(kind, "llama") == 0)
+        status = check_ranks(t, scores, types);
     if (status == NB_OK)
         status = check_token_types(t, types);
     if (status == NB_OK && merges != NULL && kind != NULL && strcmp(kind, "gpt2") == 0)

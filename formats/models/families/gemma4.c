@@ -229,7 +229,7 @@ static const char *const unified_classes[] = { "Gemma4UnifiedForConditionalGener
 
 #define OF_BOTH                                              \
     .derive = derive, .made = made, .n_made = COUNT(made),   \
-    .tokenizer = { .gemma4 = true, .adds_bos = true, .no_space_prefix = true }, .mlx = &nb_mlx_gemma4
+    .tokenizer = { .keeps_merges = true, .adds_bos = true, .no_space_prefix = true }, .mlx = &nb_mlx_gemma4
 
 const struct nb_family nb_family_gemma4 = { FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors), OF_BOTH };
 const struct nb_family nb_family_gemma4_unified = {
