@@ -77,7 +77,7 @@ try_values(struct nb_source *source, const char *name, enum nb_hparam hparam)
     const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
     const struct nb_kv *found;
     struct nb_kv old = { 0 };
-    char key[128], what[256];
+    char key[128], what[512];
     size_t chosen;
 
     nb_hparam_key(hparam, arch, key);
