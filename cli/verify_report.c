@@ -108,8 +108,8 @@ verify_report_table(const struct verify_report *r)
 {
     const int width = name_width(r);
 
-    cli_print("%s: %u chunks of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
-              (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
+    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
+              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
     if (cli_is_wide())
         cli_print("%-*s %9s %6s  %-22s%s\n", width, "model", "size", "bpw", "       PPL",
                   r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
