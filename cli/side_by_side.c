@@ -117,7 +117,9 @@ static void
 print_in_turn(const struct cli_side *sides, struct column *columns, size_t count, int width)
 {
     for (size_t i = 0; i < count; i++) {
-        cli_print("%s%s\n", i > 0 ? "\n" : "", sides[i].title);
+        if (i > 0)
+            cli_print("\n");
+        cli_print("%s\n", sides[i].title);
         print_lines(&columns[i], 1, width);
     }
 }

@@ -554,6 +554,8 @@ the_first_other_token_is_marked(void **unused)
     RUN(&run, "generate", "-n", "2", "-p", "once upon a time", SAMPLE, WIDE);
     assert_int_equal(run.code, 0);
     assert_true(strcspn(run.out, "\n") <= 80);
+    RUN(&run, "generate", "-n", "2", "-p", "once upon a time", WIDE, WIDE, WIDE, WIDE); /* too many for columns */
+    assert_non_null(strstr(run.out, "\n\n" WIDE "\n"));
     RUN(&run, "generate", "-p", "once upon a time", SAMPLE, SAMPLE);
     assert_null(strstr(run.out, ">>"));
     assert_non_null(strstr(run.out, ": 64 tokens\n"));
