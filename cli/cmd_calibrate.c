@@ -37,8 +37,8 @@ report(const struct calibrate_options *o, const struct nb_sums *sums, double sec
                                        "experts_without_tokens", (json_int_t)c.idle_experts, "columns",
                                        (json_int_t)c.columns, "zero_columns", (json_int_t)c.zero_columns, "seconds",
                                        seconds));
-    cli_print("%s: %zu entries, %" PRIu64 " chunks, %" PRIu64 " tokens, in %.1f s\n", o->output, c.entries,
-              sums->chunks, c.tokens, seconds);
+    cli_print("%s: %zu entries, %" PRIu64 " chunk%s, %" PRIu64 " tokens, in %.1f s\n", o->output, c.entries,
+              sums->chunks, sums->chunks == 1 ? "" : "s", c.tokens, seconds);
     cli_print("  covered: %zu of %zu entries, ", c.entries - c.empty, c.entries);
     if (c.experts > 0)
         cli_print("%zu of %zu experts, ", c.experts - c.idle_experts, c.experts);

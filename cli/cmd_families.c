@@ -4,6 +4,7 @@
 #include "formats/models/family.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char *
 yes_no(bool yes)
@@ -28,13 +29,28 @@ print_json(void)
     return cli_print_json(cli_json("{s:o}", "families", list));
 }
 
+/* The columns of the longest class name. */
+static int
+name_width(void)
+{
+    size_t width = 0;
+
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
+        for (const char *const *name = (*f)->classes; *name != NULL; name++)
+            if (strlen(*name) > width)
+                width = strlen(*name);
+    return (int)width;
+}
+
 static int
 print_table(void)
 {
-    cli_print("%-24s %-14s %-9s %-5s %s\n", "model class", "architecture", "converts", "runs", "MLX");
+    const int width = name_width();
+
+    cli_print("%-*s %-14s %-9s %-5s %s\n", width, "model class", "architecture", "converts", "runs", "MLX");
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
-            cli_print("%-24s %-14s %-9s %-5s %s\n", *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
+            cli_print("%-*s %-14s %-9s %-5s %s\n", width, *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
                       yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL));
     return cli_finish();
 }

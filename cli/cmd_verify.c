@@ -256,8 +256,11 @@ verify(struct verify_options *o, const struct cli_line *line)
     report.text = o->text;
     report.measured = &measured;
     report.seconds = nb_seconds() - started;
-    if (status == NB_OK && o->html != NULL)
+    if (status == NB_OK && o->html != NULL) {
         status = verify_page_write(&report, o->html, &err);
+        if (status != NB_OK && !o->to_stdout && !o->json)
+            (void)verify_report_table(&report); /* what was measured is not lost with the page */
+    }
     if (status != NB_OK)
         code = cli_fail(&err);
     else

@@ -172,7 +172,7 @@ print_recipe(const struct fitting_recipe *found, const struct memory_question *q
     if (!found->can_quantize)
         return;
     if (found->recipe == NULL)
-        cli_print("  no recipe makes it small enough\n");
+        cli_print("  no recipe makes it small enough%s\n", question->vram > 0 ? " for the GPU" : "");
     else
         cli_print("  largest recipe that fits%s: %s, a file of %s, %s to run%s\n",
                   question->vram > 0 ? " on the GPU" : "", found->recipe->name, cli_bytes(a, (double)found->file_bytes),

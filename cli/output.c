@@ -237,7 +237,7 @@ cli_check_output(const char *name, bool force, struct nb_error *err)
     enum nb_status status;
 
     if (!force && stat(name, &st) == 0 && S_ISREG(st.st_mode))
-        return nb_fail(err, NB_USAGE, "%s: exists already (--force overwrites it)", name);
+        return nb_fail(err, NB_EXISTS, "%s: exists already (--force overwrites it)", name);
     status = nb_out_create(&out, name, 0, true, err);
     return status == NB_OK ? nb_out_discard(&out, err) : status;
 }

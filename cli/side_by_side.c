@@ -101,11 +101,15 @@ print_lines(struct column *columns, size_t count, int width)
 static void
 print_beside(const struct cli_side *sides, struct column *columns, size_t count, int width)
 {
+    int last;
+
     for (size_t i = 0; i + 1 < count; i++) {
         cli_print_name(stdout, sides[i].title, width);
         cli_print("%*s", GAP, "");
     }
-    cli_print("%s\n", sides[count - 1].title);
+    last = cli_columns_of(sides[count - 1].title, strlen(sides[count - 1].title));
+    cli_print_name(stdout, sides[count - 1].title, last < width ? last : width);
+    cli_print("\n");
     print_lines(columns, count, width);
 }
 
@@ -113,7 +117,9 @@ static void
 print_in_turn(const struct cli_side *sides, struct column *columns, size_t count, int width)
 {
     for (size_t i = 0; i < count; i++) {
-        cli_print("%s%s\n", i > 0 ? "\n" : "", sides[i].title);
+        if (i > 0)
+            cli_print("\n");
+        cli_print("%s\n", sides[i].title);
         print_lines(&columns[i], 1, width);
     }
 }

@@ -75,6 +75,7 @@ cli_suggest_offer(struct cli_suggestion *s, const char *candidate)
     char x[MAX_WORD + 1], y[MAX_WORD + 1];
     const int n = plain(s->typed, x), m = plain(candidate, y);
     unsigned d;
+    bool begins;
 
     if (n <= 0 || m <= 0)
         return;
@@ -83,8 +84,10 @@ cli_suggest_offer(struct cli_suggestion *s, const char *candidate)
         d = strncmp(x, y, (size_t)n) == 0 ? 1 : 2;
     else if (d > 1 && d > (unsigned)n / 3)
         return;
-    if (d < (unsigned)n && d < s->distance) {
+    begins = strncmp(x, y, (size_t)n) == 0;
+    if (d < (unsigned)n && (d < s->distance || (d == s->distance && begins && !s->begins))) {
         s->distance = d;
+        s->begins = begins;
         s->best = candidate;
     }
 }

@@ -2,14 +2,16 @@
 #ifndef NB_SUGGEST_H
 #define NB_SUGGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct cli_suggestion {
     const char *typed;
     const char *best; /* NULL: nothing is near */
     unsigned distance;
+    bool begins; /* BEST with TYPED */
 };
-/* Offers candidates one after the other; BEST is the nearest of them, the first of equally near ones. */
+/* Offers candidates one after the other; BEST is the nearest; of equally near ones, the first that begins with TYPED, or the first. */
 void cli_suggest_start(struct cli_suggestion *s, const char *typed);
 void cli_suggest_offer(struct cli_suggestion *s, const char *candidate);
 /* "; did you mean 'BEST'?" in a static buffer, with DASHES before the word; "" if nothing is near. */

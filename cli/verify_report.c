@@ -11,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bits per weight of the tensors alone. */
-static double
-bits_per_weight(const struct nb_source *source)
-{
-    uint64_t bytes = 0;
-
-    for (size_t i = 0; i < source->n_tensors; i++)
-        bytes += source->tensors[i].bytes;
-    return 8.0 * (double)bytes / (double)nb_source_parameters(source);
-}
-
 #define NAME_COLUMNS 21 /* of a model, in the narrow table */
 
 static void
@@ -32,8 +21,8 @@ print_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(source->path), width);
-    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes), bits_per_weight(source),
-              s->perplexity.value, s->perplexity.error);
+    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes),
+              nb_source_bits_per_weight(source), s->perplexity.value, s->perplexity.error);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -49,8 +38,8 @@ print_narrow_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(r->source[i].path), width);
-    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes), bits_per_weight(&r->source[i]),
-              s->perplexity.value);
+    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes),
+              nb_source_bits_per_weight(&r->source[i]), s->perplexity.value);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -108,8 +97,8 @@ verify_report_table(const struct verify_report *r)
 {
     const int width = name_width(r);
 
-    cli_print("%s: %u chunks of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
-              (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
+    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
+              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
     if (cli_is_wide())
         cli_print("%-*s %9s %6s  %-22s%s\n", width, "model", "size", "bpw", "       PPL",
                   r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
@@ -202,8 +191,8 @@ model_json(const struct verify_report *r, size_t i)
     const struct nb_drift_stats *s = &r->stats[i];
     char verdict[VERDICT_TEXT];
     json_t *o = cli_json("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
-                         (json_int_t)r->source[i].file_bytes, "bpw", bits_per_weight(&r->source[i]), "perplexity",
-                         s->perplexity.value, "perplexity_stderr", s->perplexity.error);
+                         (json_int_t)r->source[i].file_bytes, "bpw", nb_source_bits_per_weight(&r->source[i]),
+                         "perplexity", s->perplexity.value, "perplexity_stderr", s->perplexity.error);
 
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);

@@ -396,6 +396,8 @@ a_gpu_gets_as_many_layers_as_it_has_room_for(void **unused)
         json_decref(object);
     }
     assert_int_equal(last, 5); /* four layers and the output */
+    RUN(&run, "inspect", "--vram", "2M", SAMPLE);
+    expect_output("no recipe makes it small enough for the GPU");
     RUN(&run, "inspect", "--vram", "16M", SAMPLE);
     expect_output("-ngl 5 takes about");
     expect_output("all layers");

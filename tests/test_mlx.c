@@ -404,6 +404,23 @@ a_folder_that_exists_is_refused_and_stays(void **unused)
 }
 
 static void
+its_bits_per_weight_are_those_of_codes_and_scales(void **unused)
+{
+    static struct run run;
+    json_t *report;
+
+    (void)unused;
+    assert_int_equal(write_sample(&run, "-t 4bit", "1"), 0);
+    RUN(&run, "verify", "-c", "64", "--chunks", "1", "--json", SAMPLE, scratch_path("out"));
+    assert_int_equal(run.code, 0);
+    report = json_loads(run.out, 0, NULL);
+    assert_float_equal(json_real_value(json_object_get(json_object_get(report, "base"), "bpw")), 16, 0);
+    assert_float_equal(json_real_value(json_object_get(json_array_get(json_object_get(report, "models"), 0), "bpw")),
+                       4.507, 0.001);
+    json_decref(report);
+}
+
+static void
 what_a_killed_run_left_is_replaced_but_not_what_somebody_put_there(void **unused)
 {
     static struct run run;
@@ -533,6 +550,7 @@ main(void)
         cmocka_unit_test(expressions_of_all_layouts_parse_and_no_module_comes_twice),
         cmocka_unit_test(files_beside_the_weights_are_copied_verbatim),
         cmocka_unit_test(a_folder_that_exists_is_refused_and_stays),
+        cmocka_unit_test(its_bits_per_weight_are_those_of_codes_and_scales),
         cmocka_unit_test(what_a_killed_run_left_is_replaced_but_not_what_somebody_put_there),
         cmocka_unit_test(a_dry_run_writes_nothing),
         cmocka_unit_test(what_fits_no_group_or_format_is_refused),

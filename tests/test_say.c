@@ -521,6 +521,8 @@ logits_that_are_no_numbers_are_refused(void **unused)
 
 /* --- several models ------------------------------------------------------------------------------------------------------ */
 
+#define WIDE "a-name-of-more-columns-than-half-a-line-has-room-for.gguf"
+
 static void
 the_first_other_token_is_marked(void **unused)
 {
@@ -548,6 +550,12 @@ the_first_other_token_is_marked(void **unused)
     for (const char *line = run.out; *line != '\0'; line += strcspn(line, "\n") + 1)
         if (strcspn(line, "\n") > 80 && strstr(line, "says the same") == NULL)
             fail_msg("a line is too long: %s", line);
+    assert_int_equal(rename(scratch_path("q2.gguf"), scratch_path(WIDE)), 0);
+    RUN(&run, "generate", "-n", "2", "-p", "once upon a time", SAMPLE, WIDE);
+    assert_int_equal(run.code, 0);
+    assert_true(strcspn(run.out, "\n") <= 80);
+    RUN(&run, "generate", "-n", "2", "-p", "once upon a time", WIDE, WIDE, WIDE, WIDE); /* too many for columns */
+    assert_non_null(strstr(run.out, "\n\n" WIDE "\n"));
     RUN(&run, "generate", "-p", "once upon a time", SAMPLE, SAMPLE);
     assert_null(strstr(run.out, ">>"));
     assert_non_null(strstr(run.out, ": 64 tokens\n"));

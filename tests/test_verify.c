@@ -612,6 +612,8 @@ a_page_names_no_folders_and_replaces_nothing(void **unused)
     assert_null(memmem(bytes, size, SAMPLE_DATA, strlen(SAMPLE_DATA)));
     free(bytes);
     REFUSES("exists already", 2, "verify", "-f", TEXT, "--chunks", "2", "--html", page, SAMPLE);
+    RUN(&run, "verify", "-f", TEXT, "--chunks", "2", "--html", page, "--json", SAMPLE);
+    assert_non_null(strstr(run.out, "\"code\":\"exists\""));
     REFUSES("", 0, "verify", "-f", TEXT, "--chunks", "2", "--html", page, "--force", SAMPLE);
 }
 

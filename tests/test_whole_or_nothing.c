@@ -35,7 +35,7 @@ an_existing_file_is_kept_unless_forced(void **unused)
     before = scratch_hash(scratch_path("out.gguf"));
     RUN(&run, "quantize", SAMPLE, "-o", "out.gguf");
     assert_int_equal(run.code, 2);
-    assert_non_null(strstr(run.err, "exists already"));
+    assert_non_null(strstr(run.err, "exists already (--force overwrites it)"));
     assert_int_equal(scratch_hash(scratch_path("out.gguf")), before);
     RUN(&run, "quantize", SAMPLE, "-o", "out.gguf", "--force");
     assert_int_equal(run.code, 0);

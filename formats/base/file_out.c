@@ -27,7 +27,7 @@ fail_with(const struct nb_file_out *file, const char *what, int code, struct nb_
 static enum nb_status
 exists_error(const char *name, struct nb_error *err)
 {
-    return nb_fail(err, NB_EXISTS, "%s: exists already, and would be overwritten", name);
+    return nb_fail(err, NB_EXISTS, "%s: exists already (--force overwrites it)", name);
 }
 
 static bool

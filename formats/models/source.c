@@ -1,6 +1,7 @@
 #include "formats/models/source.h"
 
 #include "formats/base/text.h"
+#include "formats/models/packed/packed.h"
 #include "formats/safetensors/checkpoint.h"
 
 #include <inttypes.h>
@@ -73,6 +74,37 @@ nb_source_parameters(const struct nb_source *source)
     for (size_t i = 0; i < source->n_tensors; i++)
         total += source->tensors[i].elements;
     return total;
+}
+
+/* What VIEW takes in the files, or its share of that if it is not all of its pieces. */
+static double
+stored_bytes(const struct nb_view *view)
+{
+    double bytes = 0, elements = 0;
+
+    if (view->n_pieces == 0 || view->pieces->stored->packed == NULL)
+        return (double)view->bytes;
+    for (size_t i = 0; i < view->n_pieces; i++) {
+        const struct nb_piece *p = &view->pieces[i];
+        const struct nb_packed *packed = p->stored->packed;
+        const double n = (double)p->rows * (double)p->columns;
+
+        bytes += (double)(packed == NULL ? p->stored->bytes : nb_packed_stored_bytes(packed)) * n /
+                 (double)p->stored->elements;
+        elements += n;
+    }
+    return bytes * (double)view->elements / elements;
+}
+
+double
+nb_source_bits_per_weight(const struct nb_source *source)
+{
+    const uint64_t parameters = nb_source_parameters(source);
+    double bytes = 0;
+
+    for (size_t i = 0; i < source->n_tensors; i++)
+        bytes += stored_bytes(&source->tensors[i]);
+    return parameters == 0 ? 0 : 8 * bytes / (double)parameters;
 }
 
 void

@@ -61,6 +61,8 @@ void nb_source_close(struct nb_source *source);
 
 /* Total number of elements of all tensors. */
 uint64_t nb_source_parameters(const struct nb_source *source);
+/* Of the tensors as they are stored, without headers: of weights that are quantized already, their codes and scales. */
+double nb_source_bits_per_weight(const struct nb_source *source);
 void nb_source_note(struct nb_source *source, const char *format, ...) NB_PRINTF(2, 3);
 
 /* The vocabulary of SOURCE, which must stay open while the vocabulary is used. */

@@ -80,6 +80,8 @@ enum nb_status nb_packed_rectangle(const struct nb_store *store, const struct nb
 struct nb_tensor *nb_packed_as_floats(const struct nb_tensor *tensor, struct nb_arena *arena);
 /* The name of its format. */
 const char *nb_packed_format(const struct nb_packed *packed);
+/* What its parts take in the files: codes, scales and the rest. */
+uint64_t nb_packed_stored_bytes(const struct nb_packed *packed);
 
 /* The factors of a weight that stays in NVFP4: in GGUF they are tensors beside it. 1 of any other. */
 float nb_packed_factor(const struct nb_packed *packed);

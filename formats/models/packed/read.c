@@ -170,3 +170,13 @@ nb_packed_format(const struct nb_packed *p)
 {
     return p->format->name;
 }
+
+uint64_t
+nb_packed_stored_bytes(const struct nb_packed *p)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < NB_PACKED_PARTS; i++)
+        bytes += p->part[i] == NULL ? 0 : p->part[i]->bytes;
+    return bytes;
+}
