@@ -476,7 +476,7 @@ json_vocab(struct nb_checkpoint *cp, const struct nb_tokenizer_json *tj, json_t 
     status = nb_checkpoint_json(cp, "special_tokens_map.json", &map, err);
     if (status == NB_OK)
         status = habits->keeps_merges ? gemma4_vocab(cp, tj, config, map, rows, meta, err)
-                                : byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
+                                      : byte_fallback_vocab(cp, tj, config, map, rows, meta, err);
     json_decref(map);
     return status;
 }
