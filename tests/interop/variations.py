@@ -19,9 +19,13 @@ KNOWN = {
     "gemma4_e.gguf without gemma4.attention.shared_kv_layers",  # check does not ask which layers have keys of their own
     "qwen2moe.gguf without qwen2moe.feed_forward_length",  # which all converters write
     "qwen3moe.gguf without qwen3moe.feed_forward_length",
+    "mellum.gguf without mellum.feed_forward_length",
+    "bailingmoe.gguf without bailingmoe.feed_forward_length",
     "gemma4.gguf without gemma4.attention.value_length",  # no such file is known, and nibble would not know its shapes
     "gemma4_e.gguf without gemma4.attention.value_length",
     "gemma4_moe.gguf without gemma4.attention.value_length",
+    "llama_nvfp4.gguf with attn_qkv.weight",  # the factors of q, k and v are left, and check does not ask for their weights
+    "gemma4_unified.gguf without gemma4.attention.value_length",
 }
 
 

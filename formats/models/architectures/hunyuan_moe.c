@@ -59,10 +59,11 @@ static const struct nb_arch_block dense_or_sparse[] = {
     { .kind = "dense", .has = "ffn_up.weight" },
     { .kind = "mixture", .has = "ffn_gate_inp.weight" },
 };
+static const struct nb_arch_default defaults_of_hy[] = { { NB_HP_SHARED_FEED_FORWARD, "expert_feed_forward" } };
 static const struct nb_arch_default shares_are_normalized[] = { { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
 
 const struct nb_arch nb_arch_hunyuan_moe = { ARCH("hunyuan-moe", hunyuan_moe, demanded), RUNS(blocks), ASSUMES(shares_are_normalized),
                                              .attention = { .norms_after_rotation = true }, .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_hy_v3 = { ARCH("hy_v3", hy_v3, demanded), RUNS(dense_or_sparse), .rope = NB_ROPE_HALVES };
+const struct nb_arch nb_arch_hy_v3 = { ARCH("hy_v3", hy_v3, demanded), RUNS(dense_or_sparse), ASSUMES(defaults_of_hy), .rope = NB_ROPE_HALVES };
 const struct nb_arch nb_arch_ernie4_5_moe = { ARCH("ernie4_5-moe", ernie4_5_moe, demanded_of_ernie), RUNS(dense_then_sparse), ASSUMES(shares_are_normalized),
                                               .rope = NB_ROPE_NEIGHBOURS };

@@ -158,16 +158,26 @@ static const struct nb_arch_default normed_shares[] = { { NB_HP_EXPERT_WEIGHTS_N
 static const struct nb_arch_default normed_sigmoids[] = { { NB_HP_EXPERT_GATING, "2" },
                                                           { NB_HP_EXPERT_WEIGHTS_NORM, "1" } };
 static const struct nb_arch_default sigmoids[] = { { NB_HP_EXPERT_GATING, "2" } };
+static const struct nb_arch_default defaults_of_exaone[] = { { NB_HP_SHARED_FEED_FORWARD, "expert_feed_forward" } };
+static const struct nb_arch_default defaults_of_cohere[] = {
+    { NB_HP_EXPERT_GATING, "2" },
+    { NB_HP_SHARED_FEED_FORWARD, "expert_feed_forward * experts_shared" },
+};
+static const struct nb_arch_rule rules_of_cohere[] = {
+    { "norm_epsilon > 0 || rms_epsilon > 0", "its metadata lacks the epsilon of its norms, cohere2moe.attention.layer_norm_epsilon or "
+                                             "cohere2moe.attention.layer_norm_rms_epsilon" },
+};
 
 /* The scaling of rotations is for layers that do not slide, which may have a base of their own. */
 const struct nb_arch nb_arch_mellum = { ARCH("mellum", mellum, demanded_of_mellum), RUNS(mellum_blocks),
                                         ASSUMES(normed_shares), .rope = NB_ROPE_HALVES, .window = { .period = 4 },
                                         .attention = { .sliding_unscaled = true } };
 const struct nb_arch nb_arch_exaone_moe = { ARCH("exaone-moe", exaone_moe, demanded_of_exaone), RUNS(exaone_blocks),
+                                            ASSUMES(defaults_of_exaone),
                                             .rope = NB_ROPE_HALVES, .window = { .period = 4 },
                                             .attention = { .rotates = "slides || sliding_window == 0" } };
 const struct nb_arch nb_arch_cohere2moe = { ARCH("cohere2moe", cohere2moe, demanded_of_cohere), RUNS(cohere_blocks),
-                                            ASSUMES(sigmoids), .norm = NB_NORM_LAYER, .norm_may_be_rms = true,
+                                            ASSUMES(defaults_of_cohere), RULES_OF(rules_of_cohere), .norm = NB_NORM_LAYER, .norm_may_be_rms = true,
                                             .rope = NB_ROPE_NEIGHBOURS,
                                             .window = { .period = 4, .first_is_full = true },
                                             .attention = { .rotates = "slides || layer < leading_dense" },
