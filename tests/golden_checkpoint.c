@@ -1,10 +1,12 @@
 #include "golden_checkpoint.h"
 
+#include "formats/base/text.h"
 #include "formats/elements/halves.h"
 #include "scratch.h"
 #include "splitmix.h"
 #include "testing.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -54,6 +56,41 @@ golden_by_name(const char *name)
     if (access(path, R_OK) != 0)
         snprintf(path, sizeof path, TEST_DATA "/golden/families/%s.json.gz", name);
     return golden_read(path);
+}
+
+bool
+golden_is_wanted(char *const *only, const char *name)
+{
+    for (char *const *o = only; *o != NULL; o++)
+        if (strcmp(*o, name) == 0)
+            return true;
+    return *only == NULL;
+}
+
+void
+golden_each(const char *folder, char *const *only, void (*visit)(const char *name))
+{
+    static const char ending[] = ".json.gz";
+    struct dirent **entries;
+    const int n = scandir(folder, &entries, NULL, alphasort);
+    size_t visited = 0;
+
+    assert_true(n > 0);
+    for (int i = 0; i < n; i++) {
+        char name[256];
+
+        snprintf(name, sizeof name, "%s", entries[i]->d_name);
+        if (nb_ends_with(name, ending)) {
+            name[strlen(name) - strlen(ending)] = '\0';
+            if (golden_is_wanted(only, name)) {
+                visit(name);
+                visited++;
+            }
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    assert_true(visited > 0);
 }
 
 /* --- values --------------------------------------------------------------------------------------------------- */

@@ -9,7 +9,6 @@
 #include "testing.h"
 
 #include <ctype.h>
-#include <dirent.h>
 
 #define GOLDENS TEST_DATA "/golden/families"
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -45,32 +44,29 @@ read_golden(const char *name)
     return golden_read(path);
 }
 
+static size_t (*spoil_now)(json_t *golden);
+static size_t times_spoilt;
+
+static void
+spoil_golden(const char *name)
+{
+    json_t *golden = read_golden(name);
+
+    current = name;
+    times_spoilt += spoil_now(golden);
+    json_decref(golden);
+}
+
 /* Calls SPOIL with each golden; returns how many times it has found something to spoil. */
 static size_t
 for_each_golden(size_t (*spoil)(json_t *golden))
 {
-    struct dirent **entries;
-    const int n = scandir(GOLDENS, &entries, NULL, alphasort);
-    size_t spoilt = 0;
+    static char *all[] = { NULL };
 
-    assert_true(n > 0);
-    for (int i = 0; i < n; i++) {
-        char name[256];
-        const char *ending = strstr(entries[i]->d_name, ".json.gz");
-
-        if (ending != NULL) {
-            json_t *golden;
-
-            snprintf(name, sizeof name, "%.*s", (int)(ending - entries[i]->d_name), entries[i]->d_name);
-            current = name;
-            golden = read_golden(name);
-            spoilt += spoil(golden);
-            json_decref(golden);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    return spoilt;
+    spoil_now = spoil;
+    times_spoilt = 0;
+    golden_each(GOLDENS, all, spoil_golden);
+    return times_spoilt;
 }
 
 static json_t *

@@ -10,7 +10,6 @@
 #include "scratch.h"
 #include "testing.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <strings.h>
 #include <xxhash.h>
@@ -256,40 +255,11 @@ compare(const char *name)
     json_decref(golden);
 }
 
-static bool
-is_wanted(const char *name)
-{
-    for (char **o = only; *o != NULL; o++)
-        if (strcmp(*o, name) == 0)
-            return true;
-    return *only == NULL;
-}
-
 static void
 families_are_converted_as_the_reference_does(void **unused)
 {
-    static const char ending[] = ".json.gz";
-    struct dirent **entries;
-    const int n = scandir(GOLDENS, &entries, NULL, alphasort);
-    size_t compared = 0;
-
     (void)unused;
-    assert_true(n > 0);
-    for (int i = 0; i < n; i++) {
-        char name[256];
-        const size_t length = strlen(entries[i]->d_name);
-
-        if (length > strlen(ending) && strcmp(entries[i]->d_name + length - strlen(ending), ending) == 0) {
-            snprintf(name, sizeof name, "%.*s", (int)(length - strlen(ending)), entries[i]->d_name);
-            if (is_wanted(name)) {
-                compare(name);
-                compared++;
-            }
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    assert_true(compared > 0);
+    golden_each(GOLDENS, only, compare);
 }
 
 /* --- what it takes to run them ----------------------------------------------------------------------------------- */
@@ -315,7 +285,7 @@ inspect_knows_what_caches_and_recurrent_layers_keep(void **unused)
         char path[SCRATCH_PATH], out[SCRATCH_PATH];
         json_t *golden, *memory;
 
-        if (!is_wanted(cases[i].golden))
+        if (!golden_is_wanted(only, cases[i].golden))
             continue;
         current = cases[i].golden;
         snprintf(path, sizeof path, GOLDENS "/%s.json.gz", cases[i].golden);
@@ -344,7 +314,7 @@ a_model_in_nvfp4_computes_what_its_checkpoint_does(void **unused)
     json_t *golden;
 
     (void)unused;
-    if (!is_wanted("llama_nvfp4"))
+    if (!golden_is_wanted(only, "llama_nvfp4"))
         return;
     golden = golden_read(GOLDENS "/llama_nvfp4.json.gz");
     current = "llama_nvfp4";
@@ -413,7 +383,7 @@ what_llama_cpp_does_not_run_is_refused_by_name(void **unused)
         char path[SCRATCH_PATH], out[SCRATCH_PATH];
         json_t *golden;
 
-        if (!is_wanted(cases[i].golden))
+        if (!golden_is_wanted(only, cases[i].golden))
             continue;
         snprintf(path, sizeof path, GOLDENS "/%s.json.gz", cases[i].golden);
         golden = golden_read(path);
@@ -484,7 +454,7 @@ what_config_json_lacks_is_what_the_class_has(void **unused)
     for (size_t i = 0; i < COUNT(cases); i++) {
         double number;
 
-        if (!is_wanted(cases[i].golden))
+        if (!golden_is_wanted(only, cases[i].golden))
             continue;
         number = number_without(cases[i].golden, cases[i].entry, cases[i].other_name, cases[i].key);
         if (number != cases[i].number)

@@ -4,7 +4,6 @@
  * otherwise, which is left to the sanitizers. 'test_hostile_models all NAME...' tries all values, not a choice of them.
  */
 #include "formats/base/pool.h"
-#include "formats/base/text.h"
 #include "formats/models/hparams.h"
 #include "formats/models/source.h"
 #include "golden_checkpoint.h"
@@ -13,7 +12,6 @@
 #include "verify/run/forward.h"
 #include "verify/run/model.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <xxhash.h>
 
@@ -124,36 +122,11 @@ try_model(const char *name)
     scratch_remove("hostile");
 }
 
-static bool
-is_wanted(const char *name)
-{
-    for (char **o = only; *o != NULL; o++)
-        if (strcmp(*o, name) == 0)
-            return true;
-    return *only == NULL;
-}
-
 static void
 hyperparameters_that_lie_end_in_a_sentence(void **unused)
 {
-    static const char ending[] = ".json.gz";
-    struct dirent **entries;
-    const int n = scandir(GOLDENS, &entries, NULL, alphasort);
-
     (void)unused;
-    assert_true(n > 0);
-    for (int i = 0; i < n; i++) {
-        char name[256];
-
-        snprintf(name, sizeof name, "%s", entries[i]->d_name);
-        if (nb_ends_with(name, ending)) {
-            name[strlen(name) - strlen(ending)] = '\0';
-            if (is_wanted(name))
-                try_model(name);
-        }
-        free(entries[i]);
-    }
-    free(entries);
+    golden_each(GOLDENS, only, try_model);
 }
 
 int

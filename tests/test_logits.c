@@ -4,7 +4,6 @@
  * 'test_logits --in FOLDER NAME...' takes the logits of FOLDER/NAME.logits.json.
  */
 #include "formats/base/pool.h"
-#include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "golden_checkpoint.h"
 #include "scratch.h"
@@ -12,7 +11,6 @@
 #include "verify/run/forward.h"
 #include "verify/run/model.h"
 
-#include <dirent.h>
 #include <math.h>
 
 #define LOGITS TEST_DATA "/golden/logits"
@@ -32,6 +30,7 @@ static const struct {
 static char **only;
 static const char *logits_folder; /* of "--in", or NULL */
 static struct nb_pool *pool;
+static size_t failed; /* comparisons */
 
 struct comparison {
     const char *name;
@@ -224,7 +223,7 @@ read_logits(struct comparison *c)
     }
 }
 
-static bool
+static void
 compare(const char *name)
 {
     struct comparison c = { .name = name };
@@ -248,43 +247,14 @@ compare(const char *name)
     nb_model_close(&c.model);
     nb_source_close(&c.source);
     scratch_remove("golden");
-    return off <= limit && in_pieces <= 1e-4 && as_file <= 1e-4;
-}
-
-static bool
-is_wanted(const char *name)
-{
-    for (char **o = only; *o != NULL; o++)
-        if (strcmp(*o, name) == 0)
-            return true;
-    return *only == NULL;
+    failed += !(off <= limit && in_pieces <= 1e-4 && as_file <= 1e-4);
 }
 
 static void
 logits_are_those_of_transformers(void **unused)
 {
-    static const char ending[] = ".json.gz";
-    struct dirent **entries;
-    const int n = scandir(LOGITS, &entries, NULL, alphasort);
-    size_t compared = 0, failed = 0;
-
     (void)unused;
-    assert_true(n > 0);
-    for (int i = 0; i < n; i++) {
-        char name[256];
-
-        snprintf(name, sizeof name, "%s", entries[i]->d_name);
-        if (nb_ends_with(name, ending)) {
-            name[strlen(name) - strlen(ending)] = '\0';
-            if (is_wanted(name)) {
-                failed += !compare(name);
-                compared++;
-            }
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    assert_true(compared > 0);
+    golden_each(LOGITS, only, compare);
     assert_int_equal(failed, 0);
 }
 
@@ -293,7 +263,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(logits_are_those_of_transformers) };
     struct nb_error err;
-    int failed;
+    int code;
 
     (void)argc;
     only = argv + 1;
@@ -303,7 +273,7 @@ main(int argc, char **argv)
     }
     if (nb_pool_new(&pool, 2, &err) != NB_OK)
         return 1;
-    failed = cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+    code = cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
     nb_pool_free(pool);
-    return failed;
+    return code;
 }
