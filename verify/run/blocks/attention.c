@@ -6,6 +6,7 @@
 #include "verify/run/block.h"
 #include "verify/run/blocks/attend.h"
 #include "verify/run/blocks/indexer.h"
+#include "verify/run/scalar_math.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
@@ -499,7 +500,7 @@ apply_gates(const struct attention *a, const float *gate, size_t gates, float *r
     for (size_t c = 0; c < heads_size(a); c++) {
         const float x = gate[c / share];
 
-        row[c] *= a->facts->gates_by_softplus ? fmaxf(x, 0) + log1pf(expf(-fabsf(x))) : 1 / (1 + expf(-x));
+        row[c] *= a->facts->gates_by_softplus ? nb_softplus(x) : nb_sigmoid(x);
     }
 }
 

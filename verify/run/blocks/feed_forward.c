@@ -1,5 +1,6 @@
 #include "verify/run/blocks/feed_forward.h"
 
+#include "verify/run/scalar_math.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
@@ -41,12 +42,6 @@ check_sizes(const struct nb_loader *l, const char *suffix, const struct nb_feed_
                    l->model->source->path, suffix, suffix, l->layer);
 }
 
-static double
-softplus(double x)
-{
-    return fmax(x, 0) + log1p(exp(-fabs(x)));
-}
-
 static void
 load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_forward *f)
 {
@@ -56,8 +51,8 @@ load_parameters(const struct nb_loader *l, enum nb_hparam limit, struct nb_feed_
     f->limits_activated = l->model->arch->limits_activated;
     f->limit = limit == NB_HPARAMS ? 0 : (float)nb_hp_at(hp, limit, l->layer);
     f->beta = (float)nb_hp_at(hp, NB_HP_XIELU_BETA, l->layer);
-    f->alpha_p = (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer));
-    f->alpha_n = f->beta + (float)softplus(nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer));
+    f->alpha_p = nb_softplus((float)nb_hp_at(hp, NB_HP_XIELU_ALPHA_P, l->layer));
+    f->alpha_n = f->beta + nb_softplus((float)nb_hp_at(hp, NB_HP_XIELU_ALPHA_N, l->layer));
     f->epsilon = (float)nb_hp_at(hp, NB_HP_XIELU_EPS, l->layer);
     f->sparsity = nb_hp_has(hp, NB_HP_SPARSITY_SCALE) ? (float)nb_hp_at(hp, NB_HP_SPARSITY_SCALE, l->layer) : -INFINITY;
 }

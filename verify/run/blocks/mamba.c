@@ -4,7 +4,7 @@
  */
 #include "verify/run/block.h"
 #include "verify/run/blocks/convolution.h"
-#include "verify/run/blocks/recurrence.h"
+#include "verify/run/scalar_math.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>

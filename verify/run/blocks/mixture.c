@@ -5,6 +5,7 @@
 #include "verify/run/block.h"
 #include "verify/run/blocks/feed_forward.h"
 #include "verify/run/blocks/routing.h"
+#include "verify/run/scalar_math.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -256,7 +257,7 @@ run_shared(const struct mixture *x, const struct memory *m, struct nb_run *r, st
     if (status == NB_OK)
         status = nb_feed_forward_run(&x->shared, 0, &m->shared, r, r->in, r->n, m->out, false, err);
     for (size_t i = 0; i < r->n && status == NB_OK; i++) {
-        const float share = x->part * (x->shared_gate.weight == NULL ? 1 : 1 / (1 + expf(-m->gate[i])));
+        const float share = x->part * (x->shared_gate.weight == NULL ? 1 : nb_sigmoid(m->gate[i]));
 
         for (size_t c = 0; c < columns; c++)
             r->out[i * columns + c] += share * m->out[i * columns + c];

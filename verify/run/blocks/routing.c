@@ -1,5 +1,6 @@
 #include "verify/run/blocks/routing.h"
 
+#include "verify/run/scalar_math.h"
 #include "verify/run/vector_math.h"
 
 #include <inttypes.h>
@@ -68,11 +69,11 @@ gate(const struct nb_routing *r, float *scores)
         break;
     case NB_GATING_SIGMOID:
         for (size_t i = 0; i < r->experts; i++)
-            scores[i] = 1 / (1 + expf(-scores[i]));
+            scores[i] = nb_sigmoid(scores[i]);
         break;
     case NB_GATING_SQRT_SOFTPLUS:
         for (size_t i = 0; i < r->experts; i++)
-            scores[i] = sqrtf(fmaxf(scores[i], 0) + log1pf(expf(-fabsf(scores[i]))));
+            scores[i] = sqrtf(nb_softplus(scores[i]));
         break;
     case NB_GATING_SOFTMAX_OF_USED:
     case NB_GATING_SPARSE_MIXER:

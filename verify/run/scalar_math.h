@@ -1,6 +1,6 @@
-/* What several recurrent blocks compute. */
-#ifndef NB_RECURRENCE_H
-#define NB_RECURRENCE_H
+/* Functions that gates, routers and recurrences of several blocks have in common. */
+#ifndef NB_SCALAR_MATH_H
+#define NB_SCALAR_MATH_H
 
 #include <math.h>
 
