@@ -112,7 +112,7 @@ read_options(const struct cli_line *line, struct calibrate_options *o)
     struct calibration *k = &o->calibration;
 
     k->options = (struct nb_calibrate_options){
-        .chunk_tokens = cli_number(line, OPT_CTX, 512),
+        .chunk_tokens = cli_number(line, OPT_CTX, 0),
         .from_chunk = cli_number(line, OPT_FROM_CHUNK, 0),
         .max_chunks = cli_number(line, OPT_CHUNKS, 0),
         .threads = cli_number(line, OPT_THREADS, 0),

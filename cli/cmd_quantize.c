@@ -6,6 +6,7 @@
 #include "cli/memory_report.h"
 #include "cli/quantize_mlx.h"
 #include "cli/quantize_options.h"
+#include "cli/refinement.h"
 #include "formats/base/clock.h"
 #include "formats/base/status.h"
 #include "formats/elements/tier.h"
@@ -192,6 +193,7 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
 static int
 run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
+    struct nb_refine_summary refined = { 0 };
     struct cli_progress progress;
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
@@ -200,7 +202,9 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
 
     if (cli_is_verbose() && !a->dry_run)
         print_plan(stderr, plan);
-    if (status == NB_OK && !a->dry_run) {
+    if (status == NB_OK && !a->dry_run && a->refine != NULL) {
+        status = refinement_run(a, source, plan, &refined, &err);
+    } else if (status == NB_OK && !a->dry_run) {
         cli_progress_start(&progress);
         a->pipeline.progress = cli_progress_update;
         a->pipeline.context = &progress;
@@ -215,6 +219,8 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     if (a->dry_run)
         print_plan(stdout, plan);
     print_summary(a, plan, nb_seconds() - started);
+    if (refined.matrices > 0)
+        cli_print("  refined: %zu of %zu matrices, by %zu tokens\n", refined.refined, refined.matrices, refined.tokens);
     code = a->dry_run ? print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory) : NB_OK;
     return code == NB_OK ? cli_finish() : code;
 }
@@ -228,7 +234,7 @@ make_imatrix(const struct quantize_options *a, const struct nb_source *source, s
     struct nb_sums sums = { 0 };
     enum nb_status status;
 
-    c.options = (struct nb_calibrate_options){ .chunk_tokens = 512, .threads = a->pipeline.threads };
+    c.options = (struct nb_calibrate_options){ .chunk_tokens = a->chunk_tokens, .threads = a->pipeline.threads };
     status = calibration_run(&c, source, &sums, err);
     if (status == NB_OK)
         status = nb_sums_imatrix(&sums, imatrix, err);
@@ -263,6 +269,8 @@ quantize(struct quantize_options *a, const struct nb_source *source)
     int code;
 
     a->plan.only_look = a->dry_run;
+    if (a->refine != NULL && refinement_keys(a, &err) != NB_OK)
+        return cli_fail(&err);
     if (nb_plan_make(&plan, source, &a->plan, &err) != NB_OK)
         return cli_fail(&err);
     if (a->output == NULL) {

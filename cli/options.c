@@ -43,7 +43,7 @@ const struct cli_option cli_options[] = {
       .help = "the file holds several texts, each ended by a NUL byte; an empty line separates the tokens "
               "of one text from those of the next, and --ids and --json print a list for each" },
     { OPT_CTX, 'c', "ctx", "ctx-size", IN(calibrate), ARG_NUMBER, "N", .low = 8, .high = 1u << 20,
-      .help = "tokens in a chunk (default: 512)" },
+      .help = "tokens in a chunk (default: 512, or the model's context length if that is less)" },
     { OPT_CTX, 'c', "ctx", "ctx-size", IN(verify), ARG_NUMBER, "N", .low = 8, .high = 1u << 20,
       .help = "tokens in a chunk, of which the second half is scored (default: 512)" },
     { OPT_CTX, 'c', "ctx", "ctx-size", IN(inspect), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX,
@@ -255,6 +255,11 @@ const struct cli_option cli_options[] = {
       .help = "use this importance matrix, made by 'nibble calibrate' or llama-imatrix (GGUF or .dat)" },
     { OPT_CALIBRATE, 0, "calibrate", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
       .help = "make an importance matrix first, from the text in FILE, with the defaults of 'nibble calibrate'" },
+    { OPT_REFINE, 0, "refine", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
+      .help = "find better blocks, of the same types, by what flows through the model when it reads the text in FILE; "
+              "'default' is the text that comes with nibble. Without --imatrix the matrix is made from it, too" },
+    { OPT_REFINE_TOKENS, 0, "refine-tokens", NULL, IN(quantize), ARG_NUMBER, "N", .low = 64, .group = IMPORTANCE,
+      .help = "tokens of that text that are used, from all over it, a fifth of them to judge by (default: 65536)" },
     { OPT_INCLUDE_WEIGHTS, 0, "include-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
       .group = IMPORTANCE, .help = "use only the entries whose name contains TEXT" },
     { OPT_EXCLUDE_WEIGHTS, 0, "exclude-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
@@ -268,7 +273,8 @@ const struct cli_option cli_options[] = {
       .help = "write as many parts as SOURCE, a split GGUF set, has" },
 
     { OPT_CTX, 'c', "ctx", "ctx-size", IN(quantize), ARG_NUMBER, "N", .low = 1, .high = INT32_MAX, .group = MEMORY,
-      .help = "tokens in the cache (default: 4096, or the model's context length if that is less)" },
+      .help = "tokens in the cache (default: 4096, or the model's context length if that is less); with --calibrate or --refine, "
+              "tokens in a chunk of the text (default: 512, or that)" },
     { OPT_CACHE_TYPE, 0, "cache-type", NULL, IN(quantize), ARG_TYPE, "TYPE", CACHE_TYPES, .group = MEMORY,
       .help = "type of keys and values in the cache, as for 'nibble inspect' (default: f16)" },
     { OPT_RAM, 0, "ram", NULL, IN(quantize), ARG_SIZE, "SIZE", .group = MEMORY, .help = RAM_HELP },

@@ -171,6 +171,14 @@ cli_trained_context(const struct nb_source *source)
     return nb_meta_get_u64(&source->meta, key, &context) && context < SIZE_MAX ? (size_t)context : SIZE_MAX;
 }
 
+uint32_t
+cli_calibration_chunk(const struct nb_source *source, uint32_t given)
+{
+    const size_t context = cli_trained_context(source);
+
+    return given > 0 ? given : context >= 8 && context < 512 ? (uint32_t)context : 512;
+}
+
 void
 cli_warn_context(const struct nb_source *source, uint32_t tokens)
 {

@@ -259,6 +259,9 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->source = line->operands[0];
     a->output = cli_text(line, OPT_OUTPUT);
     a->calibrate = cli_text(line, OPT_CALIBRATE);
+    a->refine = cli_text(line, OPT_REFINE);
+    a->refine_tokens = cli_number(line, OPT_REFINE_TOKENS, 65536);
+    a->chunk_tokens = cli_number(line, OPT_CTX, 0);
     a->dry_run = cli_has(line, OPT_DRY_RUN);
     a->json = cli_has(line, OPT_JSON);
     a->memory = memory_question(line);
@@ -303,15 +306,29 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         code = read_one(a, &line->given[i]);
     if (code != NB_OK)
         return code;
-    if (!a->dry_run &&
-        (cli_has(line, OPT_CTX) || cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
-        return cli_usage("quantize", "--ctx, --cache-type, --ram and --vram need --dry-run");
+    if (!a->dry_run && (cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
+        return cli_usage("quantize", "--cache-type, --ram and --vram need --dry-run");
+    if (!a->dry_run && cli_has(line, OPT_CTX) && a->calibrate == NULL && a->refine == NULL)
+        return cli_usage("quantize", "--ctx needs --calibrate, --refine or --dry-run");
+    if (cli_has(line, OPT_CTX) && a->chunk_tokens < 8 && !a->dry_run)
+        return cli_usage("quantize", "-c: a chunk has at least 8 tokens");
+    if (cli_has(line, OPT_REFINE_TOKENS) && a->refine == NULL)
+        return cli_usage("quantize", "--refine-tokens needs --refine");
+    if (a->refine != NULL && a->to_mlx)
+        return cli_usage("quantize", "--refine is for GGUF files; --calibrate fits MLX's scales to a text");
+    if (a->refine != NULL && strcmp(a->refine, "default") == 0) {
+        a->refine = cli_data_file("calibration.txt");
+        if (a->refine == NULL)
+            return cli_usage("quantize", "the default calibration text was not found; name a text with --refine");
+    }
     if (cli_has(line, OPT_REQUANTIZE_ALL) && cli_has(line, OPT_KEEP_QUANTIZED))
         return cli_usage("quantize", "--requantize-all and --keep-quantized exclude each other");
     if (a->n_include > 0 && a->n_exclude > 0)
         return cli_usage("quantize", "--include-weights and --exclude-weights cannot be combined");
     if (a->calibrate != NULL && a->plan.imatrix_path != NULL)
         return cli_usage("quantize", "--imatrix and --calibrate cannot be combined");
+    if (a->refine != NULL && a->plan.imatrix_path == NULL && a->calibrate == NULL)
+        a->calibrate = a->refine;
     if (a->calibrate != NULL)
         a->plan.imatrix_path = a->calibrate; /* the name that is written into the file */
     if (a->n_include + a->n_exclude > 0 && a->plan.imatrix_path == NULL)

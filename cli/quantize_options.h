@@ -27,9 +27,11 @@ struct quantize_options {
     const char *include[MAX_PATTERNS], *exclude[MAX_PATTERNS];
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
-    struct nb_source_options as;   /* what a checkpoint is taken for */
-    const char *calibrate;         /* a text to make the importance matrix from */
-    struct memory_question memory; /* of --dry-run */
+    struct nb_source_options as;          /* what a checkpoint is taken for */
+    const char *calibrate;                /* a text to make the importance matrix from */
+    const char *refine;                   /* a text to refine the blocks by; NULL: they are the reference's */
+    uint32_t refine_tokens, chunk_tokens; /* of texts: at most, and of a chunk; CHUNK_TOKENS 0: as the model has it */
+    struct memory_question memory;        /* of --dry-run */
     bool dry_run, json, allow_other_tokens;
 };
 

@@ -100,9 +100,9 @@ both_forms_say_the_same(void **unused)
     struct nb_imatrix x, y;
 
     (void)unused;
-    RUN(&run, "calibrate", SAMPLE, "-f", TEXT, "--chunks", "4", "-o", "c.gguf");
+    RUN(&run, "calibrate", SAMPLE, "-f", TEXT, "-c", "512", "--chunks", "4", "-o", "c.gguf");
     assert_int_equal(run.code, 0);
-    RUN(&run, "calibrate", SAMPLE, "-f", TEXT, "--chunks", "4", "-o", "c.dat", "--format", "dat");
+    RUN(&run, "calibrate", SAMPLE, "-f", TEXT, "-c", "512", "--chunks", "4", "-o", "c.dat", "--format", "dat");
     assert_int_equal(run.code, 0);
     load(&x, scratch_path("c.gguf"));
     load(&y, scratch_path("c.dat"));
@@ -125,9 +125,9 @@ experts_have_sums_of_their_own(void **unused)
     RUN(&run, "quantize", SAMPLE, "-t", "f32", "-o", "dense.gguf");
     assert_int_equal(run.code, 0);
     mixture_of("dense.gguf", "mixture.gguf", 3, 2);
-    RUN(&run, "calibrate", "mixture.gguf", "-f", TEXT, "--chunks", "8", "-o", "mixture.imatrix");
+    RUN(&run, "calibrate", "mixture.gguf", "-f", TEXT, "-c", "512", "--chunks", "8", "-o", "mixture.imatrix");
     assert_int_equal(run.code, 0);
-    RUN(&run, "calibrate", "dense.gguf", "-f", TEXT, "--chunks", "8", "-o", "dense.imatrix");
+    RUN(&run, "calibrate", "dense.gguf", "-f", TEXT, "-c", "512", "--chunks", "8", "-o", "dense.imatrix");
     assert_int_equal(run.code, 0);
     load(&dense, scratch_path("dense.imatrix"));
     load(&mixture, scratch_path("mixture.imatrix"));
@@ -311,7 +311,7 @@ one_command_does_what_two_do(void **unused)
     assert_true(scratch_hash(scratch_path("one.gguf")) == scratch_hash(scratch_path("two.gguf")));
     RUN(&run, "inspect", "matrix/tinystories-valid.txt");
     assert_int_equal(run.code, 0);
-    assert_non_null(strstr(run.out, "28 entries, 72 chunks of 512 tokens, of tinystories-valid.txt"));
+    assert_non_null(strstr(run.out, "28 entries, 145 chunks of 256 tokens, of tinystories-valid.txt"));
     RUN(&run, "inspect", "--json", "matrix/tinystories-valid.txt");
     assert_non_null(strstr(run.out, "\"name\":\"blk.0.attn_k.weight\""));
 }

@@ -175,6 +175,28 @@ create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, 
 }
 
 enum nb_status
+nb_out_adopt(struct nb_file_out *file, const char *name, const char *path, bool replace, struct nb_error *err)
+{
+    enum nb_status status;
+
+    *file = (struct nb_file_out){ .fd = -1 };
+    status = find_place(name, replace, &file->name, err);
+    if (status == NB_OK)
+        status = check_place(file, replace, err);
+    if (status == NB_OK && path != NULL) {
+        file->partial = strdup(path);
+        file->fd = file->partial == NULL ? -1 : nb_open(path, O_RDWR | O_CLOEXEC, 0);
+        if (file->partial == NULL)
+            status = nb_fail_memory(err);
+        else if (file->fd < 0)
+            status = nb_fail(err, nb_status_of_errno(errno, NB_SYSTEM), "%s: %s", path, strerror(errno));
+    }
+    if (status != NB_OK || path == NULL)
+        nb_out_abort(file, err);
+    return status;
+}
+
+enum nb_status
 nb_out_create(struct nb_file_out *file, const char *name, uint64_t size, bool replace, struct nb_error *err)
 {
     return create(file, name, size, replace, true, err);

@@ -36,6 +36,12 @@ enum nb_status nb_out_create(struct nb_file_out *file, const char *name, uint64_
  */
 enum nb_status nb_out_create_own(struct nb_file_out *file, const char *name, uint64_t size,
                                  struct nb_error *err) NB_MUST_CHECK;
+/*
+ * Takes the finished file PATH, of the same file system, as that of NAME: nb_out_commit gives it this name, and
+ * nb_out_discard removes it. The rest is as for nb_out_create. PATH may be NULL: then only errors are found.
+ */
+enum nb_status nb_out_adopt(struct nb_file_out *file, const char *name, const char *path, bool replace,
+                            struct nb_error *err) NB_MUST_CHECK;
 /* Writes SIZE bytes at OFFSET. May be called from many threads for separate ranges. */
 enum nb_status nb_out_write(const struct nb_file_out *file, uint64_t offset, const void *bytes, uint64_t size,
                             struct nb_error *err) NB_MUST_CHECK;

@@ -1,6 +1,6 @@
 #include "verify/run/forward.h"
 
-#include "verify/run/blas.h"
+#include "formats/base/blas.h"
 #include "verify/run/block.h"
 #include "verify/run/product.h"
 #include "verify/run/rope.h"
@@ -83,6 +83,13 @@ nb_forward_observe(struct nb_forward *f, nb_observe *observe, void *context)
 {
     f->run.observe = observe;
     f->run.observer = context;
+}
+
+void
+nb_forward_observe_shares(struct nb_forward *f, nb_observe_shares *observe, void *context)
+{
+    f->run.observe_shares = observe;
+    f->run.shares_observer = context;
 }
 
 double
@@ -407,9 +414,10 @@ run_batch(struct nb_forward *f, const float **hidden, struct nb_error *err)
     return status;
 }
 
-enum nb_status
-nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
-               const float **hidden, struct nb_error *err)
+/* A batch of whole chunks. */
+static enum nb_status
+take_chunks(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
+            struct nb_error *err)
 {
     struct nb_run *r = &f->run;
     enum nb_status status = take_model(f, m, err);
@@ -421,7 +429,16 @@ nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *to
     r->first = 0;
     r->tokens = tokens;
     r->bos = bos;
-    return run_batch(f, hidden, err);
+    return NB_OK;
+}
+
+enum nb_status
+nb_forward_run(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
+               const float **hidden, struct nb_error *err)
+{
+    enum nb_status status = take_chunks(f, m, tokens, bos, chunks, err);
+
+    return status == NB_OK ? run_batch(f, hidden, err) : status;
 }
 
 enum nb_status
@@ -439,6 +456,71 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
     status = run_batch(f, hidden, err);
     r->first += n;
     return status;
+}
+
+/* --- in steps ------------------------------------------------------------------------------------------------- */
+
+bool
+nb_forward_has_steps(const struct nb_model *m)
+{
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].lends)
+            return false;
+    return true;
+}
+
+size_t
+nb_forward_step_end(const struct nb_model *m, size_t first)
+{
+    while (first + 1 < m->n_blocks && m->blocks[first].beside)
+        first++;
+    return first + 1;
+}
+
+enum nb_status
+nb_forward_embed(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
+                 float *stream, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    enum nb_status status = take_chunks(f, m, tokens, bos, chunks, err);
+    float *own = r->x;
+
+    if (status != NB_OK)
+        return status;
+    r->x = stream;
+    status = nb_run_rows(r, embed_task, f, err);
+    r->x = own;
+    return status;
+}
+
+enum nb_status
+nb_forward_step(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
+                size_t first, float *stream, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    const size_t end = nb_forward_step_end(m, first);
+    enum nb_status status = take_chunks(f, m, tokens, bos, chunks, err);
+    float *own = r->x;
+
+    if (status != NB_OK)
+        return status;
+    fill_rotations(f);
+    r->x = stream;
+    for (size_t i = first; i < end && status == NB_OK; i++)
+        status = run_block(f, i, err);
+    r->x = own;
+    return status;
+}
+
+enum nb_status
+nb_forward_end(struct nb_forward *f, const struct nb_model *m, uint32_t chunks, const float *stream, float *hidden,
+               struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    enum nb_status status = take_chunks(f, m, NULL, -1, chunks, err);
+
+    r->layer = nb_model_layers(m);
+    return status == NB_OK ? nb_run_norm(r, m->output_norm, stream, hidden, err) : status;
 }
 
 /* --- the output ---------------------------------------------------------------------------------------------- */

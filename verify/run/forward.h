@@ -11,6 +11,7 @@
 #include "formats/base/status.h"
 #include "verify/run/model.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Tokens per batch: enough for fast products and to amortize the decoding. */
@@ -37,6 +38,8 @@ void nb_forward_free(struct nb_forward *forward);
 double nb_forward_share(const struct nb_forward *forward);
 /* OBSERVE may be NULL. */
 void nb_forward_observe(struct nb_forward *forward, nb_observe *observe, void *context);
+/* The same for shares of attention. */
+void nb_forward_observe_shares(struct nb_forward *forward, nb_observe_shares *observe, void *context);
 
 /*
  * Runs CHUNKS chunks, which are contiguous in TOKENS, through MODEL, each from
@@ -53,6 +56,25 @@ enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model 
  */
 enum nb_status nb_forward_continue(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
                                    uint32_t n, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
+
+/*
+ * A pass in steps, for callers that keep the residual streams of many chunks: STREAM (tokens x embedding) of CHUNKS chunks
+ * is made by nb_forward_embed, and changed by the blocks of a step. Only for models with nb_forward_has_steps: where later
+ * blocks read what earlier ones left, the stream is not all.
+ */
+bool nb_forward_has_steps(const struct nb_model *model);
+/* The blocks from FIRST up to the returned one make a step: one, or those that read the same stream. */
+size_t nb_forward_step_end(const struct nb_model *model, size_t first);
+enum nb_status nb_forward_embed(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
+                                int64_t bos, uint32_t chunks, float *stream, struct nb_error *err) NB_MUST_CHECK;
+/* An observer that returns a status ends the step with it. */
+enum nb_status nb_forward_step(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
+                               int64_t bos, uint32_t chunks, size_t first, float *stream,
+                               struct nb_error *err) NB_MUST_CHECK;
+/* HIDDEN (tokens x embedding), which may be STREAM, is what nb_forward_logits takes. */
+enum nb_status nb_forward_end(struct nb_forward *forward, const struct nb_model *model, uint32_t chunks,
+                              const float *stream, float *hidden, struct nb_error *err) NB_MUST_CHECK;
+
 /* The logits (ROWS x vocabulary) of ROWS states of MODEL. */
 enum nb_status nb_forward_logits(struct nb_forward *forward, const struct nb_model *model, const float *hidden,
                                  size_t rows, float *logits, struct nb_error *err) NB_MUST_CHECK;

@@ -100,5 +100,11 @@ enum nb_status nb_model_rows(const struct nb_model *model, const struct nb_view 
  */
 typedef enum nb_status nb_observe(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert,
                                   const float *input, size_t tokens, struct nb_error *err);
+/*
+ * Called with the shares of attention that ROWS queries of one head of a chunk pay to N positions, from FIRST on: rows are
+ * ROW floats apart. Called by many threads at once, but not for the same head of a chunk.
+ */
+typedef void nb_observe_shares(void *context, size_t chunk, size_t head, const float *shares, size_t rows, size_t row,
+                               size_t first, size_t n);
 
 #endif

@@ -1,9 +1,9 @@
 #include "verify/run/product.h"
 
+#include "formats/base/blas.h"
 #include "formats/base/checked.h"
 #include "formats/elements/types.h"
 #include "formats/elements/unpack.h"
-#include "verify/run/blas.h"
 #include "verify/run/vector_math.h"
 
 #include <stdlib.h>

@@ -51,6 +51,8 @@ struct nb_run {
     float *out;            /* to which it adds its result: tokens x embedding */
     nb_observe *observe;   /* may be NULL */
     void *observer;
+    nb_observe_shares *observe_shares; /* may be NULL */
+    void *shares_observer;
 };
 
 /* Runs TASK, an elementwise step, with CONTEXT: each task processes the tokens that nb_run_task_rows returns. */

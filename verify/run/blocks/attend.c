@@ -1,6 +1,6 @@
 #include "verify/run/blocks/attend.h"
 
-#include "verify/run/blas.h"
+#include "formats/base/blas.h"
 #include "verify/run/vector_math.h"
 
 #include <math.h>
@@ -94,7 +94,7 @@ share_out(const struct nb_attend *a, const uint32_t *chosen, size_t head, size_t
 /* One head's result for ROWS queries, the first of them at POSITION. K and V are those of the chunk and the head. */
 static void
 attend_rows(const struct nb_run *r, const struct nb_attend *a, const float *q, const float *k, const float *v,
-            const uint32_t *chosen, size_t rows, size_t position, size_t head, float *scores, float *out)
+            const uint32_t *chosen, size_t rows, size_t position, size_t chunk, size_t head, float *scores, float *out)
 {
     const size_t start = first_seen(a, position), seen = position + rows, row = r->scratch.chunk_tokens + 1;
 
@@ -112,6 +112,8 @@ attend_rows(const struct nb_run *r, const struct nb_attend *a, const float *q, c
     for (size_t i = 0; i < rows; i++)
         share_out(a, chosen == NULL ? NULL : chosen + i * a->chosen_row, head, position + i, start, seen,
                   scores + i * row);
+    if (r->observe_shares != NULL)
+        r->observe_shares(r->shares_observer, chunk, head, scores, rows, row, start, seen - start);
     nb_sgemm(&(struct nb_sgemm){ .m = rows,
                                  .n = a->value_length,
                                  .k = seen - start,
@@ -148,7 +150,7 @@ attend_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 
         attend_rows(r, a, a->q + token * q_row + head * a->key_length, k, v,
                     a->chosen == NULL ? NULL : a->chosen + token * a->chosen_row + kv_head * a->chosen_head, rows,
-                    r->first + i, head, scores, a->out + token * out_row + head * a->value_length);
+                    r->first + i, chunk, head, scores, a->out + token * out_row + head * a->value_length);
     }
     return NB_OK;
 }

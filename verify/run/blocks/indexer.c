@@ -1,6 +1,6 @@
 #include "verify/run/blocks/indexer.h"
 
-#include "verify/run/blas.h"
+#include "formats/base/blas.h"
 #include "verify/run/blocks/attend.h"
 
 #include <inttypes.h>

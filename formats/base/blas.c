@@ -1,4 +1,4 @@
-#include "verify/run/blas.h"
+#include "formats/base/blas.h"
 
 #include "formats/base/checked.h"
 
@@ -25,8 +25,14 @@ typedef void sgemm_function(enum CBLAS_ORDER order, enum CBLAS_TRANSPOSE of_a, e
                             int k, float alpha, const float *a, int a_row, const float *b, int b_row, float beta,
                             float *c, int c_row);
 typedef void set_threads_function(int threads);
+/* Those of LAPACK's spotrf and spotrs, with the length of the text as Fortran's compilers pass it. */
+typedef void potrf_function(const char *triangle, const int *n, float *a, const int *row, int *info, size_t length);
+typedef void potrs_function(const char *triangle, const int *n, const int *columns, const float *a, const int *row,
+                            float *b, const int *b_row, int *info, size_t length);
 
 static sgemm_function *sgemm;
+static potrf_function *potrf;
+static potrs_function *potrs;
 static struct nb_error failure;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -87,6 +93,8 @@ load(void)
         nb_fail(&failure, NB_SYSTEM, "models cannot be run without the library %s: %s", NB_BLAS_LIBRARY, dlerror());
         return;
     }
+    find_function(library, "spotrf_", &potrf);
+    find_function(library, "spotrs_", &potrs);
     /* OpenBLAS's own threads would compete with ours; other libraries lack this function. */
     find_function(library, "openblas_set_num_threads", &set_threads);
     if (set_threads != NULL)
@@ -108,9 +116,15 @@ nb_blas_load(unsigned threads, struct nb_error *err)
 }
 #else
 #define sgemm cblas_sgemm
+#define potrf spotrf_
+#define potrs spotrs_
 
-/* Linked with the program. Other libraries than OpenBLAS lack this function. */
+/* Linked with the program. Other libraries than OpenBLAS lack the first function, and may lack the others. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
+extern void spotrf_(const char *triangle, const int *n, float *a, const int *row, int *info, size_t length)
+    __attribute__((weak));
+extern void spotrs_(const char *triangle, const int *n, const int *columns, const float *a, const int *row, float *b,
+                    const int *b_row, int *info, size_t length) __attribute__((weak));
 
 enum nb_status
 nb_blas_load(unsigned threads, struct nb_error *err)
@@ -131,6 +145,33 @@ nb_sgemm(const struct nb_sgemm *p)
 
     pthread_once(&first, release_memory);
 #endif
-    sgemm(CblasRowMajor, CblasNoTrans, p->transpose ? CblasTrans : CblasNoTrans, (int)p->m, (int)p->n, (int)p->k,
-          p->alpha, p->a, (int)p->a_row, p->b, (int)p->b_row, p->beta, p->c, (int)p->c_row);
+    sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans, p->transpose ? CblasTrans : CblasNoTrans,
+          (int)p->m, (int)p->n, (int)p->k, p->alpha, p->a, (int)p->a_row, p->b, (int)p->b_row, p->beta, p->c,
+          (int)p->c_row);
+}
+
+/*
+ * Row-major symmetric matrices are column-major ones; the rows of X are the columns of LAPACK's right-hand side.
+ */
+enum nb_status
+nb_cholesky(float *a, size_t n, bool *definite, struct nb_error *err)
+{
+    const int size = (int)n;
+    int info = 0;
+
+    *definite = false;
+    if (potrf == NULL || potrs == NULL)
+        return nb_fail(err, NB_SYSTEM, "the CBLAS library has no LAPACK, which factors matrices");
+    potrf("L", &size, a, &size, &info, 1);
+    *definite = info == 0;
+    return NB_OK;
+}
+
+void
+nb_cholesky_solve(const float *factor, size_t n, float *x, size_t rows)
+{
+    const int size = (int)n, count = (int)rows;
+    int info = 0;
+
+    potrs("L", &size, &count, factor, &size, x, &size, &info, 1);
 }

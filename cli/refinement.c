@@ -1,0 +1,146 @@
+#include "cli/refinement.h"
+
+#include "calib/sums.h"
+#include "calib/texts.h"
+#include "cli/cli.h"
+#include "formats/base/file_out.h"
+#include "formats/base/text.h"
+#include "quantize/pipeline.h"
+#include "verify/run/model.h"
+#include "verify/tokenize/text_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define SUFFIX ".refining"
+
+enum nb_status
+refinement_keys(struct quantize_options *a, struct nb_error *err)
+{
+    static char hash[17];
+    const struct nb_text text = { .name = a->refine };
+    const char *bytes;
+    char *own;
+    size_t length;
+    enum nb_status status = nb_text_open(&text, &bytes, &length, &own, err);
+
+    if (status != NB_OK)
+        return status;
+    snprintf(hash, sizeof hash, "%016" PRIx64, (uint64_t)XXH3_64bits(bytes, length));
+    free(own);
+    if (a->plan.n_overrides + 2 > MAX_OVERRIDES)
+        return nb_fail(err, NB_USAGE, "too many --override-kv");
+    a->kvs[a->plan.n_overrides++] =
+        (struct nb_kv_override){ "nibble.refine.text.xxh3", NB_KV_STRING, { .text = hash } };
+    a->kvs[a->plan.n_overrides++] =
+        (struct nb_kv_override){ "nibble.refine.tokens", NB_KV_U32, { .number = a->refine_tokens } };
+    return NB_OK;
+}
+
+static void
+on_progress(void *context, const char *what, double share)
+{
+    cli_progress_share(context, share, what);
+}
+
+/* With -v. */
+static void
+on_refined(void *context, const char *name, const struct nb_refine_result *result)
+{
+    (void)context;
+    cli_detail("%s: %s (follows its inputs by %.2f, repairs by %.2f)", name, result->taken ? "refined" : "stays",
+               result->shift, result->repair);
+}
+
+/* The tokens of the text; OPTIONS receives what a model begins a text with. */
+static enum nb_status
+load_tokens(const struct quantize_options *a, const struct nb_source *source, struct nb_refine_options *o,
+            struct nb_ids *ids, struct nb_error *err)
+{
+    const struct nb_text text = { .name = a->refine };
+    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
+    struct nb_calibrate_options calibration = { .chunk_tokens = o->chunk_tokens };
+    struct nb_sums sums = { 0 };
+    enum nb_status status = nb_calibrate_tokens(source, &texts, &calibration, ids, &sums, err);
+
+    o->bos = calibration.bos;
+    nb_sums_free(&sums);
+    return status;
+}
+
+/* Refines the file PATH, which is SOURCE quantized. */
+static enum nb_status
+refine(const struct quantize_options *a, const struct nb_source *source, const char *path,
+       struct nb_refine_summary *summary, struct nb_error *err)
+{
+    struct nb_refine_options o = { .chunk_tokens = cli_calibration_chunk(source, a->chunk_tokens),
+                                   .threads = a->pipeline.threads,
+                                   .progress = on_progress,
+                                   .refined = on_refined,
+                                   .stop = cli_catch_signals() };
+    struct cli_progress progress;
+    struct nb_ids ids = { 0 };
+    struct nb_model model;
+    enum nb_status status = nb_model_open(&model, source, err);
+
+    if (status != NB_OK)
+        return status;
+    o.max_chunks = a->refine_tokens / o.chunk_tokens;
+    cli_progress_start(&progress);
+    cli_progress_say(&progress, "tokenizing");
+    o.context = &progress;
+    status = load_tokens(a, source, &o, &ids, err);
+    if (status == NB_OK)
+        status = nb_refine_file(&model, path, ids.id, ids.count, &o, summary, err);
+    cli_progress_end(&progress);
+    nb_ids_free(&ids);
+    nb_model_close(&model);
+    return status;
+}
+
+/* The blocks of the reference, in the file PATH. */
+static enum nb_status
+write_start(const struct quantize_options *a, const struct nb_plan *plan, const char *path, struct nb_error *err)
+{
+    struct nb_pipeline_options o = a->pipeline;
+    struct cli_progress progress;
+    enum nb_status status;
+
+    cli_progress_start(&progress);
+    o.replace = true;
+    o.progress = cli_progress_update;
+    o.context = &progress;
+    o.stop = cli_catch_signals();
+    status = nb_pipeline_run(plan, path, &o, err);
+    cli_progress_end(&progress);
+    return status;
+}
+
+enum nb_status
+refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan,
+               struct nb_refine_summary *summary, struct nb_error *err)
+{
+    const bool replace = a->pipeline.replace;
+    char *path = nb_joined(a->output, SUFFIX);
+    struct nb_file_out out;
+    enum nb_status status = path == NULL ? nb_fail_memory(err) : nb_out_adopt(&out, a->output, NULL, replace, err);
+
+    if (status == NB_OK && plan->n_files > 1)
+        status = nb_fail(err, NB_USAGE, "--refine writes one file, and no parts (--keep-split)");
+    if (status == NB_OK)
+        status = write_start(a, plan, path, err);
+    if (status == NB_OK) {
+        status = refine(a, source, path, summary, err);
+        if (status != NB_OK)
+            unlink(path);
+    }
+    if (status == NB_OK)
+        status = nb_out_adopt(&out, a->output, path, replace, err);
+    if (status == NB_OK)
+        status = nb_out_commit(&out, replace, err);
+    free(path);
+    return status;
+}

@@ -1,0 +1,153 @@
+#include "quantize/search/refine.h"
+
+#include "formats/base/blas.h"
+#include "formats/elements/decode.h"
+#include "quantize/search/refiners.h"
+
+#include <string.h>
+
+#define FEW_CHANGES 2000u /* a sweep that changes less than one code in so many is the last */
+
+#define DECLARE(tier) extern nb_sweep_fn nb_refine_sweep_##tier;
+#define POINT_TO(tier) nb_refine_sweep_##tier,
+
+NB_TIERS(DECLARE)
+static nb_sweep_fn *const sweeps[] = { NB_TIERS(POINT_TO) };
+
+bool
+nb_can_refine(enum nb_type type)
+{
+    return nb_parts_type(type) != NULL;
+}
+
+/* Rows of lanes: g, w, level and the target; scale, min, d, dmin for groups of 16 at least; a stride and room for four. */
+static size_t
+lanes(size_t columns)
+{
+    return 4 * columns + 4 * (columns / 16) + 5 * NB_STRIDE_COLUMNS;
+}
+
+size_t
+nb_refine_memory(size_t columns)
+{
+    return lanes(columns) * sizeof(nb_lane);
+}
+
+/* Returns the memory for what the target is put into. */
+static nb_lane *
+place(struct nb_tile *t, void *memory)
+{
+    const size_t n = t->refine->columns, groups = n / 16;
+    nb_lane *at = memory;
+
+    memset(memory, 0, nb_refine_memory(n));
+    t->g = at;
+    t->w = t->g + n;
+    t->level = t->w + n;
+    at = t->level + n;
+    t->scale = at + n;
+    t->min = t->scale + groups;
+    t->d = t->min + groups;
+    t->dmin = t->d + groups;
+    t->change = t->dmin + groups;
+    t->room = t->change + NB_STRIDE_COLUMNS;
+    return at;
+}
+
+static float
+level_of(const struct nb_parts_type *p, uint8_t code)
+{
+    return (float)(p->levels == NULL ? p->first + code : p->levels[code]);
+}
+
+static uint8_t
+code_of(const struct nb_parts_type *p, float level)
+{
+    uint8_t code = 0;
+
+    if (p->levels == NULL)
+        return (uint8_t)(level - (float)p->first);
+    while (code + 1 < p->codes && (float)p->levels[code] < level)
+        code++;
+    return code;
+}
+
+/* Block number BLOCK of row R. */
+static void
+load_block(struct nb_tile *t, size_t r, size_t block, const void *from)
+{
+    const struct nb_parts_type *p = t->parts;
+    struct nb_parts parts;
+
+    nb_parts_unpack(t->refine->type, from, &parts);
+    t->d[block][r] = parts.d;
+    t->dmin[block][r] = parts.dmin;
+    for (size_t i = 0; i < p->block; i++) {
+        const size_t j = block * p->block + i, group = i / p->group, all = j / p->group;
+
+        t->scale[all][r] = parts.scale[group];
+        t->min[all][r] = parts.min[group];
+        t->level[j][r] = level_of(p, parts.code[i]);
+        t->w[j][r] = parts.d * (float)parts.scale[group] * t->level[j][r] - parts.dmin * (float)parts.min[group];
+    }
+}
+
+static void
+store_block(const struct nb_tile *t, size_t r, size_t block, void *to)
+{
+    const struct nb_parts_type *p = t->parts;
+    struct nb_parts parts = { .d = t->d[block][r], .dmin = t->dmin[block][r] };
+
+    for (size_t i = 0; i < p->block; i++) {
+        const size_t j = block * p->block + i;
+
+        parts.scale[i / p->group] = (int16_t)t->scale[j / p->group][r];
+        parts.min[i / p->group] = (int16_t)t->min[j / p->group][r];
+        parts.code[i] = code_of(p, t->level[j][r]);
+    }
+    nb_parts_pack(t->refine->type, &parts, to);
+}
+
+/* G = (target - w) H */
+static void
+first_gradient(struct nb_tile *t, const float *target, size_t rows, nb_lane *difference)
+{
+    const size_t n = t->refine->columns;
+
+    for (size_t j = 0; j < n; j++)
+        for (size_t r = 0; r < rows; r++)
+            difference[j][r] = target[r * n + j] - t->w[j][r];
+    nb_sgemm(&(struct nb_sgemm){ .m = n,
+                                 .n = NB_TILE,
+                                 .k = n,
+                                 .alpha = 1,
+                                 .a = t->refine->h,
+                                 .b = difference[0],
+                                 .c = t->g[0],
+                                 .a_row = n,
+                                 .b_row = NB_TILE,
+                                 .c_row = NB_TILE });
+}
+
+void
+nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows, void *blocks, void *memory)
+{
+    const size_t n = refine->columns, bytes = nb_type_info(refine->type)->block_bytes;
+    struct nb_tile t = { .refine = refine, .parts = nb_parts_type(refine->type) };
+    const size_t in_row = n / t.parts->block;
+    nb_lane *difference = place(&t, memory);
+    unsigned char *at = blocks;
+
+    for (size_t r = 0; r < rows; r++)
+        for (size_t b = 0; b < in_row; b++)
+            load_block(&t, r, b, at + (r * in_row + b) * bytes);
+    first_gradient(&t, target, rows, difference);
+    for (unsigned i = 0; i < refine->sweeps; i++) {
+        sweeps[nb_tier_index()](&t);
+        if (t.changed < rows * n / FEW_CHANGES)
+            break;
+    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t b = 0; b < in_row; b++)
+            store_block(&t, r, b, at + (r * in_row + b) * bytes);
+}

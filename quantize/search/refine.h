@@ -1,0 +1,33 @@
+/*
+ * Finds better blocks for rows of a matrix whose inputs are known. Encoders minimize the error of each weight; what
+ * counts is the error of the products with the inputs. With H the sum of the outer products of the inputs, the error of
+ * a row w, if t would be best, is (t - w) H (t - w)'. From given blocks, codes and scales are changed one by one, each to
+ * what is best given all others, until little changes (coordinate descent; Behdin et al. 2023, "QuantEase").
+ */
+#ifndef NB_REFINE_H
+#define NB_REFINE_H
+
+#include "formats/elements/types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define NB_REFINE_ROWS 64u /* at once */
+
+struct nb_refine {
+    enum nb_type type;
+    size_t columns;
+    const float *h;  /* COLUMNS x COLUMNS, symmetric, with a positive diagonal */
+    unsigned sweeps; /* over all columns, at most */
+};
+
+bool nb_can_refine(enum nb_type type);
+/* The memory that nb_refine_rows needs, in bytes. */
+size_t nb_refine_memory(size_t columns);
+/*
+ * Changes the BLOCKS of up to NB_REFINE_ROWS rows for TARGET (ROWS x COLUMNS). The error does not grow. MEMORY is aligned to
+ * 64 bytes. After nb_blas_load. Results differ a little between CPUs and BLAS libraries.
+ */
+void nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows, void *blocks, void *memory);
+
+#endif

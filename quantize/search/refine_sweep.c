@@ -1,0 +1,404 @@
+/*
+ * One sweep of coordinate descent over the columns of a tile of rows. Loops over the rows are what compilers make
+ * vectors of. Compiled once per tier.
+ */
+#include "formats/base/blas.h"
+#include "formats/elements/halves.h"
+#include "quantize/search/refiners.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PANEL 32u /* columns whose gradients are updated after each change: a group, or two */
+#define MAX_LEVELS 16
+#define ROWS(r) (size_t r = 0; r < NB_TILE; r++)
+
+/* Rounds to the nearest integer; |x| < 2^22. */
+static inline float
+nearest(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: the sum has no bits for a fraction */
+
+    return (x + magic) - magic;
+}
+
+static inline float
+clamped(float x, float low, float top)
+{
+    x = x < low ? low : x;
+    return x > top ? top : x;
+}
+
+/* --- products ------------------------------------------------------------------------------------------------ */
+
+/* G of the columns from FIRST up to END loses H times the CHANGE of COUNT columns from AT on. */
+static void
+spread(const struct nb_tile *t, size_t first, size_t end, size_t at, size_t count, nb_lane *change)
+{
+    const size_t n = t->refine->columns;
+
+    if (end > first)
+        nb_sgemm(&(struct nb_sgemm){ .m = end - first,
+                                     .n = NB_TILE,
+                                     .k = count,
+                                     .alpha = -1,
+                                     .beta = 1,
+                                     .a = t->refine->h + first * n + at,
+                                     .b = change[0],
+                                     .c = t->g[first],
+                                     .a_row = n,
+                                     .b_row = NB_TILE,
+                                     .c_row = NB_TILE });
+}
+
+/* --- codes --------------------------------------------------------------------------------------------------- */
+
+/* The nearest of the type's levels to each X. */
+static inline void
+nearest_levels(const struct nb_parts_type *p, const float *restrict x, float *restrict level)
+{
+    if (p->levels == NULL) {
+        const float low = p->first, top = (float)(p->first + p->codes - 1);
+
+        for
+            ROWS(r)
+        level[r] = nearest(clamped(x[r], low, top));
+        return;
+    }
+    for
+        ROWS(r)
+    level[r] = p->levels[0];
+    for (int i = 1; i < p->codes; i++) {
+        const float middle = 0.5f * ((float)p->levels[i - 1] + (float)p->levels[i]);
+        const float step = (float)p->levels[i] - (float)p->levels[i - 1];
+
+        for
+            ROWS(r)
+        level[r] += x[r] >= middle ? step : 0.0f;
+    }
+}
+
+/* Moves the elements of column J to their best levels; the gradients of the panel's COUNT columns from FIRST on follow. */
+static void
+visit_column(struct nb_tile *t, size_t j, size_t first, size_t count, nb_lane *restrict change,
+             const float *restrict scale, const float *restrict min)
+{
+    const float *restrict h = t->refine->h + j * t->refine->columns;
+    float *restrict w = t->w[j], *restrict g = t->g[j], *restrict level = t->level[j];
+    const float inverse = 1.0f / h[j];
+    nb_lane x, best, moved;
+    unsigned changed = 0;
+
+    for
+        ROWS(r)
+    x[r] = (w[r] + g[r] * inverse + min[r]) / (scale[r] != 0 ? scale[r] : 1);
+    nearest_levels(t->parts, x, best);
+    for
+        ROWS(r)
+        {
+            const float to = scale[r] != 0 ? best[r] : level[r];
+
+            moved[r] = (to - level[r]) * scale[r];
+            changed += to != level[r];
+            level[r] = to;
+            w[r] += moved[r];
+            change[j - first][r] += moved[r];
+        }
+    if (changed == 0)
+        return;
+    t->changed += changed;
+    for (size_t k = first; k < first + count; k++) {
+        const float factor = h[k];
+        float *restrict of = t->g[k];
+
+        for
+            ROWS(r)
+        of[r] -= factor * moved[r];
+    }
+}
+
+/* --- scales --------------------------------------------------------------------------------------------------- */
+
+/* What a change of u = a * l - b * m does to the error: -2 (a lg - b mg) + a a lhl - 2 a b lhm + b b mhm. */
+struct quadratic {
+    nb_lane lg, mg, lhl, lhm, mhm;
+};
+
+static void
+best_change(const struct quadratic *q, bool has_min, float *restrict a)
+{
+    for
+        ROWS(r)
+        {
+            const float cross = has_min && q->mhm[r] > 0 ? q->lhm[r] / q->mhm[r] : 0;
+            const float curve = q->lhl[r] - cross * q->lhm[r];
+
+            a[r] = curve > 1e-6f * q->lhl[r] ? (q->lg[r] - cross * q->mg[r]) / curve : 0;
+        }
+}
+
+/* The best b for a given a. */
+static inline float
+best_min(const struct quadratic *q, size_t r, float a)
+{
+    return q->mhm[r] > 0 ? (a * q->lhm[r] - q->mg[r]) / q->mhm[r] : 0;
+}
+
+static inline bool
+is_better(const struct quadratic *q, size_t r, float a, float b)
+{
+    return -2 * (a * q->lg[r] - b * q->mg[r]) + a * a * q->lhl[r] - 2 * a * b * q->lhm[r] + b * b * q->mhm[r] < 0;
+}
+
+/* The nearest value of VALUE + CHANGE that can be stored: STEP times an integer, or a half float. Returns the change. */
+static inline float
+stored_change(float *integer, float *step, bool is_half, float change, float low, float top)
+{
+    float to;
+
+    if (is_half) {
+        to = nb_f16_to_f32(nb_f32_to_f16(*step + change));
+        return isfinite(to) ? to - *step : 0;
+    }
+    if (*step == 0)
+        return 0;
+    to = nearest(clamped(*integer + change / *step, low, top));
+    return (to - *integer) * *step;
+}
+
+static inline void
+store_change(float *integer, float *step, bool is_half, float change)
+{
+    if (is_half)
+        *step += change;
+    else if (*step != 0)
+        *integer = nearest(*integer + change / *step);
+}
+
+/* For the group of SIZE columns from AT on: HL = H times its levels, for the COUNT columns from FIRST on. */
+static void
+levels_times_h(const struct nb_tile *t, size_t at, size_t size, size_t first, size_t count, nb_lane *restrict hl)
+{
+    const size_t n = t->refine->columns;
+
+    for (size_t k = 0; k < count; k++) {
+        const float *restrict h = t->refine->h + (first + k) * n + at;
+
+        memset(hl[k], 0, sizeof hl[k]);
+        for (size_t i = 0; i < size; i++) {
+            const float *restrict l = t->level[at + i];
+
+            for
+                ROWS(r)
+            hl[k][r] += h[i] * l[r];
+        }
+    }
+}
+
+/* The sums for a group; H1 receives the sums of H over the group, for the COUNT columns from FIRST on. */
+static void
+group_sums(const struct nb_tile *t, size_t at, size_t size, size_t first, size_t count, nb_lane *restrict hl,
+           float *restrict h1, struct quadratic *q)
+{
+    const size_t n = t->refine->columns;
+
+    levels_times_h(t, at, size, first, count, hl);
+    memset(q, 0, sizeof *q);
+    for (size_t k = 0; k < count; k++) {
+        h1[k] = 0;
+        for (size_t i = 0; i < size; i++)
+            h1[k] += t->refine->h[(first + k) * n + at + i];
+    }
+    for (size_t i = at; i < at + size; i++)
+        for
+            ROWS(r)
+            {
+                q->lg[r] += t->level[i][r] * t->g[i][r];
+                q->mg[r] += t->g[i][r];
+                q->lhl[r] += t->level[i][r] * hl[i - first][r];
+                q->lhm[r] += t->level[i][r] * h1[i - first];
+                q->mhm[r] += h1[i - first];
+            }
+}
+
+/* Fits scale and minimum of the group at AT, and moves them to the best that can be stored. */
+static void
+fit_group(struct nb_tile *t, size_t at, size_t first, size_t count, nb_lane *restrict change)
+{
+    const struct nb_parts_type *p = t->parts;
+    const size_t group = at / p->group, block = at / p->block;
+    const bool has_min = p->min_top > 0, is_half = p->scale_top == 1;
+    nb_lane *hl = t->room;
+    struct quadratic q;
+    float h1[PANEL];
+    nb_lane a, b;
+
+    group_sums(t, at, p->group, first, count, hl, h1, &q);
+    best_change(&q, has_min, a);
+    for
+        ROWS(r)
+        {
+            float *scale = &t->scale[group][r], *min = &t->min[group][r], *d = &t->d[block][r],
+                  *dmin = &t->dmin[block][r];
+
+            a[r] = stored_change(scale, d, is_half, a[r], p->scale_low, p->scale_top);
+            b[r] = has_min ? stored_change(min, dmin, is_half, best_min(&q, r, a[r]), 0, p->min_top) : 0;
+            if (!is_better(&q, r, a[r], b[r]))
+                a[r] = b[r] = 0;
+            store_change(scale, d, is_half, a[r]);
+            store_change(min, dmin, is_half, b[r]);
+        }
+    for (size_t i = at; i < at + p->group; i++)
+        for
+            ROWS(r)
+            {
+                const float u = a[r] * t->level[i][r] - b[r];
+
+                t->w[i][r] += u;
+                change[i - first][r] += u;
+            }
+    for (size_t k = 0; k < count; k++)
+        for
+            ROWS(r)
+    t->g[first + k][r] -= a[r] * hl[k][r] - b[r] * h1[k];
+}
+
+/* --- steps of super-blocks ------------------------------------------------------------------------------------ */
+
+/* OUT = H of the block's columns times X. */
+static void
+block_times_h(const struct nb_tile *t, size_t at, size_t size, nb_lane *x, nb_lane *out)
+{
+    const size_t n = t->refine->columns;
+
+    nb_sgemm(&(struct nb_sgemm){ .m = size,
+                                 .n = NB_TILE,
+                                 .k = size,
+                                 .alpha = 1,
+                                 .a = t->refine->h + at * n + at,
+                                 .b = x[0],
+                                 .c = out[0],
+                                 .a_row = n,
+                                 .b_row = NB_TILE,
+                                 .c_row = NB_TILE });
+}
+
+/* What the steps are multiplied with in each element: L for the scales and M for the minimums. */
+static void
+block_factors(const struct nb_tile *t, size_t at, nb_lane *restrict l, nb_lane *restrict m)
+{
+    const struct nb_parts_type *p = t->parts;
+
+    for (size_t i = 0; i < p->block; i++) {
+        const size_t group = (at + i) / p->group;
+
+        for
+            ROWS(r)
+            {
+                l[i][r] = t->scale[group][r] * t->level[at + i][r];
+                m[i][r] = t->min[group][r];
+            }
+    }
+}
+
+static void
+block_sums(const struct nb_tile *t, size_t at, nb_lane *restrict l, nb_lane *restrict hl, nb_lane *restrict m,
+           nb_lane *restrict hm, struct quadratic *q)
+{
+    memset(q, 0, sizeof *q);
+    for (size_t i = 0; i < t->parts->block; i++)
+        for
+            ROWS(r)
+            {
+                q->lg[r] += l[i][r] * t->g[at + i][r];
+                q->mg[r] += m[i][r] * t->g[at + i][r];
+                q->lhl[r] += l[i][r] * hl[i][r];
+                q->lhm[r] += l[i][r] * hm[i][r];
+                q->mhm[r] += m[i][r] * hm[i][r];
+            }
+}
+
+/* Fits the steps of the super-block at column AT. */
+static void
+fit_steps(struct nb_tile *t, size_t at, nb_lane *restrict change)
+{
+    const struct nb_parts_type *p = t->parts;
+    const size_t block = at / p->block;
+    const bool has_min = p->min_top > 0;
+    nb_lane *l = t->room, *hl = l + p->block, *m = hl + p->block, *hm = m + p->block;
+    struct quadratic q;
+    nb_lane a, b;
+    float one = 1;
+
+    block_factors(t, at, l, m);
+    block_times_h(t, at, p->block, l, hl);
+    block_times_h(t, at, p->block, m, hm);
+    block_sums(t, at, l, hl, m, hm, &q);
+    best_change(&q, has_min, a);
+    for
+        ROWS(r)
+        {
+            a[r] = stored_change(&one, &t->d[block][r], true, a[r], 0, 0);
+            b[r] = has_min ? stored_change(&one, &t->dmin[block][r], true, best_min(&q, r, a[r]), 0, 0) : 0;
+            if (!is_better(&q, r, a[r], b[r]))
+                a[r] = b[r] = 0;
+            t->d[block][r] += a[r];
+            t->dmin[block][r] += b[r];
+        }
+    for (size_t i = 0; i < p->block; i++)
+        for
+            ROWS(r)
+            {
+                const float u = a[r] * l[i][r] - b[r] * m[i][r];
+
+                t->w[at + i][r] += u;
+                change[i][r] += u;
+                t->g[at + i][r] -= a[r] * hl[i][r] - b[r] * hm[i][r];
+            }
+}
+
+/* --- all ------------------------------------------------------------------------------------------------------- */
+
+static void
+visit_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *change)
+{
+    const struct nb_parts_type *p = t->parts;
+    nb_lane scale, min;
+
+    for (size_t at = first; at < first + count; at += p->group) {
+        const size_t group = at / p->group, block = at / p->block;
+
+        for
+            ROWS(r)
+            {
+                scale[r] = t->d[block][r] * t->scale[group][r];
+                min[r] = t->dmin[block][r] * t->min[group][r];
+            }
+        for (size_t j = at; j < at + p->group; j++)
+            visit_column(t, j, first, count, change, scale, min);
+        fit_group(t, at, first, count, change);
+    }
+}
+
+void
+NB_TIERED(nb_refine_sweep)(struct nb_tile *t)
+{
+    const size_t n = t->refine->columns;
+
+    t->changed = 0;
+    for (size_t at = 0, size; at < n; at += size) {
+        size = n - at < NB_STRIDE_COLUMNS ? n - at : NB_STRIDE_COLUMNS;
+        memset(t->change, 0, size * sizeof *t->change);
+        for (size_t first = at; first < at + size; first += PANEL) {
+            nb_lane *change = t->change + (first - at);
+
+            visit_panel(t, first, PANEL, change);
+            spread(t, at, first, first, PANEL, change);
+            spread(t, first + PANEL, at + size, first, PANEL, change);
+        }
+        if (t->parts->scale_top > 1)
+            fit_steps(t, at, t->change);
+        spread(t, 0, at, at, size, t->change);
+        spread(t, at + size, n, at, size, t->change);
+    }
+}

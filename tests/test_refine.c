@@ -1,0 +1,420 @@
+/*
+ * Refining blocks: what it changes must be better where it is judged, and everything else must stay as it was.
+ */
+#include "calib/moments.h"
+#include "calib/refine_matrix.h"
+#include "formats/base/blas.h"
+#include "formats/elements/decode.h"
+#include "formats/elements/tier.h"
+#include "quantize/search/encode.h"
+#include "quantize/search/parts.h"
+#include "quantize/search/refine.h"
+#include "scratch.h"
+#include "splitmix.h"
+#include "testing.h"
+
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+#define TEXT SAMPLE_DATA "/tinystories-valid.txt"
+#define COLUMNS 512
+#define ROWS 70 /* more than a tile */
+#define TOKENS 700
+#define MOST_BYTES (ROWS * COLUMNS * 2)
+
+static struct nb_error err;
+static struct run run;
+
+/* --- parts ---------------------------------------------------------------------------------------------------- */
+
+/* A block whose half floats are finite. */
+static void
+random_block(enum nb_type type, uint64_t *state, unsigned char *block)
+{
+    const size_t bytes = nb_type_info(type)->block_bytes;
+
+    do
+        for (size_t i = 0; i < bytes; i++)
+            block[i] = (unsigned char)(splitmix(state) >> 56);
+    while (nb_find_nonfinite(type, block, nb_type_info(type)->block) == 0);
+}
+
+static void
+blocks_taken_apart_are_put_together_again(void **unused)
+{
+    unsigned char block[512], again[512];
+    float decoded[NB_PARTS_ELEMENTS];
+    struct nb_parts parts;
+    uint64_t state = 1;
+    unsigned seen = 0;
+
+    (void)unused;
+    for (unsigned type = 0; type < NB_TYPES; type++) {
+        const struct nb_parts_type *t = nb_parts_type((enum nb_type)type);
+
+        seen += t != NULL;
+        for (int n = 0; t != NULL && n < 200; n++) {
+            random_block((enum nb_type)type, &state, block);
+            nb_parts_unpack((enum nb_type)type, block, &parts);
+            memset(again, 0xAA, sizeof again);
+            nb_parts_pack((enum nb_type)type, &parts, again);
+            assert_memory_equal(block, again, nb_type_info((enum nb_type)type)->block_bytes);
+            nb_decode((enum nb_type)type, block, t->block, decoded);
+            for (int i = 0; i < t->block; i++) {
+                const int g = i / t->group, code = parts.code[i];
+                const float level = t->levels == NULL ? (float)(t->first + code) : t->levels[code];
+                const float value = parts.d * (float)parts.scale[g] * level - parts.dmin * (float)parts.min[g];
+
+                assert_true(code < t->codes && parts.scale[g] >= t->scale_low && parts.scale[g] <= t->scale_top);
+                assert_true(fabsf(value - decoded[i]) <=
+                            1e-4f * (fabsf(value) + fabsf(parts.dmin * (float)parts.min[g])));
+            }
+        }
+    }
+    assert_int_equal(seen, 11);
+}
+
+/* --- one matrix ----------------------------------------------------------------------------------------------- */
+
+/* Inputs whose columns depend on one another, as those of models do. */
+static float *
+made_inputs(uint64_t seed, size_t tokens)
+{
+    float *x = malloc(tokens * COLUMNS * sizeof *x);
+
+    for (size_t t = 0; t < tokens; t++) {
+        float common[8];
+
+        for (int k = 0; k < 8; k++)
+            common[k] = (float)splitmix_gaussian(&seed);
+        for (size_t i = 0; i < COLUMNS; i++)
+            x[t * COLUMNS + i] = (float)splitmix_gaussian(&seed) + common[i % 8] * (float)(1 + i % 3);
+    }
+    return x;
+}
+
+static float *
+made_weights(uint64_t seed)
+{
+    float *w = malloc(ROWS * COLUMNS * sizeof *w);
+
+    for (size_t i = 0; i < ROWS * COLUMNS; i++)
+        w[i] = 0.02f * (float)splitmix_gaussian(&seed);
+    return w;
+}
+
+/* The moments of TOKENS inputs, for a product that should add ERROR (tokens x ROWS; NULL: nothing). */
+static struct nb_moments
+moments_of(struct nb_pool *pool, const float *x, const float *original, const float *error, size_t tokens)
+{
+    struct nb_moments m;
+    const struct nb_moments_input input = { .n = tokens, .x = x, .o = original, .e = error };
+
+    assert_true(nb_moments_new(&m, COLUMNS, original != NULL, error == NULL ? 0 : ROWS));
+    assert_int_equal(nb_moments_add(&m, pool, &input, &err), NB_OK);
+    nb_moments_finish(&m);
+    return m;
+}
+
+/* (t - w) H (t - w)' of row R */
+static double
+row_error(const float *target, const float *w, const float *h)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < COLUMNS; i++) {
+        double product = 0;
+
+        for (size_t k = 0; k < COLUMNS; k++)
+            product += (double)h[i * COLUMNS + k] * (double)(target[k] - w[k]);
+        sum += product * (double)(target[i] - w[i]);
+    }
+    return sum;
+}
+
+static struct nb_pool *
+new_pool(unsigned threads)
+{
+    struct nb_pool *pool;
+
+    if (nb_blas_load(threads, &err) != NB_OK || nb_pool_new(&pool, threads, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    return pool;
+}
+
+/* For every type: no row has a larger error than before, and all together have much less. */
+static void
+no_row_gets_worse(void **unused)
+{
+    struct nb_pool *pool = new_pool(1);
+    float *x = made_inputs(2, TOKENS), *w = made_weights(3), *decoded = malloc(ROWS * COLUMNS * sizeof *decoded);
+    struct nb_moments m = moments_of(pool, x, NULL, NULL, TOKENS);
+    unsigned char *blocks = malloc(MOST_BYTES);
+    void *memory = aligned_alloc(64, nb_refine_memory(COLUMNS));
+
+    (void)unused;
+    for (unsigned type = 0; type < NB_TYPES; type++) {
+        const struct nb_refine refine = { (enum nb_type)type, COLUMNS, m.h, 12 };
+        double before[NB_REFINE_ROWS], sum_before = 0, sum_after = 0;
+
+        if (!nb_can_refine((enum nb_type)type))
+            continue;
+        nb_encode((enum nb_type)type, w, ROWS, COLUMNS, NULL, blocks);
+        nb_decode((enum nb_type)type, blocks, ROWS * COLUMNS, decoded);
+        for (size_t r = 0; r < NB_REFINE_ROWS; r++)
+            sum_before += before[r] = row_error(w + r * COLUMNS, decoded + r * COLUMNS, m.h);
+        nb_refine_rows(&refine, w, NB_REFINE_ROWS, blocks, memory);
+        nb_decode((enum nb_type)type, blocks, ROWS * COLUMNS, decoded);
+        for (size_t r = 0; r < NB_REFINE_ROWS; r++) {
+            const double after = row_error(w + r * COLUMNS, decoded + r * COLUMNS, m.h);
+
+            if (after > before[r] * 1.0001)
+                fail_msg("%s: row %zu: %g became %g", nb_type_info((enum nb_type)type)->name, r, before[r], after);
+            sum_after += after;
+        }
+        if (!(sum_after < 0.7 * sum_before))
+            fail_msg("%s: %g became %g", nb_type_info((enum nb_type)type)->name, sum_before, sum_after);
+    }
+    free(memory);
+    free(blocks);
+    free(decoded);
+    free(w);
+    free(x);
+    nb_moments_free(&m);
+    nb_pool_free(pool);
+}
+
+struct case_of_matrix {
+    float *weights;
+    unsigned char *blocks, *given;
+    size_t bytes;
+    struct nb_refine_result result;
+};
+
+/* IS_EXACT: for weights that the given blocks hold exactly. */
+static struct case_of_matrix
+refine_matrix(const struct nb_moments *fit, const struct nb_moments *held, struct nb_pool *pool, bool is_exact)
+{
+    struct case_of_matrix c = {
+        made_weights(5), malloc(MOST_BYTES), malloc(MOST_BYTES), ROWS * COLUMNS / 256 * 84, { .taken = false }
+    };
+    const struct nb_refine_matrix matrix = { NB_Q2_K, ROWS, COLUMNS, c.weights, c.blocks };
+    struct nb_refine_inputs in;
+
+    nb_encode(NB_Q2_K, c.weights, ROWS, COLUMNS, NULL, c.given);
+    if (is_exact)
+        nb_decode(NB_Q2_K, c.given, ROWS * COLUMNS, c.weights);
+    memcpy(c.blocks, c.given, c.bytes);
+    if (nb_refine_prepare(&in, fit, held, &err) != NB_OK ||
+        nb_refine_matrix(&in, &matrix, pool, &c.result, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    nb_refine_inputs_free(&in);
+    return c;
+}
+
+static void
+free_case(struct case_of_matrix *c)
+{
+    free(c->weights);
+    free(c->blocks);
+    free(c->given);
+}
+
+/*
+ * The tokens that blocks are fitted to say that the matrix should have the opposite sign, the held-out ones that it is
+ * right as it is: it keeps its blocks, bit for bit.
+ */
+static void
+what_does_not_help_held_out_tokens_is_not_taken(void **unused)
+{
+    struct nb_pool *pool = new_pool(2);
+    float *x = made_inputs(6, 2 * TOKENS), *opposite = malloc(TOKENS * COLUMNS * sizeof *opposite);
+    struct nb_moments fit, held;
+    struct case_of_matrix c;
+
+    (void)unused;
+    for (size_t i = 0; i < TOKENS * COLUMNS; i++)
+        opposite[i] = -x[i];
+    fit = moments_of(pool, x, opposite, NULL, TOKENS);
+    held = moments_of(pool, x + TOKENS * COLUMNS, x + TOKENS * COLUMNS, NULL, TOKENS);
+    c = refine_matrix(&fit, &held, pool, true);
+    assert_false(c.result.taken);
+    assert_true(c.result.shift == 0);
+    assert_memory_equal(c.blocks, c.given, c.bytes);
+    free_case(&c);
+    nb_moments_free(&fit);
+    nb_moments_free(&held);
+    free(x);
+    free(opposite);
+    nb_pool_free(pool);
+}
+
+/* Inputs that have moved away from the original ones, and an error that the product can repair: both are followed. */
+static void
+the_error_of_earlier_layers_is_made_up_for(void **unused)
+{
+    struct nb_pool *pool = new_pool(2);
+    float *original = made_inputs(7, 2 * TOKENS), *moved = made_inputs(7, 2 * TOKENS);
+    float *error = malloc(2 * TOKENS * ROWS * sizeof *error);
+    struct nb_moments fit, held;
+    struct case_of_matrix c;
+
+    (void)unused;
+    for (size_t i = 0; i < 2 * TOKENS * COLUMNS; i++)
+        moved[i] *= 1.1f;
+    for (size_t t = 0; t < 2 * TOKENS; t++)
+        for (size_t r = 0; r < ROWS; r++)
+            error[t * ROWS + r] = 0.05f * moved[t * COLUMNS + r];
+    fit = moments_of(pool, moved, original, error, TOKENS);
+    held = moments_of(pool, moved + TOKENS * COLUMNS, original + TOKENS * COLUMNS, error + TOKENS * ROWS, TOKENS);
+    c = refine_matrix(&fit, &held, pool, false);
+    assert_true(c.result.taken && c.result.after < c.result.before);
+    assert_true(c.result.shift > 0.9 && c.result.repair > 0.9);
+    free_case(&c);
+    nb_moments_free(&fit);
+    nb_moments_free(&held);
+    free(original);
+    free(moved);
+    free(error);
+    nb_pool_free(pool);
+}
+
+/* Columns that are always zero, and fewer tokens than columns: H is singular. */
+static void
+a_singular_matrix_of_moments_is_no_trouble(void **unused)
+{
+    struct nb_pool *pool = new_pool(1);
+    float *x = made_inputs(8, 40);
+    struct nb_moments m;
+    struct case_of_matrix c;
+    float decoded[COLUMNS];
+
+    (void)unused;
+    for (size_t t = 0; t < 40; t++)
+        for (size_t i = 0; i < COLUMNS; i += 5)
+            x[t * COLUMNS + i] = 0;
+    m = moments_of(pool, x, NULL, NULL, 40);
+    c = refine_matrix(&m, &m, pool, false);
+    assert_true(c.result.taken);
+    nb_decode(NB_Q2_K, c.blocks, COLUMNS, decoded);
+    for (size_t i = 0; i < COLUMNS; i++)
+        assert_true(fabsf(decoded[i]) < 1);
+    free_case(&c);
+    nb_moments_free(&m);
+    free(x);
+    nb_pool_free(pool);
+}
+
+static void
+inputs_that_are_no_numbers_are_refused(void **unused)
+{
+    struct nb_pool *pool = new_pool(1);
+    float *x = made_inputs(9, 40);
+    struct nb_refine_inputs in;
+    struct nb_moments m;
+
+    (void)unused;
+    x[17] = NAN;
+    m = moments_of(pool, x, NULL, NULL, 40);
+    assert_int_equal(nb_refine_prepare(&in, &m, &m, &err), NB_INPUT);
+    assert_non_null(strstr(err.message, "NaN or infinite"));
+    nb_moments_free(&m);
+    free(x);
+    nb_pool_free(pool);
+}
+
+/* --- whole files ----------------------------------------------------------------------------------------------- */
+
+static double
+divergence(const char *model)
+{
+    const char *at;
+
+    RUN(&run, "verify", SAMPLE, model, "-f", "second.txt", "-c", "64", "--chunks", "60", "--json");
+    if (run.code != 0 || (at = strstr(run.out, "\"kld_mean\":")) == NULL)
+        fail_msg("%s%s", run.out, run.err);
+    return strtod(at + strlen("\"kld_mean\":"), NULL);
+}
+
+static void
+quantize(const char *type, const char *name, const char *threads, bool refined)
+{
+    RUN(&run, "quantize", SAMPLE, "-t", type, refined ? "--refine" : "--calibrate", "first.txt", "-c", "64", "-o", name,
+        "-j", threads, refined ? "--refine-tokens" : "-q", refined ? "6400" : "-q");
+    if (run.code != 0)
+        fail_msg("%s", run.err);
+}
+
+/* Judged by text that it was not fitted to. */
+static void
+a_refined_model_is_nearer_to_its_base(void **unused)
+{
+    static const char *const types[] = { "Q2_K", "Q4_0" };
+    size_t length;
+    char *text = (char *)scratch_read(TEXT, &length);
+
+    (void)unused;
+    scratch_write("first.txt", text, 40000);
+    scratch_write("second.txt", text + length / 2, 40000);
+    free(text);
+    for (size_t i = 0; i < 2; i++) {
+        double start, end;
+
+        quantize(types[i], "start.gguf", "2", false);
+        quantize(types[i], "end.gguf", "2", true);
+        assert_non_null(strstr(run.out, "refined: 28 of 28 matrices, by 6400 tokens"));
+        start = divergence("start.gguf");
+        end = divergence("end.gguf");
+        if (!(end < 0.7 * start))
+            fail_msg("%s: %g became %g", types[i], start, end);
+        scratch_remove("start.gguf");
+        if (i == 0)
+            scratch_remove("end.gguf");
+    }
+    assert_false(scratch_exists("end.gguf.refining"));
+    RUN(&run, "check", "end.gguf");
+    assert_int_equal(run.code, 0);
+}
+
+/* "end.gguf" was made by two threads. */
+static void
+threads_do_not_change_a_refined_file(void **unused)
+{
+    (void)unused;
+    quantize("Q4_0", "one.gguf", "1", true);
+    assert_true(scratch_hash(scratch_path("one.gguf")) == scratch_hash(scratch_path("end.gguf")));
+}
+
+static void
+refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
+{
+    (void)unused;
+    scratch_write_text("short.txt", "Once upon a time there was a little dog.");
+    RUN(&run, "quantize", SAMPLE, "--refine", "short.txt", "-o", "x.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "fewer than a chunk"));
+    RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "-o", "end.gguf");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "exists already"));
+    RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "--format", "mlx", "-o", "x");
+    assert_int_equal(run.code, 2);
+    RUN(&run, "quantize", SAMPLE, "--refine-tokens", "1000", "-o", "x.gguf");
+    assert_int_equal(run.code, 2);
+    assert_false(scratch_exists("x.gguf") || scratch_exists("x.gguf.refining"));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_taken_apart_are_put_together_again),
+        cmocka_unit_test(no_row_gets_worse),
+        cmocka_unit_test(what_does_not_help_held_out_tokens_is_not_taken),
+        cmocka_unit_test(the_error_of_earlier_layers_is_made_up_for),
+        cmocka_unit_test(a_singular_matrix_of_moments_is_no_trouble),
+        cmocka_unit_test(inputs_that_are_no_numbers_are_refused),
+        cmocka_unit_test(a_refined_model_is_nearer_to_its_base),
+        cmocka_unit_test(threads_do_not_change_a_refined_file),
+        cmocka_unit_test(refinement_that_cannot_be_done_is_refused_before_the_work),
+    };
+
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
