@@ -24,6 +24,8 @@
 #define EXPERT_BYTES ((uint64_t)1024 << 20)    /* of moments of experts that are gathered at once */
 #define PSEUDO_TOKENS(columns) ((columns) / 4) /* by which the moments of an expert are drawn to those of all experts */
 
+#define EMBEDDING_SHARE 1.0f /* of the diagonal that a tied output gets for being the embedding, too */
+
 /* What tokens count for in the moments of an input. */
 enum weighting {
     ALL_ALIKE,
@@ -371,12 +373,11 @@ free_moments(struct run *r)
 
 /* For experts from FIRST on: as many as memory is meant for. */
 static enum nb_status
-new_moments(struct run *r, uint32_t first, struct nb_error *err)
+new_moments(struct run *r, uint32_t first, bool with_original, struct nb_error *err)
 {
     const struct nb_linear *m = r->wanted->matrix[0];
     const uint64_t bytes = 2 * (uint64_t)m->columns * m->columns * sizeof(float);
     const uint64_t fits = EXPERT_BYTES / bytes > 0 ? EXPERT_BYTES / bytes : 1, left = m->experts - first;
-    const bool with_original = m->experts == 1;
     const size_t rows = r->wanted->repairs ? m->rows : 0, floats = tokens_in(r, 0) * m->columns;
     bool good;
 
@@ -549,7 +550,7 @@ refine_group(struct run *r, const struct group *g, struct nb_error *err)
 
     r->wanted = g;
     for (uint32_t first = 0; first < g->matrix[0]->experts && status == NB_OK; first += r->experts) {
-        status = new_moments(r, first, err);
+        status = new_moments(r, first, g->matrix[0]->experts == 1, err);
         if (status == NB_OK)
             status = gather(r, err);
         if (status == NB_OK)
@@ -581,11 +582,82 @@ each_batch(struct run *r, bool is_original, bool embeds, struct nb_error *err)
     return status;
 }
 
+/* --- the output ------------------------------------------------------------------------------------------------- */
+
+/* The moments of BATCH's last states: of the original model alone if the output is tied, else of both streams. */
+static enum nb_status
+gather_states(struct run *r, bool is_tied, uint32_t batch, struct nb_error *err)
+{
+    const size_t start = start_of(r, batch), at = start * embedding(r);
+    const uint32_t n = chunks_in(r, batch);
+    const float *states = r->stream;
+    enum nb_status status;
+
+    if (is_tied) {
+        status = nb_forward_run(r->of_original, r->original, r->tokens + start, r->options->bos, n, &states, err);
+    } else {
+        status = nb_forward_end(r->of_original, r->original, n, r->original_stream + at, r->input, err);
+        if (status == NB_OK)
+            status = nb_forward_end(r->of_quantized, &r->quantized, n, r->quantized_stream + at, r->stream, err);
+    }
+    if (status == NB_OK) {
+        const struct nb_moments_input in = { .n = tokens_in(r, batch), .x = states, .o = r->input };
+
+        status = nb_moments_add(is_held_out(r, batch) ? r->held : r->fit, r->pool, &in, err);
+    }
+    return status;
+}
+
+/* A tied output is the embedding, too, for which all columns count alike. */
+static void
+add_embedding(struct nb_moments *m)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < m->columns; i++)
+        sum += (double)m->h[i * m->columns + i];
+    for (size_t i = 0; i < m->columns; i++)
+        m->h[i * m->columns + i] += EMBEDDING_SHARE * (float)(sum / (double)m->columns);
+}
+
+/*
+ * The output matrix. One that is the embedding as well is refined before the layers, which then see its error, by the
+ * states of the original model.
+ */
+static enum nb_status
+refine_output(struct run *r, struct nb_error *err)
+{
+    const struct nb_model *m = &r->quantized;
+    const bool is_tied = m->output->weight == m->token_embedding->weight;
+    const struct group g = { .matrix = { m->output }, .count = 1, .key = m->output->name };
+    enum nb_status status;
+
+    r->wanted = &g;
+    status = new_moments(r, 0, !is_tied, err);
+    for (uint32_t b = 0; b < batches(r) && status == NB_OK; b++)
+        status = gather_states(r, is_tied, b, err);
+    if (status == NB_OK) {
+        nb_moments_finish(r->fit);
+        nb_moments_finish(r->held);
+        if (is_tied) {
+            add_embedding(r->fit);
+            add_embedding(r->held);
+        }
+        status = refine_experts(r, err);
+    }
+    free_moments(r);
+    return status;
+}
+
 static enum nb_status
 refine_steps(struct run *r, struct nb_error *err)
 {
-    enum nb_status status = each_batch(r, true, true, err);
+    const bool refines_output = can_refine(r->quantized.output);
+    const bool is_tied = r->quantized.output->weight == r->quantized.token_embedding->weight;
+    enum nb_status status = refines_output && is_tied ? refine_output(r, err) : NB_OK;
 
+    if (status == NB_OK)
+        status = each_batch(r, true, true, err);
     if (status == NB_OK)
         status = each_batch(r, false, true, err);
     for (r->step = 0; r->step < r->quantized.n_blocks && status == NB_OK;) {
@@ -598,6 +670,8 @@ refine_steps(struct run *r, struct nb_error *err)
             status = each_batch(r, false, false, err);
         r->step = nb_forward_step_end(&r->quantized, r->step);
     }
+    if (status == NB_OK && refines_output && !is_tied)
+        status = refine_output(r, err);
     return status;
 }
 

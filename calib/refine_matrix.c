@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define TARGET_DAMPING 0.02f /* relative to each column's own diagonal */
-#define CODE_DAMPING 0.01f
+#define CODE_DAMPING 0.02f
 #define SWEEPS 20u
 
 /* --- inputs --------------------------------------------------------------------------------------------------- */

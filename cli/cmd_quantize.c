@@ -2,6 +2,7 @@
 
 #include "calib/calibrate.h"
 #include "calib/sums.h"
+#include "cli/allocation.h"
 #include "cli/calibration.h"
 #include "cli/memory_report.h"
 #include "cli/quantize_mlx.h"
@@ -260,6 +261,21 @@ load_imatrix(struct quantize_options *a, const struct nb_source *source, struct 
     return nb_imatrix_select(imatrix, a->plan.imatrix_path, a->include, a->n_include, a->exclude, a->n_exclude, err);
 }
 
+/* Types by their effects, or those of another file. */
+static enum nb_status
+choose_types(struct quantize_options *a, const struct nb_source *source, struct nb_error *err)
+{
+    const char *output = a->output;
+    enum nb_status status;
+
+    if (a->like != NULL)
+        return allocation_like(a, err);
+    a->output = output != NULL ? output : "nibble"; /* the name of a file that is measured and removed begins with it */
+    status = allocation_run(a, source, err);
+    a->output = output;
+    return status;
+}
+
 static int
 quantize(struct quantize_options *a, const struct nb_source *source)
 {
@@ -269,6 +285,8 @@ quantize(struct quantize_options *a, const struct nb_source *source)
     int code;
 
     a->plan.only_look = a->dry_run;
+    if ((allocation_is_wanted(a) || a->like != NULL) && choose_types(a, source, &err) != NB_OK)
+        return cli_fail(&err);
     if (a->refine != NULL && refinement_keys(a, &err) != NB_OK)
         return cli_fail(&err);
     if (nb_plan_make(&plan, source, &a->plan, &err) != NB_OK)
@@ -337,6 +355,7 @@ cmd_quantize(const struct cli_line *line)
         nb_source_close(&source);
     }
     nb_imatrix_free(&imatrix);
+    allocation_free(&a);
     quantize_options_free(&a);
     return code;
 }

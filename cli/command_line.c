@@ -232,17 +232,20 @@ static int
 read_size(const struct cli_command *command, const char *what, struct cli_given *g)
 {
     char *end;
-    const unsigned long value = strtoul(g->text, &end, 10);
+    const double value = strtod(g->text, &end);
+    const size_t digits = strspn(g->text, "0123456789."); /* neither hexadecimal nor with an exponent */
     const bool giga = *end == 'G' || *end == 'g', mega = *end == 'M' || *end == 'm';
     const char *rest = giga || mega ? end + 1 : "?";
     const bool binary = strcasecmp(rest, "iB") == 0;
-    const uint64_t step = binary ? 1024 : 1000;
+    const double step = binary ? 1024 : 1000;
 
-    g->value.size = value * step * step * (giga ? step : 1);
-    if (*g->text >= '0' && *g->text <= '9' && (binary || *rest == '\0' || strcasecmp(rest, "B") == 0) && value > 0 &&
-        value <= 1000000)
+    if (*g->text >= '0' && *g->text <= '9' && end == g->text + digits &&
+        (binary || *rest == '\0' || strcasecmp(rest, "B") == 0) && value > 0 && value <= 1000000) {
+        g->value.size = (uint64_t)(value * step * step * (giga ? step : 1));
         return NB_OK;
-    return cli_usage(command->name, "%s: '%s' is not a number followed by M or G, such as 300M or 2GB", what, g->text);
+    }
+    return cli_usage(command->name, "%s: '%s' is not a number followed by M or G, such as 300M or 4.5GB", what,
+                     g->text);
 }
 
 static int

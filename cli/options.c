@@ -15,6 +15,7 @@
 #define TYPES "Tensor types"
 #define IMPORTANCE "Importance matrix"
 #define CONTENT "Metadata, layers and parts"
+#define TARGET "Types by their effect on this model"
 #define MEMORY "Whether it fits, with --dry-run"
 const char cli_common_group[] = "Common options";
 #define COMMON cli_common_group
@@ -264,6 +265,20 @@ const struct cli_option cli_options[] = {
       .group = IMPORTANCE, .help = "use only the entries whose name contains TEXT" },
     { OPT_EXCLUDE_WEIGHTS, 0, "exclude-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
       .group = IMPORTANCE, .help = "do not use the entries whose name contains TEXT" },
+
+    { OPT_TARGET_SIZE, 0, "target-size", NULL, IN(quantize), ARG_SIZE, "SIZE", .group = TARGET,
+      .help = "the types that do least harm in a file of at most SIZE, such as 4.5G: what each tensor does to the model's "
+              "predictions is measured on the text of --refine or --calibrate, or the one that comes with nibble" },
+    { OPT_TARGET_BPW, 0, "target-bpw", NULL, IN(quantize), ARG_REAL, "X", .group = TARGET,
+      .help = "the same for X bits per weight" },
+    { OPT_MAX_KLD, 0, "max-kld", NULL, IN(quantize), ARG_REAL, "X", .group = TARGET,
+      .help = "the smallest file whose expected KL divergence is at most X, in nats a token" },
+    { OPT_TYPES, 0, "types", NULL, IN(quantize), ARG_TEXT, "TYPE,TYPE,...", .group = TARGET,
+      .help = "types that may be chosen (default: q2_K to q6_K and q8_0; simpler ones for rows that they do not fit)" },
+    { OPT_EFFECTS, 0, "effects", NULL, IN(quantize), ARG_FILE, "FILE", .group = TARGET,
+      .help = "keep what was measured in FILE (JSON), or use it if it is there" },
+    { OPT_LIKE, 0, "like", NULL, IN(quantize), ARG_GGUF, "FILE", .group = TARGET,
+      .help = "the types that the tensors have in this GGUF file" },
 
     { OPT_OVERRIDE_KV, 0, "override-kv", NULL, IN(quantize), ARG_TEXT, "KEY=TYPE:VALUE", .repeats = true,
       .group = CONTENT, .help = "set a metadata key; TYPE is int, float, bool or str" },

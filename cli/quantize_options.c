@@ -262,6 +262,11 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->refine = cli_text(line, OPT_REFINE);
     a->refine_tokens = cli_number(line, OPT_REFINE_TOKENS, 65536);
     a->chunk_tokens = cli_number(line, OPT_CTX, 0);
+    a->target_size = cli_size(line, OPT_TARGET_SIZE, 0);
+    a->target_bpw = cli_real(line, OPT_TARGET_BPW, 0);
+    a->max_kld = cli_real(line, OPT_MAX_KLD, 0);
+    a->effects = cli_text(line, OPT_EFFECTS);
+    a->like = cli_text(line, OPT_LIKE);
     a->dry_run = cli_has(line, OPT_DRY_RUN);
     a->json = cli_has(line, OPT_JSON);
     a->memory = memory_question(line);
@@ -295,6 +300,44 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->pipeline.allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE);
 }
 
+/* The list of --types. */
+static int
+read_allowed(struct quantize_options *a, char *list)
+{
+    for (char *word = strtok(list, ","); word != NULL; word = strtok(NULL, ",")) {
+        enum nb_type type;
+        const int code = cli_read_type(&cli_commands[CMD_quantize], "--types", word, &type);
+
+        if (code != NB_OK)
+            return code;
+        if (a->n_allowed == MAX_ALLOWED)
+            return cli_usage("quantize", "--types: more than %d types", MAX_ALLOWED);
+        a->allowed[a->n_allowed++] = type;
+    }
+    return a->n_allowed > 0 ? NB_OK : cli_usage("quantize", "--types: names no type");
+}
+
+/* Types by their effects. */
+static int
+read_target(struct quantize_options *a, const struct cli_line *line)
+{
+    const int targets = cli_has(line, OPT_TARGET_SIZE) + cli_has(line, OPT_TARGET_BPW) + cli_has(line, OPT_MAX_KLD);
+
+    if (targets + (a->like != NULL) > 1)
+        return cli_usage("quantize", "--target-size, --target-bpw, --max-kld and --like exclude each other");
+    if (targets == 0 && (cli_has(line, OPT_TYPES) || a->effects != NULL))
+        return cli_usage("quantize", "--types and --effects need --target-size, --target-bpw or --max-kld");
+    if (targets > 0 && a->target_size == 0 && !(a->target_bpw > 0) && !(a->max_kld > 0))
+        return cli_usage("quantize", "--target-size, --target-bpw and --max-kld are more than 0");
+    if ((targets > 0 || a->like != NULL) && (a->to_mlx || cli_has(line, OPT_TYPE) || cli_has(line, OPT_PURE)))
+        return cli_usage("quantize", "--%s chooses the types itself, and does not go with %s",
+                         a->like != NULL ? "like" : "target-size",
+                         a->to_mlx                 ? "--format mlx"
+                         : cli_has(line, OPT_TYPE) ? "-t"
+                                                   : "--pure");
+    return cli_has(line, OPT_TYPES) ? read_allowed(a, cli_text(line, OPT_TYPES)) : NB_OK;
+}
+
 int
 quantize_options_read(struct quantize_options *a, const struct cli_line *line)
 {
@@ -302,6 +345,8 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
 
     read_single(a, line);
     code = read_mlx(a, line);
+    if (code == NB_OK)
+        code = read_target(a, line);
     for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
         code = read_one(a, &line->given[i]);
     if (code != NB_OK)

@@ -12,6 +12,7 @@
 #define MAX_OVERRIDES 256
 #define MAX_PATTERNS 64
 #define MAX_PRUNED 1024
+#define MAX_ALLOWED 16
 
 struct quantize_options {
     const char *source, *output;
@@ -27,9 +28,17 @@ struct quantize_options {
     const char *include[MAX_PATTERNS], *exclude[MAX_PATTERNS];
     size_t n_include, n_exclude;
     uint64_t pruned[MAX_PRUNED];
-    struct nb_source_options as;          /* what a checkpoint is taken for */
-    const char *calibrate;                /* a text to make the importance matrix from */
-    const char *refine;                   /* a text to refine the blocks by; NULL: they are the reference's */
+    struct nb_source_options as; /* what a checkpoint is taken for */
+    const char *calibrate;       /* a text to make the importance matrix from */
+    const char *refine;          /* a text to refine the blocks by; NULL: they are the reference's */
+    /* Types by their effects (allocation.h); 0 and NULL: those of the recipe. */
+    uint64_t target_size;
+    double target_bpw, max_kld;
+    enum nb_type allowed[MAX_ALLOWED];
+    size_t n_allowed;
+    const char *effects, *like;
+    struct nb_named_type *named;          /* the types that were chosen, to which plan points */
+    bool owns_names;                      /* the names in it are from malloc */
     uint32_t refine_tokens, chunk_tokens; /* of texts: at most, and of a chunk; CHUNK_TOKENS 0: as the model has it */
     struct memory_question memory;        /* of --dry-run */
     bool dry_run, json, allow_other_tokens;

@@ -529,6 +529,21 @@ cannot_have(const struct nb_view *t, enum nb_type type, enum nb_status status, c
                    t->name, nb_type_info(type)->name, t->ne[0], nb_type_info(type)->block, hint);
 }
 
+static int
+compare_name(const void *name, const void *named)
+{
+    return strcmp(name, ((const struct nb_named_type *)named)->name);
+}
+
+static enum nb_type
+named_type(const struct nb_recipe_options *o, const char *name)
+{
+    const struct nb_named_type *found =
+        o->n_named == 0 ? NULL : bsearch(name, o->named, o->n_named, sizeof *o->named, compare_name);
+
+    return found == NULL ? NB_TYPE_NONE : found->type;
+}
+
 /* The user's type for T, or NB_TYPE_NONE; records which overrides matched. */
 static enum nb_type
 user_type(struct rules *r, const struct nb_view *t, enum category category, bool *matched)
@@ -549,7 +564,7 @@ user_type(struct rules *r, const struct nb_view *t, enum category category, bool
         return o->embedding_type;
     if (category == OUTPUT && o->output_type != NB_TYPE_NONE)
         return o->output_type;
-    return by_name;
+    return by_name != NB_TYPE_NONE ? by_name : named_type(o, t->name);
 }
 
 static enum nb_status

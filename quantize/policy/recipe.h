@@ -74,6 +74,12 @@ struct nb_type_override {
     enum nb_type type;
 };
 
+/* The type of the tensor of this name. */
+struct nb_named_type {
+    const char *name;
+    enum nb_type type;
+};
+
 struct nb_recipe_options {
     const struct nb_recipe *recipe;
     bool pure;           /* ignore the rules: the base type for all tensors */
@@ -85,6 +91,9 @@ struct nb_recipe_options {
     enum nb_type output_type, embedding_type; /* NB_TYPE_NONE: chosen by the rules */
     const struct nb_type_override *overrides; /* the first match is used */
     size_t n_overrides;
+    const struct nb_named_type
+        *named; /* types that were chosen for each tensor, sorted by name; overrides come before */
+    size_t n_named;
 };
 
 enum nb_reason {

@@ -299,8 +299,11 @@ enum nb_status
 nb_model_rows(const struct nb_model *m, const struct nb_view *weight, uint64_t first, uint64_t rows,
               struct nb_view_reader *reader, float *out, struct nb_error *err)
 {
-    const enum nb_status status = nb_model_fetch(m, weight, first, rows, reader, err);
+    enum nb_status status;
 
+    if (weight == m->replaced)
+        weight = m->replacement;
+    status = nb_model_fetch(m, weight, first, rows, reader, err);
     if (status == NB_OK)
         nb_view_decode(weight, reader, 0, rows * weight->ne[0], out);
     return status;

@@ -66,6 +66,8 @@ struct nb_model {
      * output.
      */
     const struct nb_linear *matrices;
+    /* nb_model_rows reads REPLACEMENT in the place of REPLACED: to see what one tensor does. NULL: nothing. */
+    const struct nb_view *replaced, *replacement;
 };
 
 /* SOURCE must stay open while the model is used. */
