@@ -8,7 +8,7 @@
 #include "formats/base/text.h"
 #include "quantize/pipeline.h"
 #include "quantize/policy/allocation.h"
-#include "quantize/policy/type_error.h"
+#include "quantize/type_error.h"
 #include "verify/run/model.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-#include "quantize/policy/type_error.h"
+#include "quantize/type_error.h"
 
 #include "formats/base/checked.h"
 #include "formats/elements/decode.h"

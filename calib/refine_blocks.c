@@ -1,0 +1,119 @@
+/* Reads matrices and their blocks, has them refined, and writes what is better. */
+#include "calib/refine_run.h"
+#include "formats/base/checked.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE_FLOATS ((size_t)64 << 20) /* of a matrix, that are refined at once */
+
+struct reading {
+    struct nb_refine_run *run;
+    const struct nb_linear *matrix;
+    uint64_t first;
+    size_t rows;
+    float *out;
+};
+
+#define ROWS_IN_TASK 64u
+
+static enum nb_status
+read_task(void *context, size_t task, unsigned worker, struct nb_error *err)
+{
+    const struct reading *g = context;
+    const size_t first = task * ROWS_IN_TASK, rows = g->rows - first < ROWS_IN_TASK ? g->rows - first : ROWS_IN_TASK;
+
+    return nb_model_rows(g->run->original, g->matrix->weight, g->first + first, rows, &g->run->readers[worker],
+                         g->out + first * g->matrix->columns, err);
+}
+
+enum nb_status
+nb_refine_write(const struct nb_refine_run *r, const void *bytes, size_t size, uint64_t offset, struct nb_error *err)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t n = pwrite(r->fd, (const char *)bytes + done, size - done, (off_t)(offset + done));
+
+        if (n < 0 && errno != EINTR)
+            return nb_fail(err, NB_SYSTEM, "%s: %s", r->source.path, strerror(errno));
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return NB_OK;
+}
+
+static const struct nb_linear *
+original_of(const struct nb_refine_run *r, const struct nb_linear *m)
+{
+    const struct nb_linear *o = r->original->matrices;
+
+    while (o != NULL && strcmp(o->name, m->name) != 0)
+        o = o->next;
+    return o;
+}
+
+/* ROWS rows of M from row FIRST on, of all experts; MOMENTS_ROW is the first of them in its expert. */
+static enum nb_status
+refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const struct nb_linear *m, uint64_t first,
+             size_t rows, struct nb_error *err)
+{
+    const struct nb_type_info *info = nb_type_info(m->weight->type);
+    const uint64_t row_bytes = m->columns / info->block * info->block_bytes;
+    float *weights = nb_aligned((uint64_t)rows * m->columns * sizeof *weights);
+    void *blocks = nb_malloc(rows * row_bytes);
+    struct reading reading = { r, original_of(r, m), first, rows, weights };
+    const struct nb_refine_matrix matrix = { m->weight->type, rows, m->columns, weights, blocks };
+    struct nb_refine_result result = { 0 };
+    enum nb_status status = weights == NULL || blocks == NULL ? nb_fail_memory(err) : NB_OK;
+
+    if (status == NB_OK)
+        status = nb_pool_run(r->pool, read_task, &reading, (rows + ROWS_IN_TASK - 1) / ROWS_IN_TASK, err);
+    if (status == NB_OK)
+        status = nb_view_fetch(m->weight, first * m->columns, (uint64_t)rows * m->columns, &r->readers[0], err);
+    if (status == NB_OK) {
+        memcpy(blocks, r->readers[0].elements, rows * row_bytes);
+        status = nb_refine_matrix(in, &matrix, r->pool, &result, err);
+    }
+    if (status == NB_OK && result.taken)
+        status = nb_refine_write(r, blocks, rows * row_bytes, nb_view_offset(m->weight) + first * row_bytes, err);
+    if (status == NB_OK && r->options->refined != NULL)
+        r->options->refined(r->options->context, m->name, &result);
+    r->summary->matrices++;
+    r->summary->refined += result.taken;
+    free(weights);
+    free(blocks);
+    return status;
+}
+
+/* Where the moments have a row for each of the matrix, it is refined as a whole. */
+static enum nb_status
+refine_expert(struct nb_refine_run *r, const struct nb_refine_inputs *in, const struct nb_linear *m, uint32_t expert,
+              struct nb_error *err)
+{
+    const size_t piece = PIECE_FLOATS / m->columns / ROWS_IN_TASK * ROWS_IN_TASK;
+    const size_t at_once = in->fit->r != NULL || piece == 0 || piece > m->rows ? m->rows : piece;
+    enum nb_status status = NB_OK;
+
+    for (size_t first = 0; first < m->rows && status == NB_OK; first += at_once)
+        status = refine_piece(r, in, m, (uint64_t)expert * m->rows + first,
+                              m->rows - first < at_once ? m->rows - first : at_once, err);
+    return status;
+}
+
+enum nb_status
+nb_refine_experts(struct nb_refine_run *r, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    for (uint32_t e = 0; e < r->experts && status == NB_OK; e++) {
+        struct nb_refine_inputs in;
+
+        if (r->fit[e].tokens == 0)
+            continue; /* an expert that no token reached keeps its blocks */
+        status = nb_refine_prepare(&in, &r->fit[e], &r->held[e], err);
+        for (size_t i = 0; i < r->wanted->count && status == NB_OK; i++)
+            status = refine_expert(r, &in, r->wanted->matrix[i], r->first_expert + e, err);
+        nb_refine_inputs_free(&in);
+    }
+    return status;
+}

@@ -1,0 +1,103 @@
+#include "calib/refine_run.h"
+#include "formats/models/hparams.h"
+#include "quantize/search/refine.h"
+#include "verify/run/block.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool
+has_role(const struct nb_linear *m, const char *name)
+{
+    char role[64];
+
+    snprintf(role, sizeof role, "blk.%%l.%s.weight", name);
+    return m->role != NULL && strcmp(m->role, role) == 0;
+}
+
+static enum nb_refine_weighting
+weighting_of(const struct nb_linear *m)
+{
+    if (has_role(m, "attn_k") || has_role(m, "attn_v"))
+        return NB_BY_SHARES;
+    return has_role(m, "attn_output") || has_role(m, "ffn_down") ? NB_BY_STREAM : NB_ALL_ALIKE;
+}
+
+/* Whether the result of block B is added to the stream without a norm or a factor. */
+static bool
+adds_plainly(const struct nb_model *m, const struct nb_block *b)
+{
+    return b->norm_after == NULL && b->norm_sum == NULL && b->times == 1 &&
+           nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1;
+}
+
+bool
+nb_refine_can(const struct nb_linear *m)
+{
+    return nb_can_refine(m->weight->type) && m->scale == NULL && nb_view_is_stored(m->weight) &&
+           m->weight->n_pieces == 1 && m->columns % nb_type_info(m->weight->type)->block == 0;
+}
+
+/* The group of the product that begins with KEY and of WEIGHTING, made if need be; NULL if there are too many. */
+static struct nb_refine_group *
+group_of(struct nb_refine_run *r, const char *key, enum nb_refine_weighting weighting)
+{
+    struct nb_refine_group *g = r->groups;
+
+    while (g < r->groups + r->n_groups && (strcmp(g->key, key) != 0 || g->weighting != weighting))
+        g++;
+    if (g == r->groups + NB_REFINE_GROUPS)
+        return NULL;
+    if (g == r->groups + r->n_groups) {
+        *g = (struct nb_refine_group){ .key = key, .weighting = weighting };
+        r->n_groups++;
+    }
+    return g;
+}
+
+/* Notes the matrices of the quantized model that are used. */
+static enum nb_status
+note(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert, const float *input,
+     size_t tokens, struct nb_error *err)
+{
+    struct nb_refine_run *r = context;
+
+    (void)input;
+    (void)tokens;
+    (void)err;
+    for (size_t i = 0; i < count && expert == 0; i++) {
+        struct nb_refine_group *g =
+            nb_refine_can(matrices[i]) ? group_of(r, matrices[0]->name, weighting_of(matrices[i])) : NULL;
+        bool is_new = g != NULL && g->count < NB_MAX_PRODUCTS;
+
+        for (size_t k = 0; is_new && k < g->count; k++)
+            is_new = g->matrix[k] != matrices[i];
+        if (is_new)
+            g->matrix[g->count++] = matrices[i];
+    }
+    return NB_OK;
+}
+
+/* Experts that the first batch does not choose are in the group all the same: their matrix is that of the others. */
+enum nb_status
+nb_refine_find_groups(struct nb_refine_run *r, struct nb_error *err)
+{
+    const struct nb_block *b = &r->quantized.blocks[r->step];
+    const size_t blocks = nb_forward_step_end(&r->quantized, r->step) - r->step;
+    enum nb_status status;
+
+    r->n_groups = 0;
+    nb_forward_observe(r->of_quantized, note, r);
+    memcpy(r->stream, r->quantized_stream, nb_refine_tokens_in(r, 0) * nb_refine_embedding(r) * sizeof(float));
+    status = nb_forward_step(r->of_quantized, &r->quantized, r->tokens, r->options->bos, nb_refine_chunks_in(r, 0),
+                             r->step, r->stream, err);
+    nb_forward_observe(r->of_quantized, NULL, NULL);
+    for (size_t i = 0; i < r->n_groups; i++) {
+        struct nb_refine_group *g = &r->groups[i];
+
+        g->is_last = i + 1 == r->n_groups && g->weighting != NB_ALL_ALIKE && g->matrix[0]->experts == 1;
+        g->repairs = g->is_last && blocks == 1 && g->count == 1 && g->weighting == NB_BY_STREAM &&
+                     adds_plainly(&r->quantized, b);
+    }
+    return status;
+}

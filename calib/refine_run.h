@@ -1,0 +1,132 @@
+/* A run of nb_refine_file, as the files that do its parts see it. */
+#ifndef NB_REFINE_RUN_H
+#define NB_REFINE_RUN_H
+
+#include "calib/moments.h"
+#include "calib/refine.h"
+#include "formats/base/pool.h"
+#include "formats/models/source.h"
+#include "verify/run/forward.h"
+#include "verify/run/product.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NB_HELD_OUT 5u       /* one batch of so many */
+#define NB_REFINE_GROUPS 16u /* in a step */
+
+/* What tokens count for in the moments of an input. */
+enum nb_refine_weighting {
+    NB_ALL_ALIKE,
+    NB_BY_SHARES, /* keys and values: the attention that a token gets */
+    NB_BY_STREAM, /* what is added to the stream: one over the mean square of what is then there, by which it will be divided */
+};
+
+/* Matrices that are multiplied with the same input, and for which tokens count alike. */
+struct nb_refine_group {
+    const struct nb_linear *matrix[NB_MAX_PRODUCTS];
+    size_t count;
+    const char *key; /* the name of the first matrix of the product */
+    enum nb_refine_weighting weighting;
+    bool repairs; /* the product is added to the stream as it is, and can repair it */
+    bool is_last; /* of the step: the original model has then done it */
+};
+
+struct nb_refine_run {
+    const struct nb_model *original;
+    const struct nb_refine_options *options;
+    struct nb_source source; /* the quantized file */
+    struct nb_model quantized;
+    int fd; /* it, to be written */
+    struct nb_pool *pool;
+    struct nb_pool_watch watch;
+    volatile sig_atomic_t break_off;
+    struct nb_forward *of_original, *of_quantized;
+    struct nb_view_reader *readers; /* one per thread */
+    int32_t *tokens;
+    uint32_t chunks, batch;                    /* chunks */
+    float *original_stream, *quantized_stream; /* of all tokens */
+    struct nb_refine_summary *summary;
+
+    size_t step; /* the first block of the current one */
+    struct nb_refine_group groups[NB_REFINE_GROUPS];
+    size_t n_groups;
+
+    /* The group whose moments are gathered. */
+    const struct nb_refine_group *wanted;
+    struct nb_moments *fit, *held;         /* of experts from FIRST_EXPERT on, or of the only one */
+    struct nb_moments fit_pool, held_pool; /* of all experts */
+    uint32_t first_expert, experts;
+    bool is_held, seen;
+    float *stream; /* a batch's copy */
+    float *input;  /* of the original model */
+    float *room, *error, *weights;
+    float *shares; /* of attention that the tokens of a batch get from each head: heads x tokens */
+    size_t heads;
+};
+
+static inline size_t
+nb_refine_embedding(const struct nb_refine_run *r)
+{
+    return nb_model_embedding(r->original);
+}
+
+/* --- batches -------------------------------------------------------------------------------------------------- */
+
+static inline uint32_t
+nb_refine_batches(const struct nb_refine_run *r)
+{
+    return (r->chunks + r->batch - 1) / r->batch;
+}
+
+static inline uint32_t
+nb_refine_chunks_in(const struct nb_refine_run *r, uint32_t batch)
+{
+    const uint32_t left = r->chunks - batch * r->batch;
+
+    return left < r->batch ? left : r->batch;
+}
+
+static inline size_t
+nb_refine_tokens_in(const struct nb_refine_run *r, uint32_t batch)
+{
+    return (size_t)nb_refine_chunks_in(r, batch) * r->options->chunk_tokens;
+}
+
+/* The first token of BATCH. */
+static inline size_t
+nb_refine_start_of(const struct nb_refine_run *r, uint32_t batch)
+{
+    return (size_t)batch * r->batch * r->options->chunk_tokens;
+}
+
+static inline bool
+nb_refine_is_held_out(const struct nb_refine_run *r, uint32_t batch)
+{
+    return nb_refine_batches(r) < NB_HELD_OUT ? batch + 1 == nb_refine_batches(r)
+                                              : batch % NB_HELD_OUT == NB_HELD_OUT - 1;
+}
+
+/* refine_groups.c */
+bool nb_refine_can(const struct nb_linear *matrix);
+/* Finds the groups of the current step, in the order in which they are used. */
+enum nb_status nb_refine_find_groups(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+
+/* refine_moments.c */
+/* For r->wanted, from expert FIRST on: as many as memory is meant for. */
+enum nb_status nb_refine_new_moments(struct nb_refine_run *run, uint32_t first, bool with_original,
+                                     struct nb_error *err) NB_MUST_CHECK;
+void nb_refine_free_moments(struct nb_refine_run *run);
+/* Fills them from all batches. */
+enum nb_status nb_refine_gather(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+
+/* refine_blocks.c */
+/* Refines the matrices of r->wanted by the moments that were gathered. */
+enum nb_status nb_refine_experts(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+/* Writes SIZE bytes at OFFSET of the quantized file. */
+enum nb_status nb_refine_write(const struct nb_refine_run *run, const void *bytes, size_t size, uint64_t offset,
+                               struct nb_error *err) NB_MUST_CHECK;
+
+#endif
