@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define EMBEDDING_SHARE 1.0f /* of the diagonal that a tied output gets for being the embedding, too */
 
 /* --- steps ------------------------------------------------------------------------------------------------------ */
 
 static enum nb_status
-nb_refine_one_group(struct nb_refine_run *r, const struct nb_refine_group *g, struct nb_error *err)
+refine_group(struct nb_refine_run *r, const struct nb_refine_group *g, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -121,21 +122,38 @@ refine_output(struct nb_refine_run *r, struct nb_error *err)
     return status;
 }
 
+/* Refines the matrices of the current step. Those of steps that a stopped run has done are refined already. */
+static enum nb_status
+refine_step(struct nb_refine_run *r, struct nb_error *err)
+{
+    enum nb_status status;
+
+    r->n_groups = 0;
+    if (r->resumed != SIZE_MAX && r->step < r->resumed)
+        return NB_OK;
+    status = nb_refine_find_groups(r, err);
+    if (status == NB_OK)
+        status = r->step == r->resumed ? nb_refine_state_restore(r, err) : nb_refine_state_write(r, err);
+    for (size_t i = 0; i < r->n_groups && status == NB_OK; i++)
+        status = refine_group(r, &r->groups[i], err);
+    return status;
+}
+
 static enum nb_status
 refine_steps(struct nb_refine_run *r, struct nb_error *err)
 {
     const bool refines_output = nb_refine_can(r->quantized.output);
     const bool is_tied = r->quantized.output->weight == r->quantized.token_embedding->weight;
-    enum nb_status status = refines_output && is_tied ? refine_output(r, err) : NB_OK;
+    enum nb_status status = NB_OK;
 
+    if (refines_output && is_tied && r->resumed == SIZE_MAX)
+        status = refine_output(r, err);
     if (status == NB_OK)
         status = each_batch(r, true, true, err);
     if (status == NB_OK)
         status = each_batch(r, false, true, err);
     for (r->step = 0; r->step < r->quantized.n_blocks && status == NB_OK;) {
-        status = nb_refine_find_groups(r, err);
-        for (size_t i = 0; i < r->n_groups && status == NB_OK; i++)
-            status = nb_refine_one_group(r, &r->groups[i], err);
+        status = refine_step(r, err);
         if (status == NB_OK && (r->n_groups == 0 || !r->groups[r->n_groups - 1].is_last))
             status = each_batch(r, true, false, err);
         if (status == NB_OK)
@@ -144,6 +162,8 @@ refine_steps(struct nb_refine_run *r, struct nb_error *err)
     }
     if (status == NB_OK && refines_output && !is_tied)
         status = refine_output(r, err);
+    if (status == NB_OK && r->options->state != NULL)
+        unlink(r->options->state);
     return status;
 }
 
@@ -246,6 +266,33 @@ finish(struct nb_refine_run *r)
         close(r->fd);
 }
 
+/* A hash of everything that must be equal for a run to be taken up again. */
+static uint64_t
+fingerprint(const struct nb_refine_run *r)
+{
+    const struct nb_refine_options *o = r->options;
+    const uint64_t numbers[] = { o->chunk_tokens, r->chunks, (uint64_t)o->bos, r->original->source->file_bytes,
+                                 r->source.file_bytes };
+    const uint64_t of_tokens = XXH3_64bits(r->tokens, (size_t)r->chunks * o->chunk_tokens * sizeof *r->tokens);
+    uint64_t hash = XXH3_64bits_withSeed(numbers, sizeof numbers, of_tokens);
+
+    for (size_t i = 0; i < r->source.n_tensors; i++) {
+        const struct nb_view *t = &r->source.tensors[i];
+
+        hash = XXH3_64bits_withSeed(t->name, strlen(t->name), hash ^ (uint64_t)t->type << 32 ^ t->elements);
+    }
+    return hash;
+}
+
+static enum nb_status
+interrupted(const struct nb_refine_run *r, struct nb_error *err)
+{
+    if (r->options->state == NULL || !nb_is_file(r->options->state))
+        return nb_fail(err, NB_INTERRUPTED, "interrupted");
+    return nb_fail(err, NB_INTERRUPTED, "interrupted; the same command will go on at block %zu of %zu", r->step + 1,
+                   r->quantized.n_blocks);
+}
+
 enum nb_status
 nb_refine_file(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
                const struct nb_refine_options *o, struct nb_refine_summary *summary, struct nb_error *err)
@@ -274,8 +321,14 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
         status = start(&r, path, err);
         if (status == NB_OK)
             status = allocate(&r, tokens, count, err);
+        if (status == NB_OK) {
+            r.fingerprint = fingerprint(&r);
+            status = nb_refine_state_read(&r, err);
+        }
         if (status == NB_OK)
             status = refine_steps(&r, err);
+        if (status == NB_INTERRUPTED)
+            status = interrupted(&r, err);
         finish(&r);
         nb_model_close(&r.quantized);
     }

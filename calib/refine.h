@@ -21,6 +21,11 @@ struct nb_refine_options {
     uint32_t max_chunks;   /* spread over the text; 0: all */
     unsigned threads;      /* 0: one per core */
     int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
+    /*
+     * A file that stores how far a stopped run came, so that it can be taken up again, with the same PATH and to the same
+     * bytes; NULL: none. It is written before each layer, read at the start if it exists, and removed at the end.
+     */
+    const char *state;
     /* Called ten times a second from the calling thread: what is being done, and the share (0 to 1) that is done. */
     void (*progress)(void *context, const char *what, double share); /* may be NULL */
     /* Called for each matrix, or part of one, that was looked at. May be NULL. */

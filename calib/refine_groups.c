@@ -62,10 +62,11 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
 {
     struct nb_refine_run *r = context;
 
+    (void)expert;
     (void)input;
     (void)tokens;
     (void)err;
-    for (size_t i = 0; i < count && expert == 0; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct nb_refine_group *g =
             nb_refine_can(matrices[i]) ? group_of(r, matrices[0]->name, weighting_of(matrices[i])) : NULL;
         bool is_new = g != NULL && g->count < NB_MAX_PRODUCTS;
@@ -78,7 +79,7 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
     return NB_OK;
 }
 
-/* Experts that the first batch does not choose are in the group all the same: their matrix is that of the others. */
+/* Those of the first batch: experts are stacked in matrices, of which it uses at least one. */
 enum nb_status
 nb_refine_find_groups(struct nb_refine_run *r, struct nb_error *err)
 {

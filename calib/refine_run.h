@@ -49,6 +49,8 @@ struct nb_refine_run {
     uint32_t chunks, batch;                    /* chunks */
     float *original_stream, *quantized_stream; /* of all tokens */
     struct nb_refine_summary *summary;
+    uint64_t fingerprint; /* of all that must be equal for a run to be taken up again */
+    size_t resumed;       /* the step that a stopped run was in; SIZE_MAX: there was none */
 
     size_t step; /* the first block of the current one */
     struct nb_refine_group groups[NB_REFINE_GROUPS];
@@ -128,5 +130,13 @@ enum nb_status nb_refine_experts(struct nb_refine_run *run, struct nb_error *err
 /* Writes SIZE bytes at OFFSET of the quantized file. */
 enum nb_status nb_refine_write(const struct nb_refine_run *run, const void *bytes, size_t size, uint64_t offset,
                                struct nb_error *err) NB_MUST_CHECK;
+
+/* refine_state.c; without a file for the state nothing is done */
+/* Before the current step changes anything. */
+enum nb_status nb_refine_state_write(const struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+/* Sets r->resumed. A state of another run is an error. */
+enum nb_status nb_refine_state_read(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+/* Puts the blocks of the current step back, which is the one that was stopped. */
+enum nb_status nb_refine_state_restore(const struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
 #include "calib/sums.h"
 #include "calib/texts.h"
 #include "cli/cli.h"
+#include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/text.h"
 #include "quantize/pipeline.h"
@@ -15,7 +16,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define SUFFIX ".refining"
+#define SUFFIX ".refining" /* of the file that is worked on */
+#define STATE ".state"     /* behind that: how far it is */
 
 enum nb_status
 refinement_keys(struct quantize_options *a, struct nb_error *err)
@@ -73,11 +75,12 @@ load_tokens(const struct quantize_options *a, const struct nb_source *source, st
 
 /* Refines the file PATH, which is SOURCE quantized. */
 static enum nb_status
-refine(const struct quantize_options *a, const struct nb_source *source, const char *path,
+refine(const struct quantize_options *a, const struct nb_source *source, const char *path, const char *state,
        struct nb_refine_summary *summary, struct nb_error *err)
 {
     struct nb_refine_options o = { .chunk_tokens = cli_calibration_chunk(source, a->chunk_tokens),
                                    .threads = a->pipeline.threads,
+                                   .state = state,
                                    .progress = on_progress,
                                    .refined = on_refined,
                                    .stop = cli_catch_signals() };
@@ -119,28 +122,46 @@ write_start(const struct quantize_options *a, const struct nb_plan *plan, const 
     return status;
 }
 
+/* Writes the reference's blocks, unless a stopped run is taken up again, and refines them. */
+static enum nb_status
+work(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan, const char *path,
+     const char *state, struct nb_refine_summary *summary, struct nb_error *err)
+{
+    const bool goes_on = nb_is_file(path) && nb_is_file(state);
+    enum nb_status status = NB_OK;
+
+    if (goes_on) {
+        cli_note("going on with what a stopped run left in %s", path);
+    } else {
+        unlink(state);
+        status = write_start(a, plan, path, err);
+    }
+    if (status == NB_OK)
+        status = refine(a, source, path, state, summary, err);
+    if (status != NB_OK && !goes_on && !(status == NB_INTERRUPTED && nb_is_file(state)))
+        unlink(path);
+    return status;
+}
+
 enum nb_status
 refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan,
                struct nb_refine_summary *summary, struct nb_error *err)
 {
     const bool replace = a->pipeline.replace;
-    char *path = nb_joined(a->output, SUFFIX);
+    char *path = nb_joined(a->output, SUFFIX), *state = nb_joined(a->output, SUFFIX STATE);
     struct nb_file_out out;
-    enum nb_status status = path == NULL ? nb_fail_memory(err) : nb_out_adopt(&out, a->output, NULL, replace, err);
+    enum nb_status status = path == NULL || state == NULL ? nb_fail_memory(err)
+                                                          : nb_out_adopt(&out, a->output, NULL, replace, err);
 
     if (status == NB_OK && plan->n_files > 1)
         status = nb_fail(err, NB_USAGE, "--refine writes one file, and no parts (--keep-split)");
     if (status == NB_OK)
-        status = write_start(a, plan, path, err);
-    if (status == NB_OK) {
-        status = refine(a, source, path, summary, err);
-        if (status != NB_OK)
-            unlink(path);
-    }
+        status = work(a, source, plan, path, state, summary, err);
     if (status == NB_OK)
         status = nb_out_adopt(&out, a->output, path, replace, err);
     if (status == NB_OK)
         status = nb_out_commit(&out, replace, err);
     free(path);
+    free(state);
     return status;
 }

@@ -131,7 +131,7 @@ a_file_has_at_most_the_size_that_was_asked_for(void **unused)
         "-o", "two.gguf");
     expect(0, "types were chosen for an expected KLD of");
     assert_true(size_of("two.gguf") <= 2000000 && size_of("two.gguf") > 1950000);
-    assert_false(scratch_exists("two.gguf.measuring"));
+    assert_false(scratch_exists(scratch_path("two.gguf.measuring")));
     RUN(&run, "check", "two.gguf");
     assert_int_equal(run.code, 0);
     RUN(&run, "quantize", SAMPLE, "--target-size", "1M", "--effects", "effects.json", "-o", "one.gguf");
@@ -141,7 +141,7 @@ a_file_has_at_most_the_size_that_was_asked_for(void **unused)
     assert_true(strtod(strstr(run.out, "\"bpw\":") + strlen("\"bpw\":"), NULL) <= 5);
     RUN(&run, "quantize", SAMPLE, "--max-kld", "1e-12", "--effects", "effects.json", "-o", "best.gguf");
     expect(3, "even the best of the types that may be used cost a KLD of");
-    assert_false(scratch_exists("one.gguf") || scratch_exists("best.gguf"));
+    assert_false(scratch_exists(scratch_path("one.gguf")) || scratch_exists(scratch_path("best.gguf")));
 }
 
 /* The table decides: with one that says that nothing but one tensor matters, that one gets the best type. */
@@ -190,7 +190,7 @@ a_bad_table_of_effects_is_refused(void **unused)
         scratch_write_text("bad.json", bad[i][0]);
         RUN(&run, "quantize", SAMPLE, "--target-size", "2M", "--effects", "bad.json", "-o", "x.gguf");
         expect(3, bad[i][1]);
-        assert_false(scratch_exists("x.gguf"));
+        assert_false(scratch_exists(scratch_path("x.gguf")));
     }
 }
 

@@ -13,6 +13,11 @@
 #include "splitmix.h"
 #include "testing.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
 #define TEXT SAMPLE_DATA "/tinystories-valid.txt"
 #define COLUMNS 512
@@ -369,7 +374,7 @@ a_refined_model_is_nearer_to_its_base(void **unused)
         if (i == 0)
             scratch_remove("end.gguf");
     }
-    assert_false(scratch_exists("end.gguf.refining"));
+    assert_false(scratch_exists(scratch_path("end.gguf.refining")));
     RUN(&run, "check", "end.gguf");
     assert_int_equal(run.code, 0);
 }
@@ -381,6 +386,41 @@ threads_do_not_change_a_refined_file(void **unused)
     (void)unused;
     quantize("Q4_0", "one.gguf", "1", true);
     assert_true(scratch_hash(scratch_path("one.gguf")) == scratch_hash(scratch_path("end.gguf")));
+}
+
+/* Stopped in the middle, and taken up again: the file is the same. */
+static void
+a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
+{
+    const struct timespec moment = { 0, 20000000 };
+    int status, tries = 0;
+
+    (void)unused;
+    for (bool stopped = false; !stopped && tries < 10; tries++) { /* a fast machine may be done before */
+        pid_t child;
+
+        scratch_remove("again.gguf");
+        child = fork();
+        if (child == 0) {
+            execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "-t", "Q4_0", "--refine", scratch_path("first.txt"),
+                  "-c", "64", "-o", scratch_path("again.gguf"), "-j", "1", "--refine-tokens", "6400", (char *)NULL);
+            _exit(127);
+        }
+        for (int i = 0; i < 3000 && !scratch_exists(scratch_path("again.gguf.refining.state")) &&
+                        waitpid(child, &status, WNOHANG) == 0;
+             i++)
+            nanosleep(&moment, NULL);
+        kill(child, SIGINT);
+        waitpid(child, &status, 0);
+        stopped = scratch_exists(scratch_path("again.gguf.refining.state"));
+    }
+    assert_true(tries < 10 && scratch_exists(scratch_path("again.gguf.refining")) &&
+                !scratch_exists(scratch_path("again.gguf")));
+    quantize("Q4_0", "again.gguf", "2", true);
+    assert_non_null(strstr(run.err, "going on with what a stopped run left"));
+    assert_true(scratch_hash(scratch_path("again.gguf")) == scratch_hash(scratch_path("end.gguf")));
+    assert_false(scratch_exists(scratch_path("again.gguf.refining")) ||
+                 scratch_exists(scratch_path("again.gguf.refining.state")));
 }
 
 static void
@@ -398,7 +438,7 @@ refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
     assert_int_equal(run.code, 2);
     RUN(&run, "quantize", SAMPLE, "--refine-tokens", "1000", "-o", "x.gguf");
     assert_int_equal(run.code, 2);
-    assert_false(scratch_exists("x.gguf") || scratch_exists("x.gguf.refining"));
+    assert_false(scratch_exists(scratch_path("x.gguf")) || scratch_exists(scratch_path("x.gguf.refining")));
 }
 
 int
@@ -413,6 +453,7 @@ main(void)
         cmocka_unit_test(inputs_that_are_no_numbers_are_refused),
         cmocka_unit_test(a_refined_model_is_nearer_to_its_base),
         cmocka_unit_test(threads_do_not_change_a_refined_file),
+        cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
         cmocka_unit_test(refinement_that_cannot_be_done_is_refused_before_the_work),
     };
 
