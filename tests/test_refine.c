@@ -329,11 +329,11 @@ inputs_that_are_no_numbers_are_refused(void **unused)
 /* --- whole files ----------------------------------------------------------------------------------------------- */
 
 static double
-divergence(const char *model)
+divergence_of(const char *base, const char *model)
 {
     const char *at;
 
-    RUN(&run, "verify", SAMPLE, model, "-f", "second.txt", "-c", "64", "--chunks", "60", "--json");
+    RUN(&run, "verify", base, model, "-f", "second.txt", "-c", "64", "--chunks", "40", "--json");
     if (run.code != 0 || (at = strstr(run.out, "\"kld_mean\":")) == NULL)
         fail_msg("%s%s", run.out, run.err);
     return strtod(at + strlen("\"kld_mean\":"), NULL);
@@ -366,8 +366,8 @@ a_refined_model_is_nearer_to_its_base(void **unused)
         quantize(types[i], "start.gguf", "2", false);
         quantize(types[i], "end.gguf", "2", true);
         assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
-        start = divergence("start.gguf");
-        end = divergence("end.gguf");
+        start = divergence_of(SAMPLE, "start.gguf");
+        end = divergence_of(SAMPLE, "end.gguf");
         if (!(end < 0.7 * start))
             fail_msg("%s: %g became %g", types[i], start, end);
         scratch_remove("start.gguf");
@@ -386,6 +386,28 @@ threads_do_not_change_a_refined_file(void **unused)
     (void)unused;
     quantize("Q4_0", "one.gguf", "1", true);
     assert_true(scratch_hash(scratch_path("one.gguf")) == scratch_hash(scratch_path("end.gguf")));
+}
+
+/* Each expert by its own tokens, and one that no token reaches stays as it is. */
+static void
+experts_are_refined_by_the_tokens_they_get(void **unused)
+{
+    double start, end;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "F32", "-o", "dense.gguf");
+    mixture_of("dense.gguf", "mixture.gguf", 3, 2);
+    RUN(&run, "quantize", "mixture.gguf", "-t", "Q4_0", "--pure", "--calibrate", "first.txt", "-c", "64", "-o",
+        "start.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", "mixture.gguf", "-t", "Q4_0", "--pure", "--refine", "first.txt", "-c", "64",
+        "--refine-tokens", "4096", "-o", "mixed.gguf");
+    assert_int_equal(run.code, 0);
+    start = divergence_of("mixture.gguf", "start.gguf");
+    end = divergence_of("mixture.gguf", "mixed.gguf");
+    if (!(end < 0.7 * start))
+        fail_msg("%g became %g: %s", start, end, run.out);
+    scratch_remove("start.gguf");
 }
 
 /* Stopped in the middle, and taken up again: the file is the same. */
@@ -453,6 +475,7 @@ main(void)
         cmocka_unit_test(inputs_that_are_no_numbers_are_refused),
         cmocka_unit_test(a_refined_model_is_nearer_to_its_base),
         cmocka_unit_test(threads_do_not_change_a_refined_file),
+        cmocka_unit_test(experts_are_refined_by_the_tokens_they_get),
         cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
         cmocka_unit_test(refinement_that_cannot_be_done_is_refused_before_the_work),
     };
