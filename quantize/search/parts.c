@@ -1,25 +1,54 @@
 #include "quantize/search/parts.h"
 
 #include "formats/elements/block_layouts.h"
+#include "formats/elements/codebooks.h"
 #include "formats/elements/four_bit.h"
 #include "formats/elements/halves.h"
+#include "quantize/search/parts_grids.h"
 
 #include <string.h>
 
 #define BLOCK 32 /* of the types without super-blocks */
 
+/* The magnitudes of the codebooks' levels. */
+static const float iq2_levels[] = { 8, 25, 43 };
+static const float iq3_xxs_levels[] = { 4, 12, 20, 28, 36, 44, 52, 62 };
+static const float iq3_s_levels[] = { 1, 3, 5, 7, 9, 11, 13, 15 };
+
+#define SIMPLE(all, low, table, minimum)                                                                             \
+    {                                                                                                                \
+        .block = BLOCK, .group = BLOCK, .codes = all, .first = low, .levels = table, .scale_low = 1, .scale_top = 1, \
+        .scale_step = 1, .min_top = minimum                                                                          \
+    }
+#define SUPER(size, all, low, table, bottom, top, minimum)                                                        \
+    {                                                                                                             \
+        .block = NB_SUPER_BLOCK, .group = size, .codes = all, .first = low, .levels = table, .scale_low = bottom, \
+        .scale_top = top, .scale_step = 1, .min_top = minimum                                                     \
+    }
+#define GRID(size, table, of_cell, of_level, even, times, grid)                                                  \
+    {                                                                                                            \
+        .block = NB_SUPER_BLOCK, .group = size, .codes = sizeof table / sizeof table[0], .levels = table,        \
+        .scale_low = 1, .scale_top = 31, .scale_step = 2, .cell = of_cell, .bits = of_level, .even_signs = even, \
+        .unit = times, .entries = grid, .n_entries = sizeof grid / sizeof grid[0]                                \
+    }
+
 static const struct nb_parts_type types[NB_TYPES] = {
-    [NB_Q4_0] = { BLOCK, BLOCK, 16, -8, NULL, 1, 1, 0 },
-    [NB_Q4_1] = { BLOCK, BLOCK, 16, 0, NULL, 1, 1, 1 },
-    [NB_Q5_0] = { BLOCK, BLOCK, 32, -16, NULL, 1, 1, 0 },
-    [NB_Q5_1] = { BLOCK, BLOCK, 32, 0, NULL, 1, 1, 1 },
-    [NB_IQ4_NL] = { BLOCK, BLOCK, 16, 0, nb_iq4_values, 1, 1, 0 },
-    [NB_Q2_K] = { NB_SUPER_BLOCK, 16, 4, 0, NULL, 0, 15, 15 },
-    [NB_Q3_K] = { NB_SUPER_BLOCK, 16, 8, -4, NULL, -32, 31, 0 },
-    [NB_Q4_K] = { NB_SUPER_BLOCK, 32, 16, 0, NULL, 0, 63, 63 },
-    [NB_Q5_K] = { NB_SUPER_BLOCK, 32, 32, 0, NULL, 0, 63, 63 },
-    [NB_Q6_K] = { NB_SUPER_BLOCK, 16, 64, -32, NULL, -128, 127, 0 },
-    [NB_IQ4_XS] = { NB_SUPER_BLOCK, 32, 16, 0, nb_iq4_values, -32, 31, 0 },
+    [NB_Q4_0] = SIMPLE(16, -8, NULL, 0),
+    [NB_Q4_1] = SIMPLE(16, 0, NULL, 1),
+    [NB_Q5_0] = SIMPLE(32, -16, NULL, 0),
+    [NB_Q5_1] = SIMPLE(32, 0, NULL, 1),
+    [NB_IQ4_NL] = SIMPLE(16, 0, nb_iq4_values, 0),
+    [NB_Q2_K] = SUPER(16, 4, 0, NULL, 0, 15, 15),
+    [NB_Q3_K] = SUPER(16, 8, -4, NULL, -32, 31, 0),
+    [NB_Q4_K] = SUPER(32, 16, 0, NULL, 0, 63, 63),
+    [NB_Q5_K] = SUPER(32, 32, 0, NULL, 0, 63, 63),
+    [NB_Q6_K] = SUPER(16, 64, -32, NULL, -128, 127, 0),
+    [NB_IQ4_XS] = SUPER(32, 16, 0, nb_iq4_values, -32, 31, 0),
+    [NB_IQ2_XXS] = GRID(32, iq2_levels, 8, 2, true, 0.125f, nb_grid_iq2_xxs),
+    [NB_IQ2_XS] = GRID(16, iq2_levels, 8, 2, true, 0.125f, nb_grid_iq2_xs),
+    [NB_IQ2_S] = GRID(16, iq2_levels, 8, 2, false, 0.125f, nb_grid_iq2_s),
+    [NB_IQ3_XXS] = GRID(32, iq3_xxs_levels, 4, 3, true, 0.25f, nb_grid_iq3_xxs),
+    [NB_IQ3_S] = GRID(32, iq3_s_levels, 4, 3, false, 1, nb_grid_iq3_s),
 };
 
 const struct nb_parts_type *
@@ -249,6 +278,10 @@ nb_parts_unpack(enum nb_type type, const void *block, struct nb_parts *p)
     uint16_t *d, *dmin;
 
     memset(p, 0, sizeof *p);
+    if (t->cell > 0) {
+        nb_parts_unpack_grid(type, t, block, p);
+        return;
+    }
     memcpy(bytes, block, nb_type_info(type)->block_bytes);
     move_codes(false, type, bytes, p->code);
     move_scales(false, type, bytes, scale, min);
@@ -271,6 +304,10 @@ nb_parts_pack(enum nb_type type, const struct nb_parts *p, void *block)
     unsigned char bytes[sizeof(struct block_q6_K)] __attribute__((aligned(4))) = { 0 };
     uint16_t *d, *dmin;
 
+    if (t->cell > 0) {
+        nb_parts_pack_grid(type, t, p, block);
+        return;
+    }
     memcpy(code, p->code, sizeof code);
     for (int j = 0; j < t->block / t->group; j++) {
         scale[j] = (uint8_t)(p->scale[j] - scale_offset(type));

@@ -54,22 +54,17 @@ place(struct nb_tile *t, void *memory)
     return at;
 }
 
-static float
-level_of(const struct nb_parts_type *p, uint8_t code)
-{
-    return (float)(p->levels == NULL ? p->first + code : p->levels[code]);
-}
-
 static uint8_t
 code_of(const struct nb_parts_type *p, float level)
 {
+    const float wanted = p->cell > 0 && level < 0 ? -level : level;
     uint8_t code = 0;
 
     if (p->levels == NULL)
         return (uint8_t)(level - (float)p->first);
-    while (code + 1 < p->codes && (float)p->levels[code] < level)
+    while (code + 1 < p->codes && p->levels[code] < wanted)
         code++;
-    return code;
+    return (uint8_t)(p->cell > 0 && level < 0 ? code | NB_NEGATIVE : code);
 }
 
 /* Block number BLOCK of row R. */
@@ -87,7 +82,7 @@ load_block(struct nb_tile *t, size_t r, size_t block, const void *from)
 
         t->scale[all][r] = parts.scale[group];
         t->min[all][r] = parts.min[group];
-        t->level[j][r] = level_of(p, parts.code[i]);
+        t->level[j][r] = nb_parts_level(p, parts.code[i]);
         t->w[j][r] = parts.d * (float)parts.scale[group] * t->level[j][r] - parts.dmin * (float)parts.min[group];
     }
 }

@@ -4,14 +4,13 @@
  */
 #include "formats/base/blas.h"
 #include "formats/elements/halves.h"
+#include "quantize/search/refine_cells.h"
 #include "quantize/search/refiners.h"
 
 #include <math.h>
 #include <string.h>
 
 #define PANEL 32u /* columns whose gradients are updated after each change: a group, or two */
-#define MAX_LEVELS 16
-#define ROWS(r) (size_t r = 0; r < NB_TILE; r++)
 
 /* Rounds to the nearest integer; |x| < 2^22. */
 static inline float
@@ -60,21 +59,18 @@ nearest_levels(const struct nb_parts_type *p, const float *restrict x, float *re
     if (p->levels == NULL) {
         const float low = p->first, top = (float)(p->first + p->codes - 1);
 
-        for
-            ROWS(r)
-        level[r] = nearest(clamped(x[r], low, top));
+        for (size_t r = 0; r < NB_TILE; r++)
+            level[r] = nearest(clamped(x[r], low, top));
         return;
     }
-    for
-        ROWS(r)
-    level[r] = p->levels[0];
+    for (size_t r = 0; r < NB_TILE; r++)
+        level[r] = p->levels[0];
     for (int i = 1; i < p->codes; i++) {
         const float middle = 0.5f * ((float)p->levels[i - 1] + (float)p->levels[i]);
         const float step = (float)p->levels[i] - (float)p->levels[i - 1];
 
-        for
-            ROWS(r)
-        level[r] += x[r] >= middle ? step : 0.0f;
+        for (size_t r = 0; r < NB_TILE; r++)
+            level[r] += x[r] >= middle ? step : 0.0f;
     }
 }
 
@@ -89,21 +85,18 @@ visit_column(struct nb_tile *t, size_t j, size_t first, size_t count, nb_lane *r
     nb_lane x, best, moved;
     unsigned changed = 0;
 
-    for
-        ROWS(r)
-    x[r] = (w[r] + g[r] * inverse + min[r]) / (scale[r] != 0 ? scale[r] : 1);
+    for (size_t r = 0; r < NB_TILE; r++)
+        x[r] = (w[r] + g[r] * inverse + min[r]) / (scale[r] != 0 ? scale[r] : 1);
     nearest_levels(t->parts, x, best);
-    for
-        ROWS(r)
-        {
-            const float to = scale[r] != 0 ? best[r] : level[r];
+    for (size_t r = 0; r < NB_TILE; r++) {
+        const float to = scale[r] != 0 ? best[r] : level[r];
 
-            moved[r] = (to - level[r]) * scale[r];
-            changed += to != level[r];
-            level[r] = to;
-            w[r] += moved[r];
-            change[j - first][r] += moved[r];
-        }
+        moved[r] = (to - level[r]) * scale[r];
+        changed += to != level[r];
+        level[r] = to;
+        w[r] += moved[r];
+        change[j - first][r] += moved[r];
+    }
     if (changed == 0)
         return;
     t->changed += changed;
@@ -111,9 +104,8 @@ visit_column(struct nb_tile *t, size_t j, size_t first, size_t count, nb_lane *r
         const float factor = h[k];
         float *restrict of = t->g[k];
 
-        for
-            ROWS(r)
-        of[r] -= factor * moved[r];
+        for (size_t r = 0; r < NB_TILE; r++)
+            of[r] -= factor * moved[r];
     }
 }
 
@@ -127,14 +119,12 @@ struct quadratic {
 static void
 best_change(const struct quadratic *q, bool has_min, float *restrict a)
 {
-    for
-        ROWS(r)
-        {
-            const float cross = has_min && q->mhm[r] > 0 ? q->lhm[r] / q->mhm[r] : 0;
-            const float curve = q->lhl[r] - cross * q->lhm[r];
+    for (size_t r = 0; r < NB_TILE; r++) {
+        const float cross = has_min && q->mhm[r] > 0 ? q->lhm[r] / q->mhm[r] : 0;
+        const float curve = q->lhl[r] - cross * q->lhm[r];
 
-            a[r] = curve > 1e-6f * q->lhl[r] ? (q->lg[r] - cross * q->mg[r]) / curve : 0;
-        }
+        a[r] = curve > 1e-6f * q->lhl[r] ? (q->lg[r] - cross * q->mg[r]) / curve : 0;
+    }
 }
 
 /* The best b for a given a. */
@@ -150,9 +140,12 @@ is_better(const struct quadratic *q, size_t r, float a, float b)
     return -2 * (a * q->lg[r] - b * q->mg[r]) + a * a * q->lhl[r] - 2 * a * b * q->lhm[r] + b * b * q->mhm[r] < 0;
 }
 
-/* The nearest value of VALUE + CHANGE that can be stored: STEP times an integer, or a half float. Returns the change. */
+/*
+ * How far STEP * INTEGER can be moved by CHANGE, as it is stored: to another integer from LOW to TOP, which are APART, or
+ * to another half float.
+ */
 static inline float
-stored_change(float *integer, float *step, bool is_half, float change, float low, float top)
+stored_change(const float *integer, const float *step, bool is_half, float change, float low, float top, float apart)
 {
     float to;
 
@@ -162,7 +155,7 @@ stored_change(float *integer, float *step, bool is_half, float change, float low
     }
     if (*step == 0)
         return 0;
-    to = nearest(clamped(*integer + change / *step, low, top));
+    to = low + apart * nearest((clamped(*integer + change / *step, low, top) - low) / apart);
     return (to - *integer) * *step;
 }
 
@@ -188,9 +181,8 @@ levels_times_h(const struct nb_tile *t, size_t at, size_t size, size_t first, si
         for (size_t i = 0; i < size; i++) {
             const float *restrict l = t->level[at + i];
 
-            for
-                ROWS(r)
-            hl[k][r] += h[i] * l[r];
+            for (size_t r = 0; r < NB_TILE; r++)
+                hl[k][r] += h[i] * l[r];
         }
     }
 }
@@ -210,15 +202,13 @@ group_sums(const struct nb_tile *t, size_t at, size_t size, size_t first, size_t
             h1[k] += t->refine->h[(first + k) * n + at + i];
     }
     for (size_t i = at; i < at + size; i++)
-        for
-            ROWS(r)
-            {
-                q->lg[r] += t->level[i][r] * t->g[i][r];
-                q->mg[r] += t->g[i][r];
-                q->lhl[r] += t->level[i][r] * hl[i - first][r];
-                q->lhm[r] += t->level[i][r] * h1[i - first];
-                q->mhm[r] += h1[i - first];
-            }
+        for (size_t r = 0; r < NB_TILE; r++) {
+            q->lg[r] += t->level[i][r] * t->g[i][r];
+            q->mg[r] += t->g[i][r];
+            q->lhl[r] += t->level[i][r] * hl[i - first][r];
+            q->lhm[r] += t->level[i][r] * h1[i - first];
+            q->mhm[r] += h1[i - first];
+        }
 }
 
 /* Fits scale and minimum of the group at AT, and moves them to the best that can be stored. */
@@ -235,32 +225,26 @@ fit_group(struct nb_tile *t, size_t at, size_t first, size_t count, nb_lane *res
 
     group_sums(t, at, p->group, first, count, hl, h1, &q);
     best_change(&q, has_min, a);
-    for
-        ROWS(r)
-        {
-            float *scale = &t->scale[group][r], *min = &t->min[group][r], *d = &t->d[block][r],
-                  *dmin = &t->dmin[block][r];
+    for (size_t r = 0; r < NB_TILE; r++) {
+        float *scale = &t->scale[group][r], *min = &t->min[group][r], *d = &t->d[block][r], *dmin = &t->dmin[block][r];
 
-            a[r] = stored_change(scale, d, is_half, a[r], p->scale_low, p->scale_top);
-            b[r] = has_min ? stored_change(min, dmin, is_half, best_min(&q, r, a[r]), 0, p->min_top) : 0;
-            if (!is_better(&q, r, a[r], b[r]))
-                a[r] = b[r] = 0;
-            store_change(scale, d, is_half, a[r]);
-            store_change(min, dmin, is_half, b[r]);
-        }
+        a[r] = stored_change(scale, d, is_half, a[r], p->scale_low, p->scale_top, p->scale_step);
+        b[r] = has_min ? stored_change(min, dmin, is_half, best_min(&q, r, a[r]), 0, p->min_top, 1) : 0;
+        if (!is_better(&q, r, a[r], b[r]))
+            a[r] = b[r] = 0;
+        store_change(scale, d, is_half, a[r]);
+        store_change(min, dmin, is_half, b[r]);
+    }
     for (size_t i = at; i < at + p->group; i++)
-        for
-            ROWS(r)
-            {
-                const float u = a[r] * t->level[i][r] - b[r];
+        for (size_t r = 0; r < NB_TILE; r++) {
+            const float u = a[r] * t->level[i][r] - b[r];
 
-                t->w[i][r] += u;
-                change[i - first][r] += u;
-            }
+            t->w[i][r] += u;
+            change[i - first][r] += u;
+        }
     for (size_t k = 0; k < count; k++)
-        for
-            ROWS(r)
-    t->g[first + k][r] -= a[r] * hl[k][r] - b[r] * h1[k];
+        for (size_t r = 0; r < NB_TILE; r++)
+            t->g[first + k][r] -= a[r] * hl[k][r] - b[r] * h1[k];
 }
 
 /* --- steps of super-blocks ------------------------------------------------------------------------------------ */
@@ -292,12 +276,10 @@ block_factors(const struct nb_tile *t, size_t at, nb_lane *restrict l, nb_lane *
     for (size_t i = 0; i < p->block; i++) {
         const size_t group = (at + i) / p->group;
 
-        for
-            ROWS(r)
-            {
-                l[i][r] = t->scale[group][r] * t->level[at + i][r];
-                m[i][r] = t->min[group][r];
-            }
+        for (size_t r = 0; r < NB_TILE; r++) {
+            l[i][r] = t->scale[group][r] * t->level[at + i][r];
+            m[i][r] = t->min[group][r];
+        }
     }
 }
 
@@ -307,15 +289,13 @@ block_sums(const struct nb_tile *t, size_t at, nb_lane *restrict l, nb_lane *res
 {
     memset(q, 0, sizeof *q);
     for (size_t i = 0; i < t->parts->block; i++)
-        for
-            ROWS(r)
-            {
-                q->lg[r] += l[i][r] * t->g[at + i][r];
-                q->mg[r] += m[i][r] * t->g[at + i][r];
-                q->lhl[r] += l[i][r] * hl[i][r];
-                q->lhm[r] += l[i][r] * hm[i][r];
-                q->mhm[r] += m[i][r] * hm[i][r];
-            }
+        for (size_t r = 0; r < NB_TILE; r++) {
+            q->lg[r] += l[i][r] * t->g[at + i][r];
+            q->mg[r] += m[i][r] * t->g[at + i][r];
+            q->lhl[r] += l[i][r] * hl[i][r];
+            q->lhm[r] += l[i][r] * hm[i][r];
+            q->mhm[r] += m[i][r] * hm[i][r];
+        }
 }
 
 /* Fits the steps of the super-block at column AT. */
@@ -335,26 +315,22 @@ fit_steps(struct nb_tile *t, size_t at, nb_lane *restrict change)
     block_times_h(t, at, p->block, m, hm);
     block_sums(t, at, l, hl, m, hm, &q);
     best_change(&q, has_min, a);
-    for
-        ROWS(r)
-        {
-            a[r] = stored_change(&one, &t->d[block][r], true, a[r], 0, 0);
-            b[r] = has_min ? stored_change(&one, &t->dmin[block][r], true, best_min(&q, r, a[r]), 0, 0) : 0;
-            if (!is_better(&q, r, a[r], b[r]))
-                a[r] = b[r] = 0;
-            t->d[block][r] += a[r];
-            t->dmin[block][r] += b[r];
-        }
+    for (size_t r = 0; r < NB_TILE; r++) {
+        a[r] = stored_change(&one, &t->d[block][r], true, a[r], 0, 0, 1);
+        b[r] = has_min ? stored_change(&one, &t->dmin[block][r], true, best_min(&q, r, a[r]), 0, 0, 1) : 0;
+        if (!is_better(&q, r, a[r], b[r]))
+            a[r] = b[r] = 0;
+        t->d[block][r] += a[r];
+        t->dmin[block][r] += b[r];
+    }
     for (size_t i = 0; i < p->block; i++)
-        for
-            ROWS(r)
-            {
-                const float u = a[r] * l[i][r] - b[r] * m[i][r];
+        for (size_t r = 0; r < NB_TILE; r++) {
+            const float u = a[r] * l[i][r] - b[r] * m[i][r];
 
-                t->w[at + i][r] += u;
-                change[i][r] += u;
-                t->g[at + i][r] -= a[r] * hl[i][r] - b[r] * hm[i][r];
-            }
+            t->w[at + i][r] += u;
+            change[i][r] += u;
+            t->g[at + i][r] -= a[r] * hl[i][r] - b[r] * hm[i][r];
+        }
 }
 
 /* --- all ------------------------------------------------------------------------------------------------------- */
@@ -368,13 +344,13 @@ visit_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *change)
     for (size_t at = first; at < first + count; at += p->group) {
         const size_t group = at / p->group, block = at / p->block;
 
-        for
-            ROWS(r)
-            {
-                scale[r] = t->d[block][r] * t->scale[group][r];
-                min[r] = t->dmin[block][r] * t->min[group][r];
-            }
-        for (size_t j = at; j < at + p->group; j++)
+        for (size_t r = 0; r < NB_TILE; r++) {
+            scale[r] = t->d[block][r] * t->scale[group][r];
+            min[r] = t->dmin[block][r] * t->min[group][r];
+        }
+        for (size_t j = at; p->cell > 0 && j < at + p->group; j += NB_SIGNED)
+            nb_visit_cells(t, j, first, count, change, scale);
+        for (size_t j = at; p->cell == 0 && j < at + p->group; j++)
             visit_column(t, j, first, count, change, scale, min);
         fit_group(t, at, first, count, change);
     }

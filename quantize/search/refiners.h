@@ -24,7 +24,7 @@ struct nb_tile {
     nb_lane *scale, *min; /* integers, per group */
     nb_lane *d, *dmin;    /* per block */
     nb_lane *change;      /* of w, in the current stride */
-    nb_lane *room;        /* 3 strides */
+    nb_lane *room;        /* 4 strides: for sums, or the entries of a codebook */
     size_t changed;       /* codes, in the current sweep */
 };
 
