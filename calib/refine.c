@@ -177,6 +177,15 @@ nb_refine_chunks(size_t count, const struct nb_refine_options *o)
     return (uint32_t)(o->max_chunks > 0 && all > o->max_chunks ? o->max_chunks : all);
 }
 
+uint32_t
+nb_refine_batch(size_t count, const struct nb_refine_options *o)
+{
+    const uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens, most = nb_refine_chunks(count, o) / (2 * NB_HELD_OUT);
+    const uint32_t batch = whole < most ? whole : most;
+
+    return batch > 0 ? batch : 1;
+}
+
 /* Copies the chunks that are used, from all over the text. */
 static bool
 choose_chunks(struct nb_refine_run *r, const int32_t *tokens, size_t count)
@@ -298,7 +307,6 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
                const struct nb_refine_options *o, struct nb_refine_summary *summary, struct nb_error *err)
 {
     struct nb_refine_run r = { .original = original, .options = o, .fd = -1, .summary = summary };
-    uint32_t whole = NB_BATCH_TOKENS / o->chunk_tokens;
     enum nb_status status;
 
     *summary = (struct nb_refine_summary){ 0 };
@@ -311,8 +319,7 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
     if (!nb_forward_has_steps(original))
         return nb_fail(err, NB_UNSUPPORTED, "%s: layers that use what others leave cannot be refined one by one",
                        original->source->path);
-    whole = whole > r.chunks / (2 * NB_HELD_OUT) ? r.chunks / (2 * NB_HELD_OUT) : whole;
-    r.batch = whole > 0 ? whole : 1;
+    r.batch = nb_refine_batch(count, o);
     status = nb_source_open(&r.source, path, NULL, err);
     if (status != NB_OK)
         return status;

@@ -42,7 +42,13 @@ struct nb_refine_summary {
 
 /* The chunks of COUNT tokens that are used. */
 uint32_t nb_refine_chunks(size_t count, const struct nb_refine_options *options);
-
+/*
+ * The mean KL divergence, in nats a token, of the file PATH, which is ORIGINAL quantized, on at most 16 of the chunks that
+ * are held out; 0 if there is only one.
+ */
+enum nb_status nb_refine_judge(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
+                               const struct nb_refine_options *options, double *kld,
+                               struct nb_error *err) NB_MUST_CHECK;
 /*
  * Changes the file PATH, which is ORIGINAL quantized, in place. Refused: models whose layers share what they leave
  * (nb_forward_has_steps), and texts of less than two chunks.

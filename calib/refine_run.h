@@ -111,6 +111,9 @@ nb_refine_is_held_out(const struct nb_refine_run *r, uint32_t batch)
                                               : batch % NB_HELD_OUT == NB_HELD_OUT - 1;
 }
 
+/* The chunks of a batch. */
+uint32_t nb_refine_batch(size_t count, const struct nb_refine_options *options);
+
 /* refine_groups.c */
 bool nb_refine_can(const struct nb_linear *matrix);
 /* Finds the groups of the current step, in the order in which they are used. */

@@ -194,7 +194,7 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
 static int
 run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
-    struct nb_refine_summary refined = { 0 };
+    struct refinement refined = { .kld = 0 };
     struct cli_progress progress;
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
@@ -215,13 +215,24 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
     }
     if (status != NB_OK)
         return cli_fail(&err);
-    if (a->json)
-        return cli_print_json(plan_json(a, source, plan));
+    if (a->json) {
+        json_t *object = plan_json(a, source, plan);
+
+        if (refined.summary.matrices > 0)
+            cli_json_set(object, "refined",
+                         cli_json("{s:I, s:I, s:I, s:f, s:f}", "matrices", (json_int_t)refined.summary.matrices,
+                                  "refined", (json_int_t)refined.summary.refined, "tokens",
+                                  (json_int_t)refined.summary.tokens, "kld_before", refined.kld_before, "kld",
+                                  refined.kld));
+        return cli_print_json(object);
+    }
     if (a->dry_run)
         print_plan(stdout, plan);
     print_summary(a, plan, nb_seconds() - started);
-    if (refined.matrices > 0)
-        cli_print("  refined: %zu of %zu matrices, by %zu tokens\n", refined.refined, refined.matrices, refined.tokens);
+    if (refined.summary.matrices > 0)
+        cli_print("  refined: %zu of %zu matrices, by %zu tokens; KLD on those held out: %.6f, was %.6f\n",
+                  refined.summary.refined, refined.summary.matrices, refined.summary.tokens, refined.kld,
+                  refined.kld_before);
     code = a->dry_run ? print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory) : NB_OK;
     return code == NB_OK ? cli_finish() : code;
 }

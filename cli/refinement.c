@@ -6,6 +6,9 @@
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
 #include "formats/base/text.h"
+#include "formats/gguf/edit.h"
+#include "formats/gguf/gguf.h"
+#include "formats/gguf/metadata.h"
 #include "quantize/pipeline.h"
 #include "verify/run/model.h"
 #include "verify/tokenize/text_file.h"
@@ -18,6 +21,17 @@
 
 #define SUFFIX ".refining" /* of the file that is worked on */
 #define STATE ".state"     /* behind that: how far it is */
+
+/* Written as 0, and set when they are known. */
+#define KEY_TOKENS "nibble.refine.tokens"
+#define KEY_BEFORE "nibble.refine.kld_before"
+#define KEY_AFTER "nibble.refine.kld"
+
+static void
+add_key(struct quantize_options *a, struct nb_kv_override override)
+{
+    a->kvs[a->plan.n_overrides++] = override;
+}
 
 enum nb_status
 refinement_keys(struct quantize_options *a, struct nb_error *err)
@@ -33,12 +47,12 @@ refinement_keys(struct quantize_options *a, struct nb_error *err)
         return status;
     snprintf(hash, sizeof hash, "%016" PRIx64, (uint64_t)XXH3_64bits(bytes, length));
     free(own);
-    if (a->plan.n_overrides + 2 > MAX_OVERRIDES)
+    if (a->plan.n_overrides + 4 > MAX_OVERRIDES)
         return nb_fail(err, NB_USAGE, "too many --override-kv");
-    a->kvs[a->plan.n_overrides++] =
-        (struct nb_kv_override){ "nibble.refine.text.xxh3", NB_KV_STRING, { .text = hash } };
-    a->kvs[a->plan.n_overrides++] =
-        (struct nb_kv_override){ "nibble.refine.tokens", NB_KV_U32, { .number = a->refine_tokens } };
+    add_key(a, (struct nb_kv_override){ "nibble.refine.text.xxh3", NB_KV_STRING, { .text = hash } });
+    add_key(a, (struct nb_kv_override){ KEY_TOKENS, NB_KV_U32, { .number = 0 } });
+    add_key(a, (struct nb_kv_override){ KEY_BEFORE, NB_KV_F32, { .real = 0 } });
+    add_key(a, (struct nb_kv_override){ KEY_AFTER, NB_KV_F32, { .real = 0 } });
     return NB_OK;
 }
 
@@ -73,10 +87,69 @@ load_tokens(const struct quantize_options *a, const struct nb_source *source, st
     return status;
 }
 
-/* Refines the file PATH, which is SOURCE quantized. */
+/* Sets a key of the file PATH, in place: to KLD, or to TOKENS if that is not 0. */
+static enum nb_status
+set_key(const char *path, const char *key, double kld, size_t tokens, struct nb_error *err)
+{
+    struct nb_metadata meta = { 0 };
+    struct nb_file_in file;
+    struct nb_gguf gguf;
+    enum nb_status status = nb_file_open_to_change(&file, path, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_edit_read(&file, &gguf, err);
+    if (status == NB_OK) {
+        nb_meta_copy(&meta, &gguf.meta);
+        if (tokens > 0)
+            nb_meta_set_u32(&meta, key, (uint32_t)tokens);
+        else
+            nb_meta_set_f32(&meta, key, (float)kld);
+        status = nb_meta_status(&meta, err);
+        if (status == NB_OK)
+            status = nb_edit_in_place(&file, &gguf, &meta, err);
+        nb_meta_free(&meta);
+        nb_gguf_free(&gguf);
+    }
+    nb_file_close(&file);
+    return status;
+}
+
+static enum nb_status
+get_kld_before(const char *path, double *kld, struct nb_error *err)
+{
+    struct nb_source source;
+    enum nb_status status = nb_source_open(&source, path, NULL, err);
+
+    if (status != NB_OK)
+        return status;
+    (void)nb_meta_get_f64(&source.meta, KEY_BEFORE, kld);
+    nb_source_close(&source);
+    return NB_OK;
+}
+
+/* Refines the file PATH, and judges it before and after; before only if it is not GOING_ON with a stopped run. */
+static enum nb_status
+refine_and_judge(const struct nb_model *model, const char *path, const struct nb_ids *ids,
+                 const struct nb_refine_options *o, bool going_on, struct refinement *r, struct nb_error *err)
+{
+    enum nb_status status = going_on ? get_kld_before(path, &r->kld_before, err)
+                                     : nb_refine_judge(model, path, ids->id, ids->count, o, &r->kld_before, err);
+
+    if (status == NB_OK && !going_on)
+        status = set_key(path, KEY_BEFORE, r->kld_before, 0, err);
+    if (status == NB_OK)
+        status = nb_refine_file(model, path, ids->id, ids->count, o, &r->summary, err);
+    if (status == NB_OK)
+        status = nb_refine_judge(model, path, ids->id, ids->count, o, &r->kld, err);
+    if (status == NB_OK)
+        status = set_key(path, KEY_AFTER, r->kld, 0, err);
+    return status == NB_OK ? set_key(path, KEY_TOKENS, 0, r->summary.tokens, err) : status;
+}
+
 static enum nb_status
 refine(const struct quantize_options *a, const struct nb_source *source, const char *path, const char *state,
-       struct nb_refine_summary *summary, struct nb_error *err)
+       bool going_on, struct refinement *r, struct nb_error *err)
 {
     struct nb_refine_options o = { .chunk_tokens = cli_calibration_chunk(source, a->chunk_tokens),
                                    .threads = a->pipeline.threads,
@@ -93,11 +166,11 @@ refine(const struct quantize_options *a, const struct nb_source *source, const c
         return status;
     o.max_chunks = a->refine_tokens / o.chunk_tokens;
     cli_progress_start(&progress);
-    cli_progress_say(&progress, "tokenizing");
+    cli_progress_say(&progress, "measuring what is to be bettered");
     o.context = &progress;
     status = load_tokens(a, source, &o, &ids, err);
     if (status == NB_OK)
-        status = nb_refine_file(&model, path, ids.id, ids.count, &o, summary, err);
+        status = refine_and_judge(&model, path, &ids, &o, going_on, r, err);
     cli_progress_end(&progress);
     nb_ids_free(&ids);
     nb_model_close(&model);
@@ -125,7 +198,7 @@ write_start(const struct quantize_options *a, const struct nb_plan *plan, const 
 /* Writes the reference's blocks, unless a stopped run is taken up again, and refines them. */
 static enum nb_status
 work(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan, const char *path,
-     const char *state, struct nb_refine_summary *summary, struct nb_error *err)
+     const char *state, struct refinement *r, struct nb_error *err)
 {
     const bool goes_on = nb_is_file(path) && nb_is_file(state);
     enum nb_status status = NB_OK;
@@ -137,7 +210,7 @@ work(const struct quantize_options *a, const struct nb_source *source, const str
         status = write_start(a, plan, path, err);
     }
     if (status == NB_OK)
-        status = refine(a, source, path, state, summary, err);
+        status = refine(a, source, path, state, goes_on, r, err);
     if (status != NB_OK && !goes_on && !(status == NB_INTERRUPTED && nb_is_file(state)))
         unlink(path);
     return status;
@@ -145,7 +218,7 @@ work(const struct quantize_options *a, const struct nb_source *source, const str
 
 enum nb_status
 refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan,
-               struct nb_refine_summary *summary, struct nb_error *err)
+               struct refinement *r, struct nb_error *err)
 {
     const bool replace = a->pipeline.replace;
     char *path = nb_joined(a->output, SUFFIX), *state = nb_joined(a->output, SUFFIX STATE);
@@ -156,7 +229,7 @@ refinement_run(const struct quantize_options *a, const struct nb_source *source,
     if (status == NB_OK && plan->n_files > 1)
         status = nb_fail(err, NB_USAGE, "--refine writes one file, and no parts (--keep-split)");
     if (status == NB_OK)
-        status = work(a, source, plan, path, state, summary, err);
+        status = work(a, source, plan, path, state, r, err);
     if (status == NB_OK)
         status = nb_out_adopt(&out, a->output, path, replace, err);
     if (status == NB_OK)

@@ -8,6 +8,11 @@
 #include "formats/models/source.h"
 #include "quantize/plan.h"
 
+struct refinement {
+    struct nb_refine_summary summary;
+    double kld_before, kld; /* on the held-out tokens */
+};
+
 /* Adds the keys to OPTIONS that tell how the file was made. */
 enum nb_status refinement_keys(struct quantize_options *options, struct nb_error *err) NB_MUST_CHECK;
 /*
@@ -15,7 +20,7 @@ enum nb_status refinement_keys(struct quantize_options *options, struct nb_error
  * command then goes on there.
  */
 enum nb_status refinement_run(const struct quantize_options *options, const struct nb_source *source,
-                              const struct nb_plan *plan, struct nb_refine_summary *summary,
+                              const struct nb_plan *plan, struct refinement *refinement,
                               struct nb_error *err) NB_MUST_CHECK;
 
 #endif
