@@ -614,6 +614,7 @@ tensors_that_make_no_model(void **unused)
     (void)unused;
     with_tensor("a norm under another name", norm, "output_nrom.weight", 0, 0, "model.tensor-missing");
     with_tensor("a tensor that nobody needs", norm, "output_nrom.weight", 0, 0, "model.tensor-unexpected");
+    with_tensor("a factor whose weight is not there", norm, "blk.0.attn_p.scale", 0, 0, "model.tensor-unexpected");
     with_tensor("a layer beyond the last", norm, "blk.7.attn_norm.weight", 0, 0, "model.layer");
     with_tensor("a fused matrix of queries alone", q, "blk.0.attn_qkv.weight", 0, 0, "model.tensor-shape");
     with_tensor("a matrix on its side", q, NULL, columns * 2, rows / 2, "model.tensor-shape");
@@ -1173,6 +1174,10 @@ the_command_tells_by_its_exit_code(void **unused)
     assert_non_null(strstr(run.out, "\"code\":\"gguf.key-style\""));
     RUN(&run, "check", "bad.gguf");
     assert_non_null(strstr(run.out, "key '\\xFF\\u{9B}\\x1B[2J'"));
+    scratch_write_text("note.txt", "no model at all");
+    RUN(&run, "check", "note.txt");
+    assert_int_equal(run.code, 1);
+    assert_non_null(strstr(run.out, "note.txt: not sound: no model; 1 error"));
     RUN(&run, "check", "nowhere.gguf");
     assert_int_equal(run.code, 3);
     RUN(&run, "check", "--level", "deep", "good.gguf");

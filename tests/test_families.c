@@ -262,6 +262,84 @@ families_are_converted_as_the_reference_does(void **unused)
     golden_each(GOLDENS, only, compare);
 }
 
+/* transformers 5 has other names for the kinds of layers of Granite 4; llama.cpp's converter knows the older ones only. */
+static void
+kinds_of_layers_have_the_names_of_transformers_5_too(void **unused)
+{
+    json_t *golden, *types, *type;
+    unsigned char *bytes;
+    char out[SCRATCH_PATH], hash[17];
+    size_t i, size;
+
+    (void)unused;
+    if (!golden_is_wanted(only, "granite4h"))
+        return;
+    golden = golden_read(GOLDENS "/granite4h.json.gz");
+    current = "granite4h";
+    types = json_object_get(json_object_get(golden, "config"), "layer_types");
+    assert_true(json_array_size(types) > 0);
+    json_array_foreach(types, i, type)
+        json_array_set_new(types, i,
+                           json_string(strcmp(json_string_value(type), "attention") == 0 ? "full_attention"
+                                                                                         : "linear_attention"));
+    golden_checkpoint(golden, json_string_value(json_object_get(golden, "folder")));
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    convert(golden, scratch_path(json_string_value(json_object_get(golden, "folder"))), out);
+    bytes = scratch_read(out, &size);
+    assert_string_equal(hash_of(bytes, size, hash),
+                        json_string_value(json_object_get(json_object_get(golden, "expected"), "file_xxh64")));
+    free(bytes);
+    scratch_remove(json_string_value(json_object_get(golden, "folder")));
+    json_decref(golden);
+}
+
+/* --- what others might make of them ------------------------------------------------------------------------------- */
+
+static void
+n_grams_without_one_of_their_keys_are_unsound(void **unused)
+{
+    static const char *const keys[] = {
+        "ple.layers", /* then there are tensors that no layer has */
+        "ple.ngram_size",
+        "ple.heads_per_ngram",
+        "ple.conv_kernel",
+        "ple.eos_token_id",
+        "embedding_length_per_layer_input",
+        "ple.layer_multipliers",
+        "ple.head_offsets",
+        "ple.head_vocab_sizes",
+    };
+    char out[SCRATCH_PATH], less[SCRATCH_PATH], key[64];
+    static struct run run;
+    json_t *golden;
+
+    (void)unused;
+    if (!golden_is_wanted(only, "qwen4exp"))
+        return;
+    golden = golden_read(GOLDENS "/qwen4exp.json.gz");
+    current = "qwen4exp";
+    golden_checkpoint(golden, "grams");
+    json_decref(golden);
+    snprintf(out, sizeof out, "%s", scratch_path("grams.gguf"));
+    RUN(&run, "quantize", scratch_path("grams"), "-t", "f16", "-o", out, "--allow-other-tokens", "--pre-tokenizer",
+        "qwen35");
+    assert_int_equal(run.code, 0);
+    snprintf(less, sizeof less, "%s", scratch_path("less.gguf"));
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        snprintf(key, sizeof key, "qwen4exp.%s", keys[i]);
+        RUN(&run, "edit", out, "--remove", key, "-o", less, "--force");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "check", less);
+        if (run.code != 1 || strstr(run.out, i == 0 ? "ple_key" : key) == NULL)
+            fail_msg("without %s: %s", key, run.out);
+    }
+    RUN(&run, "edit", out, "--set", "qwen4exp.ple.head_offsets=u64[]:[0]", "-o", less, "--force");
+    RUN(&run, "check", less);
+    if (run.code != 1 || strstr(run.out, "has 1 elements, but needs") == NULL)
+        fail_msg("with one offset: %s", run.out);
+    scratch_remove("grams");
+}
+
 /* --- what it takes to run them ----------------------------------------------------------------------------------- */
 
 /* As llama.cpp says that it allocates (by tests/interop/memory.mjs), for 4096 tokens in f16. */
@@ -509,6 +587,8 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
+        cmocka_unit_test(kinds_of_layers_have_the_names_of_transformers_5_too),
+        cmocka_unit_test(n_grams_without_one_of_their_keys_are_unsound),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(a_model_in_nvfp4_computes_what_its_checkpoint_does),
         cmocka_unit_test(what_config_json_lacks_is_what_the_class_has),

@@ -20,8 +20,9 @@ enum nb_presence {
 };
 
 struct nb_arch_tensor {
-    const char *name;            /* "%l" is the layer number */
-    const char *ne[NB_MAX_DIMS]; /* expressions, GGUF order: ne[0] is the row length; NULL after the last */
+    const char *name; /* "%l" is the layer number */
+    /* Expressions, GGUF order: ne[0] is the row length; NULL after the last. "?x": of GGUF files only the tensor shows it. */
+    const char *ne[NB_MAX_DIMS];
     enum nb_presence presence;
     const char *when; /* condition; if false, the model has no such tensor. NULL: always */
 };
@@ -40,6 +41,14 @@ struct nb_arch_block {
     const char *norm_sum;   /* of the sum of its result and that of the block beside which it is; NULL: none */
     const char *times;      /* an expression: factor of the stream after it; NULL: 1 */
     const char *scale;      /* a tensor with another such factor; NULL: none */
+};
+
+/* A key that is demanded only on a condition, or that is no hyperparameter. */
+struct nb_arch_key {
+    const char *key;      /* after "ARCH." */
+    enum nb_kv_type type; /* of the value, or of the elements of an array */
+    const char *count;    /* an expression: of an array, at least so many elements; NULL: it is a single value */
+    const char *when;     /* condition; NULL: always */
 };
 
 /* What must hold for the hyperparameters to fit together. */
@@ -111,6 +120,8 @@ struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
+    const struct nb_arch_key *keys; /* that llama.cpp requires beyond these */
+    size_t n_keys;
     const struct nb_arch_default *defaults; /* beyond those of every architecture */
     size_t n_defaults;
     const struct nb_arch_rule *rules;
@@ -157,6 +168,9 @@ const struct nb_arch_tensor *nb_arch_row(const struct nb_arch *arch, const char 
  */
 bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
                    uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
+/* The same, but lengths that only the tensor shows are those of FOUND, its dimensions. */
+bool nb_arch_shape_beside(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
+                          const uint64_t found[NB_MAX_DIMS], uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
 /* The sliding window of LAYER in tokens; 0 if it does not slide. */
 uint64_t nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer);
 /* Whether each layer has its own tensor of ROW. */

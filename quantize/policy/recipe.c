@@ -57,14 +57,16 @@ nb_recipes(size_t *count)
     return recipes;
 }
 
+const char *const nb_recipe_aliases[][2] = {
+    { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" }, { NULL, NULL }
+};
+
 const struct nb_recipe *
 nb_recipe_by_name(const char *name)
 {
-    static const char *const aliases[][2] = { { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" } };
-
-    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
-        if (strcasecmp(aliases[i][0], name) == 0)
-            name = aliases[i][1];
+    for (size_t i = 0; nb_recipe_aliases[i][0] != NULL; i++)
+        if (strcasecmp(nb_recipe_aliases[i][0], name) == 0)
+            name = nb_recipe_aliases[i][1];
     for (size_t i = 0; i < N_RECIPES; i++)
         if (strcasecmp(recipes[i].name, name) == 0)
             return &recipes[i];
@@ -580,7 +582,7 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
         return NB_OK;
     }
     /* Converters write some matrices as F32 that quantizers would change, and some in the file's type that those keep. */
-    if ((o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) ||
+    if ((o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) || (o->converts && t->has_own_type) ||
         (nb_view_is_packed(t) && nb_type_info(base)->kind == NB_KIND_FLOAT)) {
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
