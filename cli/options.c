@@ -92,10 +92,30 @@ const struct cli_option cli_options[] = {
     { OPT_WORST_TOKENS, 0, "worst-tokens", NULL, IN(verify), ARG_NONE,
       .help = "also show the ten tokens of the text at which each MODEL is furthest from BASE, and what both would have "
               "said; --json and --html always have them" },
+    { OPT_ACTIVATIONS, 0, "activations", NULL, IN(verify), ARG_WORD, "TYPE", "f32 q8",
+      .help = "f32 (default) measures the weights alone; q8 also rounds what they are multiplied with, in each MODEL, to "
+              "8 bits or what else llama.cpp's kernels for CPUs take for their type, for numbers like those of "
+              "llama-perplexity" },
+    { OPT_SAVE_BASE, 0, "save-base", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "write what BASE predicts to FILE, for --base-from: its likeliest tokens and a sample of the others, at most "
+              "a 20th of llama-perplexity's logits" },
+    { OPT_BASE_FROM, 0, "base-from", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "compare with a base that --save-base has written instead of running one: all operands are MODELs then. The "
+              "text is that of FILE; one that -f names must be the same. Mean divergences are within 1e-5, or 1 %, of those "
+              "from the base itself" },
     { OPT_MAX_KLD, 0, "max-kld", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the perplexity of a MODEL is above X times that of BASE" },
+    { OPT_HELLASWAG, 0, "hellaswag", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "also count right answers to the questions of FILE, which is as llama-perplexity --hellaswag reads it: six "
+              "lines for each, the context, the number of the right ending, and four endings" },
+    { OPT_WINOGRANDE, 0, "winogrande", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "the same for lines of the form index,sentence with _,first,second,1 or 2" },
+    { OPT_MULTIPLE_CHOICE, 0, "multiple-choice", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "the same for llama-perplexity's binary files, which there are of MMLU, ARC and TruthfulQA" },
+    { OPT_TASKS, 0, "tasks", NULL, IN(verify), ARG_NUMBER, "N", .low = 1,
+      .help = "take only the first N questions of each of these files" },
     { OPT_HTML, 0, "html", NULL, IN(verify), ARG_FILE, "FILE",
       .help = "write a page to FILE: verdicts, plots, the error of every tensor, how it was measured; '-' is standard "
               "output, and there is no table then" },
@@ -209,7 +229,7 @@ const struct cli_option cli_options[] = {
       .help = "write the manifest to FILE; '-' is standard output" },
     { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
       .help = "overwrite FILE if it exists" },
-    { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html if it exists" },
+    { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html and the file of --save-base if they exist" },
     { OPT_FORCE, 0, "force", NULL, IN(split), ARG_NONE,
       .help = "overwrite files that exist, but never MODEL.gguf itself" },
     { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(edit) | IN(split), ARG_NONE,

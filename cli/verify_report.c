@@ -13,6 +13,13 @@
 
 #define NAME_COLUMNS 21 /* of a model, in the narrow table */
 
+/* Bits per weight of model I. */
+static double
+bits_of(const struct verify_report *r, size_t i)
+{
+    return i == 0 && r->saved != NULL ? r->saved->bits_per_weight : nb_source_bits_per_weight(&r->source[i]);
+}
+
 static void
 print_row(const struct verify_report *r, size_t i, int width)
 {
@@ -21,8 +28,8 @@ print_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(source->path), width);
-    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes),
-              nb_source_bits_per_weight(source), s->perplexity.value, s->perplexity.error);
+    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes), bits_of(r, i),
+              s->perplexity.value, s->perplexity.error);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -38,8 +45,7 @@ print_narrow_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(r->source[i].path), width);
-    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes),
-              nb_source_bits_per_weight(&r->source[i]), s->perplexity.value);
+    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes), bits_of(r, i), s->perplexity.value);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -97,8 +103,10 @@ verify_report_table(const struct verify_report *r)
 {
     const int width = name_width(r);
 
-    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
-              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
+    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n%s\n", r->text, (unsigned)r->drift.chunks,
+              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds,
+              r->rounded && r->models > 1 ? "all but the base with activations rounded as llama.cpp rounds them\n"
+                                          : "");
     if (cli_is_wide())
         cli_print("%-*s %9s %6s  %-22s%s\n", width, "model", "size", "bpw", "       PPL",
                   r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
@@ -115,6 +123,7 @@ verify_report_table(const struct verify_report *r)
     }
     if (!cli_is_wide() && r->models > 1)
         cli_note("--wide shows how certain these numbers are, and the 99 %% KLD, too");
+    verify_tasks_print(&r->tasks, r->source, r->models, width);
     for (size_t i = 1; i < r->models && r->list_tensors; i++)
         print_tensors(r, i);
     for (size_t i = 1; i < r->models && r->list_worst; i++) {
@@ -185,17 +194,29 @@ set_origin(json_t *o, const struct nb_metadata *meta)
         cli_json_set(o, "imatrix_chunks", cli_json_integer((json_int_t)n));
 }
 
+bool
+verify_was_calibrated_on(const struct nb_source *source, const char *text)
+{
+    const char *own = nb_meta_get_string(&source->meta, "quantize.imatrix.dataset");
+
+    return own != NULL && *own != '\0' && strcmp(nb_base_name(own), nb_base_name(text)) == 0;
+}
+
 static json_t *
 model_json(const struct verify_report *r, size_t i)
 {
     const struct nb_drift_stats *s = &r->stats[i];
     char verdict[VERDICT_TEXT];
     json_t *o = cli_json("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
-                         (json_int_t)r->source[i].file_bytes, "bpw", nb_source_bits_per_weight(&r->source[i]),
-                         "perplexity", s->perplexity.value, "perplexity_stderr", s->perplexity.error);
+                         (json_int_t)r->source[i].file_bytes, "bpw", bits_of(r, i), "perplexity", s->perplexity.value,
+                         "perplexity_stderr", s->perplexity.error);
 
+    if (i == 0 && r->saved != NULL)
+        cli_json_set(o, "saved", json_true());
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);
+    if (verify_was_calibrated_on(&r->source[i], r->text))
+        cli_json_set(o, "calibrated_on_text", json_true());
     if (i == 0)
         return o;
     cli_json_set(o, "verdict", cli_json("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));
@@ -229,13 +250,17 @@ model_json(const struct verify_report *r, size_t i)
 json_t *
 verify_report_object(const struct verify_report *r)
 {
-    json_t *models = cli_json_array();
+    json_t *models = cli_json_array(), *tasks = verify_tasks_json(&r->tasks, r->source, r->models), *o;
 
     for (size_t i = 1; i < r->models; i++)
         cli_json_add(models, model_json(r, i));
-    return cli_json("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text", r->text,
-                    "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored",
-                    (json_int_t)r->drift.scored, "seconds", r->seconds);
+    o = cli_json("{s:o, s:o, s:s, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text",
+                 r->text, "activations", r->rounded ? "q8" : "f32", "chunks", (json_int_t)r->drift.chunks,
+                 "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored", (json_int_t)r->drift.scored, "seconds",
+                 r->seconds);
+    if (tasks != NULL)
+        cli_json_set(o, "tasks", tasks);
+    return o;
 }
 
 int
