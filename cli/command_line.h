@@ -30,6 +30,7 @@ struct cli_line {
     size_t n_given;
     char **operands; /* the other arguments, in their order; ends with NULL */
     size_t n_operands;
+    char **found;                   /* operands in Hugging Face's cache, from malloc; ends with NULL */
     bool wants_help, wants_version; /* the rest of the line was then not looked at */
 };
 
@@ -40,6 +41,11 @@ struct cli_line {
  * freed in any case.
  */
 int cli_line_read(struct cli_line *line, const struct cli_command *command, int argc, char **argv);
+/*
+ * Puts the path in Hugging Face's cache in the place of each operand that names a model, "OWNER/NAME", and no file or
+ * folder here. Returns an exit code, as above.
+ */
+int cli_line_find_models(struct cli_line *line);
 void cli_line_free(struct cli_line *line);
 
 /* The last option with this id; NULL if it was not given. */
@@ -51,6 +57,8 @@ uint32_t cli_number(const struct cli_line *line, enum cli_option_id id, uint32_t
 double cli_real(const struct cli_line *line, enum cli_option_id id, double otherwise);
 uint64_t cli_size(const struct cli_line *line, enum cli_option_id id, uint64_t otherwise);
 unsigned cli_word(const struct cli_line *line, enum cli_option_id id, unsigned otherwise);
+/* The float type that the word of an OPT_DTYPE names. */
+enum nb_type cli_float_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise);
 enum nb_type cli_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise);
 
 /* TEXT, the argument of WHAT ("--via"), as a type that can be written. Returns an exit code. */

@@ -15,9 +15,13 @@ const struct cli_text_row cli_exit_codes[5] = {
     { "4", "the system failed: disk, memory or permissions" },
 };
 
-const struct cli_text_row cli_environment[1] = {
+const struct cli_text_row cli_environment[3] = {
     { "NIBBLE_CPU", "scalar, sse2, avx2, avx512 or neon: the instruction set to use, instead of the fastest "
                     "one that the CPU has; all give the same bytes" },
+    { "HF_HUB_CACHE",
+      "the cache of Hugging Face, in which models are found by their names, OWNER/NAME (or HF_HOME, which has "
+      "it in hub; default: .cache/huggingface/hub in the home folder)" },
+    { "OLLAMA_MODELS", "the store of Ollama (default: .ollama/models in the home folder)" },
 };
 
 const struct cli_command cli_commands[CLI_N_COMMANDS] = {
@@ -30,7 +34,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "The recipe (-t) decides which tensor becomes which type; its name is that of llama-quantize. "
             "Recipes marked 'needs importance' by 'nibble types', such as IQ1_S and IQ2_XXS, need an importance "
             "matrix; without one nibble refuses them.\n\n"
-            "With --format mlx a checkpoint folder becomes a folder for mlx-lm; recipes are then those of MLX, and "
+            "With --format mlx a checkpoint folder, or a GGUF file that 'nibble dequantize' can write back, becomes a folder for "
+            "mlx-lm; recipes are then those of MLX, and "
             "REGEX=TYPE rules are for MLX's names and formats, as in 'v_proj=8bit'.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
         .missing = "name a checkpoint folder or a model file",
@@ -173,6 +178,38 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .missing = "name the first part of a split set",
         .examples = "nibble merge model-00001-of-00003.gguf -o model.gguf",
     },
+    [CMD_dequantize] = {
+        "dequantize", cmd_dequantize, "make a checkpoint folder of floats from a quantized model",
+        .usage = "[OPTIONS] SOURCE",
+        .description =
+            "Writes the weights of SOURCE as floats, in a new folder in the layout of Hugging Face: safetensors files of "
+            "at most 5 GiB, config.json, and the files of the tokenizer. It is the way back for training and for tools "
+            "that read nothing else; what quantizing lost stays lost. SOURCE is a checkpoint folder whose weights are "
+            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, MXFP4, bitsandbytes, HQQ, MLX), or a GGUF file.\n\n"
+            "Of a GGUF file the names and the order of rows are those of the checkpoint again, and config.json and the "
+            "files of the tokenizer are written from its keys. Read again, the folder must give the same keys and "
+            "shapes; a file with which it does not is refused, and so are architectures that cannot be written back.",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a checkpoint folder or a GGUF file",
+        .examples = "nibble dequantize Llama-3.2-1B-AWQ -o Llama-3.2-1B-bf16\n"
+                    "nibble dequantize qwen3-8b-Q8_0.gguf --dtype f16",
+    },
+    [CMD_install] = {
+        "install", cmd_install, "put a GGUF file where Ollama, LM Studio or llama.cpp find it",
+        .usage = "[OPTIONS] --to PROGRAM MODEL.gguf\n"
+                 "[OPTIONS] --modelfile MODEL.gguf",
+        .description =
+            "Puts a GGUF file among the models of another program, as that program itself would: into the store of "
+            "Ollama (OLLAMA_MODELS, or .ollama/models), the folder of LM Studio, or the cache of Hugging Face "
+            "(HF_HUB_CACHE, HF_HOME). On the same disk no data is copied: the file gets a second name there, so do not "
+            "change it afterwards. A model of the same name is only replaced with --force.\n\n"
+            "The chat template stays in the file, where all of them find it; what the file says of sampling becomes "
+            "Ollama's parameters.",
+        .operand = ARG_GGUF, .min_operands = 1, .max_operands = 1,
+        .missing = "name a GGUF file",
+        .examples = "nibble install --to ollama --name llama3.2:1b llama-Q4_K_M.gguf\n"
+                    "nibble install --modelfile llama-Q4_K_M.gguf > Modelfile",
+    },
     [CMD_tokenize] = {
         "tokenize", cmd_tokenize, "show the tokens of a text",
         .usage = "[OPTIONS] -p TEXT SOURCE\n"
@@ -222,7 +259,7 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .usage = "[OPTIONS]",
         .description =
             "Lists every model class of checkpoints that nibble converts, with its GGUF architecture and whether "
-            "'verify' and 'calibrate' run it. A class that is not listed, but is one of these under another name, "
+            "'verify' and 'calibrate' run it, whether it is written for MLX, and whether 'dequantize' writes it back from GGUF. A class that is not listed, but is one of these under another name, "
             "can be converted with --model-class.",
         .operand = ARG_NONE,
         .examples = "nibble families",

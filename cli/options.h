@@ -28,6 +28,8 @@ struct cli_line;
     X(hash)             \
     X(split)            \
     X(merge)            \
+    X(dequantize)       \
+    X(install)          \
     X(tokenize)         \
     X(generate)         \
     X(logits)           \
@@ -106,6 +108,7 @@ enum cli_option_id {
     OPT_KEEP_SPLIT,
     OPT_LEAVE_OUTPUT_TENSOR,
     OPT_LEVEL,
+    OPT_LICENSE,
     OPT_MARKDOWN,
     OPT_LIKE,
     OPT_MAX_KLD,
@@ -113,8 +116,10 @@ enum cli_option_id {
     OPT_MAX_SIZE,
     OPT_MAX_TENSORS,
     OPT_MERGE,
+    OPT_MODELFILE,
     OPT_MODEL_CLASS,
     OPT_MULTIPLE_CHOICE,
+    OPT_NAME,
     OPT_NO_BOS,
     OPT_NO_FALLBACK,
     OPT_NO_LAYER,
@@ -157,6 +162,7 @@ enum cli_option_id {
     OPT_THREADS,
     OPT_TOKEN_IDS,
     OPT_TOKEN_EMBEDDING_TYPE,
+    OPT_TO,
     OPT_TOP,
     OPT_TYPE,
     OPT_UUID,
@@ -197,6 +203,9 @@ struct cli_option {
 extern const struct cli_option cli_options[];
 extern const size_t cli_n_options;
 
+/* The names of float types, for ARG_WORD (cli_float_type). */
+#define CLI_FLOAT_TYPES "f16 bf16 f32 float16 bfloat16 float32"
+
 #define MANY UINT32_MAX
 
 struct cli_command {
@@ -218,7 +227,7 @@ extern const char cli_summary[], cli_description[];
 struct cli_text_row {
     const char *name, *text;
 };
-extern const struct cli_text_row cli_exit_codes[5], cli_environment[1];
+extern const struct cli_text_row cli_exit_codes[5], cli_environment[3];
 extern const char cli_common_group[]; /* the heading of the options that all commands have */
 
 /* Whether COMMAND has the option of this row. */

@@ -25,6 +25,12 @@ struct nb_note {
 
 struct nb_family;
 
+/* A stored tensor that the store has under another NAME than its OWN, see nb_family.further_layers. */
+struct nb_renamed {
+    struct nb_renamed *next;
+    const char *name, *own;
+};
+
 struct nb_source {
     enum nb_source_kind kind;
     const char *path;
@@ -39,6 +45,7 @@ struct nb_source {
     struct nb_arena arena;
     struct nb_checkpoint *checkpoint; /* for a checkpoint */
     const struct nb_family *family;   /* of a checkpoint */
+    struct nb_renamed *renamed;
 };
 
 /* Overrides for what a checkpoint's files say (NULL: no override), and how they are read. */
@@ -48,6 +55,7 @@ struct nb_source_options {
     bool follow_links;              /* also links that lead out of the checkpoint's folder */
     bool keep_packed;               /* weights in MXFP4 and NVFP4 stay so, and are no floats */
     bool keep_quantized;            /* weights in 4 bits stay as Q4_0 or Q4_1, and are refused if that is not exact */
+    bool to_floats;                 /* no note that weights are quantized already */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 
@@ -67,6 +75,8 @@ uint64_t nb_source_stored_bytes(const struct nb_view *view);
 const char *nb_source_packed_format(const struct nb_view *view);
 /* Of the tensors as they are stored, without headers: of weights that are quantized already, their codes and scales. */
 double nb_source_bits_per_weight(const struct nb_source *source);
+/* The name that STORED, a tensor of SOURCE's store, has in the files. */
+const char *nb_source_stored_name(const struct nb_source *source, const struct nb_tensor *stored);
 void nb_source_note(struct nb_source *source, const char *format, ...) NB_PRINTF(2, 3);
 
 /* The vocabulary of SOURCE, which must stay open while the vocabulary is used. */
@@ -74,6 +84,13 @@ enum nb_status nb_source_vocabulary(const struct nb_source *source, struct nb_vo
                                     struct nb_error *err) NB_MUST_CHECK;
 /* SOURCE, whose kind must be NB_SOURCE_GGUF, as a set to split or merge. */
 struct nb_gguf_set nb_source_gguf_set(const struct nb_source *source);
+
+/*
+ * Builds SOURCE, whose path, checkpoint (with its config) and store are set: its views and the keys of its family. For a
+ * checkpoint that is not on disk; the keys of its tokenizer and general ones are not there.
+ */
+enum nb_status nb_source_build(struct nb_source *source, const struct nb_source_options *options,
+                               struct nb_error *err) NB_MUST_CHECK;
 
 /* Used by nb_source_open: */
 enum nb_status nb_source_open_checkpoint(struct nb_source *source, const char *path,

@@ -74,6 +74,21 @@ after_layer(const char *name, uint64_t *layer)
     return *end == '.' && *layer < NB_MAX_LAYERS ? end + 1 : NULL;
 }
 
+/* Gives STORED the name NAME, which is copied, and remembers its own. */
+static enum nb_status
+rename_stored(struct nb_builder *b, struct nb_tensor *stored, const char *name)
+{
+    struct nb_renamed *r = nb_arena_calloc(&b->source->arena, 1, sizeof *r);
+
+    if (r == NULL || (r->name = nb_arena_strdup(&b->source->arena, name)) == NULL)
+        return nb_fail_memory(b->err);
+    r->own = stored->name;
+    r->next = b->source->renamed;
+    b->source->renamed = r;
+    stored->name = r->name;
+    return NB_OK;
+}
+
 /* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
 static enum nb_status
 add_further_layers(struct nb_builder *b)
@@ -95,9 +110,8 @@ add_further_layers(struct nb_builder *b)
         rest = after_layer(name, &layer);
         further = layer + 1 > further ? layer + 1 : further;
         snprintf(renamed, sizeof renamed, "model.layers.%" PRIu64 ".%s", layers + layer, rest != NULL ? rest : name);
-        stored[i].name = nb_arena_strdup(&b->source->arena, renamed);
-        if (stored[i].name == NULL)
-            return nb_fail_memory(b->err);
+        if (rename_stored(b, &stored[i], renamed) != NB_OK)
+            return NB_NO_MEMORY;
     }
     if (further == 0)
         return NB_OK;
@@ -243,7 +257,7 @@ unpack_store(struct nb_builder *b, const struct nb_source_options *options)
     if (status == NB_OK)
         status = nb_packed_replace(&b->source->store, &quantization, b->cp->folder, &b->source->arena, &found,
                                    b->findings, b->err);
-    if (status == NB_OK && found.count > found.kept)
+    if (status == NB_OK && found.count > found.kept && !options->to_floats)
         nb_source_note(
             b->source,
             "%zu weights are quantized already (%s): quantizing them again loses more than starting from the "
@@ -316,5 +330,30 @@ nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct 
     status = source->path == NULL ? nb_fail_memory(err) : open_checkpoint(source, path, &options, findings, err);
     if (status != NB_OK)
         nb_source_close(source);
+    return status;
+}
+
+enum nb_status
+nb_source_build(struct nb_source *source, const struct nb_source_options *options, struct nb_error *err)
+{
+    struct nb_hparams hp = { 0 };
+    struct nb_builder b = { .source = source, .cp = source->checkpoint, .hp = &hp, .err = err };
+    enum nb_status status = read_config(&b, options);
+
+    source->kind = NB_SOURCE_CHECKPOINT;
+    if (status == NB_OK)
+        status = nb_builder_vocabulary(&b);
+    if (status == NB_OK)
+        status = nb_builder_tensors(&b);
+    if (status == NB_OK) {
+        const struct nb_conversion c = { b.family, b.cp->config, &hp, &source->store, 0, b.cp };
+
+        nb_meta_set_string(&source->meta, "general.architecture", b.family->arch->name);
+        if (b.family->first != NULL)
+            status = b.family->first(&c, &source->meta, err);
+        if (status == NB_OK)
+            status = nb_family_metadata(&c, &source->meta, err);
+    }
+    nb_hparams_free(&hp);
     return status;
 }

@@ -246,6 +246,7 @@ static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
 #define OF_GLM .tokenizer = { .named = nb_glm_tokens }
 
 const struct nb_family nb_family_deepseek = {
+    .model_type = "deepseek",
     FAMILY(deepseek_classes, nb_arch_deepseek, deepseek_config, deepseek_rules, deepseek_keys, deepseek_tensors),
     .ignored_suffixes = ignored, .mlx = &nb_mlx_deepseek
 };

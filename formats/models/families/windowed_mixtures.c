@@ -463,6 +463,7 @@ static const char *const mimo_classes[] = { "MiMoV2FlashForCausalLM", "MiMoV2For
 static const char *const step_classes[] = { "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_mellum = {
+    .model_type = "mellum",
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
 };
 const struct nb_family nb_family_exaone_moe = {
@@ -471,6 +472,7 @@ const struct nb_family nb_family_exaone_moe = {
     .made = made, .n_made = COUNT(made), .rope_factor = 16
 };
 const struct nb_family nb_family_cohere2moe = {
+    .model_type = "cohere2_moe",
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
     .zero_suffixes = biases, .derive = nb_derive_leading_dense
 };
