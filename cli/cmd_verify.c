@@ -231,6 +231,7 @@ verify(struct verify_options *o, const struct cli_line *line)
         .list_worst = o->worst,
         .line = line,
         .threads = o->drift.threads,
+        .rounded = o->drift.round,
     };
     const double started = nb_seconds();
     struct measured_text measured;
@@ -285,7 +286,8 @@ cmd_verify(const struct cli_line *line)
         .drift = { .chunk_tokens = cli_number(line, OPT_CTX, 512),
                    .max_chunks = cli_number(line, OPT_CHUNKS, 0),
                    .threads = cli_number(line, OPT_THREADS, 0),
-                   .bos = -1 },
+                   .bos = -1,
+                   .round = cli_word(line, OPT_ACTIVATIONS, 0) == 1 },
         .max_kld = cli_real(line, OPT_MAX_KLD, NAN),
         .max_ratio = cli_real(line, OPT_MAX_PPL_RATIO, NAN),
         .json = cli_has(line, OPT_JSON),

@@ -92,6 +92,10 @@ const struct cli_option cli_options[] = {
     { OPT_WORST_TOKENS, 0, "worst-tokens", NULL, IN(verify), ARG_NONE,
       .help = "also show the ten tokens of the text at which each MODEL is furthest from BASE, and what both would have "
               "said; --json and --html always have them" },
+    { OPT_ACTIVATIONS, 0, "activations", NULL, IN(verify), ARG_WORD, "TYPE", "f32 q8",
+      .help = "f32 (default) measures the weights alone; q8 also rounds what they are multiplied with, in each MODEL, to "
+              "8 bits or what else llama.cpp's kernels for CPUs take for their type, for numbers like those of "
+              "llama-perplexity" },
     { OPT_MAX_KLD, 0, "max-kld", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",

@@ -64,6 +64,7 @@ enum cli_argument {
 };
 
 enum cli_option_id {
+    OPT_ACTIVATIONS,
     OPT_ALL,
     OPT_ALLOW_NONFINITE,
     OPT_ALLOW_OTHER_TOKENS,

@@ -97,8 +97,10 @@ verify_report_table(const struct verify_report *r)
 {
     const int width = name_width(r);
 
-    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n\n", r->text, (unsigned)r->drift.chunks,
-              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds);
+    cli_print("%s: %u chunk%s of %u tokens, %zu tokens scored, in %.1f s\n%s\n", r->text, (unsigned)r->drift.chunks,
+              r->drift.chunks == 1 ? "" : "s", (unsigned)r->drift.chunk_tokens, r->drift.scored, r->seconds,
+              r->rounded && r->models > 1 ? "all but the base with activations rounded as llama.cpp rounds them\n"
+                                          : "");
     if (cli_is_wide())
         cli_print("%-*s %9s %6s  %-22s%s\n", width, "model", "size", "bpw", "       PPL",
                   r->models > 1 ? "   PPL change    mean KLD               99 % KLD  same top" : "");
@@ -233,9 +235,10 @@ verify_report_object(const struct verify_report *r)
 
     for (size_t i = 1; i < r->models; i++)
         cli_json_add(models, model_json(r, i));
-    return cli_json("{s:o, s:o, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text", r->text,
-                    "chunks", (json_int_t)r->drift.chunks, "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored",
-                    (json_int_t)r->drift.scored, "seconds", r->seconds);
+    return cli_json("{s:o, s:o, s:s, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text",
+                    r->text, "activations", r->rounded ? "q8" : "f32", "chunks", (json_int_t)r->drift.chunks,
+                    "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored", (json_int_t)r->drift.scored, "seconds",
+                    r->seconds);
 }
 
 int

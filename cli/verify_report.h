@@ -26,6 +26,7 @@ struct verify_report {
     bool list_worst;                      /* tokens, in the table too */
     const struct cli_line *line;          /* the command */
     unsigned threads;
+    bool rounded; /* activations of all models but the base */
     double seconds;
 };
 

@@ -140,6 +140,7 @@ score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
         const struct nb_model *m = r->model[r->which];
         float *logits = r->which == 0 ? r->base_logits : r->logits;
 
+        nb_forward_round(r->forward, r->which > 0 && r->options->round);
         status = nb_forward_logits(r->forward, m, r->states[r->which] + first * nb_model_embedding(m), rows, logits,
                                    err);
         if (status == NB_OK)
@@ -173,6 +174,7 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
 
         if (r->options->stop != NULL && *r->options->stop)
             return nb_fail(err, NB_INTERRUPTED, "interrupted");
+        nb_forward_round(r->forward, k > 0 && r->options->round);
         status = nb_forward_run(r->forward, r->model[k], r->tokens + (size_t)first * r->options->chunk_tokens,
                                 r->options->bos, chunks, &hidden, err);
         if (status == NB_OK)

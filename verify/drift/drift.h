@@ -30,6 +30,7 @@ struct nb_drift_options {
     uint32_t max_chunks;   /* 0: all */
     unsigned threads;      /* 0: one per core */
     int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
+    bool round;            /* run all models but the base with activations rounded as llama.cpp's kernels round them */
     /* Called ten times a second from the calling thread, with the chunks and the share (0 to 1) that are done. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of, double share); /* may be NULL */
     /*

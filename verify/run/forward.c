@@ -68,6 +68,12 @@ nb_forward_keep(struct nb_forward *f, uint64_t bytes)
 }
 
 void
+nb_forward_round(struct nb_forward *f, bool rounds)
+{
+    f->run.panels.rounds = rounds;
+}
+
+void
 nb_forward_free(struct nb_forward *f)
 {
     if (f == NULL)

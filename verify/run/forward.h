@@ -33,6 +33,11 @@ enum nb_status nb_forward_new_text(struct nb_forward **forward, struct nb_pool *
  * stored: for a text that is continued token by token.
  */
 void nb_forward_keep(struct nb_forward *forward, uint64_t bytes);
+/*
+ * Whether what is multiplied with matrices is rounded from now on as llama.cpp rounds it for the types of these matrices
+ * (activations.h).
+ */
+void nb_forward_round(struct nb_forward *forward, bool rounds);
 void nb_forward_free(struct nb_forward *forward);
 /* The share of the current nb_forward_run that is done, from 0 to 1. For a watch of its pool. */
 double nb_forward_share(const struct nb_forward *forward);

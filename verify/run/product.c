@@ -4,6 +4,7 @@
 #include "formats/base/checked.h"
 #include "formats/elements/types.h"
 #include "formats/elements/unpack.h"
+#include "verify/run/activations.h"
 #include "verify/run/vector_math.h"
 
 #include <stdlib.h>
@@ -79,8 +80,9 @@ nb_panels_free(struct nb_panels *p)
     }
     free(p->readers);
     free(p->floats);
+    free(p->rounded);
     nb_kept_free(&p->kept);
-    *p = (struct nb_panels){ .keep = p->keep };
+    *p = (struct nb_panels){ .keep = p->keep, .rounds = p->rounds };
 }
 
 struct job {
@@ -250,9 +252,9 @@ multiply_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return j->n < FEW ? multiply_few(j, &part, worker, err) : multiply_panel(j, &part, worker, err);
 }
 
-enum nb_status
-nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product, size_t count,
-            struct nb_error *err)
+static enum nb_status
+multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product, size_t count,
+         struct nb_error *err)
 {
     const size_t columns = product[0].matrix->columns;
     struct job j = { panels, in, n, columns, panel_rows(columns), product, count, { 0 } };
@@ -260,4 +262,44 @@ nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb
     for (size_t k = 0; k < count; k++)
         j.first_task[k + 1] = j.first_task[k] + (product[k].matrix->rows + j.rows_in_panel - 1) / j.rows_in_panel;
     return nb_pool_run(panels->pool, multiply_task, &j, j.first_task[count], err);
+}
+
+/* *ROUNDED receives IN (N x COLUMNS) rounded, valid until the next call. */
+static enum nb_status
+round_input(struct nb_panels *p, enum nb_rounding rounding, const float *in, size_t n, size_t columns,
+            const float **rounded, struct nb_error *err)
+{
+    const size_t size = n * columns;
+
+    if (size > p->rounded_size) {
+        free(p->rounded);
+        p->rounded_size = 0;
+        p->rounded = malloc(size * sizeof(float));
+        if (p->rounded == NULL)
+            return nb_fail_memory(err);
+        p->rounded_size = size;
+    }
+    *rounded = p->rounded;
+    return nb_round_rows(rounding, in, n, columns, p->pool, p->rounded, err);
+}
+
+enum nb_status
+nb_multiply(struct nb_panels *panels, const float *in, size_t n, const struct nb_product *product, size_t count,
+            struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+
+    if (!panels->rounds)
+        return multiply(panels, in, n, product, count, err);
+    for (size_t k = 0, next; k < count && status == NB_OK; k = next) {
+        const enum nb_rounding rounding = nb_rounding_for(product[k].matrix->weight->type);
+        const float *rounded = NULL;
+
+        for (next = k + 1; next < count && nb_rounding_for(product[next].matrix->weight->type) == rounding;)
+            next++;
+        status = round_input(panels, rounding, in, n, product[k].matrix->columns, &rounded, err);
+        if (status == NB_OK)
+            status = multiply(panels, rounded, n, product + k, next - k, err);
+    }
+    return status;
 }

@@ -18,6 +18,9 @@ struct nb_panels {
     float **floats;
     size_t size;   /* floats per thread */
     uint64_t keep; /* bytes of the model's matrices that may stay in memory; 0: none */
+    bool rounds;   /* inputs, as llama.cpp does for the type of each matrix (activations.h) */
+    float *rounded;
+    size_t rounded_size; /* floats */
     struct nb_kept kept;
 };
 
