@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "cli/saved_base.h"
 #include "cli/verify_page.h"
 #include "cli/verify_report.h"
 #include "formats/base/clock.h"
@@ -20,8 +21,8 @@
 #include <string.h>
 
 struct verify_options {
-    const char *text, *html;
-    bool force;                    /* overwrite HTML */
+    const char *text, *html, *save_base, *base_from;
+    bool force;                    /* overwrite HTML and SAVE_BASE */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
     double max_kld, max_ratio;            /* NaN: no limit */
@@ -35,6 +36,8 @@ struct verify_run {
     struct nb_model *model;
     const struct nb_model **list; /* pointers to them */
     size_t models, sources_open, models_open;
+    size_t first; /* that is opened: 1 with a saved base */
+    struct nb_base_reader *saved;
     struct nb_ids ids;
     struct nb_tokenizer *tokenizer;           /* of the base */
     char (*other_tokens)[NB_DIFFERENCE_TEXT]; /* of each: what nb_drift_options says of it, or "" */
@@ -54,8 +57,9 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
     r->other_tokens = calloc(r->models, sizeof *r->other_tokens);
     if (r->source == NULL || r->model == NULL || r->list == NULL || r->other_tokens == NULL)
         return nb_fail_memory(err);
-    for (size_t i = 0; i < r->models && status == NB_OK; i++) {
-        status = nb_source_open(&r->source[i], paths[i], i == 0 ? &r->options->base : &others, err);
+    r->sources_open = r->models_open = r->first;
+    for (size_t i = r->first; i < r->models && status == NB_OK; i++) {
+        status = nb_source_open(&r->source[i], paths[i - r->first], i == 0 ? &r->options->base : &others, err);
         if (status != NB_OK)
             break;
         r->sources_open++;
@@ -66,14 +70,36 @@ open_models(struct verify_run *r, char **paths, struct nb_error *err)
     return status;
 }
 
+/* Opens the saved base, which takes the place of the first model. */
+static enum nb_status
+open_saved(struct verify_run *r, struct verify_options *o, bool has_size, struct nb_error *err)
+{
+    const struct nb_saved_base *base;
+    enum nb_status status = nb_base_reader_open(&r->saved, o->base_from, err);
+
+    if (status != NB_OK)
+        return status;
+    base = nb_base_reader_about(r->saved);
+    if (has_size && o->drift.chunk_tokens != base->chunk_tokens)
+        return nb_fail(err, NB_USAGE,
+                       "%s: was saved with chunks of %" PRIu32 " tokens, so --ctx %" PRIu32 " cannot be had",
+                       o->base_from, base->chunk_tokens, o->drift.chunk_tokens);
+    r->source[0].path = base->model;
+    r->source[0].file_bytes = base->file_bytes;
+    o->drift.chunk_tokens = base->chunk_tokens;
+    o->drift.base_from = r->saved;
+    return NB_OK;
+}
+
 static void
 close_models(struct verify_run *r)
 {
     nb_tokenizer_close(r->tokenizer); /* it uses the source */
-    for (size_t i = 0; i < r->models_open; i++)
+    for (size_t i = r->first; i < r->models_open; i++)
         nb_model_close(&r->model[i]);
-    for (size_t i = 0; i < r->sources_open; i++)
+    for (size_t i = r->first; i < r->sources_open; i++)
         nb_source_close(&r->source[i]);
+    nb_base_reader_close(r->saved);
     free(r->other_tokens);
     free(r->list);
     free(r->model);
@@ -97,7 +123,7 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     struct nb_text text = { 0 };
     enum nb_status status;
 
-    if (o->text == NULL) {
+    if (o->text == NULL && r->saved == NULL) {
         o->text = cli_data_file("tinystories-valid.txt");
         if (o->text == NULL)
             return nb_fail(err, NB_USAGE, "the sample text was not found; name a text with -f");
@@ -109,7 +135,13 @@ load_tokens(struct verify_run *r, struct verify_options *o, struct nb_error *err
     cli_progress_say(&r->progress, "tokenizing");
     o->drift.other_tokens = on_other_tokens;
     o->drift.context = r;
-    status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, &r->tokenizer, err);
+    if (r->saved != NULL)
+        status = nb_drift_saved_tokens(r->list, r->models, o->text == NULL ? NULL : &text, &o->drift, &r->ids,
+                                       &r->tokenizer, err);
+    else
+        status = nb_drift_tokens(r->list, r->models, &text, &o->drift, &r->ids, &r->tokenizer, err);
+    if (r->saved != NULL && o->text == NULL)
+        o->text = nb_base_reader_about(r->saved)->text;
     if (status == NB_OK)
         cli_detail("%s: %zu tokens in chunks of %" PRIu32, o->text, r->ids.count, o->drift.chunk_tokens);
     return status;
@@ -169,16 +201,25 @@ judge(const struct verify_options *o, const struct verify_report *report)
 static enum nb_status
 measure(struct verify_run *r, struct verify_options *o, struct verify_report *report, struct nb_error *err)
 {
-    enum nb_status status;
+    const struct saved_base_of base = { &r->source[0], o->text, &r->ids, r->tokenizer };
+    enum nb_status status = NB_OK;
 
     r->drift = &report->drift;
-    cli_warn_context(&r->source[0], o->drift.chunk_tokens);
+    cli_warn_context(&r->source[r->first], o->drift.chunk_tokens);
+    if (o->save_base != NULL)
+        status = saved_base_begin(&o->drift.save, o->save_base, o->force, &base, &o->drift, err);
+    if (status != NB_OK)
+        return status;
     cli_progress_start(&r->progress);
     o->drift.progress = on_progress;
     o->drift.context = r;
     o->drift.stop = cli_catch_signals();
     status = nb_drift_measure(r->list, r->models, r->ids.id, r->ids.count, &o->drift, &report->drift, err);
     cli_progress_end(&r->progress);
+    if (o->drift.save != NULL && status == NB_OK)
+        status = nb_base_writer_end(o->drift.save, err);
+    else
+        nb_base_writer_abort(o->drift.save, err);
     for (size_t i = 0; i < r->models && status == NB_OK; i++)
         status = nb_drift_stats(&report->drift, i, report->drift.scored, &report->stats[i], err);
     return status;
@@ -223,8 +264,8 @@ free_report(struct verify_report *report)
 static int
 verify(struct verify_options *o, const struct cli_line *line)
 {
-    const size_t models = line->n_operands;
-    struct verify_run r = { .options = o, .models = models };
+    const size_t first = o->base_from == NULL ? 0 : 1, models = first + line->n_operands;
+    struct verify_run r = { .options = o, .models = models, .first = first };
     struct verify_report report = {
         .models = models,
         .list_tensors = o->tensors,
@@ -244,14 +285,20 @@ verify(struct verify_options *o, const struct cli_line *line)
     report.stats = calloc(models, sizeof *report.stats);
     if (status == NB_OK && report.stats == NULL)
         status = nb_fail_memory(&err);
+    if (status == NB_OK && o->base_from != NULL)
+        status = open_saved(&r, o, cli_has(line, OPT_CTX), &err);
+    if (r.saved != NULL)
+        report.saved = nb_base_reader_about(r.saved);
     if (status == NB_OK && o->html != NULL && !o->to_stdout)
         status = cli_check_output(o->html, o->force, &err);
+    if (status == NB_OK && o->save_base != NULL)
+        status = cli_check_output(o->save_base, o->force, &err);
     if (status == NB_OK)
         status = load_tokens(&r, o, &err);
     cli_progress_end(&r.progress);
     if (status == NB_OK)
         status = measure(&r, o, &report, &err);
-    if (status == NB_OK && (o->tensors || o->html != NULL))
+    if (status == NB_OK && r.saved == NULL && (o->tensors || o->html != NULL))
         status = compare_weights(&r, &report, &err);
     measured = (struct measured_text){ r.tokenizer, &r.ids };
     report.text = o->text;
@@ -279,6 +326,8 @@ cmd_verify(const struct cli_line *line)
     struct verify_options o = {
         .text = cli_text(line, OPT_FILE),
         .html = cli_text(line, OPT_HTML),
+        .save_base = cli_text(line, OPT_SAVE_BASE),
+        .base_from = cli_text(line, OPT_BASE_FROM),
         .force = cli_has(line, OPT_FORCE),
         .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER),
                   .model_class = cli_text(line, OPT_MODEL_CLASS),
@@ -298,5 +347,8 @@ cmd_verify(const struct cli_line *line)
     o.to_stdout = o.html != NULL && strcmp(o.html, "-") == 0;
     if (o.to_stdout && o.json)
         return cli_usage("verify", "--html - and --json both print to the standard output; name a file for the page");
+    if (o.base_from != NULL && (o.save_base != NULL || o.tensors))
+        return cli_usage("verify", "%s needs the base itself, which --base-from is in the place of",
+                         o.save_base != NULL ? "--save-base" : "--tensors");
     return verify(&o, line);
 }

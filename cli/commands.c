@@ -55,7 +55,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
     },
     [CMD_verify] = {
         "verify", cmd_verify, "measure what quantization costs: perplexity and KL divergence",
-        .usage = "[OPTIONS] BASE [MODEL...]",
+        .usage = "[OPTIONS] BASE [MODEL...]\n"
+                 "--base-from FILE [OPTIONS] MODEL...",
         .description =
             "Measures the perplexity of every model on a text, and how far the next-token distributions of "
             "each MODEL are from those of BASE: the KL divergence, in nats per token. BASE and MODEL are "
@@ -66,7 +67,9 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = MANY,
         .missing = "name a base model, and the models to compare with it",
         .succeeded = "no MODEL is beyond the limits", .answered_no = "a MODEL is beyond --max-kld or --max-ppl-ratio",
-        .examples = "nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf",
+        .examples = "nibble verify -f wiki.test.raw Llama-3.2-1B llama-Q4_K_M.gguf\n"
+                    "nibble verify -f wiki.test.raw --save-base llama.base Llama-3.2-1B\n"
+                    "nibble verify --base-from llama.base llama-Q4_K_M.gguf",
     },
     [CMD_check] = {
         "check", cmd_check, "check whether a model file or checkpoint folder is sound",

@@ -96,6 +96,13 @@ const struct cli_option cli_options[] = {
       .help = "f32 (default) measures the weights alone; q8 also rounds what they are multiplied with, in each MODEL, to "
               "8 bits or what else llama.cpp's kernels for CPUs take for their type, for numbers like those of "
               "llama-perplexity" },
+    { OPT_SAVE_BASE, 0, "save-base", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "write what BASE predicts to FILE, for --base-from: its likeliest tokens and a sample of the others, at most "
+              "a 20th of llama-perplexity's logits" },
+    { OPT_BASE_FROM, 0, "base-from", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "compare with a base that --save-base has written instead of running one: all operands are MODELs then. The "
+              "text is that of FILE; one that -f names must be the same. Mean divergences are within 1e-5, or 1 %, of those "
+              "from the base itself" },
     { OPT_MAX_KLD, 0, "max-kld", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
@@ -213,7 +220,7 @@ const struct cli_option cli_options[] = {
       .help = "write the manifest to FILE; '-' is standard output" },
     { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
       .help = "overwrite FILE if it exists" },
-    { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html if it exists" },
+    { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html and the file of --save-base if they exist" },
     { OPT_FORCE, 0, "force", NULL, IN(split), ARG_NONE,
       .help = "overwrite files that exist, but never MODEL.gguf itself" },
     { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(edit) | IN(split), ARG_NONE,

@@ -11,7 +11,7 @@
 static bool
 is_output(const struct cli_given *g)
 {
-    return g->option->id == OPT_OUTPUT || g->option->id == OPT_HTML;
+    return g->option->id == OPT_OUTPUT || g->option->id == OPT_HTML || g->option->id == OPT_SAVE_BASE;
 }
 
 static bool

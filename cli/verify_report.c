@@ -13,6 +13,13 @@
 
 #define NAME_COLUMNS 21 /* of a model, in the narrow table */
 
+/* Bits per weight of model I. */
+static double
+bits_of(const struct verify_report *r, size_t i)
+{
+    return i == 0 && r->saved != NULL ? r->saved->bits_per_weight : nb_source_bits_per_weight(&r->source[i]);
+}
+
 static void
 print_row(const struct verify_report *r, size_t i, int width)
 {
@@ -21,8 +28,8 @@ print_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(source->path), width);
-    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes),
-              nb_source_bits_per_weight(source), s->perplexity.value, s->perplexity.error);
+    cli_print(" %9s %6.2f  %10.4f +- %-8.4f", cli_bytes(size, (double)source->file_bytes), bits_of(r, i),
+              s->perplexity.value, s->perplexity.error);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -38,8 +45,7 @@ print_narrow_row(const struct verify_report *r, size_t i, int width)
     char size[CLI_TEXT];
 
     cli_print_name(stdout, nb_base_name(r->source[i].path), width);
-    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes),
-              nb_source_bits_per_weight(&r->source[i]), s->perplexity.value);
+    cli_print(" %8s %6.2f %9.4f", cli_bytes(size, (double)r->source[i].file_bytes), bits_of(r, i), s->perplexity.value);
     if (i == 0)
         cli_print("  base\n");
     else
@@ -193,9 +199,11 @@ model_json(const struct verify_report *r, size_t i)
     const struct nb_drift_stats *s = &r->stats[i];
     char verdict[VERDICT_TEXT];
     json_t *o = cli_json("{s:s, s:I, s:f, s:f, s:f}", "path", r->source[i].path, "bytes",
-                         (json_int_t)r->source[i].file_bytes, "bpw", nb_source_bits_per_weight(&r->source[i]),
-                         "perplexity", s->perplexity.value, "perplexity_stderr", s->perplexity.error);
+                         (json_int_t)r->source[i].file_bytes, "bpw", bits_of(r, i), "perplexity", s->perplexity.value,
+                         "perplexity_stderr", s->perplexity.error);
 
+    if (i == 0 && r->saved != NULL)
+        cli_json_set(o, "saved", json_true());
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);
     if (i == 0)

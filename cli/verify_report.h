@@ -26,7 +26,8 @@ struct verify_report {
     bool list_worst;                      /* tokens, in the table too */
     const struct cli_line *line;          /* the command */
     unsigned threads;
-    bool rounded; /* activations of all models but the base */
+    const struct nb_saved_base *saved; /* the base; NULL: the first source */
+    bool rounded;                      /* activations of all models but the base */
     double seconds;
 };
 

@@ -37,6 +37,14 @@ struct run {
     float *base_logits, *logits;
     struct base_row *base_rows;
     size_t max_rows; /* rows of logits */
+    uint32_t vocab;
+    size_t first_model; /* that is run: 1 if the base is saved */
+
+    /* Of a base that is saved, or is to be: its predictions for a block of rows, and memory for them. */
+    struct nb_prediction *predictions;
+    uint32_t *ids;
+    float *log_p;
+    struct nb_candidate *candidates; /* of each thread */
 
     /* The block of rows that is being scored. */
     size_t which; /* model */
@@ -89,17 +97,33 @@ static enum nb_status
 score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 {
     struct run *r = context;
-    const size_t vocab = nb_model_vocab(r->model[0]), i = r->first + row;
+    const size_t vocab = r->vocab, i = r->first + row;
     const float *logits = r->base_logits + row * vocab;
     struct base_row *b = &r->base_rows[row];
+    enum nb_status status;
 
-    (void)worker;
     b->max = nb_vector_math()->largest(logits, vocab, &b->top);
     b->sum = nb_vector_math()->sum_exp(logits, vocab, b->max);
     b->log_sum = (double)b->max + log(b->sum);
     r->drift->score[0][i] = (struct nb_score){ (float)(b->log_sum - (double)logits[true_token(r, i)]), 0, true,
                                                (int32_t)b->top };
-    return check_finite(r, b->log_sum, i, err);
+    status = check_finite(r, b->log_sum, i, err);
+    if (status == NB_OK && r->options->save != NULL)
+        nb_predict(logits, r->vocab, b->log_sum, true_token(r, i), i,
+                   r->candidates + worker * (size_t)nb_prediction_capacity(r->vocab), &r->predictions[row]);
+    return status;
+}
+
+/* Reads the next ROWS predictions of the saved base. */
+static enum nb_status
+take_saved_rows(struct run *r, size_t rows, struct nb_error *err)
+{
+    const enum nb_status status = nb_base_reader_next(r->options->base_from, r->predictions, rows, err);
+
+    for (size_t row = 0; row < rows && status == NB_OK; row++)
+        r->drift->score[0][r->first + row] = (struct nb_score){ r->predictions[row].nll, 0, true,
+                                                                r->predictions[row].top };
+    return status;
 }
 
 /*
@@ -112,19 +136,26 @@ score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 {
     struct run *r = context;
     const struct nb_vector_math *math = nb_vector_math();
-    const size_t vocab = nb_model_vocab(r->model[0]), i = r->first + row;
-    const float *p = r->base_logits + row * vocab, *q = r->logits + row * vocab;
-    const struct base_row *b = &r->base_rows[row];
+    const size_t vocab = r->vocab, i = r->first + row;
+    const float *q = r->logits + row * vocab;
     size_t top;
     const float max = math->largest(q, vocab, &top);
     const double log_sum = (double)max + log(math->sum_exp(q, vocab, max));
-    const double difference = math->sum_exp_difference(p, q, vocab, b->max) / b->sum;
+    double kld;
 
     (void)worker;
+    if (r->options->base_from != NULL) {
+        kld = nb_prediction_kld(&r->predictions[row], q, log_sum);
+    } else {
+        const struct base_row *b = &r->base_rows[row];
+        const float *p = r->base_logits + row * vocab;
+
+        kld = math->sum_exp_difference(p, q, vocab, b->max) / b->sum + log_sum - b->log_sum;
+    }
     r->drift->score[r->which][i] = (struct nb_score){
         .nll = (float)(log_sum - (double)q[true_token(r, i)]),
-        .kld = (float)(difference + log_sum - b->log_sum),
-        .same_top = top == b->top,
+        .kld = (float)kld,
+        .same_top = (int32_t)top == r->drift->score[0][i].top,
         .top = (int32_t)top,
     };
     return check_finite(r, log_sum, i, err);
@@ -134,9 +165,9 @@ score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 static enum nb_status
 score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
 {
-    enum nb_status status = NB_OK;
+    enum nb_status status = r->first_model == 0 ? NB_OK : take_saved_rows(r, rows, err);
 
-    for (r->which = 0; r->which < r->models && status == NB_OK; r->which++) {
+    for (r->which = r->first_model; r->which < r->models && status == NB_OK; r->which++) {
         const struct nb_model *m = r->model[r->which];
         float *logits = r->which == 0 ? r->base_logits : r->logits;
 
@@ -145,6 +176,8 @@ score_block(struct run *r, size_t first, size_t rows, struct nb_error *err)
                                    err);
         if (status == NB_OK)
             status = nb_pool_run(r->pool, r->which == 0 ? score_base_row : score_row, r, rows, err);
+        if (status == NB_OK && r->which == 0 && r->options->save != NULL)
+            status = nb_base_writer_put(r->options->save, r->predictions, rows, err);
     }
     return status;
 }
@@ -167,7 +200,7 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     r->scored = 0;
-    for (size_t k = 0; k < r->models && status == NB_OK; k++) {
+    for (size_t k = r->first_model; k < r->models && status == NB_OK; k++) {
         const float *hidden;
 
         r->models_done = k;
@@ -190,16 +223,35 @@ run_batch(struct run *r, uint32_t first, uint32_t chunks, struct nb_error *err)
     return status;
 }
 
+/* Memory for the predictions of a block of rows, and of each thread. */
+static enum nb_status
+allocate_predictions(struct run *r, struct nb_error *err)
+{
+    const uint64_t capacity = nb_prediction_capacity(r->vocab), all = r->max_rows * capacity;
+
+    r->predictions = calloc(r->max_rows, sizeof *r->predictions);
+    r->ids = nb_malloc(all * sizeof *r->ids);
+    r->log_p = nb_malloc(all * sizeof *r->log_p);
+    r->candidates = nb_malloc(nb_pool_threads(r->pool) * capacity * sizeof *r->candidates);
+    if (r->predictions == NULL || r->ids == NULL || r->log_p == NULL || r->candidates == NULL)
+        return nb_fail_memory(err);
+    for (size_t i = 0; i < r->max_rows; i++) {
+        r->predictions[i].id = r->ids + i * (size_t)capacity;
+        r->predictions[i].log_p = r->log_p + i * (size_t)capacity;
+    }
+    return NB_OK;
+}
+
 static enum nb_status
 allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
 {
-    const size_t vocab = nb_model_vocab(r->model[0]);
+    const size_t vocab = r->vocab;
     const size_t rows = (size_t)batch_chunks * scored_in_chunk(r->options->chunk_tokens);
 
     r->max_rows = LOGITS_BYTES / (vocab * sizeof(float));
     r->max_rows = r->max_rows < 16 ? 16 : r->max_rows > rows ? rows : r->max_rows;
     r->states = calloc(r->models, sizeof *r->states);
-    r->base_logits = nb_malloc((uint64_t)r->max_rows * vocab * sizeof(float));
+    r->base_logits = nb_malloc(r->first_model > 0 ? 1 : (uint64_t)r->max_rows * vocab * sizeof(float));
     r->logits = r->models > 1 ? nb_malloc((uint64_t)r->max_rows * vocab * sizeof(float)) : NULL;
     r->base_rows = calloc(r->max_rows, sizeof *r->base_rows);
     r->drift->score = calloc(r->models, sizeof *r->drift->score);
@@ -207,12 +259,14 @@ allocate(struct run *r, uint32_t batch_chunks, struct nb_error *err)
         r->drift->score == NULL)
         return nb_fail_memory(err);
     for (size_t k = 0; k < r->models; k++) {
-        r->states[k] = nb_malloc((uint64_t)rows * nb_model_embedding(r->model[k]) * sizeof(float));
+        const uint64_t columns = k < r->first_model ? 1 : nb_model_embedding(r->model[k]);
+
+        r->states[k] = nb_malloc((uint64_t)rows * columns * sizeof(float));
         r->drift->score[k] = calloc(r->drift->scored, sizeof *r->drift->score[k]);
         if (r->states[k] == NULL || r->drift->score[k] == NULL)
             return nb_fail_memory(err);
     }
-    return NB_OK;
+    return r->options->save == NULL && r->options->base_from == NULL ? NB_OK : allocate_predictions(r, err);
 }
 
 static void
@@ -224,6 +278,10 @@ release(struct run *r)
     free(r->base_logits);
     free(r->logits);
     free(r->base_rows);
+    free(r->predictions);
+    free(r->ids);
+    free(r->log_p);
+    free(r->candidates);
     nb_forward_free(r->forward);
     nb_pool_free(r->pool);
 }
@@ -232,12 +290,13 @@ release(struct run *r)
 static enum nb_status
 check_vocabularies(const struct run *r, size_t used, struct nb_error *err)
 {
-    const uint32_t vocab = nb_model_vocab(r->model[0]);
+    const uint32_t vocab = r->vocab;
+    const char *base = r->first_model > 0 ? "the saved base" : r->model[0]->source->path;
 
     for (size_t k = 1; k < r->models; k++)
         if (nb_model_vocab(r->model[k]) != vocab)
             return nb_fail(err, NB_INPUT, "%s has %" PRIu32 " tokens, %s has %" PRIu32 ": they cannot be compared",
-                           r->model[k]->source->path, nb_model_vocab(r->model[k]), r->model[0]->source->path, vocab);
+                           r->model[k]->source->path, nb_model_vocab(r->model[k]), base, vocab);
     for (size_t i = 0; i < used; i++)
         if (r->tokens[i] < 0 || (uint32_t)r->tokens[i] >= vocab)
             return nb_fail(err, NB_USAGE, "token %zu is %" PRId32 ", which the vocabulary does not have", i,
@@ -308,16 +367,18 @@ nb_drift_measure(const struct nb_model *const *model, size_t models, const int32
     if (chunks == 0)
         return nb_fail(err, NB_INPUT, "the text has %zu tokens; two chunks of %" PRIu32 " are needed at least", count,
                        o->chunk_tokens);
+    r.first_model = o->base_from == NULL ? 0 : 1;
+    r.vocab = o->base_from == NULL ? nb_model_vocab(model[0]) : nb_base_reader_about(o->base_from)->vocab;
     batch = batch < 1 ? 1 : batch > chunks ? chunks : batch;
     drift->chunks = chunks;
     drift->scored = (size_t)chunks * scored_in_chunk(o->chunk_tokens);
     status = check_vocabularies(&r, (size_t)chunks * o->chunk_tokens, err);
     if (status == NB_OK)
-        status = allocate(&r, batch, err);
-    if (status == NB_OK)
         status = nb_pool_new(&r.pool, o->threads, err);
+    if (status == NB_OK)
+        status = allocate(&r, batch, err);
     if (status == NB_OK) {
-        r.output_share = output_share(model[0]);
+        r.output_share = models > r.first_model ? output_share(model[r.first_model]) : 0;
         r.watch = (struct nb_pool_watch){ look, &r, o->stop };
         nb_pool_watch(r.pool, &r.watch);
         status = nb_forward_new(&r.forward, r.pool, batch, o->chunk_tokens, err);

@@ -10,6 +10,7 @@
 #define NB_DRIFT_H
 
 #include "formats/base/status.h"
+#include "verify/drift/saved_base.h"
 #include "verify/run/model.h"
 
 #include <signal.h>
@@ -31,6 +32,8 @@ struct nb_drift_options {
     unsigned threads;      /* 0: one per core */
     int64_t bos;           /* replaces the first token of every chunk; -1: not replaced */
     bool round;            /* run all models but the base with activations rounded as llama.cpp's kernels round them */
+    struct nb_base_writer *save;      /* receives the predictions of the base; may be NULL */
+    struct nb_base_reader *base_from; /* has them, and the first model is NULL; may be NULL */
     /* Called ten times a second from the calling thread, with the chunks and the share (0 to 1) that are done. */
     void (*progress)(void *context, uint32_t chunks, uint32_t of, double share); /* may be NULL */
     /*
@@ -56,8 +59,8 @@ size_t nb_drift_position(const struct nb_drift *drift, size_t i);
 uint32_t nb_drift_chunks(size_t count, const struct nb_drift_options *options);
 
 /*
- * Measures MODELS models, the first of which is the base, on COUNT tokens. All
- * must have the same vocabulary size. DRIFT is filled chunk by chunk, up to the
+ * Measures MODELS models, the first of which is the base, on COUNT tokens: those of the saved base, if there is one, or the
+ * first of them. All must have the same vocabulary size. DRIFT is filled chunk by chunk, up to the
  * chunks that were last reported to PROGRESS.
  */
 enum nb_status nb_drift_measure(const struct nb_model *const *model, size_t models, const int32_t *tokens, size_t count,

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A text, and what the tokenizer of the base makes of it. */
 struct reading {
@@ -98,4 +99,75 @@ nb_drift_tokens(const struct nb_model *const *model, size_t models, const struct
         nb_tokenizer_close(t);
     free(own);
     return status;
+}
+
+/* --- a saved base --------------------------------------------------------------------------------------------- */
+
+static enum nb_status
+check_saved_vocabulary(const struct nb_saved_base *base, const struct nb_source *source, struct nb_error *err)
+{
+    struct nb_vocabulary own;
+    enum nb_status status = nb_source_vocabulary(source, &own, err);
+
+    if (status != NB_OK)
+        return status;
+    if (own.size != base->vocab || nb_vocabulary_hash(&own) != base->vocabulary)
+        status = nb_fail(err, NB_INPUT, "%s: has another vocabulary than %s, of which the base was saved", source->path,
+                         base->model);
+    nb_vocabulary_free(&own);
+    return status;
+}
+
+/* The tokens that T makes of TEXT must begin with those of the base. */
+static enum nb_status
+check_saved_text(const struct nb_saved_base *base, struct nb_tokenizer *t, const struct nb_text *text,
+                 struct nb_error *err)
+{
+    const size_t n = (size_t)base->chunks * base->chunk_tokens;
+    struct nb_ids ids = { 0 };
+    const char *bytes;
+    char *own;
+    size_t length, i = 0;
+    enum nb_status status = nb_text_open(text, &bytes, &length, &own, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_tokenize(t, bytes, length, NB_ADD_SPECIAL, &ids, err);
+    while (status == NB_OK && i < n && i < ids.count && ids.id[i] == base->tokens[i])
+        i++;
+    if (status == NB_OK && i < n)
+        status =
+            nb_fail(err, NB_INPUT,
+                    "%s: is not the text that the base was saved with, or the model makes other tokens of it: token "
+                    "%zu differs",
+                    text->name, i);
+    nb_ids_free(&ids);
+    free(own);
+    return status;
+}
+
+enum nb_status
+nb_drift_saved_tokens(const struct nb_model *const *model, size_t models, const struct nb_text *text,
+                      struct nb_drift_options *o, struct nb_ids *ids, struct nb_tokenizer **tokenizer,
+                      struct nb_error *err)
+{
+    const struct nb_saved_base *base = nb_base_reader_about(o->base_from);
+    const size_t n = (size_t)base->chunks * base->chunk_tokens;
+    enum nb_status status = NB_OK;
+
+    for (size_t i = 1; i < models && status == NB_OK; i++)
+        status = check_saved_vocabulary(base, model[i]->source, err);
+    if (status == NB_OK)
+        status = nb_tokenizer_open(tokenizer, model[1]->source, err);
+    if (status == NB_OK && text != NULL)
+        status = check_saved_text(base, *tokenizer, text, err);
+    if (status != NB_OK)
+        return status;
+    ids->id = malloc(n * sizeof *ids->id);
+    if (ids->id == NULL)
+        return nb_fail_memory(err);
+    memcpy(ids->id, base->tokens, n * sizeof *ids->id);
+    ids->count = n;
+    o->bos = base->bos;
+    return NB_OK;
 }

@@ -20,4 +20,12 @@ enum nb_status nb_drift_tokens(const struct nb_model *const *model, size_t model
                                struct nb_drift_options *options, struct nb_ids *ids, struct nb_tokenizer **tokenizer,
                                struct nb_error *err) NB_MUST_CHECK;
 
+/*
+ * The same with the saved base of OPTIONS, whose tokens IDS receives, in the place of the first of the models, which is NULL.
+ * TEXT may be NULL; if not, those must be its tokens. TOKENIZER is that of the next model.
+ */
+enum nb_status nb_drift_saved_tokens(const struct nb_model *const *model, size_t models, const struct nb_text *text,
+                                     struct nb_drift_options *options, struct nb_ids *ids,
+                                     struct nb_tokenizer **tokenizer, struct nb_error *err) NB_MUST_CHECK;
+
 #endif
