@@ -251,9 +251,21 @@ compare_weights(struct verify_run *r, struct verify_report *report, struct nb_er
     return status;
 }
 
+static enum nb_status
+run_tasks(const struct verify_run *r, struct verify_report *report, struct nb_error *err)
+{
+    const struct nb_task_options options = { .threads = r->options->drift.threads,
+                                             .base = r->first > 0 ? SIZE_MAX : 0,
+                                             .round = r->options->drift.round,
+                                             .stop = cli_catch_signals() };
+
+    return verify_tasks_run(&report->tasks, r->list, r->models, r->first, r->tokenizer, &options, err);
+}
+
 static void
 free_report(struct verify_report *report)
 {
+    verify_tasks_free(&report->tasks, report->models);
     for (size_t i = 1; report->errors != NULL && i < report->models; i++)
         free(report->errors[i]);
     free(report->errors);
@@ -291,6 +303,8 @@ verify(struct verify_options *o, const struct cli_line *line)
         report.saved = nb_base_reader_about(r.saved);
     if (status == NB_OK && o->html != NULL && !o->to_stdout)
         status = cli_check_output(o->html, o->force, &err);
+    if (status == NB_OK)
+        status = verify_tasks_read(&report.tasks, line, &err);
     if (status == NB_OK && o->save_base != NULL)
         status = cli_check_output(o->save_base, o->force, &err);
     if (status == NB_OK)
@@ -298,6 +312,8 @@ verify(struct verify_options *o, const struct cli_line *line)
     cli_progress_end(&r.progress);
     if (status == NB_OK)
         status = measure(&r, o, &report, &err);
+    if (status == NB_OK)
+        status = run_tasks(&r, &report, &err);
     if (status == NB_OK && r.saved == NULL && (o->tensors || o->html != NULL))
         status = compare_weights(&r, &report, &err);
     measured = (struct measured_text){ r.tokenizer, &r.ids };

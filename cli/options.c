@@ -107,6 +107,15 @@ const struct cli_option cli_options[] = {
       .help = "exit with code 1 if the mean KL divergence of a MODEL is above X" },
     { OPT_MAX_PPL_RATIO, 0, "max-ppl-ratio", NULL, IN(verify), ARG_REAL, "X",
       .help = "exit with code 1 if the perplexity of a MODEL is above X times that of BASE" },
+    { OPT_HELLASWAG, 0, "hellaswag", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "also count right answers to the questions of FILE, which is as llama-perplexity --hellaswag reads it: six "
+              "lines for each, the context, the number of the right ending, and four endings" },
+    { OPT_WINOGRANDE, 0, "winogrande", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "the same for lines of the form index,sentence with _,first,second,1 or 2" },
+    { OPT_MULTIPLE_CHOICE, 0, "multiple-choice", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "the same for llama-perplexity's binary files, which there are of MMLU, ARC and TruthfulQA" },
+    { OPT_TASKS, 0, "tasks", NULL, IN(verify), ARG_NUMBER, "N", .low = 1,
+      .help = "take only the first N questions of each of these files" },
     { OPT_HTML, 0, "html", NULL, IN(verify), ARG_FILE, "FILE",
       .help = "write a page to FILE: verdicts, plots, the error of every tensor, how it was measured; '-' is standard "
               "output, and there is no table then" },

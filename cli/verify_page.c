@@ -28,6 +28,20 @@ keep_base_name(json_t *object, const char *key)
     cli_json_set(object, key, cli_json_text(nb_base_name(json_string_value(json_object_get(object, key)))));
 }
 
+/* The same for the tasks in REPORT. */
+static void
+keep_base_names_of_tasks(json_t *report)
+{
+    json_t *task, *model;
+    size_t i, k;
+
+    json_array_foreach(json_object_get(report, "tasks"), i, task) {
+        keep_base_name(task, "file");
+        json_array_foreach(json_object_get(task, "models"), k, model)
+            keep_base_name(model, "path");
+    }
+}
+
 /* The mean divergence of every chunk. */
 static json_t *
 chunks_json(const struct nb_drift *d, size_t model)
@@ -124,6 +138,7 @@ page_data(const struct verify_report *r)
     }
     keep_base_name(base, "path");
     keep_base_name(object, "text");
+    keep_base_names_of_tasks(object);
     cli_json_set(base, "tensors", types_json(&r->source[0]));
     if (gmtime_r(&now, &utc) != NULL)
         strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &utc);

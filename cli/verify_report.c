@@ -123,6 +123,7 @@ verify_report_table(const struct verify_report *r)
     }
     if (!cli_is_wide() && r->models > 1)
         cli_note("--wide shows how certain these numbers are, and the 99 %% KLD, too");
+    verify_tasks_print(&r->tasks, r->source, r->models, width);
     for (size_t i = 1; i < r->models && r->list_tensors; i++)
         print_tensors(r, i);
     for (size_t i = 1; i < r->models && r->list_worst; i++) {
@@ -239,14 +240,17 @@ model_json(const struct verify_report *r, size_t i)
 json_t *
 verify_report_object(const struct verify_report *r)
 {
-    json_t *models = cli_json_array();
+    json_t *models = cli_json_array(), *tasks = verify_tasks_json(&r->tasks, r->source, r->models), *o;
 
     for (size_t i = 1; i < r->models; i++)
         cli_json_add(models, model_json(r, i));
-    return cli_json("{s:o, s:o, s:s, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text",
-                    r->text, "activations", r->rounded ? "q8" : "f32", "chunks", (json_int_t)r->drift.chunks,
-                    "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored", (json_int_t)r->drift.scored, "seconds",
-                    r->seconds);
+    o = cli_json("{s:o, s:o, s:s, s:s, s:I, s:i, s:I, s:f}", "base", model_json(r, 0), "models", models, "text",
+                 r->text, "activations", r->rounded ? "q8" : "f32", "chunks", (json_int_t)r->drift.chunks,
+                 "chunk_tokens", (int)r->drift.chunk_tokens, "tokens_scored", (json_int_t)r->drift.scored, "seconds",
+                 r->seconds);
+    if (tasks != NULL)
+        cli_json_set(o, "tasks", tasks);
+    return o;
 }
 
 int

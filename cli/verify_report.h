@@ -3,6 +3,7 @@
 #define NB_VERIFY_REPORT_H
 
 #include "cli/command_line.h"
+#include "cli/verify_tasks.h"
 #include "cli/worst_tokens.h"
 #include "formats/models/source.h"
 #include "verify/drift/drift.h"
@@ -24,7 +25,8 @@ struct verify_report {
     char (*other_tokens)[NB_DIFFERENCE_TEXT];
     const struct measured_text *measured; /* its tokens */
     bool list_worst;                      /* tokens, in the table too */
-    const struct cli_line *line;          /* the command */
+    struct verify_tasks tasks;
+    const struct cli_line *line; /* the command */
     unsigned threads;
     const struct nb_saved_base *saved; /* the base; NULL: the first source */
     bool rounded;                      /* activations of all models but the base */
