@@ -58,6 +58,7 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
         return status;
     c->options.chunk_tokens = cli_calibration_chunk(source, c->options.chunk_tokens);
     cli_warn_context(source, c->options.chunk_tokens);
+    cli_note_further_layers(&model);
     cli_progress_start(&progress);
     cli_progress_say(&progress, "tokenizing");
     status = load_texts(c, source, &ids, sums, err);

@@ -48,6 +48,9 @@ size_t cli_trained_context(const struct nb_source *source);
 uint32_t cli_calibration_chunk(const struct nb_source *source, uint32_t given);
 /* A warning if chunks of TOKENS tokens are longer than the model's context: what follows was not trained. */
 void cli_warn_context(const struct nb_source *source, uint32_t tokens);
+struct nb_model;
+/* A note if layers of MODEL are not run because they only predict further tokens. */
+void cli_note_further_layers(const struct nb_model *model);
 json_t *cli_notes_json(const struct nb_source *source);
 /* Whether the file NAME may be written, if it exists only with FORCE; for use before long work whose result it holds. */
 enum nb_status cli_check_output(const char *name, bool force, struct nb_error *err) NB_MUST_CHECK;

@@ -6,6 +6,7 @@
 #include "formats/base/clock.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
@@ -198,6 +199,19 @@ judge(const struct verify_options *o, const struct verify_report *report)
     return code;
 }
 
+/* What must be known of the models to read their numbers. */
+static void
+say_of_models(const struct verify_run *r, const struct verify_options *o)
+{
+    cli_warn_context(&r->source[r->first], o->drift.chunk_tokens);
+    for (size_t i = r->first; i < r->models; i++) {
+        cli_note_further_layers(&r->model[i]);
+        if (verify_was_calibrated_on(&r->source[i], o->text))
+            cli_warn("%s: its importance matrix was made with a text of this name, %s; on other texts it may do worse",
+                     r->source[i].path, nb_base_name(o->text));
+    }
+}
+
 static enum nb_status
 measure(struct verify_run *r, struct verify_options *o, struct verify_report *report, struct nb_error *err)
 {
@@ -205,7 +219,7 @@ measure(struct verify_run *r, struct verify_options *o, struct verify_report *re
     enum nb_status status = NB_OK;
 
     r->drift = &report->drift;
-    cli_warn_context(&r->source[r->first], o->drift.chunk_tokens);
+    say_of_models(r, o);
     if (o->save_base != NULL)
         status = saved_base_begin(&o->drift.save, o->save_base, o->force, &base, &o->drift, err);
     if (status != NB_OK)

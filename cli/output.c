@@ -7,6 +7,7 @@
 #include "formats/base/text.h"
 #include "formats/models/source.h"
 #include "formats/models/view.h"
+#include "verify/run/model.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -188,6 +189,16 @@ cli_warn_context(const struct nb_source *source, uint32_t tokens)
         cli_warn("%s: chunks of %" PRIu32
                  " tokens are longer than its context of %zu; -c %zu measures what it was made for",
                  source->path, tokens, context, context);
+}
+
+void
+cli_note_further_layers(const struct nb_model *model)
+{
+    const uint32_t run = nb_model_layers(model), all = (uint32_t)nb_hp(&model->hp, NB_HP_LAYERS);
+
+    if (all > run)
+        cli_note("%s: runs without its last %s, which predict%s tokens after the next one", model->source->path,
+                 all - run == 1 ? "layer" : "layers", all - run == 1 ? "s" : "");
 }
 
 json_t *

@@ -194,6 +194,14 @@ set_origin(json_t *o, const struct nb_metadata *meta)
         cli_json_set(o, "imatrix_chunks", cli_json_integer((json_int_t)n));
 }
 
+bool
+verify_was_calibrated_on(const struct nb_source *source, const char *text)
+{
+    const char *own = nb_meta_get_string(&source->meta, "quantize.imatrix.dataset");
+
+    return own != NULL && *own != '\0' && strcmp(nb_base_name(own), nb_base_name(text)) == 0;
+}
+
 static json_t *
 model_json(const struct verify_report *r, size_t i)
 {
@@ -207,6 +215,8 @@ model_json(const struct verify_report *r, size_t i)
         cli_json_set(o, "saved", json_true());
     if (r->source[i].kind == NB_SOURCE_GGUF)
         set_origin(o, &r->source[i].meta);
+    if (verify_was_calibrated_on(&r->source[i], r->text))
+        cli_json_set(o, "calibrated_on_text", json_true());
     if (i == 0)
         return o;
     cli_json_set(o, "verdict", cli_json("{s:s, s:s}", "level", verdict_of(s)->level, "text", verdict_text(s, verdict)));

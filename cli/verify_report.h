@@ -33,6 +33,9 @@ struct verify_report {
     double seconds;
 };
 
+/* Whether SOURCE says that its importance matrix was made with a text that has the name of TEXT. */
+bool verify_was_calibrated_on(const struct nb_source *source, const char *text);
+
 int verify_report_table(const struct verify_report *report);
 int verify_report_json(const struct verify_report *report);
 /* What that prints. */

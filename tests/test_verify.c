@@ -641,6 +641,50 @@ a_verdict_follows_the_divergence(void **unused)
     assert_string_equal(verdict_text(&stats, text), "+0.46 % perplexity, 94.50 % same top token: fine for most uses");
 }
 
+/* A quantized model does better on the text that chose its scales than on others. */
+static void
+the_calibration_text_is_told(void **unused)
+{
+    static struct run run;
+    json_t *o;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "q4_0", "--imatrix", TEST_DATA "/golden/tinystories-3m.imatrix", "-o",
+        "im.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "verify", "-f", TEXT, "-c", "64", "--chunks", "2", "--json", SAMPLE, "im.gguf");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "im.gguf: its importance matrix was made with a text of this name, "
+                                    "tinystories-valid.txt"));
+    o = json_loads(run.out, 0, NULL);
+    assert_true(json_is_true(json_object_get(json_array_get(json_object_get(o, "models"), 0), "calibrated_on_text")));
+    assert_null(json_object_get(json_object_get(o, "base"), "calibrated_on_text"));
+    json_decref(o);
+    scratch_write_text("other-text.txt",
+                       "Once upon a time there was a little girl. She had a red ball. One day she lost it, "
+                       "and she was sad. Her mother said: do not cry, we will look for it.");
+    RUN(&run, "verify", "-f", "other-text.txt", "-c", "8", SAMPLE, "im.gguf");
+    assert_int_equal(run.code, 0);
+    assert_null(strstr(run.err, "importance matrix"));
+}
+
+static void
+layers_that_are_not_run_are_told(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "f16", "--override-kv", "llama.nextn_predict_layers=int:1", "-o",
+        "further.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "verify", "-f", TEXT, "-c", "64", "--chunks", "2", "further.gguf");
+    assert_int_equal(run.code, 0);
+    assert_non_null(
+        strstr(run.err, "further.gguf: runs without its last layer, which predicts tokens after the next one"));
+    RUN(&run, "verify", "-f", TEXT, "-c", "64", "--chunks", "2", SAMPLE);
+    assert_null(strstr(run.err, "runs without"));
+}
+
 static void
 a_model_that_equals_its_base_is_told(void **unused)
 {
@@ -793,6 +837,8 @@ main(void)
         cmocka_unit_test(models_that_cannot_be_run_are_refused),
         cmocka_unit_test(a_page_names_no_folders_and_replaces_nothing),
         cmocka_unit_test(a_verdict_follows_the_divergence),
+        cmocka_unit_test(the_calibration_text_is_told),
+        cmocka_unit_test(layers_that_are_not_run_are_told),
         cmocka_unit_test(a_model_that_equals_its_base_is_told),
         cmocka_unit_test(limits_decide_the_exit_code),
         cmocka_unit_test(the_first_of_several_errors_is_told),
