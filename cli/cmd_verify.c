@@ -287,6 +287,62 @@ free_report(struct verify_report *report)
     nb_drift_free(&report->drift);
 }
 
+/* Opens and checks all that the command line names, before anything is run. */
+static enum nb_status
+prepare(struct verify_run *r, struct verify_options *o, const struct cli_line *line, struct verify_report *report,
+        struct nb_error *err)
+{
+    enum nb_status status = open_models(r, line->operands, err);
+
+    report->source = r->source;
+    report->other_tokens = r->other_tokens;
+    report->stats = calloc(r->models, sizeof *report->stats);
+    if (status == NB_OK && report->stats == NULL)
+        status = nb_fail_memory(err);
+    if (status == NB_OK && o->base_from != NULL)
+        status = open_saved(r, o, cli_has(line, OPT_CTX), err);
+    if (r->saved != NULL)
+        report->saved = nb_base_reader_about(r->saved);
+    if (status == NB_OK && o->html != NULL && !o->to_stdout)
+        status = cli_check_output(o->html, o->force, err);
+    if (status == NB_OK && o->save_base != NULL)
+        status = cli_check_output(o->save_base, o->force, err);
+    if (status == NB_OK)
+        status = verify_tasks_read(&report->tasks, line, err);
+    if (status == NB_OK)
+        status = load_tokens(r, o, err);
+    cli_progress_end(&r->progress);
+    return status;
+}
+
+static enum nb_status
+examine(struct verify_run *r, struct verify_options *o, struct verify_report *report, struct nb_error *err)
+{
+    enum nb_status status = measure(r, o, report, err);
+
+    if (status == NB_OK)
+        status = run_tasks(r, report, err);
+    if (status == NB_OK && r->saved == NULL && (o->tensors || o->html != NULL))
+        status = compare_weights(r, report, err);
+    return status;
+}
+
+/* Writes the page and prints the results. Returns the exit code. */
+static int
+tell(const struct verify_options *o, const struct verify_report *report)
+{
+    struct nb_error err;
+    int code;
+
+    if (o->html != NULL && verify_page_write(report, o->html, &err) != NB_OK) {
+        if (!o->to_stdout && !o->json)
+            (void)verify_report_table(report); /* what was measured is not lost with the page */
+        return cli_fail(&err);
+    }
+    code = o->to_stdout ? cli_finish() : o->json ? verify_report_json(report) : verify_report_table(report);
+    return code == NB_OK ? judge(o, report) : code;
+}
+
 static int
 verify(struct verify_options *o, const struct cli_line *line)
 {
@@ -301,50 +357,17 @@ verify(struct verify_options *o, const struct cli_line *line)
         .rounded = o->drift.round,
     };
     const double started = nb_seconds();
-    struct measured_text measured;
     struct nb_error err;
-    enum nb_status status = open_models(&r, line->operands, &err);
+    enum nb_status status = prepare(&r, o, line, &report, &err);
+    const struct measured_text measured = { r.tokenizer, &r.ids };
     int code;
 
-    report.source = r.source;
-    report.other_tokens = r.other_tokens;
-    report.stats = calloc(models, sizeof *report.stats);
-    if (status == NB_OK && report.stats == NULL)
-        status = nb_fail_memory(&err);
-    if (status == NB_OK && o->base_from != NULL)
-        status = open_saved(&r, o, cli_has(line, OPT_CTX), &err);
-    if (r.saved != NULL)
-        report.saved = nb_base_reader_about(r.saved);
-    if (status == NB_OK && o->html != NULL && !o->to_stdout)
-        status = cli_check_output(o->html, o->force, &err);
     if (status == NB_OK)
-        status = verify_tasks_read(&report.tasks, line, &err);
-    if (status == NB_OK && o->save_base != NULL)
-        status = cli_check_output(o->save_base, o->force, &err);
-    if (status == NB_OK)
-        status = load_tokens(&r, o, &err);
-    cli_progress_end(&r.progress);
-    if (status == NB_OK)
-        status = measure(&r, o, &report, &err);
-    if (status == NB_OK)
-        status = run_tasks(&r, &report, &err);
-    if (status == NB_OK && r.saved == NULL && (o->tensors || o->html != NULL))
-        status = compare_weights(&r, &report, &err);
-    measured = (struct measured_text){ r.tokenizer, &r.ids };
+        status = examine(&r, o, &report, &err);
     report.text = o->text;
     report.measured = &measured;
     report.seconds = nb_seconds() - started;
-    if (status == NB_OK && o->html != NULL) {
-        status = verify_page_write(&report, o->html, &err);
-        if (status != NB_OK && !o->to_stdout && !o->json)
-            (void)verify_report_table(&report); /* what was measured is not lost with the page */
-    }
-    if (status != NB_OK)
-        code = cli_fail(&err);
-    else
-        code = o->to_stdout ? cli_finish() : o->json ? verify_report_json(&report) : verify_report_table(&report);
-    if (status == NB_OK && code == NB_OK)
-        code = judge(o, &report);
+    code = status == NB_OK ? tell(o, &report) : cli_fail(&err);
     free_report(&report);
     close_models(&r);
     return code;

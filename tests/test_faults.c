@@ -27,6 +27,7 @@ static const struct command {
     { { "calibrate", "in.gguf", "-f", "text.txt", "-c", "8", "-o", "out.gguf" }, { "out.gguf" } },
     { { "hash", "in.gguf", "-o", "out.manifest" }, { "out.manifest" } },
     { { "verify", "model", "in.gguf", "-f", "text.txt", "-c", "8", "--html", "out.html" }, { "out.html" } },
+    { { "verify", "model", "-f", "text.txt", "-c", "8", "--save-base", "out.base" }, { "out.base" } },
     { { "check", "model" }, { NULL } },
     { { "check", "set-00001-of-00002.gguf" }, { NULL } },
     { { "inspect", "--json", "model" }, { NULL } },

@@ -154,6 +154,7 @@ a_partial_file_that_is_the_input_is_refused(void **unused)
         { "merge", "in.gguf", "-o", "out.gguf" },
         { "calibrate", "in.gguf", "--chunks", "1", "-o", "out.gguf" },
         { "verify", "in.gguf", "--chunks", "1", "--html", "out.gguf" },
+        { "verify", "in.gguf", "--chunks", "1", "--save-base", "out.gguf" },
     };
     static const char *const partials[] = { "out.gguf.partial", "out-00001-of-00002.gguf.partial" };
     uint64_t before;
@@ -241,6 +242,8 @@ a_file_that_is_read_is_no_output(void **unused)
         { "calibrate", SAMPLE, "-f", "text", "-o", "text", "--force" },
         { "calibrate", SAMPLE, "-f", "text", "-o", "other", "--force" },
         { "verify", SAMPLE, "-f", "text", "--html", "text" },
+        { "verify", SAMPLE, "-f", "text", "--save-base", "text", "--force" },
+        { "verify", SAMPLE, "--hellaswag", "text", "--save-base", "other", "--force" },
         { "hash", "--whole-file", "text", "-o", "text" },
         { "hash", "--whole-file", "text", "-o", "other" },
         { "edit", "m.gguf", "--set-file", "a=str:text", "-o", "text", "--force" },
