@@ -18,7 +18,7 @@ struct nb_base_writer {
 };
 
 static enum nb_status
-put(struct nb_base_writer *w, const void *bytes, uint64_t size, XXH64_state_t *hash, struct nb_error *err)
+put(struct nb_base_writer *w, const void *bytes, size_t size, XXH64_state_t *hash, struct nb_error *err)
 {
     const enum nb_status status = nb_out_write(&w->out, w->at, bytes, size, err);
 
@@ -54,7 +54,7 @@ put_header(struct nb_base_writer *w, const struct nb_saved_base *a, struct nb_er
     if (status == NB_OK)
         status = put(w, a->text, h.text_length, hash, err);
     if (status == NB_OK)
-        status = put(w, a->tokens, (uint64_t)a->chunks * a->chunk_tokens * sizeof *a->tokens, hash, err);
+        status = put(w, a->tokens, (size_t)a->chunks * a->chunk_tokens * sizeof *a->tokens, hash, err);
     digest = XXH64_digest(hash);
     XXH64_freeState(hash);
     return status == NB_OK ? put(w, &digest, sizeof digest, NULL, err) : status;
