@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 
-#define DEFAULT_CHUNK 512u
 #define MIN_CHUNK 8u
 #define MAX_CHUNK (1u << 20)
 

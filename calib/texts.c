@@ -4,6 +4,17 @@
 
 #include <stdlib.h>
 
+#define USUAL_CHUNK 512u
+#define LEAST_CHUNK 8u /* a shorter context is no sensible one */
+
+uint32_t
+nb_calibration_chunk(const struct nb_source *source, uint32_t given)
+{
+    const size_t context = nb_source_context(source);
+
+    return given > 0 ? given : context >= LEAST_CHUNK && context < USUAL_CHUNK ? (uint32_t)context : USUAL_CHUNK;
+}
+
 /* Adds the complete chunks of a text; tokens left over at its end are not used. */
 static enum nb_status
 add_text(const struct nb_tokenizer *t, const struct nb_text *text, unsigned flags, uint32_t chunk_tokens,

@@ -9,6 +9,9 @@
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
+/* Tokens of a chunk: GIVEN, or if that is 0, 512, or the model's context length if that is less. */
+uint32_t nb_calibration_chunk(const struct nb_source *source, uint32_t given);
+
 /* Texts, and what is learned of them. */
 struct nb_calibration_texts {
     const struct nb_text *text;

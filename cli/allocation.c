@@ -164,7 +164,7 @@ load_tokens(const struct run *r, struct nb_effects_options *o, struct nb_ids *id
 static enum nb_status
 measure_file(struct run *r, const char *path, struct nb_effect **effects, size_t *n, struct nb_error *err)
 {
-    const uint32_t chunk = cli_calibration_chunk(r->source, r->options->chunk_tokens);
+    const uint32_t chunk = nb_calibration_chunk(r->source, r->options->chunk_tokens);
     struct nb_effects_options o = { .chunk_tokens = chunk,
                                     .chunks = TOKENS / chunk > 0 ? TOKENS / chunk : 1,
                                     .threads = r->options->pipeline.threads,

@@ -56,7 +56,7 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
 
     if (status != NB_OK)
         return status;
-    c->options.chunk_tokens = cli_calibration_chunk(source, c->options.chunk_tokens);
+    c->options.chunk_tokens = nb_calibration_chunk(source, c->options.chunk_tokens);
     cli_warn_context(source, c->options.chunk_tokens);
     cli_note_further_layers(&model);
     cli_progress_start(&progress);

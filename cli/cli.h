@@ -42,10 +42,6 @@ void cli_warn(const char *format, ...) NB_PRINTF(1, 2);
 void cli_detail(const char *format, ...) NB_PRINTF(1, 2);
 /* The notes of a source, each as a cli_note. */
 void cli_print_notes(const struct nb_source *source);
-/* The tokens that a model was made for at once; SIZE_MAX if its file does not say. */
-size_t cli_trained_context(const struct nb_source *source);
-/* Tokens of a chunk of a calibration text: GIVEN, or if that is 0, 512, or the model's context length if that is less. */
-uint32_t cli_calibration_chunk(const struct nb_source *source, uint32_t given);
 /* A warning if chunks of TOKENS tokens are longer than the model's context: what follows was not trained. */
 void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 struct nb_model;

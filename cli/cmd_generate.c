@@ -125,7 +125,7 @@ speak(struct generate_run *r, const struct speaking *s, struct utterance *u, str
     const struct generate_options *o = r->options;
     const struct nb_continuation_options options = {
         .tokens = o->tokens,
-        .context = o->context != 0 ? o->context : cli_trained_context(&s->source),
+        .context = o->context != 0 ? o->context : nb_source_context(&s->source),
         .sampler = o->sampler,
         .say = on_said,
         .say_context = r,

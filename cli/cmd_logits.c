@@ -192,9 +192,9 @@ logits(const struct logits_options *o, const char *path)
     r.positions = o->json ? cli_json_array() : NULL;
     status = open_model(&r, &err);
     if (status == NB_OK) {
-        if (cli_trained_context(&r.source) < r.ids.count)
+        if (nb_source_context(&r.source) < r.ids.count)
             cli_warn("%s: the text of %zu tokens is longer than its context of %zu", path, r.ids.count,
-                     cli_trained_context(&r.source));
+                     nb_source_context(&r.source));
         status = run_text(&r, &err);
     }
     if (status == NB_OK && o->json)

@@ -162,29 +162,10 @@ cli_print_notes(const struct nb_source *source)
         cli_note("%s", note->text);
 }
 
-size_t
-cli_trained_context(const struct nb_source *source)
-{
-    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
-    uint64_t context;
-    char key[128];
-
-    snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
-    return nb_meta_get_u64(&source->meta, key, &context) && context < SIZE_MAX ? (size_t)context : SIZE_MAX;
-}
-
-uint32_t
-cli_calibration_chunk(const struct nb_source *source, uint32_t given)
-{
-    const size_t context = cli_trained_context(source);
-
-    return given > 0 ? given : context >= 8 && context < 512 ? (uint32_t)context : 512;
-}
-
 void
 cli_warn_context(const struct nb_source *source, uint32_t tokens)
 {
-    const size_t context = cli_trained_context(source);
+    const size_t context = nb_source_context(source);
 
     if (tokens > context)
         cli_warn("%s: chunks of %" PRIu32

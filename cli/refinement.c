@@ -151,7 +151,7 @@ static enum nb_status
 refine(const struct quantize_options *a, const struct nb_source *source, const char *path, const char *state,
        bool going_on, struct refinement *r, struct nb_error *err)
 {
-    struct nb_refine_options o = { .chunk_tokens = cli_calibration_chunk(source, a->chunk_tokens),
+    struct nb_refine_options o = { .chunk_tokens = nb_calibration_chunk(source, a->chunk_tokens),
                                    .threads = a->pipeline.threads,
                                    .state = state,
                                    .progress = on_progress,

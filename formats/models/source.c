@@ -66,6 +66,17 @@ nb_source_gguf_set(const struct nb_source *source)
     return (struct nb_gguf_set){ source->path, &source->meta, s->tensors, s->count, s->files, s->n_files, NULL };
 }
 
+size_t
+nb_source_context(const struct nb_source *source)
+{
+    const char *arch = nb_meta_get_string(&source->meta, "general.architecture");
+    uint64_t context;
+    char key[128];
+
+    snprintf(key, sizeof key, "%.80s.context_length", arch == NULL ? "" : arch);
+    return nb_meta_get_u64(&source->meta, key, &context) && context < SIZE_MAX ? (size_t)context : SIZE_MAX;
+}
+
 uint64_t
 nb_source_parameters(const struct nb_source *source)
 {

@@ -67,6 +67,8 @@ enum nb_status nb_source_open(struct nb_source *source, const char *path, const 
                               struct nb_error *err) NB_MUST_CHECK;
 void nb_source_close(struct nb_source *source);
 
+/* The tokens that a model was made for at once; SIZE_MAX if its file does not say. */
+size_t nb_source_context(const struct nb_source *source);
 /* Total number of elements of all tensors. */
 uint64_t nb_source_parameters(const struct nb_source *source);
 /* What VIEW takes in the files: of weights that are quantized already, the codes and scales; of parts, their share of that. */
