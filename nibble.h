@@ -499,7 +499,8 @@ struct nibble_text {
 
 struct nibble_calibrate_options {
     size_t size;
-    uint32_t chunk_tokens; /* the text is divided into chunks of so many tokens; 0: 512 */
+    /* The text is divided into chunks of so many tokens; 0: 512, or the model's context length if that is less. */
+    uint32_t chunk_tokens;
     uint32_t from_chunk;   /* skip so many chunks */
     uint32_t max_chunks;   /* use at most so many chunks; 0: all */
     bool process_output;   /* include the output matrix, or the embedding if that is used instead */

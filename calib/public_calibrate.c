@@ -38,11 +38,11 @@ check_texts(const struct nibble_text *texts, size_t count, struct nb_error *err)
 }
 
 static enum nb_status
-take_options(const struct nibble_calibrate_options *o, struct nb_public_run *r, struct nb_calibrate_options *out,
-             struct nb_error *err)
+take_options(const struct nibble_calibrate_options *o, const struct nb_source *source, struct nb_public_run *r,
+             struct nb_calibrate_options *out, struct nb_error *err)
 {
     *out = (struct nb_calibrate_options){
-        .chunk_tokens = o->chunk_tokens == 0 ? DEFAULT_CHUNK : o->chunk_tokens,
+        .chunk_tokens = nb_calibration_chunk(source, o->chunk_tokens),
         .from_chunk = o->from_chunk,
         .max_chunks = o->max_chunks,
         .threads = r->threads,
@@ -115,7 +115,7 @@ calibrate(const struct nibble_source *source, const struct nb_calibration_texts 
     enum nb_status status = nb_public_run(&r, run, err);
 
     if (status == NB_OK)
-        status = take_options(o, &r, &options, err);
+        status = take_options(o, &source->source, &r, &options, err);
     if (status == NB_OK)
         status = check_output(output, o->replace, err);
     if (status == NB_OK)

@@ -58,7 +58,7 @@ refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const s
              size_t rows, struct nb_error *err)
 {
     const struct nb_type_info *info = nb_type_info(m->weight->type);
-    const uint64_t row_bytes = m->columns / info->block * info->block_bytes;
+    const size_t row_bytes = m->columns / info->block * info->block_bytes;
     float *weights = nb_aligned((uint64_t)rows * m->columns * sizeof *weights);
     void *blocks = nb_malloc(rows * row_bytes);
     struct reading reading = { r, original_of(r, m), first, rows, weights };
