@@ -58,11 +58,11 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                               (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
     return cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                    a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files", (int)plan->n_files,
-                    "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
-                    (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->total_bytes, "bpw",
-                    nb_mlx_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes",
-                    cli_notes_json(source));
+                    a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
+                    (int)plan->folder.n_files, "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters,
+                    "source_bytes", (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->folder.total_bytes,
+                    "bpw", nb_mlx_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors,
+                    "notes", cli_notes_json(source));
 }
 
 static void
@@ -133,7 +133,7 @@ print_summary(const struct quantize_options *a, const struct nb_mlx_plan *plan, 
     cli_print("  %s parameters in %zu tensors, %zu of them quantized", cli_count(x, (double)plan->parameters),
               plan->sources.count, quantized);
     cli_print("\n  %s -> %s, %.3f bits per weight", cli_bytes(x, (double)plan->source_bytes),
-              cli_bytes(y, (double)plan->total_bytes), nb_mlx_plan_bpw(plan));
+              cli_bytes(y, (double)plan->folder.total_bytes), nb_mlx_plan_bpw(plan));
     if (a->dry_run)
         cli_print(" (nothing written)\n");
     else

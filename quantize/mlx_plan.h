@@ -7,6 +7,7 @@
 
 #include "formats/imatrix/imatrix.h"
 #include "formats/models/mlx_layout.h"
+#include "quantize/folder_plan.h"
 #include "quantize/pipeline.h"
 #include "quantize/policy/mlx_recipe.h"
 
@@ -29,15 +30,11 @@ struct nb_mlx_plan_tensor {
 struct nb_mlx_plan {
     struct nb_mlx_tensors sources;
     struct nb_mlx_plan_tensor *tensors; /* as many as SOURCES has, in its order */
-    struct nb_output *outputs;          /* one for each */
     /* Of each, after it was written: blocks of NVFP4 that are zero though their weights are not. */
     atomic_size_t *lost;
-    struct nb_pipeline_file *files; /* shards, then what is beside them */
-    uint32_t n_files, n_shards;
-    uint64_t array_bytes, total_bytes; /* of the arrays; of all files */
+    struct nb_folder_plan folder; /* its outputs: one for each tensor */
     uint64_t source_bytes, parameters;
     size_t n_fallbacks; /* matrices that are not quantized because their rows do not divide into groups */
-    struct nb_arena arena;
 };
 
 /* Makes the plan of SOURCE, which must outlive it. */
