@@ -482,6 +482,15 @@ cli_word(const struct cli_line *line, enum cli_option_id id, unsigned otherwise)
 }
 
 enum nb_type
+cli_float_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise)
+{
+    static const enum nb_type types[] = { NB_F16, NB_BF16, NB_F32 }; /* in the order of CLI_FLOAT_TYPES, twice */
+    const struct cli_given *g = cli_find(line, id);
+
+    return g == NULL ? otherwise : types[g->value.word % 3];
+}
+
+enum nb_type
 cli_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise)
 {
     const struct cli_given *g = cli_find(line, id);

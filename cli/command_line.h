@@ -51,6 +51,8 @@ uint32_t cli_number(const struct cli_line *line, enum cli_option_id id, uint32_t
 double cli_real(const struct cli_line *line, enum cli_option_id id, double otherwise);
 uint64_t cli_size(const struct cli_line *line, enum cli_option_id id, uint64_t otherwise);
 unsigned cli_word(const struct cli_line *line, enum cli_option_id id, unsigned otherwise);
+/* The float type that the word of an OPT_DTYPE names. */
+enum nb_type cli_float_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise);
 enum nb_type cli_type(const struct cli_line *line, enum cli_option_id id, enum nb_type otherwise);
 
 /* TEXT, the argument of WHAT ("--via"), as a type that can be written. Returns an exit code. */

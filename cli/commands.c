@@ -170,6 +170,19 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .missing = "name the first part of a split set",
         .examples = "nibble merge model-00001-of-00003.gguf -o model.gguf",
     },
+    [CMD_dequantize] = {
+        "dequantize", cmd_dequantize, "make a checkpoint folder of floats from a quantized model",
+        .usage = "[OPTIONS] SOURCE",
+        .description =
+            "Writes the weights of SOURCE as floats, in a new folder in the layout of Hugging Face: safetensors files of "
+            "at most 5 GiB, config.json, and the files of the tokenizer. It is the way back for training and for tools "
+            "that read nothing else; what quantizing lost stays lost. SOURCE is a checkpoint folder whose weights are "
+            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, bitsandbytes, HQQ, MLX).",
+        .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
+        .missing = "name a checkpoint folder",
+        .examples = "nibble dequantize Llama-3.2-1B-AWQ -o Llama-3.2-1B-bf16\n"
+                    "nibble dequantize Qwen3-8B-FP8 --dtype f16 --dry-run",
+    },
     [CMD_tokenize] = {
         "tokenize", cmd_tokenize, "show the tokens of a text",
         .usage = "[OPTIONS] -p TEXT SOURCE\n"

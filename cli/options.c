@@ -4,7 +4,7 @@
 
 #define MAKES_FILES (IN(quantize) | IN(calibrate) | IN(edit) | IN(split) | IN(merge))
 #define RUNS_TEXT (IN(logits) | IN(generate))
-#define IN_PARALLEL (IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash) | RUNS_TEXT)
+#define IN_PARALLEL (IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash) | RUNS_TEXT)
 
 /* What llama.cpp can keep keys and values in. */
 #define CACHE_TYPES "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl"
@@ -60,11 +60,12 @@ const struct cli_option cli_options[] = {
               "tokenizer.json" },
 
     { OPT_MODEL_CLASS, 0, "model-class", NULL,
-      IN(quantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize) | RUNS_TEXT, ARG_TEXT, "NAME",
+      IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize) | RUNS_TEXT, ARG_TEXT, "NAME",
       .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; "
               "'nibble families' lists all" },
     { OPT_FOLLOW_LINKS, 0, "follow-links", NULL,
-      IN(quantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) | IN(tokenize) | RUNS_TEXT,
+      IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) |
+          IN(tokenize) | RUNS_TEXT,
       ARG_NONE,
       .help = "follow links in a checkpoint folder also where they lead out of it; those of Hugging Face's cache are "
               "always followed" },
@@ -207,12 +208,16 @@ const struct cli_option cli_options[] = {
       .help = "file to write" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(hash), ARG_FILE, "FILE",
       .help = "write the manifest to FILE; '-' is standard output" },
+    { OPT_OUTPUT, 'o', "output", NULL, IN(dequantize), ARG_FILE, "FOLDER",
+      .help = "new folder to write (default: the name of SOURCE and the type, in the current folder)" },
+    { OPT_DTYPE, 0, "dtype", NULL, IN(dequantize), ARG_WORD, "TYPE", CLI_FLOAT_TYPES,
+      .help = "type of the weights: bf16 (default), f16 or f32" },
     { OPT_FORCE, 0, "force", NULL, MAKES_FILES & ~IN(split), ARG_NONE,
       .help = "overwrite FILE if it exists" },
     { OPT_FORCE, 0, "force", NULL, IN(verify), ARG_NONE, .help = "overwrite the page of --html if it exists" },
     { OPT_FORCE, 0, "force", NULL, IN(split), ARG_NONE,
       .help = "overwrite files that exist, but never MODEL.gguf itself" },
-    { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(edit) | IN(split), ARG_NONE,
+    { OPT_DRY_RUN, 0, "dry-run", NULL, IN(quantize) | IN(dequantize) | IN(edit) | IN(split), ARG_NONE,
       .help = "show what would be done, and write nothing" },
     { OPT_ALLOW_REQUANTIZE, 0, "allow-requantize", NULL, IN(quantize), ARG_NONE,
       .help = "quantize tensors that are quantized already" },
@@ -221,7 +226,7 @@ const struct cli_option cli_options[] = {
     { OPT_KEEP_QUANTIZED, 0, "keep-quantized", NULL, IN(quantize), ARG_NONE,
       .help = "keep the codes of a checkpoint that is quantized already where GGUF holds the same values: symmetric GPTQ "
               "and compressed-tensors of 4 bits as Q4_0, MLX of 4 bits as Q4_1; others are refused" },
-    { OPT_ALLOW_NONFINITE, 0, "allow-nonfinite", NULL, IN(quantize), ARG_NONE,
+    { OPT_ALLOW_NONFINITE, 0, "allow-nonfinite", NULL, IN(quantize) | IN(dequantize), ARG_NONE,
       .help = "write NaN and infinity instead of refusing them" },
     { OPT_ALLOW_OTHER_TOKENS, 0, "allow-other-tokens", NULL, IN(quantize), ARG_NONE,
       .help = "write the file although llama.cpp makes other tokens of a text than the folder's tokenizer" },
@@ -247,7 +252,7 @@ const struct cli_option cli_options[] = {
 
     { OPT_GROUP_SIZE, 0, "group-size", "q-group-size", IN(quantize), ARG_WORD, "N", "16 32 64 128", .group = TYPES,
       .help = "of MLX's affine formats: how many weights share a scale and a bias, 32, 64 (default) or 128" },
-    { OPT_DTYPE, 0, "dtype", NULL, IN(quantize), ARG_WORD, "TYPE", "f16 bf16 f32 float16 bfloat16 float32",
+    { OPT_DTYPE, 0, "dtype", NULL, IN(quantize), ARG_WORD, "TYPE", CLI_FLOAT_TYPES,
       .group = TYPES,
       .help = "type of what is not quantized in an MLX folder, and of scales and biases (default: what config.json "
               "says)" },
@@ -300,7 +305,7 @@ const struct cli_option cli_options[] = {
       .help = "number of threads (default: one for each core)" },
     { OPT_JSON, 0, "json", NULL, IN_ALL & ~IN(help), ARG_NONE, .group = COMMON,
       .help = "print one JSON object on standard output" },
-    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(generate), ARG_NONE,
+    { OPT_WIDE, 0, "wide", NULL, IN(quantize) | IN(dequantize) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(generate), ARG_NONE,
       .group = COMMON, .help = "print tables with all columns, and names in full, also where they take more than 80 columns" },
     { OPT_QUIET, 'q', "quiet", NULL, IN_ALL, ARG_NONE, .group = COMMON,
       .help = "hide progress and notes, but not warnings and errors" },

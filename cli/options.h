@@ -28,6 +28,7 @@ struct cli_line;
     X(hash)             \
     X(split)            \
     X(merge)            \
+    X(dequantize)       \
     X(tokenize)         \
     X(generate)         \
     X(logits)           \
@@ -189,6 +190,9 @@ struct cli_option {
 };
 extern const struct cli_option cli_options[];
 extern const size_t cli_n_options;
+
+/* The names of float types, for ARG_WORD (cli_float_type). */
+#define CLI_FLOAT_TYPES "f16 bf16 f32 float16 bfloat16 float32"
 
 #define MANY UINT32_MAX
 

@@ -229,7 +229,6 @@ check_mlx_options(const struct cli_line *line)
 static int
 read_mlx(struct quantize_options *a, const struct cli_line *line)
 {
-    static const enum nb_type dtypes[] = { NB_F16, NB_BF16, NB_F32 };
     static const uint16_t groups[] = { 16, 32, 64, 128 };
     const struct cli_given *dtype = cli_find(line, OPT_DTYPE), *group = cli_find(line, OPT_GROUP_SIZE);
     const char *recipe = cli_text(line, OPT_TYPE);
@@ -247,7 +246,7 @@ read_mlx(struct quantize_options *a, const struct cli_line *line)
     a->mlx.recipe.overrides = a->mlx_types;
     a->mlx.recipe.no_fallback = cli_has(line, OPT_NO_FALLBACK);
     a->mlx.recipe.group = group == NULL ? 0 : groups[group->value.word];
-    a->mlx.dtype = dtype == NULL ? NB_TYPE_NONE : dtypes[dtype->value.word % 3];
+    a->mlx.dtype = cli_float_type(line, OPT_DTYPE, NB_TYPE_NONE);
     return check_mlx_options(line);
 }
 

@@ -96,9 +96,8 @@ spread_rope_parameters(json_t *config)
     return good;
 }
 
-/* Where CONFIG says what type the weights have, it says DTYPE; if it says it nowhere, also. */
-static bool
-set_dtype(json_t *config, enum nb_type dtype)
+bool
+nb_mlx_set_dtype(json_t *config, enum nb_type dtype)
 {
     static const char *const keys[] = { "torch_dtype", "dtype" };
     const char *name = dtype_name(dtype);
@@ -170,7 +169,7 @@ nb_mlx_config_text(json_t *config, json_t *generation, enum nb_type dtype, const
         (void)json_object_del(own, dropped[i]);
     if (good && is_true_in_python(end))
         good = json_object_set(own, "eos_token_id", end) == 0;
-    good = good && spread_rope_parameters(own) && set_dtype(own, dtype) &&
+    good = good && spread_rope_parameters(own) && nb_mlx_set_dtype(own, dtype) &&
            (q->format.bits == 0 || set_quantization(own, q));
     if (good)
         return write_sorted(own, text, err);

@@ -7,6 +7,7 @@
 #include "formats/mlx/format.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,8 @@ enum nb_status nb_mlx_config_text(json_t *config, json_t *generation, enum nb_ty
                                   struct nb_error *err) NB_MUST_CHECK;
 /* The type that CONFIG says the weights have: F32, F16 or BF16; NB_TYPE_NONE if it says no such. */
 enum nb_type nb_mlx_config_dtype(json_t *config);
+/* Makes CONFIG say that the weights are of DTYPE, wherever it says what they are; if nowhere, at its top. False if out of memory. */
+bool nb_mlx_set_dtype(json_t *config, enum nb_type dtype);
 
 /* A stored array and the file that has it. */
 struct nb_mlx_placed {

@@ -107,6 +107,15 @@ nb_source_bits_per_weight(const struct nb_source *source)
     return parameters == 0 ? 0 : 8 * bytes / (double)parameters;
 }
 
+const char *
+nb_source_stored_name(const struct nb_source *source, const struct nb_tensor *stored)
+{
+    for (const struct nb_renamed *r = source->renamed; r != NULL; r = r->next)
+        if (r->name == stored->name)
+            return r->own;
+    return stored->name;
+}
+
 void
 nb_source_note(struct nb_source *source, const char *format, ...)
 {

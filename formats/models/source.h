@@ -25,6 +25,12 @@ struct nb_note {
 
 struct nb_family;
 
+/* A stored tensor that the store has under another NAME than its OWN, see nb_family.further_layers. */
+struct nb_renamed {
+    struct nb_renamed *next;
+    const char *name, *own;
+};
+
 struct nb_source {
     enum nb_source_kind kind;
     const char *path;
@@ -39,6 +45,7 @@ struct nb_source {
     struct nb_arena arena;
     struct nb_checkpoint *checkpoint; /* for a checkpoint */
     const struct nb_family *family;   /* of a checkpoint */
+    struct nb_renamed *renamed;
 };
 
 /* Overrides for what a checkpoint's files say (NULL: no override), and how they are read. */
@@ -63,6 +70,8 @@ void nb_source_close(struct nb_source *source);
 uint64_t nb_source_parameters(const struct nb_source *source);
 /* Of the tensors as they are stored, without headers: of weights that are quantized already, their codes and scales. */
 double nb_source_bits_per_weight(const struct nb_source *source);
+/* The name that STORED, a tensor of SOURCE's store, has in the files. */
+const char *nb_source_stored_name(const struct nb_source *source, const struct nb_tensor *stored);
 void nb_source_note(struct nb_source *source, const char *format, ...) NB_PRINTF(2, 3);
 
 /* The vocabulary of SOURCE, which must stay open while the vocabulary is used. */

@@ -73,6 +73,21 @@ after_layer(const char *name, uint64_t *layer)
     return *end == '.' && *layer < NB_MAX_LAYERS ? end + 1 : NULL;
 }
 
+/* Gives STORED the name NAME, which is copied, and remembers its own. */
+static enum nb_status
+rename_stored(struct nb_builder *b, struct nb_tensor *stored, const char *name)
+{
+    struct nb_renamed *r = nb_arena_calloc(&b->source->arena, 1, sizeof *r);
+
+    if (r == NULL || (r->name = nb_arena_strdup(&b->source->arena, name)) == NULL)
+        return nb_fail_memory(b->err);
+    r->own = stored->name;
+    r->next = b->source->renamed;
+    b->source->renamed = r;
+    stored->name = r->name;
+    return NB_OK;
+}
+
 /* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
 static enum nb_status
 add_further_layers(struct nb_builder *b)
@@ -94,9 +109,8 @@ add_further_layers(struct nb_builder *b)
         rest = after_layer(name, &layer);
         further = layer + 1 > further ? layer + 1 : further;
         snprintf(renamed, sizeof renamed, "model.layers.%" PRIu64 ".%s", layers + layer, rest != NULL ? rest : name);
-        stored[i].name = nb_arena_strdup(&b->source->arena, renamed);
-        if (stored[i].name == NULL)
-            return nb_fail_memory(b->err);
+        if (rename_stored(b, &stored[i], renamed) != NB_OK)
+            return NB_NO_MEMORY;
     }
     if (further == 0)
         return NB_OK;

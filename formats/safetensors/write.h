@@ -4,6 +4,7 @@
 
 #include "formats/base/status.h"
 #include "formats/elements/types.h"
+#include "formats/safetensors/safetensors.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,8 +13,8 @@ struct nb_safetensor_out {
     const char *name;
     enum nb_type type; /* one that has a dtype */
     uint32_t n_dims;
-    uint64_t shape[4];      /* row-major: the last is the row length */
-    uint64_t offset, bytes; /* of its data, from the end of the header on */
+    uint64_t shape[NB_SAFETENSORS_MAX_DIMS]; /* row-major: the last is the row length */
+    uint64_t offset, bytes;                  /* of its data, from the end of the header on */
 };
 
 /*

@@ -1,0 +1,160 @@
+#include "cli/cli.h"
+
+#include "formats/base/clock.h"
+#include "formats/base/file_in.h"
+#include "formats/base/text.h"
+#include "formats/elements/tier.h"
+#include "formats/elements/types.h"
+#include "quantize/checkpoint_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct dequantize_options {
+    const char *source, *output;
+    char default_name[240]; /* with ".partial" added still short enough for every file system */
+    struct nb_source_options as;
+    struct nb_checkpoint_plan_options plan;
+    struct nb_pipeline_options pipeline;
+    bool dry_run, json;
+};
+
+static json_t *
+plan_json(const struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan)
+{
+    json_t *tensors = cli_json_array();
+
+    for (size_t i = 0; i < plan->folder.n_outputs; i++) {
+        const struct nb_view *v = &plan->views[i];
+        json_t *shape = cli_json_array();
+
+        for (uint32_t d = v->n_dims; d-- > 0;)
+            cli_json_add(shape, cli_json_integer((json_int_t)v->ne[d]));
+        cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s}", "name", v->name, "source_name", v->source_name,
+                                       "shape", shape, "source_type", nb_type_info(v->type)->name, "type",
+                                       plan->folder.outputs[i].encoding.name));
+    }
+    return cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "source", o->source, "output",
+                    o->output, "dtype", nb_type_info(plan->dtype)->name, "files", (int)plan->folder.n_files, "dry_run",
+                    (int)o->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
+                    (json_int_t)source->file_bytes, "file_bytes", (json_int_t)plan->folder.total_bytes, "unpacked",
+                    (json_int_t)plan->n_unpacked, "tokenizer", (int)plan->has_tokenizer, "tensors", tensors, "notes",
+                    cli_notes_json(source));
+}
+
+static void
+print_plan(FILE *f, const struct nb_checkpoint_plan *plan)
+{
+    char shape[CLI_TEXT], bytes[CLI_TEXT];
+
+    for (size_t i = 0; i < plan->folder.n_outputs; i++) {
+        const struct nb_view *v = &plan->views[i];
+        const struct nb_encoding *e = &plan->folder.outputs[i].encoding;
+
+        cli_print_to(f, "%-52s", v->name);
+        if (cli_is_wide())
+            cli_print_to(f, " %18s ", cli_shape(shape, v));
+        cli_print_to(f, " %7s -> %-4s %10s\n", nb_type_info(v->type)->name, e->name,
+                     cli_bytes(bytes, (double)(v->elements * e->plane_bytes[0])));
+    }
+}
+
+static void
+print_summary(const struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan,
+              double seconds)
+{
+    char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
+
+    cli_print("%s -> %s (%s)\n", o->source, o->output, nb_type_info(plan->dtype)->name);
+    cli_print("  %s parameters in %zu tensors, %zu of them unpacked\n", cli_count(x, (double)plan->parameters),
+              plan->folder.n_outputs, plan->n_unpacked);
+    cli_print("  %s -> %s", cli_bytes(x, (double)source->file_bytes), cli_bytes(y, (double)plan->folder.total_bytes));
+    if (o->dry_run)
+        cli_print(" (nothing written)\n");
+    else
+        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->folder.total_bytes / seconds),
+                  nb_tier());
+}
+
+static int
+run_plan(struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan)
+{
+    struct cli_progress progress;
+    struct nb_error err;
+    enum nb_status status = NB_OK;
+    const double started = nb_seconds();
+
+    if (cli_is_verbose() && !o->dry_run)
+        print_plan(stderr, plan);
+    if (!o->dry_run) {
+        cli_progress_start(&progress);
+        o->pipeline.progress = cli_progress_update;
+        o->pipeline.context = &progress;
+        o->pipeline.stop = cli_catch_signals();
+        status = nb_checkpoint_plan_write(plan, o->output, &o->pipeline, &err);
+        cli_progress_end(&progress);
+    }
+    if (status != NB_OK)
+        return cli_fail(&err);
+    if (o->json)
+        return cli_print_json(plan_json(o, source, plan));
+    if (o->dry_run)
+        print_plan(stdout, plan);
+    print_summary(o, source, plan, nb_seconds() - started);
+    return cli_finish();
+}
+
+/* The last part of the source's path without ".gguf", and the type: "Llama-3.2-1B-AWQ-bf16". */
+static const char *
+default_name(struct dequantize_options *o)
+{
+    const char *base = nb_base_name(o->source);
+    size_t length = strcspn(base, "/");
+
+    if (nb_ends_with(base, ".gguf"))
+        length -= strlen(".gguf");
+    snprintf(o->default_name, sizeof o->default_name, "%.*s-%s", (int)length, base, nb_type_info(o->plan.dtype)->name);
+    return o->default_name;
+}
+
+static int
+dequantize(struct dequantize_options *o, const struct nb_source *source)
+{
+    struct nb_checkpoint_plan plan;
+    struct nb_error err;
+    int code;
+
+    if (nb_checkpoint_plan_make(&plan, source, &o->plan, &err) != NB_OK)
+        return cli_fail(&err);
+    if (!o->json)
+        cli_print_notes(source);
+    code = run_plan(o, source, &plan);
+    nb_checkpoint_plan_free(&plan);
+    return code;
+}
+
+int
+cmd_dequantize(const struct cli_line *line)
+{
+    struct dequantize_options o = {
+        .source = line->operands[0],
+        .output = cli_text(line, OPT_OUTPUT),
+        .as = { .model_class = cli_text(line, OPT_MODEL_CLASS), .follow_links = cli_has(line, OPT_FOLLOW_LINKS) },
+        .plan.dtype = cli_float_type(line, OPT_DTYPE, NB_BF16),
+        .pipeline = { .threads = cli_number(line, OPT_THREADS, 0),
+                      .allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE) },
+        .dry_run = cli_has(line, OPT_DRY_RUN),
+        .json = cli_has(line, OPT_JSON),
+    };
+    struct nb_source source;
+    struct nb_error err;
+    int code;
+
+    if (o.output == NULL)
+        o.output = default_name(&o);
+    if (nb_source_open(&source, o.source, &o.as, &err) != NB_OK)
+        return cli_fail(&err);
+    code = dequantize(&o, &source);
+    nb_source_close(&source);
+    return code;
+}
