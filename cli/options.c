@@ -4,7 +4,8 @@
 
 #define MAKES_FILES (IN(quantize) | IN(calibrate) | IN(edit) | IN(split) | IN(merge))
 #define RUNS_TEXT (IN(logits) | IN(generate))
-#define IN_PARALLEL (IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash) | RUNS_TEXT)
+#define IN_PARALLEL \
+    (IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(check) | IN(diff) | IN(hash) | RUNS_TEXT)
 
 /* What llama.cpp can keep keys and values in. */
 #define CACHE_TYPES "f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl"
