@@ -5,6 +5,8 @@
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
+#include "formats/models/packed/composed.h"
+#include "formats/models/reverse/reverse.h"
 #include "quantize/checkpoint_plan.h"
 
 #include <stdio.h>
@@ -31,7 +33,7 @@ plan_json(const struct dequantize_options *o, const struct nb_source *source, co
         for (uint32_t d = v->n_dims; d-- > 0;)
             cli_json_add(shape, cli_json_integer((json_int_t)v->ne[d]));
         cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s}", "name", v->name, "source_name", v->source_name,
-                                       "shape", shape, "source_type", nb_type_info(v->type)->name, "type",
+                                       "shape", shape, "source_type", nb_type_info(nb_composed_of(v->pieces->stored))->name, "type",
                                        plan->folder.outputs[i].encoding.name));
     }
     return cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "source", o->source, "output",
@@ -54,7 +56,7 @@ print_plan(FILE *f, const struct nb_checkpoint_plan *plan)
         cli_print_to(f, "%-52s", v->name);
         if (cli_is_wide())
             cli_print_to(f, " %18s ", cli_shape(shape, v));
-        cli_print_to(f, " %7s -> %-4s %10s\n", nb_type_info(v->type)->name, e->name,
+        cli_print_to(f, " %7s -> %-4s %10s\n", nb_type_info(nb_composed_of(v->pieces->stored))->name, e->name,
                      cli_bytes(bytes, (double)(v->elements * e->plane_bytes[0])));
     }
 }
@@ -146,7 +148,7 @@ cmd_dequantize(const struct cli_line *line)
         .dry_run = cli_has(line, OPT_DRY_RUN),
         .json = cli_has(line, OPT_JSON),
     };
-    struct nb_source source;
+    struct nb_source source, reversed;
     struct nb_error err;
     int code;
 
@@ -154,7 +156,14 @@ cmd_dequantize(const struct cli_line *line)
         o.output = default_name(&o);
     if (nb_source_open(&source, o.source, &o.as, &err) != NB_OK)
         return cli_fail(&err);
-    code = dequantize(&o, &source);
+    if (source.kind == NB_SOURCE_CHECKPOINT) {
+        code = dequantize(&o, &source);
+    } else if (nb_reverse(&reversed, &source, o.as.model_class, &err) == NB_OK) {
+        code = dequantize(&o, &reversed);
+        nb_source_close(&reversed);
+    } else {
+        code = cli_fail(&err);
+    }
     nb_source_close(&source);
     return code;
 }

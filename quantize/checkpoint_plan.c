@@ -5,6 +5,7 @@
 #include "formats/base/text.h"
 #include "formats/mlx/texts.h"
 #include "formats/models/family.h"
+#include "formats/models/packed/composed.h"
 #include "formats/models/view_build.h"
 
 #include <stdlib.h>
@@ -60,7 +61,7 @@ make_view(struct planner *p, const struct nb_tensor *stored, struct nb_view *vie
     if (status != NB_OK)
         return status;
     p->plan->parameters += is_weight(view) ? view->elements : 0;
-    p->plan->n_unpacked += stored->packed != NULL;
+    p->plan->n_unpacked += stored->packed != NULL && nb_type_info(nb_composed_of(stored))->kind != NB_KIND_FLOAT;
     p->plan->source_bytes += view->bytes;
     return NB_OK;
 }

@@ -135,15 +135,22 @@ nb_folder_plan_shards(struct nb_folder_plan *plan, struct nb_folder_array *array
 
 /* --- texts --------------------------------------------------------------------------------------------------- */
 
-void
-nb_folder_plan_text(struct nb_folder_plan *plan, const char *name, char *text)
+/* Adds the file NAME of SIZE bytes, from malloc. */
+static void
+add_bytes(struct nb_folder_plan *plan, const char *name, char *bytes, size_t size)
 {
     struct nb_pipeline_file *file = &plan->files[plan->n_files++];
 
     file->name = name;
-    file->header = (const unsigned char *)text;
-    file->bytes = file->header_bytes = strlen(text);
+    file->header = (const unsigned char *)bytes;
+    file->bytes = file->header_bytes = size;
     plan->total_bytes += file->bytes;
+}
+
+void
+nb_folder_plan_text(struct nb_folder_plan *plan, const char *name, char *text)
+{
+    add_bytes(plan, name, text, strlen(text));
 }
 
 enum nb_status
@@ -168,9 +175,17 @@ nb_folder_plan_index(struct nb_folder_plan *plan, const struct nb_folder_array *
 enum nb_status
 nb_folder_plan_load(struct nb_checkpoint *cp, const char *name, json_t **object, struct nb_error *err)
 {
-    char *path = nb_checkpoint_path(cp, name);
+    char *path;
 
     *object = NULL;
+    for (size_t i = 0; i < cp->n_made; i++)
+        if (strcmp(cp->made[i].name, name) == 0) {
+            *object = json_loadb(cp->made[i].bytes, cp->made[i].size, 0, NULL);
+            return *object == NULL ? nb_fail_memory(err) : NB_OK;
+        }
+    if (cp->n_made > 0)
+        return NB_OK;
+    path = nb_checkpoint_path(cp, name);
     if (path == NULL)
         return nb_fail_memory(err);
     return nb_exists(path) ? nb_json_load(path, 0, object, err) : NB_OK;
@@ -228,15 +243,36 @@ add_copy(struct nb_folder_plan *plan, struct nb_checkpoint *cp, const char *name
     return NB_OK;
 }
 
+/* The files of a checkpoint that is not on disk, but for its config.json. */
+static enum nb_status
+add_made(struct nb_folder_plan *plan, const struct nb_checkpoint *cp, struct nb_error *err)
+{
+    for (size_t i = 0; i < cp->n_made; i++) {
+        const struct nb_made_file *made = &cp->made[i];
+        char *bytes;
+
+        if (!is_copied(made->name))
+            continue;
+        bytes = malloc(made->size + 1);
+        if (bytes == NULL)
+            return nb_fail_memory(err);
+        memcpy(bytes, made->bytes, made->size);
+        add_bytes(plan, made->name, bytes, made->size);
+    }
+    return NB_OK;
+}
+
 /* The links among these files were checked when the checkpoint was opened. */
 enum nb_status
 nb_folder_plan_copies(struct nb_folder_plan *plan, struct nb_checkpoint *cp, struct nb_error *err)
 {
-    DIR *folder = opendir(cp->folder);
+    DIR *folder = cp->n_made > 0 ? NULL : opendir(cp->folder);
     const uint32_t before = plan->n_files;
     const struct dirent *entry;
     enum nb_status status = NB_OK;
 
+    if (cp->n_made > 0)
+        return add_made(plan, cp, err);
     if (folder == NULL)
         return nb_fail(err, NB_SYSTEM, "%s: cannot be read", cp->folder);
     while (status == NB_OK && (entry = readdir(folder)) != NULL)

@@ -306,6 +306,15 @@ static const struct {
     { NB_HP_EXPERT_GATING, "noaux_tc", 2 }, /* dots.llm1 has the method of selection in its place */
 };
 
+const char *
+nb_config_number_name(enum nb_hparam hparam, double number)
+{
+    for (size_t i = 0; i < sizeof names_of_numbers / sizeof names_of_numbers[0]; i++)
+        if (names_of_numbers[i].hparam == hparam && names_of_numbers[i].number == number)
+            return names_of_numbers[i].name;
+    return NULL;
+}
+
 static enum nb_status
 take_name(const struct place *p, enum nb_hparam hparam, const char *name, struct nb_hparams *hp)
 {

@@ -122,6 +122,8 @@ struct nb_family {
     /* Some classes are of several architectures: whether CONFIG is of this family. NULL: always. */
     bool (*is_for)(json_t *config);
     const struct nb_arch *arch;
+    /* config.json's model_type of a checkpoint that is written back from GGUF; NULL: none is (formats/models/reverse) */
+    const char *model_type;
     const struct nb_config_row *config;
     size_t n_config;
     /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */
@@ -203,6 +205,9 @@ double nb_config_lists_layer(json_t *config, const char *name, uint64_t first, u
 enum nb_status nb_derive_each(json_t *config, const char *name, enum nb_hparam hparam,
                               double (*value)(json_t *config, const struct nb_hparams *hp, uint64_t layer),
                               struct nb_hparams *hp, struct nb_error *err) NB_MUST_CHECK;
+
+/* The text that config.json has for NUMBER of HPARAM, as the name of a router's function; NULL: it has the number. */
+const char *nb_config_number_name(enum nb_hparam hparam, double number);
 
 /* A key writer that families share. */
 enum nb_status nb_write_file_type(const struct nb_conversion *conversion, struct nb_metadata *meta,

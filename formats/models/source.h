@@ -80,6 +80,13 @@ enum nb_status nb_source_vocabulary(const struct nb_source *source, struct nb_vo
 /* SOURCE, whose kind must be NB_SOURCE_GGUF, as a set to split or merge. */
 struct nb_gguf_set nb_source_gguf_set(const struct nb_source *source);
 
+/*
+ * Builds SOURCE, whose path, checkpoint (with its config) and store are set: its views and the keys of its family. For a
+ * checkpoint that is not on disk; the keys of its tokenizer and general ones are not there.
+ */
+enum nb_status nb_source_build(struct nb_source *source, const struct nb_source_options *options,
+                               struct nb_error *err) NB_MUST_CHECK;
+
 /* Used by nb_source_open: */
 enum nb_status nb_source_open_checkpoint(struct nb_source *source, const char *path,
                                          const struct nb_source_options *options, struct nb_error *err) NB_MUST_CHECK;

@@ -331,3 +331,28 @@ nb_source_examine_checkpoint(struct nb_source *source, const char *path, struct 
         nb_source_close(source);
     return status;
 }
+
+enum nb_status
+nb_source_build(struct nb_source *source, const struct nb_source_options *options, struct nb_error *err)
+{
+    struct nb_hparams hp = { 0 };
+    struct nb_builder b = { .source = source, .cp = source->checkpoint, .hp = &hp, .err = err };
+    enum nb_status status = read_config(&b, options);
+
+    source->kind = NB_SOURCE_CHECKPOINT;
+    if (status == NB_OK)
+        status = nb_builder_vocabulary(&b);
+    if (status == NB_OK)
+        status = nb_builder_tensors(&b);
+    if (status == NB_OK) {
+        const struct nb_conversion c = { b.family, b.cp->config, &hp, &source->store, 0, b.cp };
+
+        nb_meta_set_string(&source->meta, "general.architecture", b.family->arch->name);
+        if (b.family->first != NULL)
+            status = b.family->first(&c, &source->meta, err);
+        if (status == NB_OK)
+            status = nb_family_metadata(&c, &source->meta, err);
+    }
+    nb_hparams_free(&hp);
+    return status;
+}

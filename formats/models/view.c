@@ -165,5 +165,9 @@ nb_view_reader_free(struct nb_view_reader *r)
     free(r->segments);
     for (size_t i = 0; i < NB_PACKED_BUFFERS; i++)
         free(r->packed[i].bytes);
+    if (r->within != NULL) {
+        nb_view_reader_free(r->within);
+        free(r->within);
+    }
     *r = (struct nb_view_reader){ 0 };
 }

@@ -143,6 +143,7 @@ struct nb_view_reader {
     struct nb_segment *segments;
     size_t n_segments;
     struct nb_buffer packed[NB_PACKED_BUFFERS]; /* for weights of quantized checkpoints */
+    struct nb_view_reader *within;              /* for weights that are composed of other views */
 };
 void nb_view_reader_free(struct nb_view_reader *reader);
 

@@ -71,7 +71,7 @@ nb_checkpoint_path(struct nb_checkpoint *cp, const char *name)
 const char *
 nb_checkpoint_config_name(const struct nb_checkpoint *cp)
 {
-    return cp->layout->config;
+    return cp->layout == NULL ? "config.json" : cp->layout->config;
 }
 
 enum nb_status
@@ -712,6 +712,8 @@ nb_checkpoint_close(struct nb_checkpoint *cp)
 {
     for (uint32_t i = 0; i < cp->n_files; i++)
         nb_file_close(&cp->files[i]);
+    for (size_t i = 0; i < cp->n_made; i++)
+        free(cp->made[i].bytes);
     json_decref(cp->config);
     free(cp->tensors);
     nb_arena_free(&cp->arena);

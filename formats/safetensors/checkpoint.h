@@ -20,6 +20,14 @@ struct nb_checkpoint_tensor {
     uint32_t file;
 };
 
+/* A file that is not on disk, of a checkpoint that is made of something else. */
+struct nb_made_file {
+    const char *name;
+    char *bytes; /* from malloc, and ended by a NUL */
+    size_t size; /* without it */
+};
+#define NB_MADE_FILES 8
+
 struct nb_checkpoint {
     struct nb_arena arena;
     const char *folder;
@@ -32,6 +40,8 @@ struct nb_checkpoint {
     bool index_is_stale;          /* the index names shards that are not here, and model.safetensors is */
     bool follow_links;            /* also those that lead out of the folder */
     struct nb_findings *findings; /* NULL: the first finding is an error */
+    struct nb_made_file made[NB_MADE_FILES]; /* all of its files, if there are any, instead of those in FOLDER */
+    size_t n_made;
 };
 
 /*

@@ -144,16 +144,19 @@ static const char *const gemma2_classes[] = { "Gemma2ForCausalLM", NULL };
 static const char *const gemma3_classes[] = { "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_gemma = {
+    .model_type = "gemma",
     FAMILY(gemma_classes, nb_arch_gemma, gemma_config, gemma_rules, gemma_keys, gemma_tensors),
     .ignored_suffixes = ignored,
     .tokenizer = { .no_space_prefix = true, .eot_token = 107 }, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_gemma2 = {
+    .model_type = "gemma2",
     FAMILY(gemma2_classes, nb_arch_gemma2, gemma2_config, gemma2_rules, gemma2_keys, gemma2_tensors),
     .ignored_suffixes = ignored,
     .tokenizer = { .no_space_prefix = true }, .mlx = &nb_mlx_gemma2
 };
 const struct nb_family nb_family_gemma3 = {
+    .model_type = "gemma3_text",
     FAMILY(gemma3_classes, nb_arch_gemma3, gemma3_config, gemma3_rules, gemma3_keys, gemma3_tensors),
     .tokenizer = { .no_space_prefix = true },
     .vocab_of_config = true, .mlx = &nb_mlx_gemma3

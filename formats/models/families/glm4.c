@@ -113,10 +113,12 @@ static const char *const glm4_classes[] = { "Glm4ForCausalLM", NULL };
 static const char *const glm4v_classes[] = { "Glm4vForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_glm = {
+    .model_type = "glm",
     FAMILY(glm_classes, nb_arch_chatglm, glm_config, glm_rules, glm_keys, glm_tensors),
     .tokenizer = { .named = glm_tokens },
 };
 const struct nb_family nb_family_glm4 = {
+    .model_type = "glm4",
     FAMILY(glm4_classes, nb_arch_glm4, glm4_config, rules, glm4_keys, glm4_tensors),
     .tokenizer = { .named = glm4_tokens }, .mlx = &nb_mlx_glm4
 };

@@ -91,6 +91,7 @@ static const char *const glm_classes[] = { "Glm4MoeForCausalLM", "Glm4vMoeForCon
 static const char *const solar_classes[] = { "SolarOpenForCausalLM", NULL };
 
 const struct nb_family nb_family_glm4moe = {
+    .model_type = "glm4_moe",
     FAMILY(glm_classes, nb_arch_glm4moe, glm_config, rules, keys, tensors), .tokenizer = { .named = nb_glm_tokens }, .mlx = &nb_mlx_glm4_moe
 };
 const struct nb_family nb_family_solar_open = {

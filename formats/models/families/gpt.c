@@ -117,10 +117,12 @@ static const char *const gpt2_classes[] = { "GPT2LMHeadModel", NULL };
 static const char *const gptbigcode_classes[] = { "GPTBigCodeForCausalLM", NULL };
 
 const struct nb_family nb_family_gpt2 = {
+    .model_type = "gpt2",
     FAMILY(gpt2_classes, nb_arch_gpt2, gpt2_config, gpt2_rules, gpt2_keys, gpt2_tensors),
     .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt2
 };
 const struct nb_family nb_family_gptbigcode = {
+    .model_type = "gpt_bigcode",
     FAMILY(gptbigcode_classes, nb_arch_starcoder, gptbigcode_config, gptbigcode_rules, gptbigcode_keys,
            gptbigcode_tensors),
     .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_bigcode
@@ -235,10 +237,12 @@ static const char *const gptneox_classes[] = { "GPTNeoXForCausalLM", NULL };
 static const char *const bloom_classes[] = { "BloomForCausalLM", "BloomModel", NULL };
 
 const struct nb_family nb_family_gptneox = {
+    .model_type = "gpt_neox",
     FAMILY(gptneox_classes, nb_arch_gptneox, gptneox_config, gptneox_rules, gptneox_keys, gptneox_tensors),
     .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_neox
 };
 const struct nb_family nb_family_bloom = {
+    .model_type = "bloom",
     FAMILY(bloom_classes, nb_arch_bloom, bloom_config, bloom_rules, bloom_keys, bloom_tensors)
 };
 
@@ -318,6 +322,7 @@ static const struct nb_key_row mpt_keys[] = {
 static const char *const mpt_classes[] = { "MPTForCausalLM", NULL };
 
 const struct nb_family nb_family_mpt = {
+    .model_type = "mpt",
     FAMILY(mpt_classes, nb_arch_mpt, mpt_config, mpt_rules, mpt_keys, mpt_tensors), .derive = derive_mpt
 };
 
@@ -394,6 +399,7 @@ static const struct nb_key_row falcon_keys[] = {
 static const char *const falcon_classes[] = { "FalconForCausalLM", "RWForCausalLM", NULL };
 
 const struct nb_family nb_family_falcon = {
+    .model_type = "falcon",
     FAMILY(falcon_classes, nb_arch_falcon, falcon_config, falcon_rules, falcon_keys, falcon_tensors),
     .derive = derive_falcon,
 };

@@ -216,9 +216,11 @@ const struct nb_family nb_family_hunyuan_moe = {
     .tokenizer = { .bos_token = 127959 }, /* <|bos|>: config.json has another one */
 };
 const struct nb_family nb_family_hy_v3 = {
+    .model_type = "hy_v3",
     FAMILY(hy_v3_classes, nb_arch_hy_v3, hy_v3_config, hy_v3_rules, hy_v3_keys, hy_v3_tensors)
 };
 const struct nb_family nb_family_ernie4_5_moe = {
+    .model_type = "ernie4_5_moe",
     FAMILY(ernie_classes, nb_arch_ernie4_5_moe, ernie_config, ernie_rules, ernie_keys, ernie_tensors),
     .ignored_prefixes = ernie_ignored,
     .tokenizer = { .space_prefix = NB_PREFIX_LAST },

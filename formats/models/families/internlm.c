@@ -51,6 +51,7 @@ static const struct nb_config_rule internlm2_rules[] = { RULES, { "bias", NB_CON
 static const char *const internlm2_classes[] = { "InternLM2ForCausalLM", NULL };
 
 const struct nb_family nb_family_internlm2 = {
+    .model_type = "internlm2",
     FAMILY(internlm2_classes, nb_arch_internlm2, config, internlm2_rules, base_keys, internlm2_tensors),
     .tokenizer = { .added_verbatim = true, .space_prefix = NB_PREFIX_OF_SENTENCEPIECE, .end_of_turn = "<|im_end|>" }, .mlx = &nb_mlx_internlm2
 };
@@ -74,6 +75,7 @@ static const struct nb_key_row llama_keys[] = { BASE_KEYS(KEY_IF_GIVEN), KEY(NB_
 static const char *const internlm3_classes[] = { "InternLM3ForCausalLM", NULL };
 
 const struct nb_family nb_family_internlm3 = {
+    .model_type = "internlm3",
     FAMILY(internlm3_classes, nb_arch_llama, internlm3_config, internlm3_rules, llama_keys, llama_tensors),
     .ignored_suffixes = ignored,
     .tokenizer = { .end_of_turn = "<|im_end|>", .space_prefix = NB_PREFIX_AFTER_TOKENS },
@@ -120,6 +122,7 @@ static const struct nb_key_row orion_keys[] = {
 static const char *const orion_classes[] = { "OrionForCausalLM", NULL };
 
 const struct nb_family nb_family_orion = {
+    .model_type = "orion",
     FAMILY(orion_classes, nb_arch_orion, orion_config, orion_rules, orion_keys, orion_tensors),
     .ignored_suffixes = ignored,
 };
@@ -215,6 +218,7 @@ static const struct nb_made_row long_factors[] = {
 static const char *const minicpm_classes[] = { "MiniCPMForCausalLM", NULL };
 
 const struct nb_family nb_family_minicpm = {
+    .model_type = "minicpm",
     FAMILY(minicpm_classes, nb_arch_minicpm, minicpm_config, minicpm_rules, minicpm_keys, minicpm_tensors),
     .derive = derive_minicpm,
     .made = long_factors,
@@ -271,6 +275,7 @@ static const struct nb_made_row made[] = {
 static const char *const exaone_classes[] = { "ExaoneForCausalLM", NULL };
 
 const struct nb_family nb_family_exaone = {
+    .model_type = "exaone",
     FAMILY(exaone_classes, nb_arch_exaone, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .made = made,
     .n_made = COUNT(made),

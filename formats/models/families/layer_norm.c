@@ -102,9 +102,11 @@ static const char *const biases[] = { ".bias", NULL };
 static const char *const cohere2_classes[] = { "Cohere2ForCausalLM", NULL };
 
 const struct nb_family nb_family_cohere = {
+    .model_type = "cohere",
     FAMILY(cohere_classes, nb_arch_command_r, cohere_config, cohere_rules, cohere_keys, cohere_tensors), .mlx = &nb_mlx_cohere
 };
 const struct nb_family nb_family_cohere2 = {
+    .model_type = "cohere2",
     FAMILY(cohere2_classes, nb_arch_cohere2, cohere2_config, cohere2_rules, cohere2_keys, cohere2_tensors), .zero_suffixes = biases, .mlx = &nb_mlx_cohere
 };
 
@@ -171,6 +173,7 @@ write_nemotron_ids(const struct nb_conversion *c, struct nb_metadata *meta, stru
 static const char *const nemotron_classes[] = { "NemotronForCausalLM", NULL };
 
 const struct nb_family nb_family_nemotron = {
+    .model_type = "nemotron",
     FAMILY(nemotron_classes, nb_arch_nemotron, nemotron_config, nemotron_rules, nemotron_keys, nemotron_tensors),
     .last = write_nemotron_ids,
     .ignored_suffixes = ignored, .mlx = &nb_mlx_nemotron
@@ -212,6 +215,7 @@ static const struct nb_key_row base_keys[] = { BASE_KEYS(KEY_IF_GIVEN) };
 static const char *const starcoder2_classes[] = { "Starcoder2ForCausalLM", NULL };
 
 const struct nb_family nb_family_starcoder2 = {
+    .model_type = "starcoder2",
     FAMILY(starcoder2_classes, nb_arch_starcoder2, starcoder2_config, starcoder2_rules, base_keys, starcoder2_tensors), .mlx = &nb_mlx_starcoder2
 };
 
@@ -270,6 +274,7 @@ static const char *const stablelm_classes[] = { "StableLmForCausalLM", "StableLM
                                                 "LlavaStableLMEpochForCausalLM", NULL };
 
 const struct nb_family nb_family_stablelm = {
+    .model_type = "stablelm",
     FAMILY(stablelm_classes, nb_arch_stablelm, stablelm_config, stablelm_rules, stablelm_keys, stablelm_tensors),
     .ignored_suffixes = ignored, .mlx = &nb_mlx_llama
 };
@@ -297,6 +302,7 @@ static const struct nb_key_row jais2_keys[] = { BASE_KEYS(KEY_IF_GIVEN), KEY(NB_
 static const char *const jais2_classes[] = { "Jais2ForCausalLM", NULL };
 
 const struct nb_family nb_family_jais2 = {
+    .model_type = "jais2",
     FAMILY(jais2_classes, nb_arch_jais2, jais2_config, jais2_rules, jais2_keys, jais2_tensors),
     .ignored_suffixes = ignored,
 };

@@ -107,11 +107,14 @@ static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 const struct nb_family nb_family_llama = {
+    .model_type = "llama",
     FAMILY(llama_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_mistral = {
+    .model_type = "mistral",
     FAMILY(mistral_classes, nb_arch_llama, mistral_config, mistral_rules, mistral_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_mixtral = {
+    .model_type = "mixtral",
     FAMILY(mixtral_classes, nb_arch_llama, mixtral_config, mixtral_rules, mistral_keys, mixtral_tensors), OF_ALL, .mlx = &nb_mlx_mixtral
 };

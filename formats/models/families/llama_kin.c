@@ -56,6 +56,7 @@ static const struct nb_config_rule smollm3_rules[] = {
 static const char *const smollm3_classes[] = { "SmolLM3ForCausalLM", NULL };
 
 const struct nb_family nb_family_smollm3 = {
+    .model_type = "smollm3",
     FAMILY(smollm3_classes, nb_arch_smollm3, smollm3_config, smollm3_rules, keys, smollm3_tensors), OF_LLAMA, .mlx = &nb_mlx_llama
 };
 
@@ -83,6 +84,7 @@ static const struct nb_key_row arcee_keys[] = { BASE_KEYS(KEY), KEY(NB_HP_VOCAB)
 static const char *const arcee_classes[] = { "ArceeForCausalLM", NULL };
 
 const struct nb_family nb_family_arcee = {
+    .model_type = "arcee",
     FAMILY(arcee_classes, nb_arch_arcee, arcee_config, arcee_rules, arcee_keys, arcee_tensors), OF_LLAMA
 };
 
@@ -157,9 +159,11 @@ static const char *const granite_classes[] = { "GraniteForCausalLM", NULL };
 static const char *const granitemoe_classes[] = { "GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM", NULL };
 
 const struct nb_family nb_family_granite = {
+    .model_type = "granite",
     FAMILY(granite_classes, nb_arch_granite, granite_config, granite_rules, granite_keys, granite_tensors), OF_LLAMA, .mlx = &nb_mlx_granite
 };
 const struct nb_family nb_family_granitemoe = {
+    .model_type = "granitemoe",
     FAMILY(granitemoe_classes, nb_arch_granitemoe, granitemoe_config, granite_rules, granite_keys, granitemoe_tensors),
     OF_LLAMA, .mlx = &nb_mlx_granite_moe
 };
@@ -204,6 +208,7 @@ static const struct nb_key_row base_keys[] = { BASE_KEYS(KEY) };
 static const char *const ernie4_5_classes[] = { "Ernie4_5_ForCausalLM", "Ernie4_5ForCausalLM", NULL };
 
 const struct nb_family nb_family_ernie4_5 = {
+    .model_type = "ernie4_5",
     FAMILY(ernie4_5_classes, nb_arch_ernie4_5, ernie4_5_config, ernie4_5_rules, base_keys, ernie4_5_tensors),
     .ignored_suffixes = ignored,
     .tokenizer = { .space_prefix = NB_PREFIX_LAST }, .mlx = &nb_mlx_llama
@@ -236,6 +241,7 @@ static const struct nb_config_rule seed_oss_rules[] = {
 static const char *const seed_oss_classes[] = { "SeedOssForCausalLM", NULL };
 
 const struct nb_family nb_family_seed_oss = {
+    .model_type = "seed_oss",
     FAMILY(seed_oss_classes, nb_arch_seed_oss, seed_oss_config, seed_oss_rules, base_keys, seed_oss_tensors)
 };
 
@@ -303,6 +309,7 @@ static const struct nb_key_row hunyuan_keys[] = {
 static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL };
 
 const struct nb_family nb_family_hunyuan_dense = {
+    .model_type = "hunyuan_v1_dense",
     FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
     .derive = derive_hunyuan,
     .skips_tied_output = true, .mlx = &nb_mlx_hunyuan

@@ -414,29 +414,36 @@ static const char *const afmoe_classes[] = { "AfmoeForCausalLM", NULL };
 static const char *const dbrx_classes[] = { "DbrxForCausalLM", NULL };
 
 const struct nb_family nb_family_dots1 = {
+    .model_type = "dots1",
     FAMILY(dots1_classes, nb_arch_dots1, dots1_config, dots1_rules, dots1_keys, dots1_tensors), .mlx = &nb_mlx_dots1
 };
 const struct nb_family nb_family_minimax_m2 = {
+    .model_type = "minimax_m2",
     FAMILY(minimax_m2_classes, nb_arch_minimax_m2, minimax_m2_config, minimax_m2_rules, minimax_m2_keys,
            minimax_m2_tensors), .mlx = &nb_mlx_minimax
 };
 const struct nb_family nb_family_minimax_m3 = {
+    .model_type = "minimax_m3",
     FAMILY(minimax_m3_classes, nb_arch_minimax_m3, minimax_m3_config, minimax_m3_rules, minimax_m3_keys,
            minimax_m3_tensors),
     .derive = derive_minimax_m3, .matrices_in_f32 = ".indexer."
 };
 const struct nb_family nb_family_bailingmoe = {
+    .model_type = "bailing_moe",
     FAMILY(bailingmoe_classes, nb_arch_bailingmoe, bailingmoe_config, bailingmoe_rules, bailingmoe_keys,
            bailingmoe_tensors)
 };
 const struct nb_family nb_family_bailingmoe2 = {
+    .model_type = "bailing_moe",
     FAMILY(bailingmoe2_classes, nb_arch_bailingmoe2, bailingmoe2_config, bailingmoe2_rules, bailingmoe2_keys,
            bailingmoe2_tensors), .mlx = &nb_mlx_bailing_moe
 };
 const struct nb_family nb_family_afmoe = {
+    .model_type = "afmoe",
     FAMILY(afmoe_classes, nb_arch_afmoe, afmoe_config, afmoe_rules, afmoe_keys, afmoe_tensors),
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }, .mlx = &nb_mlx_afmoe
 };
 const struct nb_family nb_family_dbrx = {
+    .model_type = "dbrx",
     FAMILY(dbrx_classes, nb_arch_dbrx, dbrx_config, dbrx_rules, dbrx_keys, dbrx_tensors), .no_matrix_in_f32 = true
 };

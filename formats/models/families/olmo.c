@@ -58,6 +58,7 @@ static const struct nb_key_row olmo_keys[] = {
 static const char *const olmo_classes[] = { "OlmoForCausalLM", "OLMoForCausalLM", NULL };
 
 const struct nb_family nb_family_olmo = {
+    .model_type = "olmo",
     FAMILY(olmo_classes, nb_arch_olmo, olmo_config, olmo_rules, olmo_keys, olmo_tensors)
 };
 
@@ -99,9 +100,11 @@ static const char *const olmo2_classes[] = { "Olmo2ForCausalLM", NULL };
 static const char *const olmo3_classes[] = { "Olmo3ForCausalLM", NULL };
 
 const struct nb_family nb_family_olmo2 = {
+    .model_type = "olmo2",
     FAMILY(olmo2_classes, nb_arch_olmo2, olmo2_config, olmo2_rules, base_keys, olmo2_tensors), .mlx = &nb_mlx_olmo2
 };
 const struct nb_family nb_family_olmo3 = {
+    .model_type = "olmo3",
     FAMILY(olmo3_classes, nb_arch_olmo2, olmo3_config, olmo2_rules, olmo3_keys, olmo2_tensors)
 };
 
@@ -135,6 +138,7 @@ static const struct nb_config_rule olmoe_rules[] = {
 static const char *const olmoe_classes[] = { "OlmoeForCausalLM", NULL };
 
 const struct nb_family nb_family_olmoe = {
+    .model_type = "olmoe",
     FAMILY(olmoe_classes, nb_arch_olmoe, olmoe_config, olmoe_rules, base_keys, olmoe_tensors), .mlx = &nb_mlx_olmoe
 };
 
@@ -186,6 +190,7 @@ static const struct nb_made_row made[] = {
 static const char *const exaone4_classes[] = { "Exaone4ForCausalLM", NULL };
 
 const struct nb_family nb_family_exaone4 = {
+    .model_type = "exaone4",
     FAMILY(exaone4_classes, nb_arch_exaone4, exaone4_config, exaone4_rules, exaone4_keys, exaone4_tensors),
     .made = made, .n_made = COUNT(made), .rope_factor = 16, .mlx = &nb_mlx_olmo2
 };

@@ -77,6 +77,7 @@ static const struct nb_key_row phi2_keys[] = {
 static const char *const phi2_classes[] = { "PhiForCausalLM", NULL };
 
 const struct nb_family nb_family_phi2 = {
+    .model_type = "phi",
     FAMILY(phi2_classes, nb_arch_phi2, phi2_config, phi2_rules, phi2_keys, phi2_tensors), .mlx = &nb_mlx_phi2
 };
 
@@ -169,6 +170,7 @@ static const struct nb_made_row made[] = {
 static const char *const phi3_classes[] = { "Phi3ForCausalLM", "Phi4ForCausalLMV", NULL };
 
 const struct nb_family nb_family_phi3 = {
+    .model_type = "phi3",
     FAMILY(phi3_classes, nb_arch_phi3, phi3_config, phi3_rules, phi3_keys, phi3_tensors), WITH_FACTORS, .mlx = &nb_mlx_phi3
 };
 
@@ -206,5 +208,6 @@ static const struct nb_key_row phimoe_keys[] = { KEYS, KEY(NB_HP_EXPERTS_USED), 
 static const char *const phimoe_classes[] = { "PhiMoEForCausalLM", NULL };
 
 const struct nb_family nb_family_phimoe = {
+    .model_type = "phimoe",
     FAMILY(phimoe_classes, nb_arch_phimoe, phimoe_config, phimoe_rules, phimoe_keys, phimoe_tensors), WITH_FACTORS, .mlx = &nb_mlx_mixtral
 };

@@ -120,14 +120,18 @@ static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen2 = {
+    .model_type = "qwen2",
     FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, qwen2_rules, dense_keys, qwen2_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen3 = {
+    .model_type = "qwen3",
     FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, qwen3_rules, dense_keys, qwen3_tensors), .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen2moe = {
+    .model_type = "qwen2_moe",
     FAMILY(qwen2moe_classes, nb_arch_qwen2moe, qwen2moe_config, qwen2moe_rules, mixture_keys, qwen2moe_tensors), .mlx = &nb_mlx_qwen2_moe
 };
 const struct nb_family nb_family_qwen3moe = {
+    .model_type = "qwen3_moe",
     FAMILY(qwen3moe_classes, nb_arch_qwen3moe, qwen3moe_config, qwen3moe_rules, mixture_keys, qwen3moe_tensors), .mlx = &nb_mlx_qwen3_moe
 };

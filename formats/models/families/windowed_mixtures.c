@@ -463,22 +463,27 @@ static const char *const mimo_classes[] = { "MiMoV2FlashForCausalLM", "MiMoV2For
 static const char *const step_classes[] = { "Step3p5ForCausalLM", "Step3p7ForConditionalGeneration", NULL };
 
 const struct nb_family nb_family_mellum = {
+    .model_type = "mellum",
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
 };
 const struct nb_family nb_family_exaone_moe = {
+    .model_type = "exaone_moe",
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .further_layers = "mtp.",
     .made = made, .n_made = COUNT(made), .rope_factor = 16
 };
 const struct nb_family nb_family_cohere2moe = {
+    .model_type = "cohere2_moe",
     FAMILY(cohere_classes, nb_arch_cohere2moe, cohere_config, cohere_rules, cohere_keys, cohere_tensors),
     .zero_suffixes = biases, .derive = nb_derive_leading_dense
 };
 const struct nb_family nb_family_mimo2 = {
+    .model_type = "mimo_v2_flash",
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
     .further_layers = "mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
+    .model_type = "step3p5",
     FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step,
     .made = step_made, .n_made = COUNT(step_made)
 };

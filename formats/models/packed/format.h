@@ -53,6 +53,7 @@ struct nb_packed_job {
     const struct nb_store *store;
     uint64_t matrix, row, rows, column, columns;
     struct nb_buffer *buffers;
+    struct nb_view_reader *reader; /* whose buffers they are; NULL for the transpose of a weight */
     struct nb_error *err;
 };
 
