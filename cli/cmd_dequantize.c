@@ -32,9 +32,10 @@ plan_json(const struct dequantize_options *o, const struct nb_source *source, co
 
         for (uint32_t d = v->n_dims; d-- > 0;)
             cli_json_add(shape, cli_json_integer((json_int_t)v->ne[d]));
-        cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s}", "name", v->name, "source_name", v->source_name,
-                                       "shape", shape, "source_type", nb_type_info(nb_composed_of(v->pieces->stored))->name, "type",
-                                       plan->folder.outputs[i].encoding.name));
+        cli_json_add(tensors,
+                     cli_json("{s:s, s:s, s:o, s:s, s:s}", "name", v->name, "source_name", v->source_name, "shape",
+                              shape, "source_type", nb_type_info(nb_composed_of(v->pieces->stored))->name, "type",
+                              plan->folder.outputs[i].encoding.name));
     }
     return cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "source", o->source, "output",
                     o->output, "dtype", nb_type_info(plan->dtype)->name, "files", (int)plan->folder.n_files, "dry_run",

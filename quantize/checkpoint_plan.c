@@ -79,11 +79,23 @@ file_tensor(const struct planner *p, const struct nb_tensor *stored)
     return NULL;
 }
 
+/* Numbers that decide which experts are chosen, or grow exponentially: classes of transformers keep them in F32. */
+static bool
+stays_in_f32(const struct nb_view *v)
+{
+    static const char *const endings[] = { ".e_score_correction_bias", ".expert_bias", ".A_log" };
+
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (v->type == NB_F32 && nb_ends_with(v->name, endings[i]))
+            return true;
+    return false;
+}
+
 static enum nb_status
 make_array(struct planner *p, size_t number)
 {
     const struct nb_view *v = &p->plan->views[number];
-    const enum nb_type type = is_weight(v) ? p->plan->dtype : v->type;
+    const enum nb_type type = is_weight(v) && !stays_in_f32(v) ? p->plan->dtype : v->type;
     const struct nb_safetensor *info = v->n_dims == NB_MAX_DIMS ? file_tensor(p, v->pieces->stored) : NULL;
     struct nb_safetensor_out *out = &p->arrays[number].out;
 

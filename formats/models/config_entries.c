@@ -172,15 +172,14 @@ is_value(json_t *value, const char *text, size_t n)
     return json_is_number(value) && end == text + n && json_number_value(value) == number;
 }
 
-/* Whether VALUE, or each element of it, is one of VALUES, or says nothing. */
-static bool
-is_one_of(json_t *value, const char *values)
+bool
+nb_config_is_one_of(json_t *value, const char *values)
 {
     json_t *element;
     size_t i;
 
     json_array_foreach(value, i, element)
-        if (!is_one_of(element, values))
+        if (!nb_config_is_one_of(element, values))
             return false;
     if (json_is_null(value) || json_is_array(value) || (json_is_object(value) && json_object_size(value) == 0))
         return true;
@@ -277,11 +276,11 @@ apply_rule(struct examination *x, const struct nb_config_rule *rule, const char 
     value_text(value, text);
     switch (rule->kind) {
     case NB_CONFIG_ONLY:
-        return is_one_of(value, rule->values) ? NB_OK : refuse(x, name, value, rule->values);
+        return nb_config_is_one_of(value, rule->values) ? NB_OK : refuse(x, name, value, rule->values);
     case NB_CONFIG_BY_LAYER:
         return is_by_layer(value, rule->values) ? NB_OK : refuse(x, name, value, "");
     case NB_CONFIG_NOTED:
-        if (is_one_of(value, rule->values) || (*rule->values == '\0' && json_is_false(value)))
+        if (nb_config_is_one_of(value, rule->values) || (*rule->values == '\0' && json_is_false(value)))
             return NB_OK;
         return note(x, "%s is %s, %s", label_of(x, name), text,
                     rule->why != NULL ? rule->why : "which GGUF has no place for");

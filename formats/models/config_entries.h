@@ -32,6 +32,9 @@ struct nb_config_rule {
     const char *why;    /* for notes: "and llama.cpp ..."; NULL: what can be said of any entry */
 };
 
+/* Whether VALUE of an entry, or each element of it, is one of VALUES of a rule, or says nothing. */
+bool nb_config_is_one_of(json_t *value, const char *values);
+
 /*
  * Examines the config.json (its text_config, its root and its rotary parameters) of SOURCE, a
  * checkpoint of FAMILY whose stored tensors are known. NAME is the file's, for messages. Notes go to

@@ -112,7 +112,6 @@ static const struct nb_made_row made[] = {
 static const char *const classes[] = { "ApertusForCausalLM", NULL };
 
 const struct nb_family nb_family_apertus = {
-    .model_type = "apertus",
     FAMILY(classes, nb_arch_apertus, config, rules, keys, tensors),
     .first = write_xielu,
     .made = made,

@@ -50,6 +50,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "BitnetForCausalLM", "BitNetForCausalLM", NULL };
 
 const struct nb_family nb_family_bitnet = {
-    .model_type = "bitnet",
     FAMILY(classes, nb_arch_bitnet, config, rules, keys, tensors), .ignored_suffixes = ignored
 };

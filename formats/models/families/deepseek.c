@@ -251,28 +251,22 @@ const struct nb_family nb_family_deepseek = {
     .ignored_suffixes = ignored, .mlx = &nb_mlx_deepseek
 };
 const struct nb_family nb_family_deepseek2 = {
-    .model_type = "deepseek_v2",
     FAMILY(deepseek2_classes, nb_arch_deepseek2, mla_config, deepseek2_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v2
 };
 const struct nb_family nb_family_deepseek3 = {
-    .model_type = "deepseek_v3",
     FAMILY(deepseek3_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_youtu = {
-    .model_type = "youtu",
     FAMILY(youtu_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL, WITHOUT_NEXTN
 };
 const struct nb_family nb_family_deepseek32 = {
-    .model_type = "deepseek_v32",
     FAMILY(deepseek32_classes, nb_arch_deepseek32, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm4moelite = {
-    .model_type = "glm4_moe_lite",
     FAMILY(glm_lite_classes, nb_arch_deepseek2, nextn_config, mla_rules, nextn_keys, mla_nextn_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm_dsa = {
-    .model_type = "glm_moe_dsa",
     FAMILY(glm_dsa_classes, nb_arch_glm_dsa, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };

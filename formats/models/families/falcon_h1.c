@@ -93,5 +93,4 @@ static const struct nb_key_row keys[] = {
 
 static const char *const classes[] = { "FalconH1ForCausalLM", NULL };
 
-const struct nb_family nb_family_falcon_h1 = { .model_type = "falcon_h1",
-    FAMILY(classes, nb_arch_falcon_h1, config_rows, rules, keys, tensors) };
+const struct nb_family nb_family_falcon_h1 = { FAMILY(classes, nb_arch_falcon_h1, config_rows, rules, keys, tensors) };

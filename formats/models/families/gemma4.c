@@ -233,6 +233,5 @@ static const char *const unified_classes[] = { "Gemma4UnifiedForConditionalGener
 
 const struct nb_family nb_family_gemma4 = { FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors), OF_BOTH };
 const struct nb_family nb_family_gemma4_unified = {
-    .model_type = "gemma4_text",
     FAMILY(unified_classes, nb_arch_gemma4, config, rules, unified_keys, tensors), OF_BOTH
 };

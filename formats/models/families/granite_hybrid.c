@@ -233,21 +233,17 @@ static const char *const bamba_classes[] = { "BambaForCausalLM", NULL };
 static const char *const granite_classes[] = { "GraniteMoeHybridForCausalLM", NULL };
 
 const struct nb_family nb_family_bamba = {
-    .model_type = "bamba",
     FAMILY(bamba_classes, nb_arch_granitehybrid, bamba_config, bamba_rules, keys, bamba_tensors), .derive = derive
 };
 const struct nb_family nb_family_granite4_hybrid = {
-    .model_type = "granitemoehybrid",
     FAMILY(granite_classes, nb_arch_granitehybrid, granite_config, granite_rules, keys, granite_tensors),
     .derive = derive, .is_for = is_hybrid, .mlx = &nb_mlx_granite_hybrid
 };
 const struct nb_family nb_family_granite4 = {
-    .model_type = "granitemoehybrid",
     FAMILY(granite_classes, nb_arch_granite, attention_config, attention_rules, keys, dense_tensors),
     .derive = derive, .is_for = is_attention_only, .mlx = &nb_mlx_granite_hybrid
 };
 const struct nb_family nb_family_granite4_moe = {
-    .model_type = "granitemoehybrid",
     FAMILY(granite_classes, nb_arch_granitemoe, attention_config, attention_rules, keys, mixture_tensors),
     .derive = derive, .is_for = is_attention_with_experts, .mlx = &nb_mlx_granite_hybrid
 };

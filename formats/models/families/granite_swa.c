@@ -117,10 +117,8 @@ static const char *const mixture_classes[] = { "GraniteMoeSWAForCausalLM", NULL 
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 const struct nb_family nb_family_granite_swa = {
-    .model_type = "granite_swa",
     FAMILY(dense_classes, nb_arch_granite_swa, dense_config, rules, keys, dense_tensors), OF_LLAMA
 };
 const struct nb_family nb_family_granite_moe_swa = {
-    .model_type = "granitemoe_swa",
     FAMILY(mixture_classes, nb_arch_granite_swa, mixture_config, rules, keys, mixture_tensors), OF_LLAMA
 };

@@ -216,7 +216,6 @@ const struct nb_family nb_family_hunyuan_moe = {
     .tokenizer = { .bos_token = 127959 }, /* <|bos|>: config.json has another one */
 };
 const struct nb_family nb_family_hy_v3 = {
-    .model_type = "hy_v3",
     FAMILY(hy_v3_classes, nb_arch_hy_v3, hy_v3_config, hy_v3_rules, hy_v3_keys, hy_v3_tensors)
 };
 const struct nb_family nb_family_ernie4_5_moe = {

@@ -218,7 +218,6 @@ static const struct nb_made_row long_factors[] = {
 static const char *const minicpm_classes[] = { "MiniCPMForCausalLM", NULL };
 
 const struct nb_family nb_family_minicpm = {
-    .model_type = "minicpm",
     FAMILY(minicpm_classes, nb_arch_minicpm, minicpm_config, minicpm_rules, minicpm_keys, minicpm_tensors),
     .derive = derive_minicpm,
     .made = long_factors,

@@ -123,6 +123,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "JambaForCausalLM", NULL };
 
 const struct nb_family nb_family_jamba = {
-    .model_type = "jamba",
     FAMILY(classes, nb_arch_jamba, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_jamba
 };

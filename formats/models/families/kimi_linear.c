@@ -128,6 +128,5 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "KimiLinearForCausalLM", "KimiLinearModel", NULL };
 
 const struct nb_family nb_family_kimi_linear = {
-    .model_type = "kimi_linear",
     FAMILY(classes, nb_arch_kimi_linear, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_kimi_linear
 };

@@ -157,7 +157,6 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "LagunaForCausalLM", NULL };
 
 const struct nb_family nb_family_laguna = {
-    .model_type = "laguna",
     FAMILY(classes, nb_arch_laguna, config, rules, keys, tensors),
     .derive = derive,
     .last = write_end_of_turn,

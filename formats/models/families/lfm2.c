@@ -157,11 +157,9 @@ static const char *const lfm2_classes[] = { "Lfm2ForCausalLM", "LFM2ForCausalLM"
 static const char *const lfm2moe_classes[] = { "Lfm2MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_lfm2 = {
-    .model_type = "lfm2",
     FAMILY(lfm2_classes, nb_arch_lfm2, lfm2_config, lfm2_rules, lfm2_keys, lfm2_tensors), .derive = derive_lfm2, .mlx = &nb_mlx_lfm2
 };
 const struct nb_family nb_family_lfm2moe = {
-    .model_type = "lfm2_moe",
     FAMILY(lfm2moe_classes, nb_arch_lfm2moe, lfm2moe_config, lfm2moe_rules, lfm2moe_keys, lfm2moe_tensors),
     .derive = derive_lfm2moe
 };

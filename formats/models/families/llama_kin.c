@@ -163,7 +163,6 @@ const struct nb_family nb_family_granite = {
     FAMILY(granite_classes, nb_arch_granite, granite_config, granite_rules, granite_keys, granite_tensors), OF_LLAMA, .mlx = &nb_mlx_granite
 };
 const struct nb_family nb_family_granitemoe = {
-    .model_type = "granitemoe",
     FAMILY(granitemoe_classes, nb_arch_granitemoe, granitemoe_config, granite_rules, granite_keys, granitemoe_tensors),
     OF_LLAMA, .mlx = &nb_mlx_granite_moe
 };
@@ -309,7 +308,6 @@ static const struct nb_key_row hunyuan_keys[] = {
 static const char *const hunyuan_classes[] = { "HunYuanDenseV1ForCausalLM", NULL };
 
 const struct nb_family nb_family_hunyuan_dense = {
-    .model_type = "hunyuan_v1_dense",
     FAMILY(hunyuan_classes, nb_arch_hunyuan_dense, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
     .derive = derive_hunyuan,
     .skips_tied_output = true, .mlx = &nb_mlx_hunyuan

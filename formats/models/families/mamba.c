@@ -102,11 +102,9 @@ static const char *const falcon_classes[] = { "FalconMambaForCausalLM", NULL };
 static const char *const mamba2_classes[] = { "Mamba2ForCausalLM", NULL };
 
 const struct nb_family nb_family_mamba = {
-    .model_type = "mamba",
     FAMILY(mamba_classes, nb_arch_mamba, mamba_config, mamba_rules, mamba_keys, mamba_tensors), .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };
 const struct nb_family nb_family_falcon_mamba = {
-    .model_type = "falcon_mamba",
     FAMILY(falcon_classes, nb_arch_mamba, falcon_config, mamba_rules, mamba_keys, mamba_tensors),
     .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };

@@ -423,7 +423,6 @@ const struct nb_family nb_family_minimax_m2 = {
            minimax_m2_tensors), .mlx = &nb_mlx_minimax
 };
 const struct nb_family nb_family_minimax_m3 = {
-    .model_type = "minimax_m3",
     FAMILY(minimax_m3_classes, nb_arch_minimax_m3, minimax_m3_config, minimax_m3_rules, minimax_m3_keys,
            minimax_m3_tensors),
     .derive = derive_minimax_m3, .matrices_in_f32 = ".indexer."
@@ -444,6 +443,5 @@ const struct nb_family nb_family_afmoe = {
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }, .mlx = &nb_mlx_afmoe
 };
 const struct nb_family nb_family_dbrx = {
-    .model_type = "dbrx",
     FAMILY(dbrx_classes, nb_arch_dbrx, dbrx_config, dbrx_rules, dbrx_keys, dbrx_tensors), .no_matrix_in_f32 = true
 };

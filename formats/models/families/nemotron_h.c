@@ -212,12 +212,10 @@ static const struct nb_key_row mixture_keys[] = {
 static const char *const classes[] = { "NemotronHForCausalLM", NULL };
 
 const struct nb_family nb_family_nemotron_h = {
-    .model_type = "nemotron_h",
     FAMILY(classes, nb_arch_nemotron_h, dense_config, dense_rules, dense_keys, dense_tensors),
     .is_for = is_dense, .derive = derive, .tokenizer = { .adds_bos = true }, .mlx = &nb_mlx_nemotron_h
 };
 const struct nb_family nb_family_nemotron_h_moe = {
-    .model_type = "nemotron_h",
     FAMILY(classes, nb_arch_nemotron_h_moe, mixture_config, mixture_rules, mixture_keys, mixture_tensors),
     .is_for = is_mixture, .derive = derive
 };

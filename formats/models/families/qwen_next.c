@@ -124,7 +124,6 @@ static const char *const dense_classes[] = { "Qwen3_5ForConditionalGeneration", 
 static const char *const mixture_classes[] = { "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen3next = {
-    .model_type = "qwen3_next",
     FAMILY(next_classes, nb_arch_qwen3next, next_config, next_rules, next_keys, next_tensors),
     .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_next
 };

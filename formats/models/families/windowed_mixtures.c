@@ -467,7 +467,6 @@ const struct nb_family nb_family_mellum = {
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
 };
 const struct nb_family nb_family_exaone_moe = {
-    .model_type = "exaone_moe",
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .further_layers = "mtp.",
     .made = made, .n_made = COUNT(made), .rope_factor = 16
@@ -478,12 +477,10 @@ const struct nb_family nb_family_cohere2moe = {
     .zero_suffixes = biases, .derive = nb_derive_leading_dense
 };
 const struct nb_family nb_family_mimo2 = {
-    .model_type = "mimo_v2_flash",
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
     .further_layers = "mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
-    .model_type = "step3p5",
     FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step,
     .made = step_made, .n_made = COUNT(step_made)
 };

@@ -103,9 +103,7 @@ nb_packed_read(const struct nb_store *store, const struct nb_tensor *t, uint64_t
                struct nb_view_reader *r, struct nb_error *err)
 {
     const struct nb_type_info *info = nb_type_info(t->type);
-    struct nb_packed_job j = {
-        .packed = t->packed, .store = store, .buffers = r->packed, .reader = r, .err = err
-    };
+    struct nb_packed_job j = { .packed = t->packed, .store = store, .buffers = r->packed, .reader = r, .err = err };
     uint64_t first = offset / info->block_bytes * info->block, count = size / info->block_bytes * info->block;
     unsigned char *out = to;
     enum nb_status status = NB_OK;

@@ -5,12 +5,14 @@
 #include "formats/base/text.h"
 #include "formats/elements/types.h"
 #include "formats/models/config_defaults.h"
+#include "formats/models/expression.h"
 #include "formats/models/reverse/work.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_ENTRY 64
 
@@ -139,6 +141,21 @@ is_set(json_t *config, const char *entry)
     return nb_config_find(config, name) != NULL;
 }
 
+/* What a later row adds to ROW's number, as "layers + nextn_layers" does to that of "layers". */
+static double
+added_later(const struct nb_reversal *r, const struct nb_config_row *row)
+{
+    const struct nb_config_row *end = r->family->config + r->family->n_config;
+    const char *name = nb_hparam_info(row->hparam)->name;
+    const size_t n = strlen(name);
+
+    for (const struct nb_config_row *later = row + 1; later < end; later++)
+        if (later->hparam == row->hparam && *later->entries == '\0' && later->otherwise != NULL &&
+            strncasecmp(later->otherwise, name, n) == 0 && strncmp(later->otherwise + n, " + ", 3) == 0)
+            return nb_expression(later->otherwise + n + 3, &r->hp, 0);
+    return 0;
+}
+
 /* What ROW's hyperparameter is in the file: SAID with what follows from other keys, or HP with llama.cpp's defaults. */
 static struct nb_hparam_value
 value_of(const struct nb_reversal *r, const struct nb_hparams *hp, const struct nb_config_row *row)
@@ -150,9 +167,7 @@ value_of(const struct nb_reversal *r, const struct nb_hparams *hp, const struct 
         v = (struct nb_hparam_value){ .present = true, .number = nb_hp(&r->hp, NB_HP_ROPE_DIMS) / length };
     if (row->hparam == NB_HP_VOCAB && !v.present)
         v = r->hp.value[NB_HP_VOCAB];
-    for (size_t i = 0; row->hparam == NB_HP_LAYERS && i < r->family->n_config; i++)
-        if (r->family->config[i].hparam == NB_HP_LAYERS && *r->family->config[i].entries == '\0')
-            v.number = nb_hp(&r->hp, NB_HP_LAYERS) - nb_hp(&r->hp, NB_HP_NEXTN_LAYERS); /* counted apart there */
+    v.number -= added_later(r, row);
     return v;
 }
 
@@ -167,6 +182,16 @@ set_row(struct nb_reversal *r, const struct nb_config_row *row, const struct nb_
     return set_entry(r->config, entry, value_json(row->hparam, value, entry)) ? NB_OK : nb_fail_memory(r->err);
 }
 
+/* Whether an earlier row reads the same entries: a head's length is that of keys, of values, and of what is rotated. */
+static bool
+is_repeated(const struct nb_reversal *r, const struct nb_config_row *row)
+{
+    for (const struct nb_config_row *earlier = r->family->config; earlier < row; earlier++)
+        if (strcmp(earlier->entries, row->entries) == 0)
+            return true;
+    return false;
+}
+
 /* What the file says, and what config.json must say. */
 static enum nb_status
 set_said(struct nb_reversal *r, json_t *defaults)
@@ -177,6 +202,8 @@ set_said(struct nb_reversal *r, json_t *defaults)
         const struct nb_config_row *row = &r->family->config[i];
         struct nb_hparam_value v = value_of(r, &r->said, row);
 
+        if (is_repeated(r, row))
+            continue;
         if (!v.present && row->otherwise == NULL)
             v = value_of(r, &r->hp, row);
         status = set_row(r, row, &v, defaults);
@@ -249,20 +276,60 @@ set_flags(struct nb_reversal *r)
     return good ? NB_OK : nb_fail_memory(r->err);
 }
 
+/* The first of VALUES, which "|" separates. */
+static json_t *
+first_value(const char *values)
+{
+    const size_t n = strcspn(values, "|");
+    char text[MAX_ENTRY], *end;
+    double number;
+
+    snprintf(text, sizeof text, "%.*s", (int)n, values);
+    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+        return json_boolean(*text == 't');
+    number = strtod(text, &end);
+    if (*text == '\0')
+        return json_null();
+    return *end != '\0'              ? json_string(text)
+           : number == floor(number) ? json_integer((json_int_t)number)
+                                     : json_real(number);
+}
+
+/* What llama.cpp runs without a key, where the class would do something else. */
+static enum nb_status
+set_known(struct nb_reversal *r, json_t *defaults)
+{
+    bool good = true;
+
+    for (size_t i = 0; i < r->family->n_rules && good; i++) {
+        const struct nb_config_rule *rule = &r->family->rules[i];
+        json_t *usual = json_object_get(defaults, rule->entry);
+
+        if ((rule->kind == NB_CONFIG_ONLY || rule->kind == NB_CONFIG_NOTED) && usual != NULL &&
+            !nb_config_is_one_of(usual, rule->values) && !is_set(r->config, rule->entry))
+            good = set_entry(r->config, rule->entry, first_value(rule->values));
+    }
+    return good ? NB_OK : nb_fail_memory(r->err);
+}
+
 static enum nb_status
 set_token_ids(struct nb_reversal *r)
 {
-    static const char *const names[] = { "bos", "eos", "pad" };
+    static const struct {
+        const char *entry, *key;
+    } ids[] = {
+        { "bos_token_id", "tokenizer.ggml.bos_token_id" },
+        { "eos_token_id", "tokenizer.ggml.eos_token_id" },
+        { "pad_token_id", "tokenizer.ggml.padding_token_id" },
+        { "unk_token_id", "tokenizer.ggml.unknown_token_id" },
+    };
     bool good = true;
 
-    for (size_t i = 0; i < 3 && good; i++) {
-        char key[64], entry[32];
+    for (size_t i = 0; i < sizeof ids / sizeof ids[0] && good; i++) {
         uint64_t id;
 
-        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", i == 2 ? "padding" : names[i]);
-        snprintf(entry, sizeof entry, "%s_token_id", names[i]);
-        if (nb_meta_get_u64(&r->gguf->meta, key, &id) && !is_set(r->config, entry))
-            good = set_entry(r->config, entry, json_integer((json_int_t)id));
+        if (nb_meta_get_u64(&r->gguf->meta, ids[i].key, &id) && !is_set(r->config, ids[i].entry))
+            good = set_entry(r->config, ids[i].entry, json_integer((json_int_t)id));
     }
     return good ? NB_OK : nb_fail_memory(r->err);
 }
@@ -285,6 +352,8 @@ nb_reverse_config(struct nb_reversal *r)
         status = set_entry(r->config, "rope_scaling", json_null()) ? NB_OK : nb_fail_memory(r->err);
     if (status == NB_OK)
         status = set_flags(r);
+    if (status == NB_OK)
+        status = set_known(r, defaults);
     if (status == NB_OK)
         status = set_unlike(r, defaults);
     if (status == NB_OK)

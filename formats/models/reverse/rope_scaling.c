@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Llama 3's, for which the tensor of divisors has only the factor; what else it rests on is the same in all its models. */
+/* Llama 3's: the same in all its models. */
 #define LLAMA3_LOW 1
 #define LLAMA3_HIGH 4
 #define LLAMA3_CONTEXT 8192
+#define MAX_CONTEXT (1 << 20)
+#define MAX_FACTORS 1024
 
 /* The elements of the vector NAME, at most SIZE of them; *COUNT 0 if there is none. */
 static enum nb_status
@@ -64,10 +66,10 @@ add_keys(const struct nb_reversal *r, json_t *scaling)
 static enum nb_status
 add_factors(const struct nb_reversal *r, json_t *scaling, const char *tensor, const char *name, bool *found)
 {
-    float values[1024];
+    float values[MAX_FACTORS];
     size_t count;
     json_t *array;
-    enum nb_status status = read_vector(r, tensor, values, 1024, &count);
+    enum nb_status status = read_vector(r, tensor, values, MAX_FACTORS, &count);
     bool good;
 
     if (status != NB_OK || count == 0)
@@ -96,23 +98,51 @@ add_longrope(const struct nb_reversal *r, json_t *scaling)
     return status;
 }
 
+/* Whether the family computes the COUNT divisors VALUES from its config.json with SCALING and this original CONTEXT. */
+static bool
+gives(const struct nb_reversal *r, json_t *scaling, int context, const float *values, size_t count)
+{
+    struct nb_conversion c = { .family = r->family, .config = r->config, .hp = &r->hp };
+    struct nb_arena arena = { 0 };
+    bool same = false;
+
+    if (json_object_set_new(scaling, "original_max_position_embeddings", json_integer(context)) != 0 ||
+        json_object_set(r->config, "rope_scaling", scaling) != 0)
+        return false;
+    for (size_t i = 0; i < r->family->n_made && !same; i++) {
+        const float *made = NULL;
+        uint64_t n = 0;
+
+        same = strcmp(r->family->made[i].to, "rope_freqs.weight") == 0 &&
+               r->family->made[i].make(&c, &arena, &made, &n, NULL) == NB_OK && made != NULL && n == count &&
+               memcmp(made, values, count * sizeof *values) == 0;
+    }
+    nb_arena_free(&arena);
+    return same;
+}
+
+/* The tensor of divisors has the factor; with which original context it was computed is tried out. */
 static enum nb_status
 add_llama3(const struct nb_reversal *r, json_t *scaling)
 {
-    float values[1024];
+    float values[MAX_FACTORS];
     size_t count;
     double factor = 1;
-    enum nb_status status = read_vector(r, "rope_freqs.weight", values, 1024, &count);
+    int context = 32;
+    enum nb_status status = read_vector(r, "rope_freqs.weight", values, MAX_FACTORS, &count);
 
     if (status != NB_OK || count == 0)
         return status;
     for (size_t i = 0; i < count; i++)
         factor = fmax(factor, (double)values[i]);
     if (json_object_set_new(scaling, "rope_type", json_string("llama3")) != 0 || !set_real(scaling, "factor", factor) ||
-        !set_real(scaling, "low_freq_factor", LLAMA3_LOW) || !set_real(scaling, "high_freq_factor", LLAMA3_HIGH) ||
-        json_object_set_new(scaling, "original_max_position_embeddings", json_integer(LLAMA3_CONTEXT)) != 0)
+        !set_real(scaling, "low_freq_factor", LLAMA3_LOW) || !set_real(scaling, "high_freq_factor", LLAMA3_HIGH))
         return nb_fail_memory(r->err);
-    return NB_OK;
+    if (gives(r, scaling, LLAMA3_CONTEXT, values, count))
+        return NB_OK;
+    while (context < MAX_CONTEXT && !gives(r, scaling, context, values, count))
+        context *= 2;
+    return NB_OK; /* if it is none of these, the family is not taken: its tensor differs */
 }
 
 enum nb_status

@@ -1,6 +1,7 @@
 /* Tries the families of a file's architecture, and takes the one that gives the same keys again. */
 #include "formats/base/json_write.h"
 #include "formats/models/reverse/work.h"
+#include "formats/tokenizer/write.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -254,6 +255,21 @@ choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *
                    gguf->path, architecture, class == NULL ? "" : " of class ", class == NULL ? "" : class);
 }
 
+/* The files of the tokenizer, or a note that there are none. */
+static enum nb_status
+add_tokenizer(struct nb_source *out, const struct nb_source *gguf, struct nb_error *err)
+{
+    const enum nb_status status = nb_tokenizer_write(out->checkpoint, &gguf->meta, gguf->path, err);
+
+    if (nb_status_is(status, NB_INPUT)) {
+        nb_source_note(out, "there are no files of the tokenizer: %s", err->message);
+        return NB_OK;
+    }
+    if (status != NB_OK)
+        nb_source_close(out);
+    return status;
+}
+
 enum nb_status
 nb_reverse(struct nb_source *out, const struct nb_source *gguf, const char *model_class, struct nb_error *err)
 {
@@ -269,6 +285,8 @@ nb_reverse(struct nb_source *out, const struct nb_source *gguf, const char *mode
     status = sorted == NULL ? nb_fail_memory(err) : choose(gguf, sorted, architecture, model_class, &family, err);
     if (status == NB_OK) /* anew, because a source cannot be moved */
         status = try_family(gguf, sorted, family, out, &unlike, err);
+    if (status == NB_OK)
+        status = add_tokenizer(out, gguf, err);
     free(sorted);
     return status;
 }

@@ -68,9 +68,9 @@ refuse(const struct group *g, const char *what)
 static bool
 is_reversible(const struct nb_map_row *row)
 {
-    static const enum nb_map_op_kind others[] = { NB_MAP_FILL,      NB_MAP_TERNARY,      NB_MAP_SCALE_BY,
-                                                  NB_MAP_FOLD,      NB_MAP_SCALE_PARTS,  NB_MAP_NEGATE_EXP,
-                                                  NB_MAP_MXFP4,     NB_MAP_SWAP_COLUMNS, NB_MAP_EVERY_COLUMN };
+    static const enum nb_map_op_kind others[] = { NB_MAP_FILL,  NB_MAP_TERNARY,      NB_MAP_SCALE_BY,
+                                                  NB_MAP_FOLD,  NB_MAP_SCALE_PARTS,  NB_MAP_NEGATE_EXP,
+                                                  NB_MAP_MXFP4, NB_MAP_SWAP_COLUMNS, NB_MAP_EVERY_COLUMN };
 
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (has_op(row, others[i]))

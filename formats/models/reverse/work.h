@@ -12,7 +12,7 @@ struct nb_reversal {
     struct nb_hparams said; /* what the file's keys say */
     struct nb_hparams hp;   /* the same, with llama.cpp's defaults */
     json_t *config;
-    struct nb_arena *arena;  /* of the source that is made */
+    struct nb_arena *arena;   /* of the source that is made */
     struct nb_tensor *stored; /* the tensors of the checkpoint, from ARENA */
     size_t n_stored, room;
     struct nb_error *err;
