@@ -1,0 +1,490 @@
+/*
+ * The way back: what 'nibble dequantize' writes is a checkpoint that gives the same GGUF file again. Of every golden of
+ * tests/golden/families whose family can be written back, tensors and keys are compared; of the others it is known that
+ * they are refused. 'test_dequantize NAME...' looks at only those.
+ */
+#include "formats/base/json.h"
+#include "formats/base/text.h"
+#include "formats/models/family.h"
+#include "formats/models/reverse/reverse.h"
+#include "formats/models/view.h"
+#include "formats/safetensors/checkpoint.h"
+#include "golden_checkpoint.h"
+#include "scratch.h"
+#include "splitmix.h"
+#include "testing.h"
+
+#include <unistd.h>
+
+#define GOLDENS TEST_DATA "/golden/families"
+#define SAMPLE SAMPLE_DATA "/tinystories-3m"
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* Goldens of architectures, or with tensors, for which no checkpoint is written. */
+static const char *const refused[] = {
+    "apertus",
+    "bamba",
+    "bitnet",
+    "dbrx",
+    "deepseek2",
+    "deepseek3",
+    "deepseek32",
+    "exaone_moe",
+    "falcon_new",
+    "falcon_h1",
+    "falcon_mamba",
+    "gemma3n",
+    "gemma4",
+    "gemma4_e",
+    "gemma4_moe",
+    "gemma4_unified",
+    "glm47_flash",
+    "glm4v",
+    "glm5",
+    "gptoss_bf16",
+    "gptoss_mxfp4",
+    "granite4h",
+    "granite_moe_swa",
+    "granite_swa",
+    "granitemoe",
+    "granitemoeshared",
+    "hunyuan_dense",
+    "hy_v3",
+    "jamba",
+    "kimi_k2",
+    "kimi_k25",
+    "kimi_k2_int4",
+    "kimi_linear",
+    "kimi_vl",
+    "laguna",
+    "lfm2",
+    "lfm2_moe",
+    "llama4",
+    "llama_nvfp4",
+    "mamba",
+    "mimo2",
+    "minicpm",
+    "minicpm3",
+    "minimax_m3",
+    "ministral3",
+    "mistral3_cond",
+    "muse_glimmer",
+    "nemotron_h",
+    "qwen35",
+    "qwen35moe",
+    "qwen3next",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen4exp",
+    "step35",
+    "youtu",
+};
+
+static char **only;
+static struct run run;
+static size_t written_back;
+
+static bool
+is_refused(const char *name)
+{
+    for (size_t i = 0; i < COUNT(refused); i++)
+        if (strcmp(refused[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* --- comparing ------------------------------------------------------------------------------------------------- */
+
+/* All elements of V as floats, from malloc. */
+static float *
+floats_of(const struct nb_view *v)
+{
+    struct nb_view_reader reader = { 0 };
+    float *x = malloc((size_t)(v->elements + 1) * sizeof *x);
+    struct nb_error err;
+
+    assert_non_null(x);
+    if (nb_view_rows(v, 0, v->elements / v->ne[0], x, &reader, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    nb_view_reader_free(&reader);
+    return x;
+}
+
+static const struct nb_view *
+find(const struct nb_source *source, const char *name)
+{
+    for (size_t i = 0; i < source->n_tensors; i++)
+        if (strcmp(source->tensors[i].name, name) == 0)
+            return &source->tensors[i];
+    return NULL;
+}
+
+/* TYPES: the types, too, must be the same. */
+static void
+assert_same_tensors(const char *what, const struct nb_source *a, const struct nb_source *b, bool types)
+{
+    if (a->n_tensors != b->n_tensors)
+        fail_msg("%s: %zu tensors, but %zu", what, b->n_tensors, a->n_tensors);
+    for (size_t i = 0; i < a->n_tensors; i++) {
+        const struct nb_view *x = &a->tensors[i], *y = find(b, x->name);
+        float *p, *q;
+
+        if (y == NULL || x->n_dims != y->n_dims || memcmp(x->ne, y->ne, sizeof x->ne) != 0 ||
+            (types && x->type != y->type))
+            fail_msg("%s: tensor '%s' is gone, or has another shape or type", what, x->name);
+        p = floats_of(x);
+        q = floats_of(y);
+        if (memcmp(p, q, (size_t)x->elements * sizeof *p) != 0)
+            fail_msg("%s: tensor '%s' has other values", what, x->name);
+        free(p);
+        free(q);
+    }
+}
+
+static bool
+begins_with(const char *text, const char *beginning)
+{
+    return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+/* The keys in A that are no general ones must be the same in B. */
+static void
+assert_same_keys(const char *what, const struct nb_metadata *a, const struct nb_metadata *b)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        const struct nb_kv *x = &a->items[i], *y = nb_meta_find(b, x->key);
+
+        if (begins_with(x->key, "general.") && strcmp(x->key, "general.architecture") != 0)
+            continue;
+        if (y == NULL || x->type != y->type || x->size != y->size || memcmp(x->data, y->data, (size_t)x->size) != 0)
+            fail_msg("%s: key '%s' is gone, or has another value", what, x->key);
+    }
+}
+
+static void
+assert_same_files(const char *what, const char *one, const char *other)
+{
+    struct nb_source a, b;
+
+    scratch_open_source(&a, one);
+    scratch_open_source(&b, other);
+    assert_same_tensors(what, &a, &b, true);
+    assert_same_keys(what, &a.meta, &b.meta);
+    assert_same_keys(what, &b.meta, &a.meta);
+    nb_source_close(&a);
+    nb_source_close(&b);
+}
+
+/* --- families ---------------------------------------------------------------------------------------------------- */
+
+/* Names and shapes of the folder "back" must be those of GOLDEN's checkpoint; there may be fewer: tied ones, buffers. */
+static void
+assert_same_layout(const char *name, json_t *golden)
+{
+    struct nb_checkpoint cp;
+    struct nb_error err;
+    json_t *tensor;
+    size_t i;
+
+    if (nb_checkpoint_open(&cp, scratch_path("back"), false, &err) != NB_OK)
+        fail_msg("%s: %s", name, err.message);
+    if (json_equal(json_object_get(cp.config, "architectures"),
+                   json_object_get(json_object_get(golden, "config"), "architectures"))) {
+        for (size_t k = 0; k < cp.n_tensors; k++) {
+            const struct nb_safetensor *t = &cp.tensors[k].info;
+            json_t *shape = NULL;
+            size_t d = 0;
+
+            json_array_foreach(json_object_get(golden, "tensors"), i, tensor)
+                if (strcmp(json_string_value(json_object_get(tensor, "name")), t->name) == 0)
+                    shape = json_object_get(tensor, "shape");
+            if (shape == NULL)
+                fail_msg("%s: its checkpoint has no tensor '%s'", name, t->name);
+            while (d < t->n_dims && (uint64_t)json_integer_value(json_array_get(shape, d)) == t->shape[d])
+                d++;
+            if (d != t->n_dims || d != json_array_size(shape))
+                fail_msg("%s: tensor '%s' has another shape", name, t->name);
+        }
+    }
+    nb_checkpoint_close(&cp);
+}
+
+/* The tokenizers of goldens stand in for others, so that not all can be written: then the folder gets that of the golden. */
+static void
+complete_tokenizer(const char *folder)
+{
+    static const char *const names[] = { "tokenizer.json", "tokenizer.model", "tokenizer_config.json" };
+    char from[SCRATCH_PATH], to[SCRATCH_PATH];
+
+    if (scratch_exists(scratch_path("back/tokenizer_config.json")))
+        return;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        unsigned char *bytes;
+        size_t size;
+
+        snprintf(from, sizeof from, "%s/%s", scratch_path(folder), names[i]);
+        snprintf(to, sizeof to, "back/%s", names[i]);
+        if (!scratch_exists(from))
+            continue;
+        bytes = scratch_read(from, &size);
+        scratch_write(to, bytes, size);
+        free(bytes);
+    }
+}
+
+static void
+quantize(const char *name, json_t *golden, const char *folder, const char *out)
+{
+    const char *type = json_string_value(json_object_get(golden, "outtype"));
+    const char *pre = json_string_value(json_object_get(golden, "pre"));
+
+    RUN(&run, "quantize", folder, "-t", type, "-o", out, "--force", "--allow-other-tokens",
+        pre == NULL ? "-q" : "--pre-tokenizer", pre);
+    if (run.code != 0)
+        fail_msg("%s: exit code %d: %s", name, run.code, run.err);
+}
+
+static void
+go_back(const char *name)
+{
+    char path[SCRATCH_PATH], folder[256], out[SCRATCH_PATH], again[SCRATCH_PATH], back[SCRATCH_PATH];
+    json_t *golden;
+
+    snprintf(path, sizeof path, GOLDENS "/%s.json.gz", name);
+    golden = golden_read(path);
+    snprintf(folder, sizeof folder, "%s", json_string_value(json_object_get(golden, "folder")));
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    snprintf(again, sizeof again, "%s", scratch_path("again.gguf"));
+    snprintf(back, sizeof back, "%s", scratch_path("back"));
+    golden_checkpoint(golden, folder);
+    quantize(name, golden, scratch_path(folder), out);
+    RUN(&run, "dequantize", out, "--dtype", "f32", "-o", back);
+    if (is_refused(name)) {
+        if (run.code != 3 || strstr(run.err, "out.gguf") == NULL || scratch_exists(back))
+            fail_msg("%s: is to be refused, but the exit code is %d: %s", name, run.code, run.err);
+    } else if (run.code != 0) {
+        fail_msg("%s: exit code %d: %s", name, run.code, run.err);
+    } else {
+        assert_same_layout(name, golden);
+        complete_tokenizer(folder);
+        quantize(name, golden, back, again);
+        assert_same_files(name, "out.gguf", "again.gguf");
+        scratch_remove("back");
+        written_back++;
+    }
+    scratch_remove(folder);
+    json_decref(golden);
+}
+
+static void
+files_of_families_go_back_and_come_again(void **unused)
+{
+    (void)unused;
+    golden_each(GOLDENS, only, go_back);
+    if (*only == NULL)
+        assert_true(written_back >= 47);
+}
+
+/* A class that some other file is told to be of would be taken for what it is not. */
+static void
+families_that_are_written_back_are_known_to_transformers_by_their_type(void **unused)
+{
+    (void)unused;
+    for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
+        if ((*f)->model_type != NULL && (strchr((*f)->model_type, '-') != NULL || (*f)->further_layers != NULL))
+            fail_msg("%s: model_type '%s'", (*f)->classes[0], (*f)->model_type);
+}
+
+/* --- quantized checkpoints --------------------------------------------------------------------------------------- */
+
+/* The folder FOLDER read as it is, and the folder of floats that is made of it. */
+static void
+compare_floats(const char *what, const char *folder, const char *pre)
+{
+    char out[SCRATCH_PATH], again[SCRATCH_PATH], back[SCRATCH_PATH];
+    struct nb_source a, b;
+
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    snprintf(again, sizeof again, "%s", scratch_path("again.gguf"));
+    snprintf(back, sizeof back, "%s", scratch_path("back"));
+    RUN(&run, "dequantize", folder, "--dtype", "f32", "-o", back, "-q");
+    if (run.code != 0)
+        fail_msg("%s: exit code %d: %s", what, run.code, run.err);
+    RUN(&run, "quantize", folder, "-t", "f32", "--requantize-all", "--allow-requantize", "-o", out, "--force",
+        "--allow-other-tokens", pre == NULL ? "-q" : "--pre-tokenizer", pre);
+    if (run.code != 0)
+        fail_msg("%s: exit code %d: %s", what, run.code, run.err);
+    RUN(&run, "quantize", back, "-t", "f32", "-o", again, "--force", "--allow-other-tokens",
+        pre == NULL ? "-q" : "--pre-tokenizer", pre);
+    if (run.code != 0 || strstr(run.err, "quantized already") != NULL)
+        fail_msg("%s: exit code %d: %s", what, run.code, run.err);
+    scratch_open_source(&a, "out.gguf");
+    scratch_open_source(&b, "again.gguf");
+    assert_same_tensors(what, &a, &b, true);
+    nb_source_close(&a);
+    nb_source_close(&b);
+    scratch_remove("back");
+}
+
+static void
+quantized_checkpoints_become_the_floats_that_they_are_read_as(void **unused)
+{
+    static const char *const goldens[] = { "minimax_m2_fp8", "kimi_k2_int4", "llama_nvfp4" };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(goldens); i++) {
+        json_t *golden;
+
+        if (!golden_is_wanted(only, goldens[i]))
+            continue;
+        golden = golden_by_name(goldens[i]);
+        golden_checkpoint(golden, "packed");
+        compare_floats(goldens[i], scratch_path("packed"), json_string_value(json_object_get(golden, "pre")));
+        scratch_remove("packed");
+        json_decref(golden);
+    }
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "mixed_3_6", "-o", scratch_path("mlx"));
+    assert_int_equal(run.code, 0);
+    compare_floats("mlx", scratch_path("mlx"), NULL);
+    scratch_remove("mlx");
+}
+
+/* --- quantized GGUF files ---------------------------------------------------------------------------------------- */
+
+static void
+blocks_of_all_kinds_become_their_floats_in_the_order_of_the_checkpoint(void **unused)
+{
+    static const char *const recipes[] = { "Q4_K_M", "Q8_0", "Q5_1", "TQ2_0", "BF16" };
+    char out[SCRATCH_PATH], back[SCRATCH_PATH], again[SCRATCH_PATH];
+
+    (void)unused;
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    snprintf(back, sizeof back, "%s", scratch_path("back"));
+    snprintf(again, sizeof again, "%s", scratch_path("again.gguf"));
+    for (size_t i = 0; i < COUNT(recipes); i++) {
+        struct nb_source a, b;
+
+        RUN(&run, "quantize", SAMPLE, "-t", recipes[i], "-o", out, "--force");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "dequantize", out, "--dtype", "f32", "-o", back);
+        if (run.code != 0)
+            fail_msg("%s: exit code %d: %s", recipes[i], run.code, run.err);
+        RUN(&run, "quantize", back, "-t", "f32", "-o", again, "--force");
+        assert_int_equal(run.code, 0);
+        scratch_open_source(&a, "out.gguf");
+        scratch_open_source(&b, "again.gguf");
+        assert_same_tensors(recipes[i], &a, &b, false);
+        nb_source_close(&a);
+        nb_source_close(&b);
+        scratch_remove("back");
+    }
+}
+
+/* Threads read some elements here and some there; a row of the checkpoint may come from several places. */
+static void
+reversed_tensors_are_the_same_in_any_pieces(void **unused)
+{
+    char out[SCRATCH_PATH];
+    struct nb_view_reader reader = { 0 };
+    struct nb_source gguf, cp;
+    struct nb_error err;
+    uint64_t state = 1;
+
+    (void)unused;
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    RUN(&run, "quantize", SAMPLE, "-t", "Q8_0", "-o", out, "--force");
+    assert_int_equal(run.code, 0);
+    scratch_open_source(&gguf, "out.gguf");
+    if (nb_reverse(&cp, &gguf, NULL, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    for (size_t i = 0; i < cp.store.count; i++) {
+        struct nb_piece piece;
+        struct nb_view v;
+        float *all, some[700];
+
+        nb_view_whole(&v, &cp.store, &cp.store.tensors[i], &piece);
+        all = floats_of(&v);
+        for (unsigned k = 0; k < 8; k++) {
+            const uint64_t n = 1 + splitmix(&state) % (v.elements < COUNT(some) ? v.elements : COUNT(some));
+            const uint64_t first = splitmix(&state) % (v.elements - n + 1);
+
+            assert_int_equal(nb_view_fetch(&v, first, n, &reader, &err), NB_OK);
+            nb_view_decode(&v, &reader, 0, n, some);
+            if (memcmp(all + first, some, (size_t)n * sizeof *some) != 0)
+                fail_msg("%s: elements %llu to %llu", v.name, (unsigned long long)first,
+                         (unsigned long long)(first + n));
+        }
+        free(all);
+    }
+    nb_view_reader_free(&reader);
+    nb_source_close(&cp);
+    nb_source_close(&gguf);
+}
+
+/* --- what cannot be written -------------------------------------------------------------------------------------- */
+
+static void
+what_config_json_cannot_say_is_refused_by_its_key(void **unused)
+{
+    static const struct {
+        const char *edit, *message;
+    } cases[] = {
+        { "llama.attention.scale=f32:0.5", "cannot say what its key 'llama.attention.scale' says" },
+        { "llama.anything=u32:1", "cannot say what its key 'llama.anything' says" },
+        { "llama.attention.head_count=u32:4", "has not the shape that the file's keys give it" },
+        { "llama.block_count=u32:3", "has no place in a checkpoint of class LlamaForCausalLM" },
+        { "general.architecture=str:strange", "a file of architecture 'strange' cannot be written back" },
+    };
+    char out[SCRATCH_PATH], edited[SCRATCH_PATH], back[SCRATCH_PATH];
+
+    (void)unused;
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    snprintf(edited, sizeof edited, "%s", scratch_path("edited.gguf"));
+    snprintf(back, sizeof back, "%s", scratch_path("back"));
+    RUN(&run, "quantize", SAMPLE, "-t", "Q8_0", "-o", out, "--force");
+    assert_int_equal(run.code, 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        RUN(&run, "edit", "--set", cases[i].edit, out, "-o", edited, "--force");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "dequantize", edited, "-o", back);
+        if (run.code != 3 || strstr(run.err, cases[i].message) == NULL || scratch_exists(back))
+            fail_msg("%s: exit code %d: %s", cases[i].edit, run.code, run.err);
+    }
+    RUN(&run, "dequantize", out, "--model-class", "GPT2LMHeadModel", "-o", back);
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "as a checkpoint of class GPT2LMHeadModel"));
+}
+
+static void
+a_folder_that_exists_is_left_as_it_is(void **unused)
+{
+    (void)unused;
+    scratch_folder("there");
+    scratch_write_text("there/mine.txt", "mine");
+    RUN(&run, "dequantize", SAMPLE, "-o", scratch_path("there"));
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "exists already"));
+    assert_true(scratch_exists(scratch_path("there/mine.txt")));
+    assert_false(scratch_exists(scratch_path("there/config.json")));
+    RUN(&run, "dequantize", SAMPLE, "--dry-run", "--json", "-o", scratch_path("new"));
+    assert_int_equal(run.code, 0);
+    assert_false(scratch_exists(scratch_path("new")));
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_of_families_go_back_and_come_again),
+        cmocka_unit_test(families_that_are_written_back_are_known_to_transformers_by_their_type),
+        cmocka_unit_test(quantized_checkpoints_become_the_floats_that_they_are_read_as),
+        cmocka_unit_test(blocks_of_all_kinds_become_their_floats_in_the_order_of_the_checkpoint),
+        cmocka_unit_test(reversed_tensors_are_the_same_in_any_pieces),
+        cmocka_unit_test(what_config_json_cannot_say_is_refused_by_its_key),
+        cmocka_unit_test(a_folder_that_exists_is_left_as_it_is),
+    };
+
+    (void)argc;
+    only = argv + 1;
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
