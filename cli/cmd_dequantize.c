@@ -142,7 +142,7 @@ cmd_dequantize(const struct cli_line *line)
     struct dequantize_options o = {
         .source = line->operands[0],
         .output = cli_text(line, OPT_OUTPUT),
-        .as = { .model_class = cli_text(line, OPT_MODEL_CLASS), .follow_links = cli_has(line, OPT_FOLLOW_LINKS) },
+        .as = { .model_class = cli_text(line, OPT_MODEL_CLASS), .follow_links = cli_has(line, OPT_FOLLOW_LINKS), .to_floats = true },
         .plan.dtype = cli_float_type(line, OPT_DTYPE, NB_BF16),
         .pipeline = { .threads = cli_number(line, OPT_THREADS, 0),
                       .allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE) },

@@ -177,11 +177,14 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "Writes the weights of SOURCE as floats, in a new folder in the layout of Hugging Face: safetensors files of "
             "at most 5 GiB, config.json, and the files of the tokenizer. It is the way back for training and for tools "
             "that read nothing else; what quantizing lost stays lost. SOURCE is a checkpoint folder whose weights are "
-            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, bitsandbytes, HQQ, MLX).",
+            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, bitsandbytes, HQQ, MLX), or a GGUF file.\n\n"
+            "Of a GGUF file the names and the order of rows are those of the checkpoint again, and config.json and the "
+            "files of the tokenizer are written from its keys. Read again, the folder must give the same keys and "
+            "shapes; a file with which it does not is refused, and so are architectures that cannot be written back.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
-        .missing = "name a checkpoint folder",
+        .missing = "name a checkpoint folder or a GGUF file",
         .examples = "nibble dequantize Llama-3.2-1B-AWQ -o Llama-3.2-1B-bf16\n"
-                    "nibble dequantize Qwen3-8B-FP8 --dtype f16 --dry-run",
+                    "nibble dequantize qwen3-8b-Q8_0.gguf --dtype f16",
     },
     [CMD_tokenize] = {
         "tokenize", cmd_tokenize, "show the tokens of a text",

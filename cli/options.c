@@ -62,8 +62,8 @@ const struct cli_option cli_options[] = {
 
     { OPT_MODEL_CLASS, 0, "model-class", NULL,
       IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(inspect) | IN(tokenize) | RUNS_TEXT, ARG_TEXT, "NAME",
-      .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; "
-              "'nibble families' lists all" },
+      .help = "convert a checkpoint folder as this model class, instead of the one that its config.json names; of a "
+              "GGUF file, the class to write back; 'nibble families' lists all" },
     { OPT_FOLLOW_LINKS, 0, "follow-links", NULL,
       IN(quantize) | IN(dequantize) | IN(calibrate) | IN(verify) | IN(check) | IN(inspect) | IN(diff) | IN(hash) |
           IN(tokenize) | RUNS_TEXT,

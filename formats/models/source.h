@@ -55,6 +55,7 @@ struct nb_source_options {
     bool follow_links;              /* also links that lead out of the checkpoint's folder */
     bool keep_packed;               /* weights in MXFP4 and NVFP4 stay so, and are no floats */
     bool keep_quantized;            /* weights in 4 bits stay as Q4_0 or Q4_1, and are refused if that is not exact */
+    bool to_floats;                 /* no note that weights are quantized already */
     const struct nb_family *family; /* a family outside the built-in tables, for other programs and tests */
 };
 

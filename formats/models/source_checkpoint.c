@@ -256,7 +256,7 @@ unpack_store(struct nb_builder *b, const struct nb_source_options *options)
     if (status == NB_OK)
         status = nb_packed_replace(&b->source->store, &quantization, b->cp->folder, &b->source->arena, &found,
                                    b->findings, b->err);
-    if (status == NB_OK && found.count > found.kept)
+    if (status == NB_OK && found.count > found.kept && !options->to_floats)
         nb_source_note(
             b->source,
             "%zu weights are quantized already (%s): quantizing them again loses more than starting from the "
