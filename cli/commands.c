@@ -186,6 +186,22 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .examples = "nibble dequantize Llama-3.2-1B-AWQ -o Llama-3.2-1B-bf16\n"
                     "nibble dequantize qwen3-8b-Q8_0.gguf --dtype f16",
     },
+    [CMD_install] = {
+        "install", cmd_install, "put a GGUF file where Ollama, LM Studio or llama.cpp find it",
+        .usage = "[OPTIONS] --to PROGRAM MODEL.gguf\n"
+                 "[OPTIONS] --modelfile MODEL.gguf",
+        .description =
+            "Puts a GGUF file among the models of another program, as that program itself would: into the store of "
+            "Ollama (OLLAMA_MODELS, or .ollama/models), the folder of LM Studio, or the cache of Hugging Face "
+            "(HF_HUB_CACHE, HF_HOME). On the same disk no data is copied: the file gets a second name there, so do not "
+            "change it afterwards. A model of the same name is only replaced with --force.\n\n"
+            "The chat template stays in the file, where all of them find it; what the file says of sampling becomes "
+            "Ollama's parameters.",
+        .operand = ARG_GGUF, .min_operands = 1, .max_operands = 1,
+        .missing = "name a GGUF file",
+        .examples = "nibble install --to ollama --name llama3.2:1b llama-Q4_K_M.gguf\n"
+                    "nibble install --modelfile llama-Q4_K_M.gguf > Modelfile",
+    },
     [CMD_tokenize] = {
         "tokenize", cmd_tokenize, "show the tokens of a text",
         .usage = "[OPTIONS] -p TEXT SOURCE\n"

@@ -29,6 +29,7 @@ struct cli_line;
     X(split)            \
     X(merge)            \
     X(dequantize)       \
+    X(install)          \
     X(tokenize)         \
     X(generate)         \
     X(logits)           \
@@ -104,6 +105,7 @@ enum cli_option_id {
     OPT_KEEP_SPLIT,
     OPT_LEAVE_OUTPUT_TENSOR,
     OPT_LEVEL,
+    OPT_LICENSE,
     OPT_MARKDOWN,
     OPT_LIKE,
     OPT_MAX_KLD,
@@ -111,7 +113,9 @@ enum cli_option_id {
     OPT_MAX_SIZE,
     OPT_MAX_TENSORS,
     OPT_MERGE,
+    OPT_MODELFILE,
     OPT_MODEL_CLASS,
+    OPT_NAME,
     OPT_NO_BOS,
     OPT_NO_FALLBACK,
     OPT_NO_LAYER,
@@ -152,6 +156,7 @@ enum cli_option_id {
     OPT_THREADS,
     OPT_TOKEN_IDS,
     OPT_TOKEN_EMBEDDING_TYPE,
+    OPT_TO,
     OPT_TOP,
     OPT_TYPE,
     OPT_UUID,

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool
@@ -62,6 +63,7 @@ nb_edit_fits(const struct nb_file_in *file, const struct nb_gguf *gguf, const st
 {
     unsigned char *header;
     uint64_t size;
+    struct stat st;
     enum nb_status status;
 
     *fits = false;
@@ -69,7 +71,7 @@ nb_edit_fits(const struct nb_file_in *file, const struct nb_gguf *gguf, const st
         return nb_fail(err, NB_USAGE, "general.alignment must be a u32 power of two");
     status = make_header(gguf, meta, &header, &size, err);
     *fits = status == NB_OK && size == gguf->data_offset && size <= file->size &&
-            nb_gguf_alignment(meta) == gguf->alignment;
+            nb_gguf_alignment(meta) == gguf->alignment && fstat(file->fd, &st) == 0 && st.st_nlink < 2;
     free(header);
     return status;
 }

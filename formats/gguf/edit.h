@@ -20,7 +20,8 @@
 enum nb_status nb_edit_read(const struct nb_file_in *file, struct nb_gguf *gguf, struct nb_error *err) NB_MUST_CHECK;
 /*
  * Whether a header with META has the same length as that of FILE, which was read as GGUF, both padded to
- * the alignment. False for a file without tensors that ends before its padding.
+ * the alignment. False for a file without tensors that ends before its padding, and for one with further names: it
+ * may be kept by its hash under them, as in Ollama's store.
  */
 enum nb_status nb_edit_fits(const struct nb_file_in *file, const struct nb_gguf *gguf, const struct nb_metadata *meta,
                             bool *fits, struct nb_error *err) NB_MUST_CHECK;

@@ -123,6 +123,18 @@ drop(struct hash *h)
     EVP_MD_CTX_free(h->evp);
 }
 
+bool
+nb_hash_bytes(enum nb_hash_kind kind, const void *bytes, size_t size, unsigned char digest[NB_HASH_MAX])
+{
+    struct digests d = { 0 };
+    struct hash h = { 0 };
+    const bool good = fetch_digests(&d) && start(&h, kind, &d) && feed(&h, bytes, size) && finish(&h, digest);
+
+    drop(&h);
+    free_digests(&d);
+    return good;
+}
+
 /* --- jobs -------------------------------------------------------------------------------------------------- */
 
 struct work {

@@ -9,6 +9,7 @@
 #include "formats/base/watch.h"
 #include "formats/models/stored_tensors.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,8 @@ struct nb_hash_job {
 /* Runs COUNT jobs on THREADS threads (0: one per core). WATCH, which may be NULL, is told the bytes of all jobs. */
 enum nb_status nb_hash_run(const struct nb_stored_tensors *stored, struct nb_hash_job *jobs, size_t count,
                            unsigned threads, const struct nb_watch *watch, struct nb_error *err) NB_MUST_CHECK;
+/* The hash of SIZE bytes in memory; false if out of memory. */
+bool nb_hash_bytes(enum nb_hash_kind kind, const void *bytes, size_t size, unsigned char digest[NB_HASH_MAX]);
 /* Writes the digest as text: hexadecimal, a UUID with dashes. TEXT has room for 2 * NB_HASH_MAX + 1 bytes. */
 void nb_hash_text(enum nb_hash_kind kind, const unsigned char *digest, char *text);
 
