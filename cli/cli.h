@@ -51,6 +51,8 @@ void cli_warn_context(const struct nb_source *source, uint32_t tokens);
 json_t *cli_notes_json(const struct nb_source *source);
 /* Whether the file NAME may be written, if it exists only with FORCE; for use before long work whose result it holds. */
 enum nb_status cli_check_output(const char *name, bool force, struct nb_error *err) NB_MUST_CHECK;
+/* What an output of the model PATH is called: the last part of the path, or the name of a model in the hub's cache. */
+void cli_model_name(const char *path, char *name, size_t size);
 /* TEXT as a whole number from LOW to HIGH; false if it is none. */
 bool cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out);
 /*

@@ -111,12 +111,12 @@ run_plan(struct dequantize_options *o, const struct nb_source *source, const str
 static const char *
 default_name(struct dequantize_options *o)
 {
-    const char *base = nb_base_name(o->source);
-    size_t length = strcspn(base, "/");
+    char base[200];
 
+    cli_model_name(o->source, base, sizeof base);
     if (nb_ends_with(base, ".gguf"))
-        length -= strlen(".gguf");
-    snprintf(o->default_name, sizeof o->default_name, "%.*s-%s", (int)length, base, nb_type_info(o->plan.dtype)->name);
+        base[strlen(base) - strlen(".gguf")] = '\0';
+    snprintf(o->default_name, sizeof o->default_name, "%s-%s", base, nb_type_info(o->plan.dtype)->name);
     return o->default_name;
 }
 
@@ -142,7 +142,9 @@ cmd_dequantize(const struct cli_line *line)
     struct dequantize_options o = {
         .source = line->operands[0],
         .output = cli_text(line, OPT_OUTPUT),
-        .as = { .model_class = cli_text(line, OPT_MODEL_CLASS), .follow_links = cli_has(line, OPT_FOLLOW_LINKS), .to_floats = true },
+        .as = { .model_class = cli_text(line, OPT_MODEL_CLASS),
+                .follow_links = cli_has(line, OPT_FOLLOW_LINKS),
+                .to_floats = true },
         .plan.dtype = cli_float_type(line, OPT_DTYPE, NB_BF16),
         .pipeline = { .threads = cli_number(line, OPT_THREADS, 0),
                       .allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE) },

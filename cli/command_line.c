@@ -2,7 +2,10 @@
 
 #include "cli/cli.h"
 #include "cli/suggest.h"
+#include "formats/base/file_in.h"
+#include "formats/base/hub.h"
 #include "formats/base/status.h"
+#include "formats/base/text.h"
 #include "formats/elements/types.h"
 #include "quantize/policy/mlx_recipe.h"
 #include "quantize/policy/recipe.h"
@@ -418,9 +421,36 @@ cli_line_read(struct cli_line *line, const struct cli_command *command, int argc
     return check_operands(line);
 }
 
+int
+cli_line_find_models(struct cli_line *line)
+{
+    struct nb_error err;
+    size_t n = 0;
+
+    if (line->command->operand != ARG_MODEL)
+        return NB_OK;
+    line->found = calloc(line->n_operands + 1, sizeof *line->found);
+    if (line->found == NULL)
+        return cli_fail_memory();
+    for (size_t i = 0; i < line->n_operands; i++) {
+        char **operand = &line->operands[i];
+
+        if (nb_exists(*operand) || !nb_is_hub_name(*operand) || nb_ends_with(*operand, ".gguf") ||
+            nb_ends_with(*operand, ".safetensors") || nb_ends_with(*operand, ".json"))
+            continue;
+        if (nb_hub_find(*operand, &line->found[n], &err) != NB_OK)
+            return cli_fail(&err);
+        *operand = line->found[n++];
+    }
+    return NB_OK;
+}
+
 void
 cli_line_free(struct cli_line *line)
 {
+    for (char **found = line->found; found != NULL && *found != NULL; found++)
+        free(*found);
+    free(line->found);
     free(line->given);
 }
 

@@ -30,6 +30,7 @@ struct cli_line {
     size_t n_given;
     char **operands; /* the other arguments, in their order; ends with NULL */
     size_t n_operands;
+    char **found;                   /* operands in Hugging Face's cache, from malloc; ends with NULL */
     bool wants_help, wants_version; /* the rest of the line was then not looked at */
 };
 
@@ -40,6 +41,11 @@ struct cli_line {
  * freed in any case.
  */
 int cli_line_read(struct cli_line *line, const struct cli_command *command, int argc, char **argv);
+/*
+ * Puts the path in Hugging Face's cache in the place of each operand that names a model, "OWNER/NAME", and no file or
+ * folder here. Returns an exit code, as above.
+ */
+int cli_line_find_models(struct cli_line *line);
 void cli_line_free(struct cli_line *line);
 
 /* The last option with this id; NULL if it was not given. */

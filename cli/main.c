@@ -60,7 +60,8 @@ run(const struct cli_command *command, int argc, char **argv)
         cli_set_json(cli_has(&line, OPT_JSON));
         cli_set_wide(cli_has(&line, OPT_WIDE));
         cli_set_volume(cli_has(&line, OPT_QUIET), cli_has(&line, OPT_VERBOSE));
-        code = cli_check_outputs(&line);
+        code = cli_line_find_models(&line);
+        code = code == NB_OK ? cli_check_outputs(&line) : code;
         code = code == NB_OK ? command->run(&line) : code;
         print_effort(nb_seconds() - started);
     }

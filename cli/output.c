@@ -3,6 +3,7 @@
 #include "cli/suggest.h"
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
+#include "formats/base/hub.h"
 #include "formats/base/status.h"
 #include "formats/base/text.h"
 #include "formats/models/source.h"
@@ -260,4 +261,15 @@ cli_parse_count(const char *text, uint32_t low, uint32_t high, uint32_t *out)
     value = strtoul(text, &end, 10);
     *out = (uint32_t)value;
     return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= low && value <= high;
+}
+
+void
+cli_model_name(const char *path, char *name, size_t size)
+{
+    const char *base = nb_base_name(path);
+    char id[256];
+
+    if (nb_hub_name(path, id, sizeof id))
+        base = nb_base_name(id);
+    snprintf(name, size, "%.*s", (int)strcspn(base, "/"), base);
 }

@@ -173,9 +173,10 @@ run_plan(struct quantize_options *a, const struct nb_source *source, const struc
 static void
 default_name(const struct quantize_options *a, char *name, size_t size)
 {
-    const char *base = nb_base_name(a->source);
+    char base[200];
 
-    snprintf(name, size, "%.*s-%s", (int)strcspn(base, "/"), base, a->mlx.recipe.recipe->name);
+    cli_model_name(a->source, base, sizeof base);
+    snprintf(name, size, "%s-%s", base, a->mlx.recipe.recipe->name);
 }
 
 int

@@ -5,10 +5,10 @@
 #include "cli/install/install.h"
 
 #include "formats/base/file_in.h"
+#include "formats/base/hub.h"
 #include "formats/base/text.h"
 #include "verify/check/hash.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,16 +25,10 @@ two_parts(struct install *in, const char **publisher, const char **model)
     }
     if (in->name == NULL)
         return nb_fail_memory(in->err);
-    slash = strchr(in->name, '/');
-    for (const char *p = in->name; *p != '\0'; p++) {
-        const bool begins = p == in->name || p[-1] == '/';
-
-        if (p != slash && !isalnum((unsigned char)*p) && *p != '_' && (begins || (*p != '-' && *p != '.')))
-            slash = NULL;
-    }
-    if (slash == NULL || slash == in->name || slash[1] == '\0')
+    if (!nb_is_hub_name(in->name))
         return nb_fail(in->err, NB_USAGE, "--name: '%s' is not PUBLISHER/MODEL, of letters, digits, '_', '-' and '.'",
                        in->name);
+    slash = strchr(in->name, '/');
     *publisher = install_text(in, "%.*s", (int)(slash - in->name), in->name);
     *model = slash + 1;
     return *publisher == NULL ? nb_fail_memory(in->err) : NB_OK;
@@ -86,17 +80,13 @@ install_lmstudio(struct install *in)
 static enum nb_status
 hub_root(struct install *in, const char **root)
 {
-    const char *home = getenv("HF_HOME"), *cache = getenv("XDG_CACHE_HOME");
-    const char *const named = getenv("HF_HUB_CACHE") != NULL ? getenv("HF_HUB_CACHE") : getenv("HUGGINGFACE_HUB_CACHE");
+    char *cache;
+    enum nb_status status = nb_hub_cache(&cache, in->err);
 
-    if (named != NULL && *named != '\0')
-        *root = named;
-    else if (home != NULL && *home != '\0')
-        *root = install_text(in, "%s/hub", home);
-    else if (cache != NULL && *cache != '\0')
-        *root = install_text(in, "%s/huggingface/hub", cache);
-    else
-        return install_root(in, "", ".cache/huggingface/hub", root);
+    if (status != NB_OK)
+        return status;
+    *root = install_text(in, "%s", cache);
+    free(cache);
     return *root == NULL ? nb_fail_memory(in->err) : NB_OK;
 }
 

@@ -1,3 +1,4 @@
+#include "formats/base/hub.h"
 #include "formats/base/text.h"
 #include "formats/models/model_card.h"
 #include "formats/models/model_name.h"
@@ -246,43 +247,6 @@ string_list(struct nb_metadata *meta, json_t *card, const char *first, const cha
     nb_meta_set_strings(meta, key, &list);
 }
 
-/* Whether the N characters at S are a commit's hash. */
-static bool
-is_hash(const char *s, size_t n)
-{
-    return n == 40 && strspn(s, "0123456789abcdef") >= n;
-}
-
-/*
- * In the hub's cache a model's folder is ".../models--OWNER--NAME/snapshots/HASH", where REAL ends.
- * Writes "OWNER/NAME" into ID; false if REAL is not such a folder.
- */
-static bool
-hub_name(const char *real, char *id, size_t size)
-{
-    static const char snapshots[] = "/snapshots", models[] = "models--";
-    const char *hash = strrchr(real, '/'), *end, *from;
-    char *dashes;
-
-    if (hash == NULL || !is_hash(hash + 1, strlen(hash + 1)) || hash - real < (ptrdiff_t)strlen(snapshots))
-        return false;
-    end = hash - strlen(snapshots);
-    if (strncmp(end, snapshots, strlen(snapshots)) != 0)
-        return false;
-    for (from = end; from > real && from[-1] != '/';)
-        from--;
-    if (strncmp(from, models, strlen(models)) != 0)
-        return false;
-    from += strlen(models);
-    snprintf(id, size, "%.*s", (int)(end - from), from);
-    dashes = strstr(id, "--");
-    if (dashes != NULL) {
-        *dashes = '/';
-        memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
-    }
-    return *id != '\0';
-}
-
 /* The real name of the folder, also for "." and "..", or the id of a folder in the hub's cache. */
 static enum nb_status
 folder_name(const char *folder, char *name, size_t size, struct nb_error *err)
@@ -295,7 +259,7 @@ folder_name(const char *folder, char *name, size_t size, struct nb_error *err)
     if (real == NULL)
         return nb_fail(err, nb_status_of_errno(errno, NB_INPUT), "%s: cannot be followed: %s", folder, strerror(errno));
     clean = nb_utf8_repaired(slash == NULL ? "" : slash + 1); /* a folder's name may be any bytes */
-    if (clean != NULL && !hub_name(real, name, size))
+    if (clean != NULL && !nb_hub_name(real, name, size))
         snprintf(name, size, "%s", clean);
     free(real);
     if (clean == NULL)
