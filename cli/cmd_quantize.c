@@ -14,6 +14,7 @@
 #include "formats/elements/types.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/models/model_name.h"
+#include "formats/models/reverse/reverse.h"
 #include "formats/models/source.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
@@ -348,6 +349,29 @@ check_tokens(const struct quantize_options *a, struct nb_source *source, struct 
     return NB_OK;
 }
 
+/* A GGUF file becomes an MLX folder as the checkpoint that it was made of. */
+static int
+quantize_gguf_for_mlx(struct quantize_options *a, const struct nb_source *gguf)
+{
+    struct nb_source checkpoint;
+    struct nb_error err;
+    int code;
+
+    if (nb_reverse(&checkpoint, gguf, a->as.model_class, &err) != NB_OK)
+        return cli_fail(&err);
+    code = quantize_mlx(a, &checkpoint);
+    nb_source_close(&checkpoint);
+    return code;
+}
+
+static int
+quantize_as(struct quantize_options *a, const struct nb_source *source)
+{
+    if (!a->to_mlx)
+        return quantize(a, source);
+    return source->kind == NB_SOURCE_GGUF ? quantize_gguf_for_mlx(a, source) : quantize_mlx(a, source);
+}
+
 int
 cmd_quantize(const struct cli_line *line)
 {
@@ -361,7 +385,7 @@ cmd_quantize(const struct cli_line *line)
         code = cli_fail(&err);
     } else if (code == NB_OK) {
         code = check_tokens(&a, &source, &err) == NB_OK && load_imatrix(&a, &source, &imatrix, &err) == NB_OK
-                   ? (a.to_mlx ? quantize_mlx(&a, &source) : quantize(&a, &source))
+                   ? quantize_as(&a, &source)
                    : cli_fail(&err);
         nb_source_close(&source);
     }

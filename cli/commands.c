@@ -30,7 +30,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "The recipe (-t) decides which tensor becomes which type; its name is that of llama-quantize. "
             "Recipes marked 'needs importance' by 'nibble types', such as IQ1_S and IQ2_XXS, need an importance "
             "matrix; without one nibble refuses them.\n\n"
-            "With --format mlx a checkpoint folder becomes a folder for mlx-lm; recipes are then those of MLX, and "
+            "With --format mlx a checkpoint folder, or a GGUF file that 'nibble dequantize' can write back, becomes a folder for "
+            "mlx-lm; recipes are then those of MLX, and "
             "REGEX=TYPE rules are for MLX's names and formats, as in 'v_proj=8bit'.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
         .missing = "name a checkpoint folder or a model file",

@@ -285,6 +285,67 @@ files_of_families_go_back_and_come_again(void **unused)
         assert_true(written_back >= 47);
 }
 
+/* --- MLX --------------------------------------------------------------------------------------------------------- */
+
+static size_t mlx_folders;
+
+/* Wrappers of text models, whose modules have other names in MLX; the file does not tell that it was in one. */
+static const char *const wrapped[] = { "gemma3_cond", "internvl_qwen3", "llava_mistral", "smolvlm" };
+
+static void
+to_mlx(const char *source, const char *out)
+{
+    RUN(&run, "quantize", source, "--format", "mlx", "-t", "4bit", "--group-size", "32", "--dtype", "f16", "-o",
+        scratch_path(out), "-q");
+}
+
+static void
+compare_mlx(const char *name)
+{
+    char folder[SCRATCH_PATH], out[SCRATCH_PATH];
+    const char *pre;
+    json_t *golden;
+
+    for (size_t i = 0; i < COUNT(wrapped); i++)
+        if (strcmp(wrapped[i], name) == 0)
+            return;
+    if (is_refused(name))
+        return;
+    golden = golden_by_name(name);
+    pre = json_string_value(json_object_get(golden, "pre"));
+    golden_checkpoint(golden, "golden");
+    snprintf(folder, sizeof folder, "%s", scratch_path("golden"));
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    to_mlx(folder, "from-folder");
+    if (run.code == 0) {
+        RUN(&run, "quantize", folder, "-t", "f32", "-o", out, "--force", "--allow-other-tokens",
+            pre == NULL ? "-q" : "--pre-tokenizer", pre);
+        assert_int_equal(run.code, 0);
+        to_mlx(out, "from-gguf");
+        if (run.code != 0)
+            fail_msg("%s: exit code %d: %s", name, run.code, run.err);
+        if (scratch_hash(scratch_path("from-folder/model.safetensors")) !=
+            scratch_hash(scratch_path("from-gguf/model.safetensors")))
+            fail_msg("%s: another MLX model comes of the GGUF file than of the checkpoint", name);
+        scratch_remove("from-folder");
+        scratch_remove("from-gguf");
+        mlx_folders++;
+    } else {
+        assert_non_null(strstr(run.err, "cannot be written for MLX"));
+    }
+    scratch_remove("golden");
+    json_decref(golden);
+}
+
+static void
+an_mlx_model_of_a_gguf_file_is_that_of_its_checkpoint(void **unused)
+{
+    (void)unused;
+    golden_each(GOLDENS, only, compare_mlx);
+    if (*only == NULL)
+        assert_true(mlx_folders >= 40);
+}
+
 /* A class that some other file is told to be of would be taken for what it is not. */
 static void
 families_that_are_written_back_are_known_to_transformers_by_their_type(void **unused)
@@ -476,6 +537,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_of_families_go_back_and_come_again),
+        cmocka_unit_test(an_mlx_model_of_a_gguf_file_is_that_of_its_checkpoint),
         cmocka_unit_test(families_that_are_written_back_are_known_to_transformers_by_their_type),
         cmocka_unit_test(quantized_checkpoints_become_the_floats_that_they_are_read_as),
         cmocka_unit_test(blocks_of_all_kinds_become_their_floats_in_the_order_of_the_checkpoint),

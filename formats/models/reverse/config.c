@@ -334,6 +334,16 @@ set_token_ids(struct nb_reversal *r)
     return good ? NB_OK : nb_fail_memory(r->err);
 }
 
+/* The type that the weights had: floats stay what they are in the file. */
+static const char *
+dtype_of(const struct nb_reversal *r)
+{
+    const struct nb_view *embedding = nb_reversal_find(r, "token_embd.weight");
+    const enum nb_type type = embedding == NULL ? NB_BF16 : embedding->type;
+
+    return type == NB_F16 ? "float16" : type == NB_F32 ? "float32" : "bfloat16";
+}
+
 enum nb_status
 nb_reverse_config(struct nb_reversal *r)
 {
@@ -341,7 +351,7 @@ nb_reverse_config(struct nb_reversal *r)
     enum nb_status status = defaults == NULL ? nb_fail_memory(r->err) : nb_config_complete(defaults, r->err);
 
     r->config = json_pack("{s:[s], s:s, s:s}", "architectures", r->family->classes[0], "model_type",
-                          r->family->model_type, "torch_dtype", "bfloat16");
+                          r->family->model_type, "torch_dtype", dtype_of(r));
     if (status == NB_OK && r->config == NULL)
         status = nb_fail_memory(r->err);
     if (status == NB_OK)
