@@ -532,6 +532,59 @@ a_folder_that_exists_is_left_as_it_is(void **unused)
     assert_false(scratch_exists(scratch_path("new")));
 }
 
+static uint64_t
+hash_of_folder(void)
+{
+    static const char *const files[] = { "starved/model.safetensors", "starved/config.json", "starved/tokenizer.json",
+                                         "starved/tokenizer_config.json", "starved/generation_config.json" };
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < COUNT(files); i++)
+        all = all * 31 + (scratch_exists(scratch_path(files[i])) ? scratch_hash(scratch_path(files[i])) : 0);
+    return all;
+}
+
+/* Every allocation of a run fails once: the same folder comes of it, or an error and none. */
+static void
+running_out_of_memory_is_never_silent(void **unused)
+{
+    char out[SCRATCH_PATH], number[16];
+    unsigned refusals = 0, in_a_row = 0;
+    uint64_t whole;
+
+    (void)unused;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(NB_COVERAGE) || !defined(__GLIBC__)
+    print_message("the allocator cannot be replaced here: skipped\n");
+    skip();
+#endif
+    tiny_checkpoint("tiny");
+    snprintf(out, sizeof out, "%s", scratch_path("tiny.gguf"));
+    RUN(&run, "quantize", scratch_path("tiny"), "-t", "Q8_0", "-o", out, "--allow-other-tokens");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "dequantize", out, "-j", "1", "-o", scratch_path("starved"));
+    assert_int_equal(run.code, 0);
+    whole = hash_of_folder();
+    setenv("LD_PRELOAD", FAILING_MALLOC, 1);
+    for (unsigned i = 1; in_a_row < 50 && i < 20000; i += 1 + i / 200) {
+        snprintf(number, sizeof number, "%u", i);
+        setenv("FAIL_AT", number, 1);
+        scratch_remove("starved");
+        RUN(&run, "dequantize", out, "-j", "1", "-o", scratch_path("starved"));
+        in_a_row = run.code == 0 ? in_a_row + 1 : 0;
+        refusals += run.code != 0;
+        if (run.code != 0 && run.code != 4)
+            fail_msg("allocation %u: exit code %d: %s", i, run.code, run.err);
+        if (scratch_exists(scratch_path("starved")) != (run.code == 0) ||
+            scratch_exists(scratch_path("starved.partial")))
+            fail_msg("allocation %u: exit code %d, but files say otherwise", i, run.code);
+        if (run.code == 0 && hash_of_folder() != whole)
+            fail_msg("allocation %u fails in silence: another folder", i);
+    }
+    unsetenv("LD_PRELOAD");
+    print_message("%u of them refused\n", refusals);
+    assert_true(refusals > 100);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -544,6 +597,7 @@ main(int argc, char **argv)
         cmocka_unit_test(reversed_tensors_are_the_same_in_any_pieces),
         cmocka_unit_test(what_config_json_cannot_say_is_refused_by_its_key),
         cmocka_unit_test(a_folder_that_exists_is_left_as_it_is),
+        cmocka_unit_test(running_out_of_memory_is_never_silent),
     };
 
     (void)argc;
