@@ -27,6 +27,8 @@ static const struct command {
     { { "calibrate", "in.gguf", "-f", "text.txt", "-c", "8", "-o", "out.gguf" }, { "out.gguf" } },
     { { "hash", "in.gguf", "-o", "out.manifest" }, { "out.manifest" } },
     { { "verify", "model", "in.gguf", "-f", "text.txt", "-c", "8", "--html", "out.html" }, { "out.html" } },
+    { { "install", "in.gguf", "--to", "ollama", "--name", "me" },
+      { ".ollama/models/manifests/registry.ollama.ai/library/me/latest" } },
     { { "check", "model" }, { NULL } },
     { { "check", "set-00001-of-00002.gguf" }, { NULL } },
     { { "inspect", "--json", "model" }, { NULL } },
@@ -52,6 +54,8 @@ make_inputs(void **state)
     text[sizeof text - 1] = '\0';
     scratch_write_text("text.txt", text);
     tiny_checkpoint("model");
+    setenv("HOME", scratch_path("."), 1);
+    unsetenv("OLLAMA_MODELS");
     RUN(&run, "quantize", "model", "-t", "f16", "-o", "in.gguf");
     assert_int_equal(run.code, 0);
     RUN(&run, "split", "in.gguf", "set", "--max-tensors", "8");

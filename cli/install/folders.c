@@ -43,9 +43,12 @@ lmstudio_home(struct install *in, const char **home)
     const char *pointer;
     char *text;
     size_t length;
+    bool there = false;
     enum nb_status status = install_root(in, "", ".lmstudio-home-pointer", &pointer);
 
-    if (status != NB_OK || !nb_exists(pointer))
+    if (status == NB_OK)
+        status = install_look(in, pointer, &there);
+    if (status != NB_OK || !there)
         return status != NB_OK ? status : install_root(in, "", ".lmstudio", home);
     status = nb_file_load(pointer, 4096, &text, &length, in->err);
     if (status != NB_OK)
@@ -138,9 +141,7 @@ install_huggingface(struct install *in)
     ref = folder == NULL ? NULL : install_text(in, "%s/refs/main", folder);
     if (ref == NULL)
         return nb_fail_memory(in->err);
-    if (nb_exists(ref) && !in->force)
-        return nb_fail(in->err, NB_EXISTS,
-                       "%s: the cache has a model of this name already (--force puts this one first)", folder);
+    status = install_check(in, ref, "the cache has a model of this name already (--force puts this one first)");
     for (uint32_t i = 0; i < in->source->store.n_files && status == NB_OK; i++)
         status = add_to_snapshot(in, folder, commit, i);
     if (status == NB_OK)

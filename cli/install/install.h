@@ -35,6 +35,10 @@ enum nb_status install_root(struct install *install, const char *names, const ch
 /* The last part of the path of the source's file without ".gguf", with '-' for what has no place in a name. */
 const char *install_base_name(struct install *install);
 
+/* *THERE: whether there is anything called PATH; an error where that cannot be found out. */
+enum nb_status install_look(struct install *install, const char *path, bool *there) NB_MUST_CHECK;
+/* NB_EXISTS, with the end of a sentence about PATH, if there is anything of this name and it is not to be replaced. */
+enum nb_status install_check(struct install *install, const char *path, const char *exists) NB_MUST_CHECK;
 /* Puts the file FROM where its copy TO is to be: by a hard link or, where that cannot be done, as a copy. TO is left if SAME. */
 enum nb_status install_file(struct install *install, const char *from, const char *to, bool same) NB_MUST_CHECK;
 /* Writes the file TO. */

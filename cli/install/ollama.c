@@ -242,7 +242,8 @@ add_blob(struct install *in, const char *root, const char *bytes, size_t size, c
 {
     unsigned char digest[NB_HASH_MAX];
     char text[2 * NB_HASH_MAX + 1], *path;
-    enum nb_status status = NB_OK;
+    bool there;
+    enum nb_status status;
 
     if (bytes == NULL || !nb_hash_bytes(NB_HASH_SHA256, bytes, size, digest))
         return nb_fail_memory(in->err);
@@ -250,7 +251,8 @@ add_blob(struct install *in, const char *root, const char *bytes, size_t size, c
     path = install_text(in, "%s/blobs/sha256-%s", root, text);
     if (path == NULL)
         return nb_fail_memory(in->err);
-    if (!nb_exists(path))
+    status = install_look(in, path, &there);
+    if (status == NB_OK && !there)
         status = install_bytes(in, path, bytes, size, false);
     return status == NB_OK ? add_layer(in, layers, type, text, size) : status;
 }
@@ -352,9 +354,8 @@ install_ollama(struct install *in)
         status = install_root(in, "OLLAMA_MODELS", ".ollama/models", &root);
     if (status == NB_OK)
         status = manifest_path(in, root, &name, &manifest);
-    if (status == NB_OK && nb_exists(manifest) && !in->force)
-        status = nb_fail(in->err, NB_EXISTS, "%s: Ollama has a model of this name already (--force replaces it)",
-                         manifest);
+    if (status == NB_OK)
+        status = install_check(in, manifest, "Ollama has a model of this name already (--force replaces it)");
     if (status != NB_OK)
         return status;
     layers = json_array();

@@ -108,6 +108,26 @@ make_folder_of(struct install *in, const char *path)
     return NB_OK;
 }
 
+enum nb_status
+install_look(struct install *in, const char *path, bool *there)
+{
+    struct stat st;
+
+    *there = lstat(path, &st) == 0;
+    return *there || !nb_errno_is_of_system(errno) ? NB_OK : fail_with(in, path, "cannot be examined", errno);
+}
+
+#define EXISTS "exists already (--force overwrites it)"
+
+enum nb_status
+install_check(struct install *in, const char *path, const char *exists)
+{
+    bool there;
+    enum nb_status status = install_look(in, path, &there);
+
+    return status == NB_OK && there && !in->force ? nb_fail(in->err, NB_EXISTS, "%s: %s", path, exists) : status;
+}
+
 /* --- files ------------------------------------------------------------------------------------------------------ */
 
 static enum nb_status
@@ -129,10 +149,13 @@ copy(struct install *in, const struct nb_file_in *from, const char *to)
 static enum nb_status
 hard_link(struct install *in, const char *from, const char *to, bool *done)
 {
-    const bool there = nb_exists(to);
+    bool there;
+    enum nb_status status = install_look(in, to, &there);
     const char *name = there ? install_text(in, "%s" NB_PARTIAL, to) : to;
 
     *done = false;
+    if (status != NB_OK)
+        return status;
     if (name == NULL)
         return nb_fail_memory(in->err);
     if (linkat(AT_FDCWD, from, AT_FDCWD, name, AT_SYMLINK_FOLLOW) != 0)
@@ -164,18 +187,21 @@ install_file(struct install *in, const char *from, const char *to, bool same)
 {
     struct nb_file_in file;
     struct stat st;
+    bool there;
     enum nb_status status = nb_file_open(&file, from, in->err);
 
     if (status != NB_OK)
         return status;
-    if (stat(to, &st) == 0 && ((same && (uint64_t)st.st_size == file.size) || nb_file_is(&file, to)))
+    status = install_look(in, to, &there);
+    if (status == NB_OK && there && stat(to, &st) == 0 &&
+        ((same && (uint64_t)st.st_size == file.size) || nb_file_is(&file, to)))
         note(in, to, "there already");
-    else if (nb_exists(to) && !in->force)
-        status = nb_fail(in->err, NB_EXISTS, "%s: exists already (--force overwrites it)", to);
-    else if (in->dry_run)
-        note(in, to, "to be linked or copied");
-    else
-        status = put(in, &file, to);
+    else if (status == NB_OK && (status = install_check(in, to, EXISTS)) == NB_OK) {
+        if (in->dry_run)
+            note(in, to, "to be linked or copied");
+        else
+            status = put(in, &file, to);
+    }
     nb_file_close(&file);
     return status;
 }
@@ -184,10 +210,10 @@ enum nb_status
 install_bytes(struct install *in, const char *to, const void *bytes, size_t size, bool replace)
 {
     struct nb_file_out out;
-    enum nb_status status;
+    enum nb_status status = replace ? NB_OK : install_check(in, to, EXISTS);
 
-    if (!replace && nb_exists(to))
-        return nb_fail(in->err, NB_EXISTS, "%s: exists already (--force overwrites it)", to);
+    if (status != NB_OK)
+        return status;
     if (in->dry_run) {
         note(in, to, "to be written");
         return NB_OK;
