@@ -225,8 +225,8 @@ static enum nb_status
 choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *architecture, const char *class,
        const struct nb_family **best, struct nb_error *err)
 {
-    size_t fewest = SIZE_MAX, tried = 0;
-    struct nb_error why;
+    size_t fewest = SIZE_MAX;
+    struct nb_error why, first = { .status = NB_OK };
 
     *best = NULL;
     for (const struct nb_family *const *f = nb_families; *f != NULL && fewest > 0; f++) {
@@ -236,9 +236,11 @@ choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *
 
         if (!is_candidate(*f, architecture, class))
             continue;
-        status = try_family(gguf, sorted, *f, &one, &unlike, tried++ == 0 ? err : &why);
+        status = try_family(gguf, sorted, *f, &one, &unlike, &why);
         if (status != NB_OK && !nb_status_is(status, NB_INPUT))
-            return nb_fail(err, status, "%s", tried == 1 ? err->message : why.message);
+            return nb_fail(err, status, "%s", why.message);
+        if (status != NB_OK && first.status == NB_OK)
+            first = why;
         if (status != NB_OK)
             continue;
         nb_source_close(&one);
@@ -249,8 +251,8 @@ choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *
     }
     if (*best != NULL)
         return NB_OK;
-    if (tried > 0)
-        return err->status;
+    if (first.status != NB_OK)
+        return nb_fail(err, first.status, "%s", first.message);
     return nb_fail(err, NB_UNSUPPORTED, "%s: a file of architecture '%.64s' cannot be written back as a checkpoint%s%s",
                    gguf->path, architecture, class == NULL ? "" : " of class ", class == NULL ? "" : class);
 }
@@ -259,15 +261,15 @@ choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *
 static enum nb_status
 add_tokenizer(struct nb_source *out, const struct nb_source *gguf, struct nb_error *err)
 {
-    const enum nb_status status = nb_tokenizer_write(out->checkpoint, &gguf->meta, gguf->path, err);
+    struct nb_error why;
+    const enum nb_status status = nb_tokenizer_write(out->checkpoint, &gguf->meta, gguf->path, &why);
 
-    if (nb_status_is(status, NB_INPUT)) {
-        nb_source_note(out, "there are no files of the tokenizer: %s", err->message);
+    if (nb_status_is(status, NB_INPUT))
+        nb_source_note(out, "there are no files of the tokenizer: %s", why.message);
+    if (status == NB_OK || nb_status_is(status, NB_INPUT))
         return NB_OK;
-    }
-    if (status != NB_OK)
-        nb_source_close(out);
-    return status;
+    nb_source_close(out);
+    return nb_fail(err, status, "%s", why.message);
 }
 
 enum nb_status
