@@ -60,6 +60,7 @@ make_view(struct planner *p, const struct nb_tensor *stored, struct nb_view *vie
         status = nb_view_build(view, &origin, &p->plan->folder.arena, p->err);
     if (status != NB_OK)
         return status;
+    (void)nb_composed_turned(stored, view, &p->plan->folder.arena);
     p->plan->parameters += is_weight(view) ? view->elements : 0;
     p->plan->n_unpacked += stored->packed != NULL && nb_type_info(nb_composed_of(stored))->kind != NB_KIND_FLOAT;
     p->plan->source_bytes += view->bytes;

@@ -66,5 +66,6 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "GptOssForCausalLM", NULL };
 
 const struct nb_family nb_family_gpt_oss = {
+    .model_type = "gpt_oss",
     FAMILY(classes, nb_arch_gpt_oss, config, rules, keys, tensors), .packed_as = "mxfp4", .ignored_suffixes = ignored, .mlx = &nb_mlx_gpt_oss
 };

@@ -82,6 +82,16 @@ read_part(const struct nb_packed_job *j, void *out)
 
 static const struct nb_packed_format composed = { .name = "views", .read = read_part };
 
+/* The width of the matrix that they cover: of single elements, or of vectors, 1. */
+static uint64_t
+width_of(const struct nb_tensor *t, const struct nb_rectangle *r, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (r[i].columns > 1 || r[i].column > 0)
+            return t->n_dims == 1 ? 1 : t->ne[0];
+    return 1;
+}
+
 /* Whether the rectangles cover ROWS rows of COLUMNS columns, each element once: bands of rows, from left to right. */
 static bool
 covers(const struct nb_rectangle *r, size_t count, uint64_t rows, uint64_t columns)
@@ -114,7 +124,7 @@ nb_compose(struct nb_tensor *t, const struct nb_rectangle *rectangles, size_t co
     t->type = NB_F32;
     t->packed = p;
     *p = (struct nb_packed){ .format = &composed,
-                             .columns = t->n_dims == 1 ? 1 : t->ne[0],
+                             .columns = width_of(t, rectangles, count),
                              .matrices = 1,
                              .factor = 1,
                              .scale_factor = 1,
@@ -139,4 +149,31 @@ nb_composed_of(const struct nb_tensor *t)
         t = own->rectangles->view.pieces->stored;
     }
     return t->type;
+}
+
+bool
+nb_composed_turned(const struct nb_tensor *t, struct nb_view *view, struct nb_arena *arena)
+{
+    const struct composition *c = t->packed != NULL && t->packed->format == &composed ? t->packed->own : NULL;
+    struct nb_view turned = *view;
+
+    if (c == NULL)
+        return false;
+    turned.pieces = nb_arena_calloc(arena, c->count, sizeof *turned.pieces);
+    turned.n_pieces = c->count;
+    for (size_t i = 0; i < c->count && turned.pieces != NULL; i++) {
+        const struct nb_view *v = &c->rectangles[i].view;
+
+        if (!v->transposed || v->n_pieces != 1 || v->ops[0].kind != NB_OP_NONE ||
+            c->rectangles[i].columns != t->packed->columns)
+            return false;
+        turned.pieces[i] = *v->pieces;
+    }
+    turned.type = c->rectangles->view.type;
+    turned.store = c->rectangles->view.store;
+    turned.transposed = true;
+    if (turned.pieces == NULL || !nb_view_measure(&turned))
+        return false;
+    *view = turned;
+    return true;
 }

@@ -38,6 +38,8 @@ struct group {
     struct gone *gone; /* rows x count */
     struct nb_rectangle *rectangles;
     size_t n_rectangles, room;
+    bool turned;                          /* the rows are those of the stored matrices' transposes */
+    struct nb_map_row upright[MAX_PARTS]; /* ROW is then these, which are without the first operation */
 };
 
 const struct nb_view *
@@ -68,9 +70,9 @@ refuse(const struct group *g, const char *what)
 static bool
 is_reversible(const struct nb_map_row *row)
 {
-    static const enum nb_map_op_kind others[] = { NB_MAP_FILL,  NB_MAP_TERNARY,      NB_MAP_SCALE_BY,
-                                                  NB_MAP_FOLD,  NB_MAP_SCALE_PARTS,  NB_MAP_NEGATE_EXP,
-                                                  NB_MAP_MXFP4, NB_MAP_SWAP_COLUMNS, NB_MAP_EVERY_COLUMN };
+    static const enum nb_map_op_kind others[] = { NB_MAP_FILL,  NB_MAP_TERNARY,     NB_MAP_SCALE_BY,
+                                                  NB_MAP_FOLD,  NB_MAP_SCALE_PARTS, NB_MAP_NEGATE_EXP,
+                                                  NB_MAP_MXFP4, NB_MAP_SWAP_COLUMNS };
 
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (has_op(row, others[i]))
@@ -89,11 +91,27 @@ keeps_matrices(const struct group *g)
     return true;
 }
 
+/* Of every how many columns the parts take one; 1: of all. */
+static uint64_t
+column_step(const struct group *g)
+{
+    const struct nb_map_op *op = &g->row[0]->op[0];
+    uint64_t step;
+
+    return op->kind == NB_MAP_EVERY_COLUMN && nb_expression_count(op->argument[1], &g->r->hp, g->layer, &step) &&
+                   step > 0 && step <= MAX_PARTS
+               ? step
+               : 1;
+}
+
 /* The length of the stored rows. */
 static uint64_t
 columns_of(const struct group *g)
 {
     uint64_t together = 0;
+
+    if (column_step(g) > 1)
+        return g->part[0]->ne[0] * column_step(g);
 
     for (unsigned i = 0; i < g->n_parts; i++) {
         if (!has_op(g->row[i], NB_MAP_TRANSPOSE))
@@ -134,7 +152,13 @@ find_shape(struct group *g, struct nb_tensor *shape)
         shape->ne[1] = g->rows / first->ne[2];
         shape->ne[2] = first->ne[2];
     }
-    return nb_tensor_measure(shape) ? NB_OK : refuse(g, "it is too large");
+    if (column_step(g) > 1) { /* of single elements it is known where they have gone */
+        g->rows *= g->columns;
+        g->columns = 1;
+    }
+    if (g->rows * g->count > MAX_ROWS || !nb_tensor_measure(shape))
+        return refuse(g, "it is too large");
+    return NB_OK;
 }
 
 /* The stored tensors, so far without data. */
@@ -276,12 +300,12 @@ note_rows(struct group *g, unsigned part, const struct nb_view *view)
 {
     const uint64_t each = view->columns / g->columns, rows = view->rows * each;
 
-    if (view->column_order.n > 0 || (g->columns > 1 && each != 1))
+    if (g->columns > 1 && (view->column_order.n > 0 || each != 1))
         return refuse(g, "its columns are in another order");
     for (uint64_t i = 0; i < rows; i++) {
         uint64_t row = nb_order_apply(&view->row_order, i / each);
         const struct nb_piece *p = nb_view_piece(view, &row);
-        const uint64_t at = p->start + row * p->pitch + i % each;
+        const uint64_t at = p->start + row * p->pitch + nb_order_apply(&view->column_order, i % each);
         struct gone *gone = &g->gone[(uint64_t)(p->stored - g->stored) * g->rows + at / g->columns];
 
         if (at % g->columns != 0 || gone->part != NOWHERE)
@@ -414,12 +438,55 @@ compose_all(struct group *g)
     return status;
 }
 
+/* Turns the matrices of the stored tensor T, which is composed. */
+static enum nb_status
+turn(struct group *g, struct nb_tensor *t)
+{
+    const uint64_t matrices = t->ne[2], rows = t->ne[1], columns = t->ne[0];
+    struct nb_tensor *upright = nb_arena_calloc(g->r->arena, 1, sizeof *upright);
+    struct nb_rectangle *r = nb_arena_calloc(g->r->arena, matrices, sizeof *r);
+    struct nb_piece *pieces = nb_arena_calloc(g->r->arena, matrices, sizeof *pieces);
+
+    if (upright == NULL || r == NULL || pieces == NULL)
+        return nb_fail_memory(g->r->err);
+    *upright = *t;
+    for (uint64_t m = 0; m < matrices; m++) {
+        pieces[m] = (struct nb_piece){
+            .stored = upright, .start = m * rows * columns, .pitch = columns, .rows = rows, .columns = columns
+        };
+        r[m] = (struct nb_rectangle){ m * columns, columns, 0, rows, part_view(g, 0, columns, rows, &pieces[m], 1) };
+        r[m].view.transposed = true;
+        if (!nb_view_measure(&r[m].view))
+            return refuse(g, "its matrices cannot be turned");
+    }
+    t->ne[0] = rows;
+    t->ne[1] = columns;
+    return nb_compose(t, r, (size_t)matrices, g->r->arena, g->r->err);
+}
+
+/* Where the first operation of all parts is to turn the matrices, and others follow, they are undone first. */
+static void
+set_upright(struct group *g)
+{
+    g->turned = true;
+    for (unsigned i = 0; i < g->n_parts; i++)
+        g->turned = g->turned && g->row[i]->op[0].kind == NB_MAP_TRANSPOSE && g->row[i]->op[1].kind != NB_MAP_NOTHING;
+    for (unsigned i = 0; i < g->n_parts && g->turned; i++) {
+        g->upright[i] = *g->row[i];
+        memmove(g->upright[i].op, g->upright[i].op + 1, (NB_MAP_OPS - 1) * sizeof *g->upright[i].op);
+        g->upright[i].op[NB_MAP_OPS - 1] = (struct nb_map_op){ .kind = NB_MAP_NOTHING };
+        g->row[i] = &g->upright[i];
+    }
+}
+
 static enum nb_status
 reverse_group(struct group *g)
 {
     const struct nb_tensor **stored;
-    enum nb_status status = make_stored(g);
+    enum nb_status status;
 
+    set_upright(g);
+    status = make_stored(g);
     if (status != NB_OK)
         return status;
     stored = nb_arena_calloc(g->r->arena, g->count, sizeof *stored);
@@ -434,6 +501,8 @@ reverse_group(struct group *g)
         status = trace_part(g, i, stored);
     if (status == NB_OK)
         status = compose_all(g);
+    for (uint64_t e = 0; e < g->count && status == NB_OK && g->turned; e++)
+        status = turn(g, &g->stored[e]);
     free(g->gone);
     free(g->rectangles);
     return status;
@@ -474,7 +543,7 @@ claim(const struct nb_reversal *r, size_t *claims)
         for (layers_of(r, row, &layer, &end); layer < end; layer++) {
             const struct nb_view *target = target_of(r, row, layer);
 
-            if (target != NULL && claims[target - r->gguf->tensors] == 0)
+            if (target != NULL && claims[target - r->gguf->tensors] == 0 && !has_op(row, NB_MAP_MXFP4))
                 claims[target - r->gguf->tensors] = i + 1;
         }
     }
