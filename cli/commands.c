@@ -178,7 +178,7 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "Writes the weights of SOURCE as floats, in a new folder in the layout of Hugging Face: safetensors files of "
             "at most 5 GiB, config.json, and the files of the tokenizer. It is the way back for training and for tools "
             "that read nothing else; what quantizing lost stays lost. SOURCE is a checkpoint folder whose weights are "
-            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, bitsandbytes, HQQ, MLX), or a GGUF file.\n\n"
+            "quantized (FP8, GPTQ, AWQ, compressed-tensors, NVFP4, MXFP4, bitsandbytes, HQQ, MLX), or a GGUF file.\n\n"
             "Of a GGUF file the names and the order of rows are those of the checkpoint again, and config.json and the "
             "files of the tokenizer are written from its keys. Read again, the folder must give the same keys and "
             "shapes; a file with which it does not is refused, and so are architectures that cannot be written back.",

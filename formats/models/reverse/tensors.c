@@ -31,7 +31,8 @@ struct group {
     struct nb_reversal *r;
     uint64_t layer;
     const struct nb_map_row *row[MAX_PARTS];
-    const struct nb_view *part[MAX_PARTS]; /* of the file */
+    const struct nb_view *part[MAX_PARTS];   /* of the file */
+    const struct nb_tensor *from[MAX_PARTS]; /* as stored tensors, see find_source */
     unsigned n_parts;
     struct nb_tensor *stored; /* COUNT of them, of the same shape: first without data */
     uint64_t count, rows, columns;
@@ -243,23 +244,42 @@ part_view(const struct group *g, unsigned part, uint64_t rows, uint64_t columns,
     };
 }
 
-/* The tensor of the file as one of floats, whose elements can be read in any order. */
-static enum nb_status
-as_floats(const struct group *g, unsigned part, const struct nb_tensor **out)
+/* Whether V is a stored tensor as it is. */
+static bool
+is_whole(const struct nb_view *v)
 {
-    const struct nb_tensor *t = g->part[part]->pieces->stored;
-    struct nb_tensor *floats = nb_arena_calloc(g->r->arena, 1, sizeof *floats);
-    struct nb_rectangle *whole = nb_arena_calloc(g->r->arena, 1, sizeof *whole);
+    return v->foreign == NULL && v->n_pieces == 1 && !v->transposed && v->row_order.n == 0 && v->column_order.n == 0 &&
+           v->ops[0].kind == NB_OP_NONE && v->pieces->start == 0 && v->pieces->pitch == v->pieces->columns &&
+           v->elements == v->pieces->stored->elements;
+}
 
-    *out = t;
-    if (nb_type_info(t->type)->block == 1)
+/* The stored tensor that PART is, or one that is composed of it: of floats, if its elements are wanted ONE_BY_ONE. */
+static enum nb_status
+find_source(struct group *g, unsigned part, bool one_by_one)
+{
+    const struct nb_view *v = g->part[part];
+    struct nb_tensor *floats;
+    struct nb_rectangle *all;
+
+    if (g->from[part] != NULL)
         return NB_OK;
-    if (floats == NULL || whole == NULL)
+    g->from[part] = v->pieces->stored;
+    if (is_whole(v) && (!one_by_one || nb_type_info(v->type)->block == 1))
+        return NB_OK;
+    floats = nb_arena_calloc(g->r->arena, 1, sizeof *floats);
+    all = nb_arena_calloc(g->r->arena, 1, sizeof *all);
+    if (floats == NULL || all == NULL)
         return nb_fail_memory(g->r->err);
-    *floats = *t;
-    *whole = (struct nb_rectangle){ .rows = t->elements / t->ne[0], .columns = t->ne[0], .view = *g->part[part] };
-    *out = floats;
-    return nb_compose(floats, whole, 1, g->r->arena, g->r->err);
+    g->from[part] = floats;
+    *floats = (struct nb_tensor){ .name = v->name, .n_dims = v->n_dims };
+    memcpy(floats->ne, v->ne, sizeof floats->ne);
+    *all = (struct nb_rectangle){ .rows = v->elements / v->ne[0], .columns = v->ne[0], .view = *v };
+    if (v->n_dims == 1) { /* a vector is a column */
+        all->view.n_dims = 2;
+        all->rows = all->view.ne[1] = v->ne[0];
+        all->columns = all->view.ne[0] = 1;
+    }
+    return nb_compose(floats, all, 1, g->r->arena, g->r->err);
 }
 
 /* Rectangles of the pieces of VIEW, which was transposed: rows of PART are columns of the stored tensor. */
@@ -267,8 +287,7 @@ static enum nb_status
 add_turned(struct group *g, unsigned part, const struct nb_view *view)
 {
     const uint64_t width = g->part[part]->ne[0];
-    const struct nb_tensor *from;
-    enum nb_status status = as_floats(g, part, &from);
+    enum nb_status status = find_source(g, part, true);
 
     if (status == NB_OK && (view->row_order.n > 0 || view->column_order.n > 0))
         return refuse(g, "its columns are in another order");
@@ -283,7 +302,7 @@ add_turned(struct group *g, unsigned part, const struct nb_view *view)
         if (p->rows != width || p->pitch != g->columns)
             return refuse(g, "its rows are in another order");
         *piece = (struct nb_piece){
-            .stored = from, .start = p->at * width, .pitch = width, .rows = p->columns, .columns = width
+            .stored = g->from[part], .start = p->at * width, .pitch = width, .rows = p->columns, .columns = width
         };
         r.view = part_view(g, part, r.rows, r.columns, piece, 1);
         r.view.transposed = true;
@@ -364,6 +383,9 @@ add_rows(struct group *g, uint64_t first, uint64_t end)
     size_t n = 0;
     enum nb_status status;
 
+    status = find_source(g, gone->part, false);
+    if (status != NB_OK)
+        return status;
     for (uint64_t i = 0; i < count; i += run_of(gone + i, count - i, &step))
         n++;
     pieces = nb_arena_calloc(g->r->arena, n, sizeof *pieces);
@@ -371,9 +393,7 @@ add_rows(struct group *g, uint64_t first, uint64_t end)
         return nb_fail_memory(g->r->err);
     n = 0;
     for (uint64_t i = 0; i < count; i += pieces[n - 1].rows) {
-        pieces[n] = (struct nb_piece){ .stored = g->part[gone->part]->pieces->stored,
-                                       .start = gone[i].row * width,
-                                       .columns = width };
+        pieces[n] = (struct nb_piece){ .stored = g->from[gone->part], .start = gone[i].row * width, .columns = width };
         pieces[n].rows = run_of(gone + i, count - i, &step);
         pieces[n++].pitch = step * width;
     }
