@@ -22,9 +22,10 @@ print_json(void)
 
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
             cli_json_add(classes, cli_json_text(*name));
-        cli_json_add(list, cli_json("{s:o, s:s, s:b, s:b, s:b}", "classes", classes, "architecture", (*f)->arch->name,
-                                    "converts", (int)((*f)->n_to_gguf > 0), "runs", (int)((*f)->arch->n_blocks > 0),
-                                    "mlx", (int)((*f)->mlx != NULL)));
+        cli_json_add(list,
+                     cli_json("{s:o, s:s, s:b, s:b, s:b, s:b}", "classes", classes, "architecture", (*f)->arch->name,
+                              "converts", (int)((*f)->n_to_gguf > 0), "runs", (int)((*f)->arch->n_blocks > 0), "mlx",
+                              (int)((*f)->mlx != NULL), "written_back", (int)((*f)->model_type != NULL)));
     }
     return cli_print_json(cli_json("{s:o}", "families", list));
 }
@@ -47,11 +48,13 @@ print_table(void)
 {
     const int width = name_width();
 
-    cli_print("%-*s %-14s %-9s %-5s %s\n", width, "model class", "architecture", "converts", "runs", "MLX");
+    cli_print("%-*s %-14s %-9s %-5s %-4s %s\n", width, "model class", "architecture", "converts", "runs", "MLX",
+              "back");
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
-            cli_print("%-*s %-14s %-9s %-5s %s\n", width, *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
-                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL));
+            cli_print("%-*s %-14s %-9s %-5s %-4s %s\n", width, *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
+                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL),
+                      yes_no((*f)->model_type != NULL && name == (*f)->classes));
     return cli_finish();
 }
 

@@ -15,9 +15,12 @@ const struct cli_text_row cli_exit_codes[5] = {
     { "4", "the system failed: disk, memory or permissions" },
 };
 
-const struct cli_text_row cli_environment[1] = {
+const struct cli_text_row cli_environment[3] = {
     { "NIBBLE_CPU", "scalar, sse2, avx2, avx512 or neon: the instruction set to use, instead of the fastest "
                     "one that the CPU has; all give the same bytes" },
+    { "HF_HUB_CACHE", "the cache of Hugging Face, in which models are found by their names, OWNER/NAME (or HF_HOME, which has "
+                      "it in hub; default: .cache/huggingface/hub in the home folder)" },
+    { "OLLAMA_MODELS", "the store of Ollama (default: .ollama/models in the home folder)" },
 };
 
 const struct cli_command cli_commands[CLI_N_COMMANDS] = {
@@ -252,7 +255,7 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
         .usage = "[OPTIONS]",
         .description =
             "Lists every model class of checkpoints that nibble converts, with its GGUF architecture and whether "
-            "'verify' and 'calibrate' run it. A class that is not listed, but is one of these under another name, "
+            "'verify' and 'calibrate' run it, whether it is written for MLX, and whether 'dequantize' writes it back from GGUF. A class that is not listed, but is one of these under another name, "
             "can be converted with --model-class.",
         .operand = ARG_NONE,
         .examples = "nibble families",

@@ -220,7 +220,7 @@ extern const char cli_summary[], cli_description[];
 struct cli_text_row {
     const char *name, *text;
 };
-extern const struct cli_text_row cli_exit_codes[5], cli_environment[1];
+extern const struct cli_text_row cli_exit_codes[5], cli_environment[3];
 extern const char cli_common_group[]; /* the heading of the options that all commands have */
 
 /* Whether COMMAND has the option of this row. */

@@ -253,8 +253,10 @@ choose(const struct nb_source *gguf, const struct nb_view **sorted, const char *
         return NB_OK;
     if (first.status != NB_OK)
         return nb_fail(err, first.status, "%s", first.message);
-    return nb_fail(err, NB_UNSUPPORTED, "%s: a file of architecture '%.64s' cannot be written back as a checkpoint%s%s",
-                   gguf->path, architecture, class == NULL ? "" : " of class ", class == NULL ? "" : class);
+    return nb_fail(
+        err, NB_UNSUPPORTED,
+        "%s: a file of architecture '%.64s' cannot be written back as a checkpoint%s%s ('nibble families' lists those that can)",
+        gguf->path, architecture, class == NULL ? "" : " of class ", class == NULL ? "" : class);
 }
 
 /* The files of the tokenizer, or a note that there are none. */
