@@ -18,8 +18,9 @@ const struct cli_text_row cli_exit_codes[5] = {
 const struct cli_text_row cli_environment[3] = {
     { "NIBBLE_CPU", "scalar, sse2, avx2, avx512 or neon: the instruction set to use, instead of the fastest "
                     "one that the CPU has; all give the same bytes" },
-    { "HF_HUB_CACHE", "the cache of Hugging Face, in which models are found by their names, OWNER/NAME (or HF_HOME, which has "
-                      "it in hub; default: .cache/huggingface/hub in the home folder)" },
+    { "HF_HUB_CACHE",
+      "the cache of Hugging Face, in which models are found by their names, OWNER/NAME (or HF_HOME, which has "
+      "it in hub; default: .cache/huggingface/hub in the home folder)" },
     { "OLLAMA_MODELS", "the store of Ollama (default: .ollama/models in the home folder)" },
 };
 
