@@ -16,6 +16,7 @@
 #define O_CLOEXEC 0x1000000
 #define AT_FDCWD (-2)
 #define AT_SYMLINK_NOFOLLOW 0x20
+#define AT_SYMLINK_FOLLOW 0x40
 #define AT_REMOVEDIR 0x80
 #define F_GETFL 3
 #define F_PREALLOCATE 42

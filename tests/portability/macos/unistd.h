@@ -21,6 +21,7 @@ int close(int fd), dup(int fd), dup2(int fd, int as), pipe(int fd[2]), isatty(in
 int ftruncate(int fd, off_t size), truncate(const char *path, off_t size);
 int link(const char *from, const char *to), symlink(const char *from, const char *to), unlink(const char *path);
 int unlinkat(int folder, const char *path, int flags);
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags);
 int access(const char *path, int mode), chdir(const char *path), rmdir(const char *path), usleep(useconds_t time);
 char *getcwd(char *path, size_t size);
 pid_t fork(void), getpid(void), getppid(void);
