@@ -327,6 +327,13 @@ has_all_parts(const struct model *m, const struct fusion *f, const struct nb_ten
     return t->ne[0] == ne[0] && t->ne[1] == rows && t->ne[2] == ne[2];
 }
 
+/* Whether one of the sides is the number of tokens: check_embedding has reported that. */
+static bool
+has_tokens(const struct nb_arch_tensor *row)
+{
+    return strcmp(row->ne[0], "vocab") == 0 || (row->ne[1] != NULL && strcmp(row->ne[1], "vocab") == 0);
+}
+
 static enum nb_status
 check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t layer)
 {
@@ -347,7 +354,7 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
         return row->presence == NB_REQUIRED && nb_expression_holds(row->when, &m->hp, layer)
                    ? CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_MISSING, at_tensor(m, name), "is missing")
                    : NB_OK;
-    if (!nb_expression_holds(row->when, &m->hp, layer)) /* is_expected reports it */
+    if (has_tokens(row) || !nb_expression_holds(row->when, &m->hp, layer)) /* is_expected reports it */
         return NB_OK;
     if (!nb_arch_shape(row, &m->hp, layer, ne, &n_dims) || memcmp(ne, t->ne, sizeof ne) == 0)
         return NB_OK;
@@ -357,24 +364,12 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
                        want);
 }
 
-/* Whether one of the sides is the number of tokens: check_embedding has reported that. */
-static bool
-has_tokens(const struct nb_arch_tensor *row)
-{
-    return strcmp(row->ne[0], "vocab") == 0 || (row->ne[1] != NULL && strcmp(row->ne[1], "vocab") == 0);
-}
-
 static enum nb_status
 check_row(const struct model *m, const struct nb_arch_tensor *row)
 {
     const uint64_t n = nb_arch_is_layered(row) ? m->layers : 1;
     enum nb_status status = NB_OK;
 
-    if (has_tokens(row))
-        return row->presence == NB_REQUIRED && nb_expression_holds(row->when, &m->hp, 0) &&
-                       find_tensor(m, row->name) == NULL
-                   ? CHECK_FOUND(m->c, NB_BAD_MODEL_TENSOR_MISSING, at_tensor(m, row->name), "is missing")
-                   : NB_OK;
     for (uint64_t i = 0; i < n && status == NB_OK; i++)
         status = check_one(m, row, i);
     return status;
