@@ -416,9 +416,27 @@ examine_rope(struct examination *x, json_t *config)
 
 /* --- weights that are quantized ---------------------------------------------------------------------------------- */
 
-/* Whether T holds numbers as they are, neither codes nor what codes are scaled with; or is known to be computed from such. */
+/* Whether a row of FAMILY reads the tensor NAME, or it is one that the family leaves out. */
 static bool
-is_plain(const struct nb_tensor *t)
+is_known(const struct nb_family *family, const char *name)
+{
+    uint64_t layer, expert;
+
+    for (const char *const *p = family->ignored_prefixes; p != NULL && *p != NULL; p++)
+        if (strncmp(name, *p, strlen(*p)) == 0)
+            return true;
+    for (size_t i = 0; i < family->n_to_gguf; i++)
+        if (nb_name_matches(family->to_gguf[i].from, name, &layer, &expert))
+            return true;
+    return false;
+}
+
+/*
+ * Whether T, of a checkpoint of FAMILY, holds numbers as they are, neither codes nor what codes are scaled with; or is
+ * known to be computed from such. Codes have no 64 bits.
+ */
+static bool
+is_plain(const struct nb_family *family, const struct nb_tensor *t)
 {
     static const char *const companions[] = { "_scale", "_scale_inv", "_scale_2", ".scales", ".absmax",    ".quant_map",
                                               ".SCB",   ".W_q",       ".qzeros",  ".g_idx",  "_zero_point" };
@@ -426,9 +444,9 @@ is_plain(const struct nb_tensor *t)
     if (t->packed != NULL)
         return true;
     for (size_t i = 0; i < COUNT(companions); i++)
-        if (nb_ends_with(t->name, companions[i]))
+        if (nb_ends_with(t->name, companions[i]) && !is_known(family, t->name))
             return false;
-    return t->type == NB_F64 || t->type == NB_F32 || t->type == NB_F16 || t->type == NB_BF16;
+    return t->type == NB_I64 || t->type == NB_F64 || t->type == NB_F32 || t->type == NB_F16 || t->type == NB_BF16;
 }
 
 /* Whether the weights are quantized is decided by the tensors: merging or saving again leaves the entry behind. */
@@ -439,7 +457,7 @@ examine_quantization(struct examination *x)
     bool plain = true, is_packed = false;
 
     for (size_t k = 0; k < x->source->store.count && plain; k++) {
-        plain = is_plain(&x->source->store.tensors[k]);
+        plain = is_plain(x->family, &x->source->store.tensors[k]);
         is_packed = is_packed || x->source->store.tensors[k].packed != NULL;
     }
     for (size_t i = 0; i < COUNT(names); i++) {

@@ -1,5 +1,5 @@
 /*
- * NVFP4 of ModelOpt and compressed-tensors, MXFP4 of compressed-tensors. GGUF has types for both, with the same bits in
+ * NVFP4 of ModelOpt and compressed-tensors, MXFP4 of compressed-tensors and DeepSeek V4. GGUF has types for both, with the same bits in
  * another order; the factor of a whole NVFP4 weight is a tensor of its own there.
  */
 #include "formats/models/packed/fp4.h"
@@ -153,6 +153,19 @@ const struct nb_packed_format nb_packed_mxfp4 = {
     .endings = { ".weight_scale" },
     .needed = 1,
     .is_last = true,
+    .open = nb_packed_open_mxfp4,
+    .read = nb_packed_read_fp4,
+};
+
+/* The experts of DeepSeek V4, beside other weights in FP8. */
+const struct nb_packed_format nb_packed_mxfp4_deepseek = {
+    .name = "MXFP4",
+    .methods = "fp8",
+    .codes = ".weight",
+    .weight = ".weight",
+    .types = { NB_I8, NB_TYPE_NONE },
+    .endings = { ".scale" },
+    .needed = 1,
     .open = nb_packed_open_mxfp4,
     .read = nb_packed_read_fp4,
 };

@@ -142,6 +142,19 @@ const struct nb_packed_format nb_packed_fp8 = {
     .read = nb_packed_by_rows,
 };
 
+/* As DeepSeek V4 names them. */
+const struct nb_packed_format nb_packed_fp8_deepseek = {
+    .name = "FP8",
+    .methods = "fp8",
+    .codes = ".weight",
+    .weight = ".weight",
+    .types = FP8,
+    .endings = { ".scale" },
+    .needed = 1,
+    .open = open_scaled,
+    .read = nb_packed_by_rows,
+};
+
 const struct nb_packed_format nb_packed_int8 = {
     .name = "INT8",
     .methods = "compressed-tensors",
