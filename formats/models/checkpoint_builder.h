@@ -1,6 +1,6 @@
 /*
- * Shared by source_checkpoint.c, which opens a checkpoint, checkpoint_tensors.c, which makes views of its tensors, and
- * checkpoint_slots.c, which knows of each tensor what has come of it.
+ * Shared by source_checkpoint.c, which opens a checkpoint, checkpoint_tensors.c, which makes views of its tensors,
+ * checkpoint_slots.c, which knows of each tensor what has come of it, and checkpoint_order.c, which puts some first.
  */
 #ifndef NB_CHECKPOINT_BUILDER_H
 #define NB_CHECKPOINT_BUILDER_H
@@ -50,6 +50,8 @@ enum nb_status nb_builder_add_view(struct nb_builder *builder, const struct nb_m
 /* Puts STORED where ROW has it in LAYER, as EXPERT or part, and adds the views that are complete by now. */
 enum nb_status nb_builder_take(struct nb_builder *builder, const struct nb_map_row *row, uint64_t layer,
                                uint64_t expert, const struct nb_tensor *stored) NB_MUST_CHECK;
+/* Puts the family's FIRST_TENSORS before the others. */
+enum nb_status nb_builder_put_first(struct nb_builder *builder) NB_MUST_CHECK;
 /* Finds the tensors that are missing, of which no part has come or not all. */
 enum nb_status nb_builder_check_complete(const struct nb_builder *builder) NB_MUST_CHECK;
 

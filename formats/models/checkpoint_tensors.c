@@ -139,6 +139,36 @@ plain_type(const struct nb_view *v)
                                                                                                             : NB_F32;
 }
 
+/* What a family that keeps types writes: as the reference's converter of DeepSeek V4 has it. */
+static void
+keep_type(struct nb_view *v)
+{
+    const bool was_fp8 = v->pieces->stored->packed != NULL && v->type == NB_F32;
+    const bool is_matrix = v->n_dims > 1 && !nb_ends_with(v->name, "_norm.weight");
+
+    v->in_f32 = is_matrix && (was_fp8 || v->type != NB_F32) ? NB_F32_AS_OTHERS : NB_F32_ALWAYS;
+    v->plain_type = plain_type(v);
+    v->has_own_type = is_matrix && v->type != NB_F16; /* F16 becomes what the file is */
+    if (is_matrix && was_fp8)
+        v->plain_type = v->ne[0] % nb_type_info(NB_Q8_0)->block == 0 ? NB_Q8_0 : NB_F16;
+}
+
+static void
+set_plain_type(const struct nb_family *family, struct nb_view *v)
+{
+    if (family->no_matrix_in_f32)
+        v->in_f32 = NB_F32_AS_OTHERS;
+    else if (family->matrices_in_f32 != NULL && strstr(v->name, family->matrices_in_f32) != NULL)
+        v->in_f32 = NB_F32_ALWAYS;
+    v->plain_type = plain_type(v);
+    if (nb_type_info(v->type)->kind == NB_KIND_INTEGER) {
+        v->plain_type = v->type;
+        v->has_own_type = true;
+    } else if (family->keeps_types) {
+        keep_type(v);
+    }
+}
+
 /* "a x b x c", in the order of checkpoints: slowest dimension first. */
 static void
 write_shape(const uint64_t *ne, uint32_t n_dims, char *text, size_t size)
@@ -202,7 +232,7 @@ check_stored(const struct nb_builder *b, const struct nb_map_row *row, const str
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' is %s, but config.json makes it %s", t->name,
                                 found, wanted);
     }
-    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT && t->packed == NULL)
+    if (nb_type_info(t->type)->kind != NB_KIND_FLOAT && t->packed == NULL && row->op[0].kind != NB_MAP_NUMBERS)
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "tensor '%s' has dtype %s, which holds no weights",
                                 t->name, nb_type_info(t->type)->safetensors);
     *good = true;
@@ -366,11 +396,7 @@ nb_builder_add_view(struct nb_builder *b, const struct nb_map_row *row, uint64_t
         return NB_BUILDER_FOUND(b, NB_BAD_MODEL_TENSOR_SHAPE, "%s", why.message);
     if (status != NB_OK)
         return nb_fail(b->err, status, "%s", why.message);
-    if (b->family->no_matrix_in_f32)
-        view.in_f32 = NB_F32_AS_OTHERS;
-    else if (b->family->matrices_in_f32 != NULL && strstr(name, b->family->matrices_in_f32) != NULL)
-        view.in_f32 = NB_F32_ALWAYS;
-    view.plain_type = plain_type(&view);
+    set_plain_type(b->family, &view);
     b->source->tensors[b->source->n_tensors++] = view;
     return add_factors(b, &view, slot);
 }
@@ -562,6 +588,8 @@ nb_builder_tensors(struct nb_builder *b)
     for (size_t i = 0; i < b->source->store.count && status == NB_OK; i++)
         if (!is_of_packed_row(b, &b->source->store.tensors[i]))
             status = map_tensor(b, &b->source->store.tensors[i]);
+    if (status == NB_OK)
+        status = nb_builder_put_first(b);
     if (status == NB_OK)
         status = nb_builder_check_complete(b);
     if (status == NB_OK && b->n_beyond_text > 0)

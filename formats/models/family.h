@@ -75,6 +75,7 @@ enum nb_map_op_kind {
     NB_MAP_FILL, /* a vector of a number, whatever is stored: number */
     NB_MAP_JOIN, /* of "%e" in FROM: the rows of so many stored tensors, one after the other: count */
     NB_MAP_FIT,  /* keeps the first rows, or adds rows of zeros: number of rows */
+    NB_MAP_NUMBERS, /* integers of 64 bits as those of 32, each of which must be below this: number. Nothing else is done */
     /* Operations that keep the shape, except NB_MAP_TRANSPOSE: */
     NB_MAP_NEIGHBOURS,   /* the q/k permutation, rotary pairs from halves to neighbours: rows per head */
     NB_MAP_HALVES,       /* rotary pairs from neighbours to halves: rows per head, rotated ones of them */
@@ -155,7 +156,13 @@ struct nb_family {
     const char *extra_layers;
     const char *matrices_in_f32; /* a part of the names of matrices that are always F32; NULL: the usual ones */
     bool no_matrix_in_f32;       /* not even routers */
-    bool drops_equal_output;     /* an output equal to the embedding, if that comes first, is not written */
+    bool keeps_types;            /* converters write matrices in the type they are stored in, those in FP8 as Q8_0 */
+    /*
+     * The architecture's tensors that come before all others. Those that stand together, separated by "|", come layer by
+     * layer. Ends with NULL. NULL: none.
+     */
+    const char *const *first_tensors;
+    bool drops_equal_output; /* an output equal to the embedding, if that comes first, is not written */
     struct nb_tokenizer_habits tokenizer;
     bool skips_tied_output; /* an output matrix that is tied to the embedding is not written, even if it is stored */
     double rope_factor;     /* that of llama3 scaling if config.json has none; 0: the usual one */

@@ -283,9 +283,8 @@ hub_name(const char *real, char *id, size_t size)
     return *id != '\0';
 }
 
-/* The real name of the folder, also for "." and "..", or the id of a folder in the hub's cache. */
-static enum nb_status
-folder_name(const char *folder, char *name, size_t size, struct nb_error *err)
+enum nb_status
+nb_model_folder_name(const char *folder, char *name, size_t size, struct nb_error *err)
 {
     char *real = realpath(folder, NULL), *clean;
     const char *slash = real == NULL ? NULL : strrchr(real, '/');
@@ -335,7 +334,7 @@ nb_general_metadata(struct nb_checkpoint *cp, const struct nb_parameters *parame
     if (status == NB_OK)
         status = nb_model_card_read(cp, &card, err);
     if (status == NB_OK)
-        status = folder_name(cp->folder, folder, sizeof folder, err);
+        status = nb_model_folder_name(cp->folder, folder, sizeof folder, err);
     if (status != NB_OK) {
         json_decref(card);
         json_decref(generation);

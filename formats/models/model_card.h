@@ -15,6 +15,11 @@
 enum nb_status nb_model_card_read(struct nb_checkpoint *cp, json_t **card, struct nb_error *err) NB_MUST_CHECK;
 
 /*
+ * The real name of FOLDER, also if that is "." or "..", or "OWNER/NAME" of a folder in the hub's cache; cut to SIZE bytes.
+ */
+enum nb_status nb_model_folder_name(const char *folder, char *name, size_t size, struct nb_error *err) NB_MUST_CHECK;
+
+/*
  * Sets the general.* keys that the reference converter writes, from the same
  * places in the same order: generation_config.json, the model card, the parts
  * of the model's name.

@@ -117,7 +117,7 @@ nb_view_offset(const struct nb_view *v)
 bool
 nb_view_is_stored(const struct nb_view *v)
 {
-    return v->ops[0].kind == NB_OP_NONE && (v->foreign == NULL || nb_view_is_packed(v));
+    return v->ops[0].kind == NB_OP_NONE && (v->foreign == NULL || nb_type_info(v->type)->kind != NB_KIND_FLOAT);
 }
 
 bool

@@ -79,6 +79,7 @@ struct nb_view {
     enum nb_type type;       /* the common type of all pieces; what FOREIGN gives if that is set */
     enum nb_type plain_type; /* its type in an unquantized GGUF file */
     enum { NB_F32_BY_NAME, NB_F32_ALWAYS, NB_F32_AS_OTHERS } in_f32; /* whether converters always write it as F32 */
+    bool has_own_type; /* converters write it in PLAIN_TYPE, whatever that of the file */
     uint32_t n_dims;
     uint64_t ne[NB_MAX_DIMS]; /* GGUF order: ne[0] is the row length; 1 after n_dims */
     uint64_t elements, bytes; /* bytes: as stored */
@@ -100,6 +101,7 @@ struct nb_view {
     const struct nb_view *turned;
     const struct nb_foreign *foreign;                       /* NULL: elements of TYPE */
     const struct nb_tensor *companions[NB_VIEW_COMPANIONS]; /* further tensors that FOREIGN uses */
+    uint64_t limit;                                         /* integers are below it (numbers.h) */
 };
 
 /* A view of all of STORED, unchanged, with its name and shape. *PIECE becomes its only piece. */

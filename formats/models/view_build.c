@@ -3,6 +3,7 @@
 #include "formats/base/checked.h"
 #include "formats/models/expression.h"
 #include "formats/models/mxfp4.h"
+#include "formats/models/numbers.h"
 #include "formats/models/packed/packed.h"
 
 #include <inttypes.h>
@@ -497,6 +498,10 @@ apply(struct builder *b, const struct nb_map_op *op)
         if (!argument(b, op, 0, &x[0]) || !argument(b, op, 1, &x[1]) ||
             !nb_view_mxfp4(b->view, b->origin->scales, x[0], x[1]))
             return refuse(b, "has not the blocks and scales");
+        return NB_OK;
+    case NB_MAP_NUMBERS:
+        if (!argument(b, op, 0, &x[0]) || !nb_view_numbers(b->view, x[0]))
+            return refuse(b, "has no integers of 64 bits");
         return NB_OK;
     case NB_MAP_TRANSPOSE:
         b->view->transposed = true;

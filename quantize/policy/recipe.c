@@ -580,7 +580,7 @@ choose(struct rules *r, const struct nb_view *t, bool *matched, struct nb_choice
         return NB_OK;
     }
     /* Converters write some matrices as F32 that quantizers would change, and some in the file's type that those keep. */
-    if ((o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) ||
+    if ((o->converts ? nb_view_is_always_f32(t) : !is_quantized(o, t)) || (o->converts && t->has_own_type) ||
         (nb_view_is_packed(t) && nb_type_info(base)->kind == NB_KIND_FLOAT)) {
         *out = (struct nb_choice){ t->plain_type, t->plain_type, NB_WHY_KEPT };
         return NB_OK;
