@@ -5,6 +5,9 @@
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
 
+#include <inttypes.h>
+#include <math.h>
+
 #define ATTN LAYER "self_attn."
 #define MOE LAYER "block_sparse_moe."
 #define UNROTATED "key_length_mla - rope_dims"
@@ -85,13 +88,34 @@ kv_heads(json_t *config, const struct nb_hparams *hp, uint64_t layer)
     return nb_config_lists_layer(config, "linear_attn_config.full_attn_layers", 1, layer);
 }
 
+/* Each layer is in one of the two lists, if there are two. */
+static enum nb_status
+check_lists(json_t *config, const char *name, const struct nb_hparams *hp, struct nb_error *err)
+{
+    const uint64_t layers = (uint64_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+
+    for (uint64_t i = 0; i < layers; i++) {
+        const double linear = nb_config_lists_layer(config, "linear_attn_config.kda_layers", 1, i);
+
+        if (isnan(linear) || linear + kv_heads(config, hp, i) == 1)
+            continue;
+        return nb_fail(err, NB_INPUT,
+                       "%s: layer %" PRIu64 ", counted from 1, is in %s of kda_layers and full_attn_layers", name, i + 1,
+                       linear != 0 ? "both" : "none");
+    }
+    return NB_OK;
+}
+
 /* A key is what is compressed and what is rotated; it stands where head_dim would be written if there is one. */
 static enum nb_status
 derive(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
 {
+    enum nb_status status;
+
     nb_hp_set(hp, NB_HP_KEY_LENGTH, nb_hp(hp, NB_HP_KV_LORA_RANK) + nb_hp(hp, NB_HP_ROPE_DIMS),
               hp->value[NB_HP_KEY_LENGTH].given);
-    return nb_derive_each(config, name, NB_HP_KV_HEADS, kv_heads, hp, err);
+    status = nb_derive_each(config, name, NB_HP_KV_HEADS, kv_heads, hp, err);
+    return status == NB_OK ? check_lists(config, name, hp, err) : status;
 }
 
 static const struct nb_config_rule rules[] = {
