@@ -102,6 +102,8 @@ static const enum nb_hparam demanded_of_m3[] = {
     MIXTURE,          NB_HP_EXPERTS_SHARED, NB_HP_EXPERT_GATING, NB_HP_INDEXER_HEADS, NB_HP_INDEXER_KEY_LENGTH,
     NB_HP_INDEXER_TOP_K, NB_HP_INDEXER_BLOCK,  NB_HP_INDEXER_LOCAL,
 };
+static const enum nb_hparam demanded_of_ling_1[] = { NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
+                                                     NB_HP_EXPERT_FEED_FORWARD, NB_HP_EXPERTS_SHARED };
 static const enum nb_hparam demanded_of_ling[] = { MIXTURE, NB_HP_EXPERTS_SHARED, NB_HP_EXPERT_GATING };
 static const enum nb_hparam demanded_of_dbrx[] = {
     NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_NORM_EPSILON, NB_HP_CLAMP_KQV, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
@@ -121,7 +123,7 @@ const struct nb_arch nb_arch_minimax_m2 = { ARCH("minimax-m2", minimax_m2, deman
 const struct nb_arch nb_arch_minimax_m3 = { ARCH("minimax-m3", minimax_m3, demanded_of_m3), RUNS(dense_then_sparse),
                                             ASSUMES(shares_are_normalized), .activation = NB_ACTIVATION_GPT_OSS,
                                             .rope = NB_ROPE_HALVES };
-const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_with_shared), RUNS(blocks),
+const struct nb_arch nb_arch_bailingmoe = { ARCH("bailingmoe", bailingmoe, demanded_of_ling_1), RUNS(blocks),
                                             .rope = NB_ROPE_NEIGHBOURS };
 const struct nb_arch nb_arch_bailingmoe2 = { ARCH("bailingmoe2", bailingmoe2, demanded_of_ling), RUNS(dense_then_sparse),
                                              .rope = NB_ROPE_HALVES };

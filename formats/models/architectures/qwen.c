@@ -43,9 +43,10 @@ static const struct nb_arch_tensor qwen3moe[] = {
 
 static const enum nb_hparam demanded[] = { DEMANDED };
 static const enum nb_hparam demanded_to_see[] = { DEMANDED, NB_HP_ROPE_SECTIONS };
-static const enum nb_hparam demanded_of_mixtures_that_see[] = { DEMANDED, NB_HP_ROPE_SECTIONS, NB_HP_EXPERTS,
-                                                                NB_HP_EXPERTS_USED };
-static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED, NB_HP_EXPERTS, NB_HP_EXPERTS_USED };
+/* Their layers have no feed-forward network beside the experts. */
+#define DEMANDED_OF_MIXTURES NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_EXPERTS, NB_HP_EXPERTS_USED
+static const enum nb_hparam demanded_of_mixtures_that_see[] = { DEMANDED_OF_MIXTURES, NB_HP_ROPE_SECTIONS };
+static const enum nb_hparam demanded_of_mixtures[] = { DEMANDED_OF_MIXTURES };
 
 static const struct nb_arch_block dense_blocks[] = { DENSE_BLOCKS };
 static const struct nb_arch_block sparse_blocks[] = { SPARSE_BLOCKS };

@@ -125,7 +125,8 @@ static const struct nb_arch_tensor granite_swa[] = {
 };
 
 #define MIXTURE NB_HP_FEED_FORWARD, NB_HP_HEADS, NB_HP_EXPERTS, NB_HP_EXPERTS_USED, NB_HP_EXPERT_FEED_FORWARD
-static const enum nb_hparam demanded_of_mellum[] = { MIXTURE, NB_HP_RMS_EPSILON };
+static const enum nb_hparam demanded_of_mellum[] = { NB_HP_HEADS, NB_HP_EXPERTS, NB_HP_EXPERTS_USED,
+                                                     NB_HP_EXPERT_FEED_FORWARD, NB_HP_RMS_EPSILON };
 static const enum nb_hparam demanded_of_exaone[] = { MIXTURE, NB_HP_RMS_EPSILON, NB_HP_SLIDING_WINDOW,
                                                      NB_HP_EXPERT_GATING };
 static const enum nb_hparam demanded_of_cohere[] = { MIXTURE, NB_HP_SLIDING_WINDOW, NB_HP_LOGIT_SCALE,
