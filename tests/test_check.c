@@ -614,6 +614,7 @@ tensors_that_make_no_model(void **unused)
     (void)unused;
     with_tensor("a norm under another name", norm, "output_nrom.weight", 0, 0, "model.tensor-missing");
     with_tensor("a tensor that nobody needs", norm, "output_nrom.weight", 0, 0, "model.tensor-unexpected");
+    with_tensor("a factor whose weight is not there", norm, "blk.0.attn_p.scale", 0, 0, "model.tensor-unexpected");
     with_tensor("a layer beyond the last", norm, "blk.7.attn_norm.weight", 0, 0, "model.layer");
     with_tensor("a fused matrix of queries alone", q, "blk.0.attn_qkv.weight", 0, 0, "model.tensor-shape");
     with_tensor("a matrix on its side", q, NULL, columns * 2, rows / 2, "model.tensor-shape");

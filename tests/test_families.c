@@ -262,6 +262,53 @@ families_are_converted_as_the_reference_does(void **unused)
     golden_each(GOLDENS, only, compare);
 }
 
+/* --- what others might make of them ------------------------------------------------------------------------------- */
+
+static void
+n_grams_without_one_of_their_keys_are_unsound(void **unused)
+{
+    static const char *const keys[] = {
+        "ple.layers", /* then there are tensors that no layer has */
+        "ple.ngram_size",
+        "ple.heads_per_ngram",
+        "ple.conv_kernel",
+        "ple.eos_token_id",
+        "embedding_length_per_layer_input",
+        "ple.layer_multipliers",
+        "ple.head_offsets",
+        "ple.head_vocab_sizes",
+    };
+    char out[SCRATCH_PATH], less[SCRATCH_PATH], key[64];
+    static struct run run;
+    json_t *golden;
+
+    (void)unused;
+    if (!golden_is_wanted(only, "qwen4exp"))
+        return;
+    golden = golden_read(GOLDENS "/qwen4exp.json.gz");
+    current = "qwen4exp";
+    golden_checkpoint(golden, "grams");
+    json_decref(golden);
+    snprintf(out, sizeof out, "%s", scratch_path("grams.gguf"));
+    RUN(&run, "quantize", scratch_path("grams"), "-t", "f16", "-o", out, "--allow-other-tokens", "--pre-tokenizer",
+        "qwen35");
+    assert_int_equal(run.code, 0);
+    snprintf(less, sizeof less, "%s", scratch_path("less.gguf"));
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        snprintf(key, sizeof key, "qwen4exp.%s", keys[i]);
+        RUN(&run, "edit", out, "--remove", key, "-o", less, "--force");
+        assert_int_equal(run.code, 0);
+        RUN(&run, "check", less);
+        if (run.code != 1 || strstr(run.out, i == 0 ? "ple_key" : key) == NULL)
+            fail_msg("without %s: %s", key, run.out);
+    }
+    RUN(&run, "edit", out, "--set", "qwen4exp.ple.head_offsets=u64[]:[0]", "-o", less, "--force");
+    RUN(&run, "check", less);
+    if (run.code != 1 || strstr(run.out, "has 1 elements, but needs") == NULL)
+        fail_msg("with one offset: %s", run.out);
+    scratch_remove("grams");
+}
+
 /* --- what it takes to run them ----------------------------------------------------------------------------------- */
 
 /* As llama.cpp says that it allocates (by tests/interop/memory.mjs), for 4096 tokens in f16. */
@@ -509,6 +556,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
+        cmocka_unit_test(n_grams_without_one_of_their_keys_are_unsound),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(a_model_in_nvfp4_computes_what_its_checkpoint_does),
         cmocka_unit_test(what_config_json_lacks_is_what_the_class_has),

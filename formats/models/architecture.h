@@ -42,6 +42,14 @@ struct nb_arch_block {
     const char *scale;      /* a tensor with another such factor; NULL: none */
 };
 
+/* A key that is demanded only on a condition, or that is no hyperparameter. */
+struct nb_arch_key {
+    const char *key;      /* after "ARCH." */
+    enum nb_kv_type type; /* of the value, or of the elements of an array */
+    const char *count;    /* an expression: of an array, at least so many elements; NULL: it is a single value */
+    const char *when;     /* condition; NULL: always */
+};
+
 /* What must hold for the hyperparameters to fit together. */
 struct nb_arch_rule {
     const char *holds;    /* condition */
@@ -111,6 +119,8 @@ struct nb_arch {
     const char *name;               /* general.architecture */
     const enum nb_hparam *demanded; /* keys that llama.cpp requires beyond nb_arch_demanded */
     size_t n_demanded;
+    const struct nb_arch_key *keys; /* that llama.cpp requires beyond these */
+    size_t n_keys;
     const struct nb_arch_default *defaults; /* beyond those of every architecture */
     size_t n_defaults;
     const struct nb_arch_rule *rules;

@@ -130,6 +130,18 @@ is_needed(const struct nb_builder *b, const struct nb_map_row *row, uint64_t lay
                                                json_is_false(nb_config_find(b->cp->config, "tie_word_embeddings")));
 }
 
+/* Whether the tensor TO has come, in LAYER or, if the model has it once, in any. */
+static bool
+has_come_for(const struct nb_builder *b, const char *to, uint64_t layer)
+{
+    if (strstr(to, "%l") != NULL)
+        return has_come(b, to, layer);
+    for (uint64_t i = 0; i < b->layers; i++)
+        if (has_come(b, to, i))
+            return true;
+    return false;
+}
+
 enum nb_status
 nb_builder_check_complete(const struct nb_builder *b)
 {
@@ -145,7 +157,7 @@ nb_builder_check_complete(const struct nb_builder *b)
             uint64_t expert = 0;
             char name[256];
 
-            if (has_come(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
+            if (has_come_for(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
                 continue;
             while (begun && slot->stored[expert] != NULL)
                 expert++;

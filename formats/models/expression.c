@@ -35,16 +35,42 @@ skip_spaces(struct parser *p)
 
 static double parse(struct parser *p, int level);
 
+static size_t
+name_length(const char *name)
+{
+    size_t length = 0;
+
+    while (isalnum((unsigned char)name[length]) || name[length] == '_')
+        length++;
+    return length;
+}
+
+/* "NAME)" of "any(NAME)". */
+static double
+parse_any(struct parser *p)
+{
+    const size_t length = name_length(p->at);
+    const enum nb_hparam hparam = nb_hparam_by_name(p->at, length);
+
+    p->malformed = p->malformed || hparam == NB_HPARAMS || p->at[length] != ')';
+    if (p->malformed)
+        return 0;
+    p->at += length + 1;
+    return p->hp == NULL || nb_hp(p->hp, hparam) != 0;
+}
+
 static double
 parse_name(struct parser *p)
 {
     const char *name = p->at;
-    size_t length = 0;
+    const size_t length = name_length(name);
     enum nb_hparam hparam;
 
-    while (isalnum((unsigned char)name[length]) || name[length] == '_')
-        length++;
     p->at += length;
+    if (length == strlen("any") && strncmp(name, "any(", length + 1) == 0) {
+        p->at++;
+        return parse_any(p);
+    }
     if (length == strlen("layer") && strncmp(name, "layer", length) == 0) {
         p->by_layer = true;
         return (double)p->layer;

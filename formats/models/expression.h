@@ -3,7 +3,7 @@
  * conditions ("experts > 0 && layer >= 3"), defaults ("embedding // heads").
  *
  * Names are hyperparameters in lower case, or "layer". An absent hyperparameter is 0; a per-layer one
- * has the value of the current layer. Operators, lowest precedence first: || && then
+ * has the value of the current layer, and "any(NAME)" says whether one of its values is not 0. Operators, lowest precedence first: || && then
  * == != < <= > >= then + - then * / // (floor) % then ^ (power) then unary - and !. Conditions give 1 or 0.
  */
 #ifndef NB_EXPRESSION_H

@@ -137,7 +137,7 @@ nb_hparam_fits(enum nb_hparam hparam, const struct nb_kv *kv)
     const struct nb_hparam_info *row = &rows[hparam];
 
     if (kv->type != NB_KV_ARRAY)
-        return type_fits(row->type, kv->type);
+        return row->form != NB_HP_FORM_LIST && type_fits(row->type, kv->type);
     if (row->form == NB_HP_FORM_ONE)
         return false;
     /* The reference writes counts by layer as i32, and patterns also as booleans. */
@@ -168,6 +168,19 @@ element(const struct nb_kv *kv, size_t i)
     }
 }
 
+/* A list of numbers of layers as 1 for each layer in it; numbers that no layer has are not kept. */
+static enum nb_status
+read_list(struct nb_hparams *hp, enum nb_hparam hparam, const struct nb_kv *kv, struct nb_error *err)
+{
+    const size_t layers = (size_t)fmin(fmax(nb_hp(hp, NB_HP_LAYERS), 0), NB_MAX_LAYERS);
+    double flags[NB_MAX_LAYERS] = { 0 };
+
+    for (size_t i = 0; i < kv->count; i++)
+        if (element(kv, i) >= 0 && element(kv, i) < (double)layers)
+            flags[(size_t)element(kv, i)] = 1;
+    return nb_hp_set_each(hp, hparam, flags, layers, true, err);
+}
+
 static enum nb_status
 read_array(struct nb_hparams *hp, enum nb_hparam hparam, const struct nb_kv *kv, struct nb_error *err)
 {
@@ -186,6 +199,8 @@ read_value(struct nb_hparams *hp, enum nb_hparam hparam, const struct nb_metadat
     double number;
     bool flag;
 
+    if (rows[hparam].form == NB_HP_FORM_LIST)
+        return read_list(hp, hparam, kv, err);
     if (kv->type == NB_KV_ARRAY)
         return read_array(hp, hparam, kv, err);
     if (rows[hparam].type == NB_HP_TYPE_TEXT)
@@ -244,6 +259,21 @@ write_array(const struct nb_hparam_value *v, enum nb_hparam_type type, const cha
     return nb_meta_status(meta, err);
 }
 
+/* The numbers of the layers that are in the list; nothing if it is empty. */
+static enum nb_status
+write_list(const struct nb_hparam_value *v, const char *key, struct nb_metadata *meta, struct nb_error *err)
+{
+    int32_t numbers[NB_MAX_LAYERS];
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->count && i < NB_MAX_LAYERS; i++)
+        if (v->each[i] != 0)
+            numbers[n++] = (int32_t)i;
+    if (n > 0)
+        nb_meta_set(meta, key, NB_KV_ARRAY, NB_KV_I32, n, numbers, n * sizeof numbers[0]);
+    return nb_meta_status(meta, err);
+}
+
 enum nb_status
 nb_hparam_write(const struct nb_hparams *hp, enum nb_hparam hparam, const char *arch, struct nb_metadata *meta,
                 struct nb_error *err)
@@ -254,6 +284,8 @@ nb_hparam_write(const struct nb_hparams *hp, enum nb_hparam hparam, const char *
     if (!v->present)
         return NB_OK;
     nb_hparam_key(hparam, arch, key);
+    if (rows[hparam].form == NB_HP_FORM_LIST)
+        return write_list(v, key, meta, err);
     if (v->each != NULL)
         return write_array(v, rows[hparam].type, key, meta, err);
     switch (rows[hparam].type) {

@@ -22,7 +22,7 @@ enum nb_hparam {
 };
 
 enum nb_hparam_type { NB_HP_TYPE_U32, NB_HP_TYPE_F32, NB_HP_TYPE_BOOL, NB_HP_TYPE_TEXT };
-enum nb_hparam_form { NB_HP_FORM_ONE, NB_HP_FORM_EACH, NB_HP_FORM_ANY };
+enum nb_hparam_form { NB_HP_FORM_ONE, NB_HP_FORM_EACH, NB_HP_FORM_ANY, NB_HP_FORM_LIST };
 
 /* A row of hparams.def. */
 struct nb_hparam_info {

@@ -17,25 +17,10 @@ FUSED = [(("attn_q.weight", "attn_k.weight", "attn_v.weight"), "attn_qkv.weight"
 # Where they may disagree: FILE without KEY.
 KNOWN = {
     "gemma4_e.gguf without gemma4.attention.shared_kv_layers",  # check does not ask which layers have keys of their own
-    "qwen2moe.gguf without qwen2moe.feed_forward_length",  # which all converters write
-    "qwen3moe.gguf without qwen3moe.feed_forward_length",
-    "qwen3vlmoe.gguf without qwen3vlmoe.feed_forward_length",
-    "mellum.gguf without mellum.feed_forward_length",
-    "bailingmoe.gguf without bailingmoe.feed_forward_length",
     "gemma4.gguf without gemma4.attention.value_length",  # no such file is known, and nibble would not know its shapes
     "gemma4_e.gguf without gemma4.attention.value_length",
     "gemma4_moe.gguf without gemma4.attention.value_length",
-    "llama_nvfp4.gguf with attn_qkv.weight",  # the factors of q, k and v are left, and check does not ask for their weights
     "gemma4_unified.gguf without gemma4.attention.value_length",
-    # check does not know the keys of Qwen4Exp's embeddings of n-grams
-    "qwen4exp.gguf without qwen4exp.ple.layers",
-    "qwen4exp.gguf without qwen4exp.ple.ngram_size",
-    "qwen4exp.gguf without qwen4exp.ple.heads_per_ngram",
-    "qwen4exp.gguf without qwen4exp.ple.eos_token_id",
-    "qwen4exp.gguf without qwen4exp.embedding_length_per_layer_input",
-    "qwen4exp.gguf without qwen4exp.ple.layer_multipliers",
-    "qwen4exp.gguf without qwen4exp.ple.head_offsets",
-    "qwen4exp.gguf without qwen4exp.ple.head_vocab_sizes",
 }
 
 

@@ -97,6 +97,39 @@ check_key(const struct model *m, enum nb_hparam hparam)
     return kv->type == NB_KV_ARRAY ? NB_OK : check_value(m, hparam, kv);
 }
 
+/* Whether KV is what ROW says: a value of its type, or an array of such. */
+static bool
+is_of_type(const struct nb_arch_key *row, const struct nb_kv *kv)
+{
+    return row->count == NULL ? kv->type == row->type : kv->type == NB_KV_ARRAY && kv->element == row->type;
+}
+
+/* Keys that are demanded on a condition, and those that are no hyperparameters. */
+static enum nb_status
+check_further_key(const struct model *m, const struct nb_arch_key *row)
+{
+    const struct nb_kv *kv;
+    uint64_t count = 0;
+    char key[128];
+
+    if (!nb_expression_holds(row->when, &m->hp, 0))
+        return NB_OK;
+    snprintf(key, sizeof key, "%s.%s", m->arch, row->key);
+    kv = nb_meta_find(m->meta, key);
+    if (kv == NULL)
+        return CHECK_FOUND(m->c, NB_BAD_MODEL_KEY_MISSING, at_key(m, key), "is missing");
+    if (!is_of_type(row, kv)) /* a value of a hyperparameter is reported as one */
+        return row->count == NULL
+                   ? NB_OK
+                   : CHECK_FOUND(m->c, NB_BAD_MODEL_KEY_TYPE, at_key(m, key), "is %s, should be an array of %s",
+                                 nb_kv_type_name(kv->type == NB_KV_ARRAY ? kv->element : kv->type),
+                                 nb_kv_type_name(row->type));
+    if (row->count != NULL && nb_expression_count(row->count, &m->hp, 0, &count) && kv->count < count)
+        return CHECK_FOUND(m->c, NB_BAD_MODEL_KEY_VALUE, at_key(m, key),
+                           "has %" PRIu64 " elements, but needs %" PRIu64 " at least", kv->count, count);
+    return NB_OK;
+}
+
 static enum nb_status
 check_general_keys(const struct model *m)
 {
@@ -375,6 +408,23 @@ check_row(const struct model *m, const struct nb_arch_tensor *row)
     return status;
 }
 
+/* Whether NAME is that of a factor of a weight that is there, as NVFP4 has them. */
+static bool
+is_factor(const struct model *m, const char *name)
+{
+    static const char *const endings[] = { ".scale", ".input_scale" };
+    char weight[NB_MAX_NAME + 32];
+
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        if (!nb_ends_with(name, endings[i]))
+            continue;
+        snprintf(weight, sizeof weight, "%.*s.weight", (int)(strlen(name) - strlen(endings[i])), name);
+        if (find_tensor(m, weight) != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* Whether the architecture has a tensor of this name; in a layer beyond the last, too: check_layers reports those. */
 static bool
 is_expected(const struct model *m, const char *name)
@@ -382,7 +432,7 @@ is_expected(const struct model *m, const char *name)
     uint64_t layer, expert;
     const struct nb_arch_tensor *row;
 
-    if (nb_ends_with(name, ".scale") || nb_ends_with(name, ".input_scale")) /* of NVFP4 */
+    if (is_factor(m, name))
         return true;
     for (const struct fusion *f = fusions; f < fusions + FUSIONS; f++)
         if ((nb_name_matches(f->whole, name, &layer, &expert) ||
@@ -438,6 +488,10 @@ check_with_architecture(struct model *m)
     if (status == NB_OK)
         status = nb_hparams_read(&m->hp, m->meta, m->arch, m->c->err);
     if (status != NB_OK || m->count == 0) /* a vocabulary alone */
+        return status;
+    for (size_t i = 0; m->known != NULL && i < m->known->n_keys && status == NB_OK; i++)
+        status = check_further_key(m, &m->known->keys[i]);
+    if (status != NB_OK)
         return status;
     layers = nb_hp(&m->hp, NB_HP_LAYERS);
     if (layers >= 1 && layers <= NB_MAX_LAYERS) {

@@ -78,8 +78,9 @@ static const struct nb_arch_tensor qwen35moe[] = { LAYERS_OF_BOTH_KINDS, MIXTURE
     { name "up.weight", { "hyper_rank", STREAMS }, NB_REQUIRED, NULL }
 #define INJECTING(name) HYPER(name), { name "inject.weight", { STREAMS, "hyper_count" }, NB_REQUIRED, NULL }
 #define INDEXER(name, ...) { BLOCK "indexer." name, { __VA_ARGS__ }, NB_REQUIRED, FULL }
-/* One layer has n-grams; how many rows their table has no key says. */
-#define PLE(name, ...) { BLOCK "ple_" name, { __VA_ARGS__ }, NB_OPTIONAL, NULL }
+/* One layer may have n-grams; how many rows their table has no key says. */
+#define PLE(name, ...) { BLOCK "ple_" name, { __VA_ARGS__ }, NB_REQUIRED, "ple_layers" }
+#define WITH_PLE "any(ple_layers)"
 
 static const struct nb_arch_tensor qwen4exp[] = {
     { "token_embd.weight", { "embedding", "vocab" }, NB_REQUIRED, NULL },
@@ -100,7 +101,7 @@ static const struct nb_arch_tensor qwen4exp[] = {
     PLE("norm_query.weight", STREAMS),
     PLE("norm_conv.weight", STREAMS),
     PLE("conv1d.weight", "ple_conv", STREAMS),
-    { "per_layer_token_embd.weight", { "embedding_per_layer", "ple_rows / (ple_rows > 0)" }, NB_OPTIONAL, NULL },
+    { "per_layer_token_embd.weight", { "embedding_per_layer", "ple_rows / (ple_rows > 0)" }, NB_REQUIRED, WITH_PLE },
 };
 
 #define LINEAR_KEYS NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, \
@@ -146,4 +147,24 @@ const struct nb_arch nb_arch_qwen35 = {
 const struct nb_arch nb_arch_qwen35moe = {
     ARCH("qwen35moe", qwen35moe, demanded_of_mixtures), ALIKE, RUNS(mixture_blocks), .tiles_key_heads = true
 };
-const struct nb_arch nb_arch_qwen4exp = { ARCH("qwen4exp", qwen4exp, demanded_of_exp), ALIKE };
+
+/* What makes hashes of n-grams: numbers to multiply with, one for each token of an n-gram, and for each hash where its rows
+   begin, and how many it has. */
+#define PLE_HASHES "(ple_ngram - 1) * ple_heads"
+static const struct nb_arch_key keys_of_exp[] = {
+    { "ple.ngram_size", NB_KV_U32, NULL, WITH_PLE },
+    { "ple.heads_per_ngram", NB_KV_U32, NULL, WITH_PLE },
+    { "ple.conv_kernel", NB_KV_U32, NULL, WITH_PLE },
+    { "ple.eos_token_id", NB_KV_U32, NULL, WITH_PLE },
+    { "embedding_length_per_layer_input", NB_KV_U32, NULL, WITH_PLE },
+    { "ple.layer_multipliers", NB_KV_U64, "ple_ngram", WITH_PLE },
+    { "ple.head_offsets", NB_KV_U64, PLE_HASHES, WITH_PLE },
+    { "ple.head_vocab_sizes", NB_KV_U64, PLE_HASHES, WITH_PLE },
+};
+static const struct nb_arch_rule rules_of_exp[] = {
+    { "hyper_count > 1", "has not two hyper-connections or more, which llama.cpp demands" },
+    { "!" WITH_PLE " || (ple_ngram > 1 && ple_heads > 0 && ple_conv > 0)", "its n-grams have no length, hash or convolution" },
+};
+const struct nb_arch nb_arch_qwen4exp = {
+    ARCH("qwen4exp", qwen4exp, demanded_of_exp), ALIKE, WITH_KEYS(keys_of_exp), RULES_OF(rules_of_exp)
+};

@@ -113,6 +113,8 @@
 #define ASSUMES(default_rows) .defaults = default_rows, .n_defaults = COUNT(default_rows)
 #define RULES_OF(rule_rows) .rules = rule_rows, .n_rules = COUNT(rule_rows)
 
+#define WITH_KEYS(key_rows) .keys = key_rows, .n_keys = COUNT(key_rows)
+
 #define ARCH(arch, tensor_rows, demanded_keys)                               \
     .name = arch, .tensors = tensor_rows, .n_tensors = COUNT(tensor_rows),   \
     .demanded = demanded_keys, .n_demanded = COUNT(demanded_keys)

@@ -9,6 +9,7 @@
 #include "formats/base/text.h"
 
 #include <math.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -92,13 +93,31 @@ static const struct nb_config_rule rules[] = {
     { "mamba_ssm_dtype", NB_CONFIG_IGNORED, NULL, NULL }, /* llama.cpp computes in F32 */
     { "indexer_kv_heads", NB_CONFIG_ONLY, "1", NULL },
     { "indexer_compress_ratio", NB_CONFIG_IGNORED, NULL, NULL }, /* write_ratios */
-    { "ple_layer_ids", NB_CONFIG_IGNORED, NULL, NULL },          /* write_ple */
+    { "ple_layer_ids", NB_CONFIG_IGNORED, NULL, NULL },          /* derive */
     { "ple_embed_dim", NB_CONFIG_IGNORED, NULL, NULL },          /* the table's tensors show it */
     { "ngram_vocab_size_base", NB_CONFIG_IGNORED, NULL, NULL },  /* what the sizes of the hashes come from */
     { "make_ngram_vocab_size_divisible_by", NB_CONFIG_IGNORED, NULL, NULL },
     { "seed", NB_CONFIG_IGNORED, NULL, NULL },
     { "mtp_num_hidden_layers", NB_CONFIG_IGNORED, NULL, NULL },
 };
+
+/* The layer that has n-grams, if there is one; config.json counts from 1. */
+static enum nb_status
+derive(json_t *from, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    json_t *listed = nb_config_find(from, "ple_layer_ids");
+    const double layer = json_number_value(json_array_get(listed, 0)) - 1;
+    const size_t layers = (size_t)fmin(nb_hp(hp, NB_HP_LAYERS), NB_MAX_LAYERS);
+    double flags[NB_MAX_LAYERS] = { 0 };
+    enum nb_status status = nb_pad_rope_sections(from, name, hp, err);
+
+    if (status != NB_OK || json_array_size(listed) == 0)
+        return status;
+    if (json_array_size(listed) > 1 || !(layer >= 0 && layer < (double)layers))
+        return nb_fail(err, NB_UNSUPPORTED, "%s: ple_layer_ids has not one layer, as llama.cpp needs it", name);
+    flags[(size_t)layer] = 1;
+    return nb_hp_set_each(hp, NB_HP_PLE_LAYERS, flags, layers, true, err);
+}
 
 /* The parts of the table have its rows; the length of a row is stored there only. */
 static enum nb_status
@@ -196,21 +215,15 @@ write_end_token(const struct nb_conversion *c, struct nb_metadata *meta, struct 
     return nb_meta_status(meta, err);
 }
 
-/* Nothing if no layer has n-grams. config.json counts layers from 1. */
+/* Nothing if no layer has n-grams. */
 static enum nb_status
 write_ple(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
 {
     static const enum nb_hparam sizes[] = { NB_HP_PLE_NGRAM, NB_HP_PLE_HEADS, NB_HP_PLE_CONV };
-    json_t *layers = nb_config_find(c->config, "ple_layer_ids");
-    const double layer = json_number_value(json_array_get(layers, 0)) - 1;
-    const int32_t first = layer >= 0 && layer < NB_MAX_LAYERS ? (int32_t)layer : -1;
-    enum nb_status status = NB_OK;
+    enum nb_status status = nb_hparam_write(c->hp, NB_HP_PLE_LAYERS, c->family->arch->name, meta, err);
 
-    if (json_array_size(layers) == 0)
-        return NB_OK;
-    if (json_array_size(layers) > 1 || first < 0)
-        return nb_fail(err, NB_UNSUPPORTED, "config.json: ple_layer_ids has not one layer, as llama.cpp needs it");
-    set_array(c, "ple.layers", NB_KV_I32, &first, 1, sizeof first, meta);
+    if (nb_hp(c->hp, NB_HP_PLE_LAYERS) == 0)
+        return status;
     for (size_t i = 0; i < COUNT(sizes) && status == NB_OK; i++)
         status = nb_hparam_write(c->hp, sizes[i], c->family->arch->name, meta, err);
     if (status == NB_OK)
@@ -234,7 +247,7 @@ static const char *const classes[] = { "Qwen4ExpForConditionalGeneration", "Qwen
 
 const struct nb_family nb_family_qwen4exp = {
     FAMILY(classes, nb_arch_qwen4exp, config, rules, keys, tensors),
-    .derive = nb_pad_rope_sections,
+    .derive = derive,
     .measure = measure_table,
     .ignored_suffixes = ignored_suffixes,
     .ignored_prefixes = ignored_prefixes,
