@@ -262,6 +262,37 @@ families_are_converted_as_the_reference_does(void **unused)
     golden_each(GOLDENS, only, compare);
 }
 
+/* transformers 5 has other names for the kinds of layers of Granite 4; llama.cpp's converter knows the older ones only. */
+static void
+kinds_of_layers_have_the_names_of_transformers_5_too(void **unused)
+{
+    json_t *golden, *types, *type;
+    unsigned char *bytes;
+    char out[SCRATCH_PATH], hash[17];
+    size_t i, size;
+
+    (void)unused;
+    if (!golden_is_wanted(only, "granite4h"))
+        return;
+    golden = golden_read(GOLDENS "/granite4h.json.gz");
+    current = "granite4h";
+    types = json_object_get(json_object_get(golden, "config"), "layer_types");
+    assert_true(json_array_size(types) > 0);
+    json_array_foreach(types, i, type)
+        json_array_set_new(types, i,
+                           json_string(strcmp(json_string_value(type), "attention") == 0 ? "full_attention"
+                                                                                         : "linear_attention"));
+    golden_checkpoint(golden, json_string_value(json_object_get(golden, "folder")));
+    snprintf(out, sizeof out, "%s", scratch_path("out.gguf"));
+    convert(golden, scratch_path(json_string_value(json_object_get(golden, "folder"))), out);
+    bytes = scratch_read(out, &size);
+    assert_string_equal(hash_of(bytes, size, hash),
+                        json_string_value(json_object_get(json_object_get(golden, "expected"), "file_xxh64")));
+    free(bytes);
+    scratch_remove(json_string_value(json_object_get(golden, "folder")));
+    json_decref(golden);
+}
+
 /* --- what others might make of them ------------------------------------------------------------------------------- */
 
 static void
@@ -556,6 +587,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_are_converted_as_the_reference_does),
+        cmocka_unit_test(kinds_of_layers_have_the_names_of_transformers_5_too),
         cmocka_unit_test(n_grams_without_one_of_their_keys_are_unsound),
         cmocka_unit_test(inspect_knows_what_caches_and_recurrent_layers_keep),
         cmocka_unit_test(a_model_in_nvfp4_computes_what_its_checkpoint_does),

@@ -119,7 +119,7 @@ has_attention(json_t *config, double layers, uint64_t layer)
     json_t *period = nb_config_find(config, "attn_layer_period"), *offset = nb_config_find(config, "attn_layer_offset");
 
     if (json_array_size(nb_config_find(config, "layer_types")) > 0)
-        return nb_config_layer_is(config, "layer_types", "attention", layer, (uint64_t)layers);
+        return nb_config_layer_is(config, "layer_types", "attention|full_attention", layer, (uint64_t)layers);
     if (json_array_size(nb_config_find(config, "attn_layer_indices")) > 0)
         return nb_config_lists_layer(config, "attn_layer_indices", 0, layer);
     if (!(json_number_value(period) >= 1) || !json_is_number(offset))
@@ -173,16 +173,17 @@ is_attention_with_experts(json_t *config)
 /* --- the families ------------------------------------------------------------------------------------------ */
 
 /* Which layers have attention is read by has_attention. */
-#define RULES                                                                                         \
-    RECURRENT_RULES,                                                                                  \
-    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                                             \
-    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },                           \
-    { "layer_types", NB_CONFIG_ONLY, "attention|mamba", NULL },                                       \
-    { "attn_layer_indices", NB_CONFIG_IGNORED, NULL, NULL },                                          \
-    { "attn_layer_period", NB_CONFIG_IGNORED, NULL, NULL },                                           \
-    { "attn_layer_offset", NB_CONFIG_IGNORED, NULL, NULL },                                           \
-    { "head_dim", NB_CONFIG_IGNORED, NULL, NULL }, /* a wrong one shows in the shapes */              \
-    { "mamba_d_head", NB_CONFIG_IGNORED, NULL, NULL },                                                \
+#define RULES                                                                                   \
+    RECURRENT_RULES,                                                                            \
+    { "hidden_act", NB_CONFIG_ONLY, "silu|swish", NULL },                                       \
+    { "attention_bias", NB_CONFIG_BIASES, ".self_attn.q_proj.bias", NULL },                     \
+    /* transformers 5 has other names for both kinds. */                                        \
+    { "layer_types", NB_CONFIG_ONLY, "attention|full_attention|mamba|linear_attention", NULL }, \
+    { "attn_layer_indices", NB_CONFIG_IGNORED, NULL, NULL },                                    \
+    { "attn_layer_period", NB_CONFIG_IGNORED, NULL, NULL },                                     \
+    { "attn_layer_offset", NB_CONFIG_IGNORED, NULL, NULL },                                     \
+    { "head_dim", NB_CONFIG_IGNORED, NULL, NULL }, /* a wrong one shows in the shapes */        \
+    { "mamba_d_head", NB_CONFIG_IGNORED, NULL, NULL },                                          \
     { "mamba_proj_bias", NB_CONFIG_ONLY, "false", NULL }
 
 static const struct nb_config_rule bamba_rules[] = {
