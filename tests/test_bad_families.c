@@ -346,6 +346,8 @@ kinds_of_layers_that_do_not_match_the_tensors_are_refused(void **unused)
           "{\"full_attn_layers\":[3,4],\"kda_layers\":[1,2,3],\"head_dim\":16,"
           "\"num_heads\":4,\"short_conv_kernel_size\":4}",
           "layer 3, counted from 1, is in both of kda_layers" },
+        { "nemotron_h_puzzle", "block_configs", "[]", "block_configs does not describe the layers" },
+        { "nemotron_h_puzzle", "block_configs", "[{},{},{},{},{}]", "does not say what the number of key-value heads" },
         { "qwen3next", "full_attention_interval", "2", "layers.1." },
         { "gemma4", "layer_types",
           "[\"full_attention\",\"sliding_attention\",\"sliding_attention\","

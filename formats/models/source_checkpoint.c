@@ -30,7 +30,8 @@ class_of(json_t *object)
 static const char *
 model_class(json_t *config)
 {
-    static const char *const wrappers[] = { "StepVLForConditionalGeneration", "Step3p7ForConditionalGeneration" };
+    static const char *const wrappers[] = { "StepVLForConditionalGeneration", "Step3p7ForConditionalGeneration",
+                                            "Sarashina2VisionForCausalLM", "Exaone4_5_ForConditionalGeneration" };
     const char *outer = class_of(config), *inner = class_of(json_object_get(config, "text_config"));
 
     for (size_t i = 0; i < sizeof wrappers / sizeof wrappers[0]; i++)

@@ -42,6 +42,7 @@ static const struct nb_arch_tensor exaone4[] = {
     QKV_BIASES(NB_OPTIONAL),
     Q_K_NORMS("key_length", "key_length"),
     GATED_MLP,
+    NEXTN,
 };
 
 static const enum nb_hparam demanded[] = { DEMANDED };

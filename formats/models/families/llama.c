@@ -100,6 +100,7 @@ static const struct nb_made_row made[] = {
 };
 
 static const char *const llama_classes[] = { "LlamaForCausalLM", "LLaMAForCausalLM", "IQuestCoderForCausalLM", "VLlama3ForCausalLM", "LlavaForConditionalGeneration", "VoxtralForConditionalGeneration", "JanusForConditionalGeneration", NULL };
+static const char *const sarashina_classes[] = { "Sarashina2VisionForCausalLM", NULL };
 static const char *const mistral_classes[] = { "MistralForCausalLM", NULL };
 static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
 
@@ -108,6 +109,12 @@ static const char *const mixtral_classes[] = { "MixtralForCausalLM", NULL };
 
 const struct nb_family nb_family_llama = {
     FAMILY(llama_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama
+};
+/* Its text model, whose tensors begin with "llm."; what begins with "norm." is of the part that sees. */
+static const char *const of_sight[] = { "norm.", NULL };
+const struct nb_family nb_family_sarashina2_vision = {
+    FAMILY(sarashina_classes, nb_arch_llama, llama_config, llama_rules, llama_keys, tensors), OF_ALL,
+    .ignored_prefixes = of_sight
 };
 const struct nb_family nb_family_mistral = {
     FAMILY(mistral_classes, nb_arch_llama, mistral_config, mistral_rules, mistral_keys, tensors), OF_ALL, .mlx = &nb_mlx_llama

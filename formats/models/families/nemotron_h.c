@@ -7,23 +7,26 @@
 #include "formats/models/mlx_layout.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MIXER "backbone.layers.%l.mixer."
 
-#define PARTS                                                                                         \
-    { "backbone.embeddings.weight", "token_embd.weight", PLAIN },                                     \
-    { "backbone.norm_f.weight", "output_norm.weight", PLAIN },                                        \
-    { "lm_head.weight", "output.weight", PLAIN },                                                     \
-    { "backbone.layers.%l.norm.weight", BLOCK "attn_norm.weight", PLAIN },                            \
-    MAMBA2(MIXER),                                                                                    \
-    { MIXER "q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS },                                     \
-    { MIXER "q_proj.bias", BLOCK "attn_q.bias", NEIGHBOURS },                                         \
-    { MIXER "k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS },                                     \
-    { MIXER "k_proj.bias", BLOCK "attn_k.bias", NEIGHBOURS },                                         \
-    { MIXER "v_proj.weight", BLOCK "attn_v.weight", PLAIN },                                          \
-    { MIXER "v_proj.bias", BLOCK "attn_v.bias", PLAIN },                                              \
-    { MIXER "o_proj.weight", BLOCK "attn_output.weight", PLAIN },                                     \
-    { MIXER "o_proj.bias", BLOCK "attn_output.bias", PLAIN }
+#define PARTS PARTS_OF("backbone."), OUTPUT
+#define OUTPUT { "lm_head.weight", "output.weight", PLAIN }
+/* ROOT is what all other names begin with. */
+#define PARTS_OF(root)                                                           \
+    { root "embeddings.weight", "token_embd.weight", PLAIN },                    \
+    { root "norm_f.weight", "output_norm.weight", PLAIN },                       \
+    { root "layers.%l.norm.weight", BLOCK "attn_norm.weight", PLAIN },           \
+    MAMBA2(root "layers.%l.mixer."),                                             \
+    { root "layers.%l.mixer.q_proj.weight", BLOCK "attn_q.weight", NEIGHBOURS }, \
+    { root "layers.%l.mixer.q_proj.bias", BLOCK "attn_q.bias", NEIGHBOURS },     \
+    { root "layers.%l.mixer.k_proj.weight", BLOCK "attn_k.weight", NEIGHBOURS }, \
+    { root "layers.%l.mixer.k_proj.bias", BLOCK "attn_k.bias", NEIGHBOURS },     \
+    { root "layers.%l.mixer.v_proj.weight", BLOCK "attn_v.weight", PLAIN },      \
+    { root "layers.%l.mixer.v_proj.bias", BLOCK "attn_v.bias", PLAIN },          \
+    { root "layers.%l.mixer.o_proj.weight", BLOCK "attn_output.weight", PLAIN }, \
+    { root "layers.%l.mixer.o_proj.bias", BLOCK "attn_output.bias", PLAIN }
 
 static const struct nb_map_row dense_tensors[] = {
     PARTS,
@@ -62,6 +65,15 @@ static const struct nb_map_row mixture_tensors[] = {
     EXPERT_PART(MTP_EXPERTS "mixer."),
     EXPERT_PART(MIXER),
 };
+
+/* Puzzle's later release has other names for what is around the layers. What predicts a further token is left out. */
+static const struct nb_map_row puzzle_tensors[] = {
+    PARTS,
+    EXPERT_PART(MIXER),
+    PARTS_OF("model."),
+    EXPERT_PART("model.layers.%l.mixer."),
+};
+static const char *const further[] = { "mtp.", NULL };
 
 /* ssm_inner is the length of a head at first. */
 #define CONFIG                                                                                        \
@@ -104,6 +116,21 @@ static const struct nb_config_row mixture_config[] = {
     { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", NULL },
     { NB_HP_EXPERT_LATENT, "moe_latent_size", "" },
     { NB_HP_NEXTN_LAYERS, "num_nextn_predict_layers", "" },
+};
+
+/* The sizes of experts and how many are used differ by layer. */
+static const struct nb_config_row puzzle_config[] = {
+    CONFIG,
+    { NB_HP_FEED_FORWARD, "intermediate_size", "" },
+    { NB_HP_SHARED_FEED_FORWARD, "moe_shared_expert_intermediate_size", NULL },
+    { NB_HP_EXPERTS, "n_routed_experts", NULL },
+    { NB_HP_EXPERTS_USED, "num_experts_per_tok", "" },
+    { NB_HP_EXPERTS_SHARED, "n_shared_experts", NULL },
+    { NB_HP_EXPERT_GROUPS, "n_group", NULL },
+    { NB_HP_EXPERT_GROUPS_USED, "topk_group", "" },
+    { NB_HP_EXPERT_WEIGHTS_NORM, "norm_topk_prob", NULL },
+    { NB_HP_EXPERT_WEIGHTS_SCALE, "routed_scaling_factor", NULL },
+    { NB_HP_EXPERT_LATENT, "moe_latent_size", NULL },
 };
 
 /* Whether LAYER is of the kind that is one CHARACTER in the older configs' pattern, and has NAMES in the newer ones' list. */
@@ -150,6 +177,63 @@ derive(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error 
     return status == NB_OK ? nb_derive_each(config, name, NB_HP_FEED_FORWARD, feed_forward, hp, err) : status;
 }
 
+/* Entry NAME of the block of LAYER. */
+static json_t *
+of_block(json_t *config, uint64_t layer, const char *name)
+{
+    return json_object_get(json_array_get(nb_config_find(config, "block_configs"), (size_t)layer), name);
+}
+
+/* An entry of a block that may be absent or null: 0; NaN if it is no number. */
+static double
+count_of_block(json_t *config, uint64_t layer, const char *name)
+{
+    json_t *value = of_block(config, layer, name);
+
+    return value == NULL || json_is_null(value) ? 0 : json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static double
+puzzle_kv_heads(json_t *config, const struct nb_hparams *hp, uint64_t layer)
+{
+    const char *type = json_string_value(of_block(config, layer, "block_type"));
+    const bool attends = type != NULL && (strcmp(type, "attention") == 0 || strcmp(type, "full_attention") == 0);
+
+    return type == NULL ? NAN : nb_hp(hp, NB_HP_KV_HEADS) * attends;
+}
+
+static double
+puzzle_experts(json_t *config, const struct nb_hparams *hp, uint64_t layer)
+{
+    (void)hp;
+    return count_of_block(config, layer, "moe_intermediate_size");
+}
+
+static double
+puzzle_experts_used(json_t *config, const struct nb_hparams *hp, uint64_t layer)
+{
+    (void)hp;
+    return count_of_block(config, layer, "num_experts_per_tok");
+}
+
+/* There are as many layers as block_configs describes. */
+static enum nb_status
+derive_puzzle(json_t *config, const char *name, struct nb_hparams *hp, struct nb_error *err)
+{
+    const size_t blocks = json_array_size(nb_config_find(config, "block_configs"));
+    enum nb_status status;
+
+    if (blocks == 0 || blocks > NB_MAX_LAYERS)
+        return nb_fail(err, NB_INPUT, "%s: block_configs does not describe the layers", name);
+    nb_hp_set(hp, NB_HP_LAYERS, (double)blocks, true);
+    status = nb_derive_each(config, name, NB_HP_KV_HEADS, puzzle_kv_heads, hp, err);
+    if (status == NB_OK)
+        status = nb_derive_each(config, name, NB_HP_FEED_FORWARD, puzzle_experts, hp, err);
+    if (status == NB_OK)
+        status = nb_derive_each(config, name, NB_HP_EXPERT_FEED_FORWARD, puzzle_experts, hp, err);
+    return status == NB_OK ? nb_derive_each(config, name, NB_HP_EXPERTS_USED, puzzle_experts_used, hp, err) : status;
+}
+
 static bool
 is_mixture(json_t *config)
 {
@@ -188,12 +272,23 @@ static const struct nb_config_rule mixture_rules[] = {
     { "moe_shared_expert_overlap", NB_CONFIG_IGNORED, NULL, NULL },
 };
 
-#define KEYS                                                                                          \
-    KEY(NB_HP_LAYERS), KEY(NB_HP_CONTEXT), KEY(NB_HP_EMBEDDING), KEY(NB_HP_FEED_FORWARD),             \
-    KEY(NB_HP_HEADS), KEY(NB_HP_KV_HEADS), WRITE(nb_write_rope_scaling),               \
+static const struct nb_config_rule puzzle_rules[] = {
+    RULES,
+    { "block_configs", NB_CONFIG_IGNORED, NULL, NULL }, /* derive_puzzle */
+    { "mtp_block_configs", NB_CONFIG_IGNORED, NULL, NULL },
+    { "num_nextn_predict_layers", NB_CONFIG_IGNORED, NULL, NULL },
+    { "mtp_hybrid_override_pattern", NB_CONFIG_IGNORED, NULL, NULL },
+    { "moe_shared_expert_overlap", NB_CONFIG_IGNORED, NULL, NULL },
+};
+
+#define KEYS KEYS_WITH(KEY)
+/* AS_FLAT: of keys that the base class writes if config.json has them for all layers alike. */
+#define KEYS_WITH(as_flat)                                                                            \
+    KEY(NB_HP_LAYERS), KEY(NB_HP_CONTEXT), KEY(NB_HP_EMBEDDING), as_flat(NB_HP_FEED_FORWARD),         \
+    KEY(NB_HP_HEADS), KEY(NB_HP_KV_HEADS), WRITE(nb_write_rope_scaling),                              \
     KEY(NB_HP_ROPE_BASE), KEY(NB_HP_RMS_EPSILON), KEY(NB_HP_NORM_EPSILON), KEY(NB_HP_EXPERTS),        \
-    KEY(NB_HP_EXPERTS_USED), KEY(NB_HP_EXPERT_GROUPS), KEY(NB_HP_EXPERT_GROUPS_USED),                 \
-    WRITE(nb_write_file_type), KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS),                 \
+    as_flat(NB_HP_EXPERTS_USED), KEY(NB_HP_EXPERT_GROUPS), KEY(NB_HP_EXPERT_GROUPS_USED),             \
+    WRITE(nb_write_file_type), KEY(NB_HP_VOCAB), KEY(NB_HP_ROPE_DIMS),                                \
     KEY(NB_HP_SSM_CONV), KEY(NB_HP_SSM_STATE), KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_SSM_INNER),           \
     KEY(NB_HP_SSM_RANK), KEY(NB_HP_ROPE_FINETUNED), KEY(NB_HP_KEY_LENGTH), KEY(NB_HP_VALUE_LENGTH)
 
@@ -209,7 +304,20 @@ static const struct nb_key_row mixture_keys[] = {
     KEY_IF_SET(NB_HP_NEXTN_LAYERS),
 };
 
+static const struct nb_key_row puzzle_keys[] = {
+    KEYS_WITH(KEY_IF_GIVEN),
+    KEY(NB_HP_FEED_FORWARD),
+    KEY(NB_HP_EXPERT_FEED_FORWARD),
+    KEY(NB_HP_EXPERTS_USED),
+    KEY(NB_HP_SHARED_FEED_FORWARD),
+    KEY(NB_HP_EXPERTS_SHARED),
+    KEY(NB_HP_EXPERT_WEIGHTS_NORM),
+    KEY(NB_HP_EXPERT_WEIGHTS_SCALE),
+    KEY(NB_HP_EXPERT_LATENT),
+};
+
 static const char *const classes[] = { "NemotronHForCausalLM", NULL };
+static const char *const puzzle_classes[] = { "NemotronHPuzzleForCausalLM", NULL };
 
 const struct nb_family nb_family_nemotron_h = {
     FAMILY(classes, nb_arch_nemotron_h, dense_config, dense_rules, dense_keys, dense_tensors),
@@ -218,4 +326,8 @@ const struct nb_family nb_family_nemotron_h = {
 const struct nb_family nb_family_nemotron_h_moe = {
     FAMILY(classes, nb_arch_nemotron_h_moe, mixture_config, mixture_rules, mixture_keys, mixture_tensors),
     .is_for = is_mixture, .derive = derive
+};
+const struct nb_family nb_family_nemotron_h_puzzle = {
+    FAMILY(puzzle_classes, nb_arch_nemotron_h_moe, puzzle_config, puzzle_rules, puzzle_keys, puzzle_tensors),
+    .derive = derive_puzzle, .tokenizer = { .adds_bos = true }, .ignored_prefixes = further
 };

@@ -149,6 +149,21 @@ static const struct nb_map_row exaone4_tensors[] = {
     GATED_MLP,
 };
 
+/* EXAONE 4.5 has layers that predict further tokens, too: see nb_family.further_layers. */
+#define MTP(from, to) { LAYER from ".weight", BLOCK "nextn." to ".weight", PLAIN }
+static const struct nb_map_row exaone4_5_tensors[] = {
+    EMBEDDINGS,
+    NORMS_BEHIND,
+    ATTENTION(PLAIN),
+    QKV_BIASES(PLAIN),
+    Q_K_NORMS,
+    GATED_MLP,
+    MTP("fc", "eh_proj"),
+    MTP("pre_fc_norm_embedding", "enorm"),
+    MTP("pre_fc_norm_hidden", "hnorm"),
+    MTP("norm", "shared_head_norm"),
+};
+
 static const struct nb_config_row exaone4_config[] = {
     CONFIG_BASE("heads", "2048", "10000"),
     CONFIG_HEAD_DIM("embedding // heads"),
@@ -162,6 +177,13 @@ static const struct nb_config_row exaone4_config[] = {
 static const struct nb_config_rule exaone4_rules[] = {
     RULES,
     { "sliding_window_pattern", NB_CONFIG_ONLY, "LLLG|4", NULL },
+};
+
+static const struct nb_config_rule exaone4_5_rules[] = {
+    RULES,
+    { "sliding_window_pattern", NB_CONFIG_ONLY, "LLLG|4", NULL },
+    { "num_nextn_predict_layers", NB_CONFIG_ONLY, "0|1", NULL }, /* more share one network */
+    { "mtp_share_layers", NB_CONFIG_IGNORED, NULL, NULL },       /* one layer does not share */
 };
 
 enum nb_status
@@ -179,6 +201,14 @@ static const struct nb_key_row exaone4_keys[] = {
     WRITE(nb_write_window_pattern),
 };
 
+static const struct nb_key_row exaone4_5_keys[] = {
+    BASE_KEYS(KEY_IF_GIVEN),
+    KEY(NB_HP_VOCAB),
+    KEY(NB_HP_SLIDING_WINDOW),
+    WRITE(nb_write_window_pattern),
+    KEY_IF_SET(NB_HP_NEXTN_LAYERS),
+};
+
 static const struct nb_made_row made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
 };
@@ -188,4 +218,30 @@ static const char *const exaone4_classes[] = { "Exaone4ForCausalLM", NULL };
 const struct nb_family nb_family_exaone4 = {
     FAMILY(exaone4_classes, nb_arch_exaone4, exaone4_config, exaone4_rules, exaone4_keys, exaone4_tensors),
     .made = made, .n_made = COUNT(made), .rope_factor = 16, .mlx = &nb_mlx_olmo2
+};
+
+/* --- EXAONE 4.5, whose classes transformers 4.57 does not know ------------------------------------------------ */
+
+static bool
+predicts_further(json_t *config)
+{
+    return json_number_value(nb_config_find(config, "num_nextn_predict_layers")) > 0;
+}
+
+static bool
+predicts_one(json_t *config)
+{
+    return !predicts_further(config);
+}
+
+static const char *const exaone4_5_classes[] = { "Exaone4_5_ForConditionalGeneration", NULL };
+static const char *const further[] = { "mtp.", NULL };
+
+const struct nb_family nb_family_exaone4_5 = {
+    FAMILY(exaone4_5_classes, nb_arch_exaone4, exaone4_config, exaone4_5_rules, exaone4_5_keys, exaone4_5_tensors),
+    .is_for = predicts_further, .further_layers = "mtp.", .made = made, .n_made = COUNT(made), .rope_factor = 16
+};
+const struct nb_family nb_family_exaone4_5_alone = {
+    FAMILY(exaone4_5_classes, nb_arch_exaone4, exaone4_config, exaone4_5_rules, exaone4_keys, exaone4_tensors),
+    .is_for = predicts_one, .ignored_prefixes = further, .made = made, .n_made = COUNT(made), .rope_factor = 16
 };

@@ -13,6 +13,15 @@ static const struct nb_map_row qwen2_tensors[] = {
     GATED_MLP,
 };
 
+/* KORMo: the layers of Qwen 2 without biases, with names of its own for the norms. */
+static const struct nb_map_row kormo_tensors[] = {
+    EMBEDDINGS,
+    { LAYER "pre_attention_layernorm.weight", BLOCK "attn_norm.weight", PLAIN },
+    { LAYER "pre_mlp_layernorm.weight", BLOCK "ffn_norm.weight", PLAIN },
+    ATTENTION(PLAIN),
+    GATED_MLP,
+};
+
 static const struct nb_map_row qwen3_tensors[] = {
     EMBEDDINGS,
     NORMS,
@@ -115,12 +124,16 @@ static const struct nb_key_row mixture_keys[] = {
 };
 
 static const char *const qwen2_classes[] = { "Qwen2ForCausalLM", "Qwen2AudioForConditionalGeneration", "AudioFlamingo3ForConditionalGeneration", "DotsOCRForCausalLM", NULL };
+static const char *const kormo_classes[] = { "KORMoForCausalLM", NULL };
 static const char *const qwen3_classes[] = { "Qwen3ForCausalLM", "StepVLForConditionalGeneration", NULL };
 static const char *const qwen2moe_classes[] = { "Qwen2MoeForCausalLM", NULL };
 static const char *const qwen3moe_classes[] = { "Qwen3MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen2 = {
     FAMILY(qwen2_classes, nb_arch_qwen2, qwen2_config, qwen2_rules, dense_keys, qwen2_tensors), .mlx = &nb_mlx_llama
+};
+const struct nb_family nb_family_kormo = {
+    FAMILY(kormo_classes, nb_arch_qwen2, qwen2_config, qwen2_rules, dense_keys, kormo_tensors)
 };
 const struct nb_family nb_family_qwen3 = {
     FAMILY(qwen3_classes, nb_arch_qwen3, qwen3_config, qwen3_rules, dense_keys, qwen3_tensors), .mlx = &nb_mlx_llama
