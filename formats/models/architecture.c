@@ -72,19 +72,32 @@ nb_arch_row(const struct nb_arch *arch, const char *pattern)
 }
 
 bool
-nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer, uint64_t ne[NB_MAX_DIMS],
-              uint32_t *n_dims)
+nb_arch_shape_beside(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
+                     const uint64_t found[NB_MAX_DIMS], uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims)
 {
     *n_dims = 0;
     for (unsigned i = 0; i < NB_MAX_DIMS; i++) {
+        const bool is_open = row->ne[i] != NULL && *row->ne[i] == '?';
+
         ne[i] = 1;
         if (row->ne[i] == NULL)
             continue;
-        if (!nb_expression_count(row->ne[i], hp, layer, &ne[i]))
+        if (!nb_expression_count(row->ne[i] + is_open, hp, layer, &ne[i]))
             return false;
+        if (is_open && ne[i] == 0 && found == NULL)
+            return false;
+        if (is_open && ne[i] == 0)
+            ne[i] = found[i];
         *n_dims = i + 1;
     }
     return true;
+}
+
+bool
+nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer, uint64_t ne[NB_MAX_DIMS],
+              uint32_t *n_dims)
+{
+    return nb_arch_shape_beside(row, hp, layer, NULL, ne, n_dims);
 }
 
 bool

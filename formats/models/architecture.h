@@ -20,8 +20,9 @@ enum nb_presence {
 };
 
 struct nb_arch_tensor {
-    const char *name;            /* "%l" is the layer number */
-    const char *ne[NB_MAX_DIMS]; /* expressions, GGUF order: ne[0] is the row length; NULL after the last */
+    const char *name; /* "%l" is the layer number */
+    /* Expressions, GGUF order: ne[0] is the row length; NULL after the last. "?x": of GGUF files only the tensor shows it. */
+    const char *ne[NB_MAX_DIMS];
     enum nb_presence presence;
     const char *when; /* condition; if false, the model has no such tensor. NULL: always */
 };
@@ -167,6 +168,9 @@ const struct nb_arch_tensor *nb_arch_row(const struct nb_arch *arch, const char 
  */
 bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
                    uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
+/* The same, but lengths that only the tensor shows are those of FOUND, its dimensions. */
+bool nb_arch_shape_beside(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
+                          const uint64_t found[NB_MAX_DIMS], uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
 /* The sliding window of LAYER in tokens; 0 if it does not slide. */
 uint64_t nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer);
 /* Whether each layer has its own tensor of ROW. */

@@ -389,7 +389,7 @@ check_one(const struct model *m, const struct nb_arch_tensor *row, uint64_t laye
                    : NB_OK;
     if (has_tokens(row) || !nb_expression_holds(row->when, &m->hp, layer)) /* is_expected reports it */
         return NB_OK;
-    if (!nb_arch_shape(row, &m->hp, layer, ne, &n_dims) || memcmp(ne, t->ne, sizeof ne) == 0)
+    if (!nb_arch_shape_beside(row, &m->hp, layer, t->ne, ne, &n_dims) || memcmp(ne, t->ne, sizeof ne) == 0)
         return NB_OK;
     write_shape(ne, n_dims, want);
     write_shape(t->ne, t->n_dims, have);

@@ -70,7 +70,7 @@ check_tensor(const struct nb_loader *l, const struct nb_arch_tensor *row, const 
     uint32_t dims;
     char should[96], is[96];
 
-    if (!nb_arch_shape(row, &l->model->hp, l->layer, ne, &dims))
+    if (!nb_arch_shape_beside(row, &l->model->hp, l->layer, t->ne, ne, &dims))
         return nb_fail(l->err, NB_INPUT, "%s: the metadata give no valid shape for tensor '%s'", path, t->name);
     if (dims == 1 && t->elements != ne[0])
         return nb_fail(l->err, NB_INPUT, "%s: tensor '%s' should have %" PRIu64 " elements, but has %" PRIu64, path,

@@ -101,7 +101,7 @@ static const struct nb_arch_tensor qwen4exp[] = {
     PLE("norm_query.weight", STREAMS),
     PLE("norm_conv.weight", STREAMS),
     PLE("conv1d.weight", "ple_conv", STREAMS),
-    { "per_layer_token_embd.weight", { "embedding_per_layer", "ple_rows / (ple_rows > 0)" }, NB_REQUIRED, WITH_PLE },
+    { "per_layer_token_embd.weight", { "embedding_per_layer", "?ple_rows" }, NB_REQUIRED, WITH_PLE },
 };
 
 #define LINEAR_KEYS NB_HP_HEADS, NB_HP_RMS_EPSILON, NB_HP_SSM_CONV, NB_HP_SSM_INNER, NB_HP_SSM_STATE, NB_HP_SSM_RANK, \

@@ -92,7 +92,7 @@ static const struct nb_arch_tensor laguna[] = {
     ATTENTION,
     QKV_BIASES(NB_OPTIONAL),
     Q_K_NORMS("key_length", "key_length"),
-    { BLOCK "attn_gate.weight", { "embedding", "heads * gate_length / (gate_length > 0)" }, NB_REQUIRED, NULL },
+    { BLOCK "attn_gate.weight", { "embedding", "?heads * gate_length" }, NB_REQUIRED, NULL },
     GATED_MLP_WHEN(DENSE_LAYER),
     EXPERTS_WHEN("expert_feed_forward", SPARSE_LAYER),
     ROUTER_BIAS_WHEN(NB_REQUIRED, SPARSE_LAYER),
@@ -191,8 +191,15 @@ const struct nb_arch nb_arch_step35 = { ARCH("step35", step35, demanded_of_both)
                                         .attention = { .rope_dims = "rope_dims // (2 - slides)",
                                                        .sliding_unscaled = true },
                                         .limits_activated = true };
-const struct nb_arch nb_arch_laguna = { ARCH("laguna", laguna, demanded_of_laguna), .rope = NB_ROPE_HALVES,
-                                        .window = { .period = 4, .first_is_full = true } };
+static const struct nb_arch_default laguna_defaults[] = {
+    { NB_HP_EXPERT_GATING, "2" },
+    { NB_HP_SHARED_FEED_FORWARD, "expert_feed_forward" },
+};
+static const struct nb_arch_block laguna_blocks[] = { DENSE_THEN_SPARSE_BLOCKS };
+const struct nb_arch nb_arch_laguna = { ARCH("laguna", laguna, demanded_of_laguna), RUNS(laguna_blocks),
+                                        ASSUMES(laguna_defaults), .rope = NB_ROPE_HALVES,
+                                        .window = { .period = 4, .first_is_full = true },
+                                        .attention = { .gates_by_softplus = true, .sliding_unscaled = true } };
 static const struct nb_arch_block granite_blocks[] = {
     { .kind = "attention" },
     { .kind = "dense", .when = NO_EXPERTS },
