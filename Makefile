@@ -5,10 +5,14 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo demo_begins test interop coverage fuzz bench dist install clean packages
+.PHONY: all program demo demo_begins test interop coverage fuzz bench dist install clean packages
 
 all: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) -j $(JOBS)
+
+# Without the tests.
+program: $(BUILD)/CMakeCache.txt
+	cmake --build $(BUILD) -j $(JOBS) --target nibble_program
 
 packages:
 	@sh .ci/install-packages
@@ -19,7 +23,7 @@ $(BUILD)/CMakeCache.txt: | packages
 # What the sample model becomes, and what that costs: seconds of work, after the build.
 SAMPLE := data/tinystories-3m
 DEMO := $(BUILD)/tinystories-3M-Q4_K_M.gguf
-demo: | demo_begins all
+demo: | demo_begins program
 	@echo
 	$(BUILD)/nibble quantize $(SAMPLE) -t Q4_K_M -o $(DEMO) --force
 	@echo
