@@ -77,12 +77,11 @@ create_files(struct run *r, uint32_t *created, struct nb_error *err)
 static enum nb_status
 finish_files(struct run *r, uint32_t created, enum nb_status status, struct nb_error *err)
 {
-    for (uint32_t i = 0; i < created; i++) {
-        if (status == NB_OK)
-            status = nb_out_commit(&r->outs[i], r->options->replace, err);
-        else
+    if (status == NB_OK)
+        status = nb_out_commit_all(r->outs, created, r->options->replace, err);
+    else
+        for (uint32_t i = 0; i < created; i++)
             nb_out_abort(&r->outs[i], err);
-    }
     if (r->folder.name != NULL && status == NB_OK)
         status = nb_folder_commit(&r->folder, err);
     else if (r->folder.name != NULL)

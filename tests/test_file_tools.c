@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -137,6 +138,51 @@ alignment_is_kept(void **unused)
 }
 
 /* 'merge model-*.gguf' with the output forgotten: the last part would be it. */
+/* A set is replaced as a whole: as long as a part cannot be written, all old ones stay, and no new one is left. */
+static void
+a_split_that_fails_leaves_the_old_parts(void **unused)
+{
+    uint64_t before[2];
+
+    (void)unused;
+    make_model();
+    MUST(0, "split", "--max-tensors", "13", "model.gguf", "o");
+    MUST(0, "edit", "model.gguf", "--set", "general.description=str:another", "-o", "another.gguf");
+    before[0] = hash_of("o-00001-of-00003.gguf");
+    before[1] = hash_of("o-00002-of-00003.gguf");
+    scratch_remove("o-00003-of-00003.gguf");
+    scratch_folder("o-00003-of-00003.gguf");
+    RUN(&run, "split", "--max-tensors", "13", "another.gguf", "o", "--force");
+    assert_int_not_equal(run.code, 0);
+    assert_int_equal(hash_of("o-00001-of-00003.gguf"), before[0]);
+    assert_int_equal(hash_of("o-00002-of-00003.gguf"), before[1]);
+    assert_false(scratch_exists(scratch_path("o-00001-of-00003.gguf.partial")));
+    assert_false(scratch_exists(scratch_path("o-00002-of-00003.gguf.partial")));
+    scratch_remove("o-00003-of-00003.gguf");
+    MUST(0, "split", "--max-tensors", "13", "another.gguf", "o", "--force");
+    assert_int_not_equal(hash_of("o-00001-of-00003.gguf"), before[0]);
+    MUST(0, "check", "o-00001-of-00003.gguf");
+}
+
+/* There may be more parts than files that a process has open as a rule. */
+static void
+a_split_has_as_many_parts_as_there_are_tensors(void **unused)
+{
+    struct rlimit old, few;
+
+    (void)unused;
+    make_model();
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    few = old;
+    few.rlim_cur = 24;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    RUN(&run, "split", "--max-tensors", "1", "model.gguf", "each");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    if (run.code != 0)
+        fail_msg("%s", run.err);
+    assert_true(scratch_exists(scratch_path("each-00038-of-00038.gguf")));
+}
+
 static void
 no_part_is_ever_overwritten(void **unused)
 {
@@ -1033,6 +1079,8 @@ main(void)
         cmocka_unit_test(splits_are_the_reference_s_bytes),
         cmocka_unit_test(merging_gives_the_file_back),
         cmocka_unit_test(alignment_is_kept),
+        cmocka_unit_test(a_split_that_fails_leaves_the_old_parts),
+        cmocka_unit_test(a_split_has_as_many_parts_as_there_are_tensors),
         cmocka_unit_test(no_part_is_ever_overwritten),
         cmocka_unit_test(half_a_set_is_not_left_behind),
         cmocka_unit_test(values_of_every_type_are_set),

@@ -275,30 +275,57 @@ sync_folder_of(const char *name)
     free(copy);
 }
 
+/* Makes the data safe under the partial name. */
+static enum nb_status
+finish(const struct nb_file_out *file, struct nb_error *err)
+{
+    const int code = nb_system_sync(file->fd);
+
+    if (code != 0)
+        return fail_with(file, "writing failed", code, err);
+    return is_name_of(file->fd, file->partial)
+               ? NB_OK
+               : nb_fail(err, NB_SYSTEM, "%s: somebody has removed or replaced it", file->partial);
+}
+
+/* Renames FILE, which is finished, and closes it. */
+static enum nb_status
+give_name(struct nb_file_out *file, bool replace, struct nb_error *err)
+{
+    const int code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
+                             : nb_system_rename_to_new(file->partial, file->name);
+
+    if (code == EEXIST)
+        return exists_error(file->name, err);
+    if (code != 0)
+        return fail_with(file, "cannot be given its name", code, err);
+    sync_folder_of(file->name);
+    close(file->fd);
+    file->fd = -1;
+    return NB_OK;
+}
+
 enum nb_status
 nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err)
 {
-    enum nb_status status = NB_OK;
-    int code = nb_system_sync(file->fd);
+    return nb_out_commit_all(file, 1, replace, err);
+}
 
-    if (code != 0) {
-        status = fail_with(file, "writing failed", code, err);
-    } else if (!is_name_of(file->fd, file->partial)) {
-        status = nb_fail(err, NB_SYSTEM, "%s: somebody has removed or replaced it", file->partial);
-    } else {
-        code = replace ? (rename(file->partial, file->name) == 0 ? 0 : errno)
-                       : nb_system_rename_to_new(file->partial, file->name);
-        if (code == EEXIST)
-            status = exists_error(file->name, err);
-        else if (code != 0)
-            status = fail_with(file, "cannot be given its name", code, err);
-    }
-    if (status == NB_OK) {
-        sync_folder_of(file->name);
-        close(file->fd);
-        file->fd = -1;
-    }
-    nb_out_abort(file, err); /* frees the names; removes the file if it is still open */
+enum nb_status
+nb_out_commit_all(struct nb_file_out *files, size_t count, bool replace, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
+    size_t named = 0;
+
+    for (size_t i = 0; i < count && status == NB_OK; i++)
+        status = finish(&files[i], err);
+    for (; named < count && status == NB_OK; named += status == NB_OK)
+        status = give_name(&files[named], replace, err);
+    if (status != NB_OK && !replace) /* what they replaced would not come back */
+        for (size_t i = 0; i < named; i++)
+            unlink(files[i].name);
+    for (size_t i = 0; i < count; i++)
+        nb_out_abort(&files[i], err); /* frees the names; removes a file that is still open */
     return status;
 }
 

@@ -10,6 +10,7 @@
 #include "formats/base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What the name of an unfinished file has after that of the finished one. */
@@ -59,6 +60,12 @@ enum nb_status nb_out_copy(const struct nb_file_out *file, uint64_t offset, cons
 void nb_out_flush(const struct nb_file_out *file);
 /* Syncs the file and renames it to NAME. FILE is closed also after an error. */
 enum nb_status nb_out_commit(struct nb_file_out *file, bool replace, struct nb_error *err) NB_MUST_CHECK;
+/*
+ * The same for COUNT files that belong together: all are safe on the disk before the first gets its name. Where one cannot get
+ * it, the others, without REPLACE, are removed again. All are closed, also after an error.
+ */
+enum nb_status nb_out_commit_all(struct nb_file_out *files, size_t count, bool replace,
+                                 struct nb_error *err) NB_MUST_CHECK;
 /* Closes and removes NAME.partial. Safe on a file that is already closed. */
 enum nb_status nb_out_discard(struct nb_file_out *file, struct nb_error *err) NB_MUST_CHECK;
 /* The same after an error, which stays the one in ERR: if the file cannot be removed, the sentence there says so, too. */

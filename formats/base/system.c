@@ -382,6 +382,18 @@ nb_system_memory(void)
     return 0;
 }
 
+void
+nb_system_allow_files(uint32_t count)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max - limit.rlim_cur > count ? limit.rlim_cur + count
+                                                                                                : limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 uint64_t
 nb_system_peak_memory(void)
 {

@@ -64,6 +64,9 @@ void *nb_system_large_memory(uint64_t size);
 /* The memory of this machine in bytes; 0 if the system does not tell. */
 uint64_t nb_system_memory(void);
 
+/* Lets this process have COUNT files open beside those that it may have now, as far as it is allowed to. */
+void nb_system_allow_files(uint32_t count);
+
 /* The peak memory use of this process in bytes. */
 uint64_t nb_system_peak_memory(void);
 

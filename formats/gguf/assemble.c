@@ -116,25 +116,32 @@ copy_tensors(const struct nb_assembly *a, const struct nb_layout *l, const struc
 }
 
 enum nb_status
-nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct nb_error *err)
+nb_assemble_to(const struct nb_assembly *a, const char *name, bool replace, struct nb_file_out *out,
+               struct nb_error *err)
 {
     struct nb_layout l;
-    struct nb_file_out out;
     enum nb_status status = nb_assembly_layout(a, &l, err);
 
     if (status == NB_OK)
-        status = nb_out_create(&out, name, l.size, replace, err);
+        status = nb_out_create(out, name, l.size, replace, err);
     if (status != NB_OK) {
         nb_layout_free(&l);
         return status;
     }
-    status = nb_out_write(&out, 0, l.header, l.header_size, err);
+    status = nb_out_write(out, 0, l.header, l.header_size, err);
     if (status == NB_OK)
-        status = copy_tensors(a, &l, &out, err);
-    if (status == NB_OK)
-        status = nb_out_commit(&out, replace, err);
-    else
-        nb_out_abort(&out, err);
+        status = copy_tensors(a, &l, out, err);
+    if (status != NB_OK)
+        nb_out_abort(out, err);
     nb_layout_free(&l);
     return status;
+}
+
+enum nb_status
+nb_assemble(const struct nb_assembly *a, const char *name, bool replace, struct nb_error *err)
+{
+    struct nb_file_out out;
+    const enum nb_status status = nb_assemble_to(a, name, replace, &out, err);
+
+    return status == NB_OK ? nb_out_commit(&out, replace, err) : status;
 }

@@ -6,6 +6,7 @@
 #define NB_GGUF_ASSEMBLE_H
 
 #include "formats/base/file_in.h"
+#include "formats/base/file_out.h"
 #include "formats/base/status.h"
 #include "formats/base/watch.h"
 #include "formats/elements/tensor.h"
@@ -45,5 +46,9 @@ enum nb_status nb_assembly_size(const struct nb_assembly *assembly, uint64_t *si
  */
 enum nb_status nb_assemble(const struct nb_assembly *assembly, const char *name, bool replace,
                            struct nb_error *err) NB_MUST_CHECK;
+
+/* The same, but OUT is left open: it is complete, and gets its name when it is committed. After an error there is none. */
+enum nb_status nb_assemble_to(const struct nb_assembly *assembly, const char *name, bool replace,
+                              struct nb_file_out *out, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

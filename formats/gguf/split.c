@@ -1,13 +1,14 @@
 #include "formats/gguf/split.h"
 
 #include "formats/base/checked.h"
+#include "formats/base/file_out.h"
+#include "formats/base/system.h"
 #include "formats/gguf/assemble.h"
 #include "formats/gguf/gguf.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const split_keys[] = { "split.no", "split.count", "split.tensors.count" };
 
@@ -99,10 +100,10 @@ point_to(const struct nb_gguf_set *set, size_t first, size_t count)
     return tensors;
 }
 
-/* Writes part NUMBER to NAME, or only computes its size if NAME is NULL. */
+/* Writes part NUMBER to NAME and leaves it open as OUT, or only computes its size if NAME is NULL. */
 static enum nb_status
 make_part(const struct nb_split *s, const struct nb_gguf_set *set, uint32_t number, const char *name, bool replace,
-          struct nb_error *err)
+          struct nb_file_out *out, struct nb_error *err)
 {
     struct nb_split_part *part = &s->parts[number];
     const struct nb_tensor **tensors = point_to(set, part->first, part->count);
@@ -121,7 +122,7 @@ make_part(const struct nb_split *s, const struct nb_gguf_set *set, uint32_t numb
     if (tensors == NULL)
         status = nb_fail_memory(err);
     if (status == NB_OK)
-        status = name == NULL ? nb_assembly_size(&a, &part->bytes, err) : nb_assemble(&a, name, replace, err);
+        status = name == NULL ? nb_assembly_size(&a, &part->bytes, err) : nb_assemble_to(&a, name, replace, out, err);
     nb_meta_free(&meta);
     free(tensors);
     return status;
@@ -137,7 +138,7 @@ nb_split_plan(struct nb_split *s, const struct nb_gguf_set *set, const struct nb
         return nb_fail(err, NB_INPUT, "%s: has too many tensors", set->path);
     status = cut(s, set, o, err);
     for (uint32_t i = 0; i < s->count && status == NB_OK; i++)
-        status = make_part(s, set, i, NULL, false, err);
+        status = make_part(s, set, i, NULL, false, NULL, err);
     if (status != NB_OK)
         nb_split_free(s);
     return status;
@@ -165,20 +166,27 @@ nb_split_write(const struct nb_split *s, const struct nb_gguf_set *set, const ch
                struct nb_error *err)
 {
     char **names = calloc(s->count, sizeof *names);
+    struct nb_file_out *parts = calloc(s->count, sizeof *parts);
     uint32_t written = 0;
-    enum nb_status status = names == NULL ? nb_fail_memory(err) : NB_OK;
+    enum nb_status status = names == NULL || parts == NULL ? nb_fail_memory(err) : NB_OK;
+
+    nb_system_allow_files(s->count); /* no part gets its name before all are written */
 
     for (uint32_t i = 0; i < s->count && status == NB_OK; i++) {
         names[i] = nb_split_name(prefix, strlen(prefix), i, s->count);
         status = names[i] == NULL ? nb_fail_memory(err) : refuse_input(set, names[i], err);
     }
     for (; written < s->count && status == NB_OK; written += status == NB_OK)
-        status = make_part(s, set, written, names[written], replace, err);
-    for (uint32_t i = 0; i < written && status != NB_OK; i++)
-        unlink(names[i]); /* an incomplete set is useless */
+        status = make_part(s, set, written, names[written], replace, &parts[written], err);
+    if (status == NB_OK)
+        status = nb_out_commit_all(parts, s->count, replace, err);
+    else
+        for (uint32_t i = 0; i < written; i++)
+            nb_out_abort(&parts[i], err);
     for (uint32_t i = 0; names != NULL && i < s->count; i++)
         free(names[i]);
     free(names);
+    free(parts);
     return status;
 }
 

@@ -48,8 +48,8 @@ enum nb_status nb_split_plan(struct nb_split *split, const struct nb_gguf_set *s
                              const struct nb_split_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_split_free(struct nb_split *split);
 /*
- * Writes the parts as "PREFIX-00001-of-...": all of them or, after an error, none. An existing file
- * is an error without REPLACE, a file of SET always.
+ * Writes the parts as "PREFIX-00001-of-...": all of them or, after an error, none; those that they replace are there until
+ * all are written. An existing file is an error without REPLACE, a file of SET always.
  */
 enum nb_status nb_split_write(const struct nb_split *split, const struct nb_gguf_set *set, const char *prefix,
                               bool replace, struct nb_error *err) NB_MUST_CHECK;
