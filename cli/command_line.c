@@ -196,6 +196,8 @@ read_recipe(const struct cli_command *command, const char *what, struct cli_give
     cli_suggest_start(&s, g->text);
     for (size_t i = 0; i < n; i++)
         cli_suggest_offer(&s, recipes[i].name);
+    for (size_t i = 0; nb_recipe_aliases[i][0] != NULL; i++)
+        cli_suggest_offer(&s, nb_recipe_aliases[i][0]);
     for (size_t i = 0; i < n_mlx; i++)
         cli_suggest_offer(&s, of_mlx[i].name);
     return cli_usage(command->name, "%s: '%s' is not a recipe%s 'nibble types' lists them", what, g->text,

@@ -214,7 +214,7 @@ other_slips_are_recognized(void **unused)
         { { "hash", "--file", "x" }, "did you mean '--whole-file'?" },
         { { "quantize", "--out", "x" }, "'--out' is ambiguous: it could be '--output' or '--output-tensor-type'" },
         { { "quantize", "-t", "q4km" }, "'q4km' is not a recipe; did you mean 'Q4_K_M'? 'nibble types' lists them" },
-        { { "quantize", "-t", "Q4K" }, "did you mean 'Q4_K_S'?" }, /* not Q2_K, which is as near */
+        { { "quantize", "-t", "Q4K" }, "did you mean 'Q4_K'?" }, /* an alias */
         { { "quantize", "-t", "Q9_9" }, "'Q9_9' is not a recipe; 'nibble types' lists them" },
         { { "quantize", "--output-tensor-type", "q6k" }, "'q6k' is not a tensor type; did you mean 'q6_K'?" },
         { { "quantize", "--tensor-type", "a=iq4nl", "x" }, "'iq4nl' is not a tensor type; did you mean 'iq4_nl'?" },

@@ -57,14 +57,16 @@ nb_recipes(size_t *count)
     return recipes;
 }
 
+const char *const nb_recipe_aliases[][2] = {
+    { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" }, { NULL, NULL }
+};
+
 const struct nb_recipe *
 nb_recipe_by_name(const char *name)
 {
-    static const char *const aliases[][2] = { { "Q3_K", "Q3_K_M" }, { "Q4_K", "Q4_K_M" }, { "Q5_K", "Q5_K_M" } };
-
-    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++)
-        if (strcasecmp(aliases[i][0], name) == 0)
-            name = aliases[i][1];
+    for (size_t i = 0; nb_recipe_aliases[i][0] != NULL; i++)
+        if (strcasecmp(nb_recipe_aliases[i][0], name) == 0)
+            name = nb_recipe_aliases[i][1];
     for (size_t i = 0; i < N_RECIPES; i++)
         if (strcasecmp(recipes[i].name, name) == 0)
             return &recipes[i];

@@ -59,7 +59,9 @@ struct nb_recipe {
     const char *description; /* shown to users */
 };
 
-/* Looks up a name in any case; "Q4_K" is "Q4_K_M". NULL if there is none. */
+/* Names that stand for others, as "Q4_K" for "Q4_K_M"; ends with NULL. */
+extern const char *const nb_recipe_aliases[][2];
+/* Looks up a name or an alias in any case. NULL if there is none. */
 const struct nb_recipe *nb_recipe_by_name(const char *name);
 /* All recipes, smallest file first; COUNT receives their number. */
 const struct nb_recipe *nb_recipes(size_t *count);
