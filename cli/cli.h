@@ -69,6 +69,8 @@ int cli_finish(void);
 #define CLI_TEXT 64
 /* "1.23 GB"; decimal units, as disks and llama.cpp's tables have them. */
 const char *cli_bytes(char *text, double bytes);
+/* The ending of a word for COUNT things: "" or "s". */
+const char *cli_s(uint64_t count);
 /* "3.67 M" */
 const char *cli_count(char *text, double count);
 /* "256 x 2048": rows last, as GGUF has them */

@@ -68,7 +68,10 @@ print_text(const char *path, const struct nb_findings *f, const struct nb_check_
                       nb_code_info((enum nb_code)c)->name);
     cli_print("%s: ", path);
     cli_colored(stdout, f->errors == 0 ? CLI_GOOD : CLI_BAD, f->errors == 0 ? "sound" : "not sound");
-    cli_print(": %s, %" PRIu64 " tensors", r->format, r->tensors);
+    if (f->of_code[NB_BAD_FILE_KIND] > 0)
+        cli_print(": no model");
+    else
+        cli_print(": %s, %" PRIu64 " tensor%s", r->format, r->tensors, cli_s(r->tensors));
     if (r->bytes_read > 0)
         cli_print(", %s of data read", cli_bytes(text, (double)r->bytes_read));
     if (f->errors + f->warnings > 0)

@@ -54,17 +54,17 @@ print_total(const char *name, const struct tensor_total *t, const struct model_s
     char a[CLI_TEXT], b[CLI_TEXT];
 
     if (t->tensors > 0)
-        cli_print("  %-12s %6" PRIu64 " tensors %10s weights %10s %5.1f %% %6.2f bpw\n", name, t->tensors,
-                  cli_count(a, (double)t->elements), cli_bytes(b, (double)t->bytes), share(t->bytes, sum->all.bytes),
-                  total_bpw(t));
+        cli_print("  %-12s %6" PRIu64 " tensor%s %10s weights %10s %5.1f %% %6.2f bpw\n", name, t->tensors,
+                  t->tensors == 1 ? " " : "s", cli_count(a, (double)t->elements), cli_bytes(b, (double)t->bytes),
+                  share(t->bytes, sum->all.bytes), total_bpw(t));
 }
 
 static void
 print_totals(const struct model_summary *sum)
 {
     cli_print("\ntypes\n");
-    for (unsigned t = 0; t < NB_TYPES; t++)
-        print_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
+    for (unsigned k = 0; k < SUMMARY_KINDS; k++)
+        print_total(sum->kind[k].name, &sum->kind[k].total, sum);
     cli_print("\nroles\n");
     for (unsigned r = 0; r < ROLES; r++)
         print_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
@@ -79,10 +79,10 @@ print_tensors(const struct nb_source *source, const struct model_summary *sum)
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
 
-        cli_print("  %-36s %-8s %18s %9s", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-                  cli_bytes(bytes, (double)t->bytes));
+        cli_print("  %-36s %-8s %18s %9s", t->name, storage_name(t), cli_shape(shape, t),
+                  cli_bytes(bytes, (double)nb_source_stored_bytes(t)));
         if (cli_is_wide())
-            cli_print(" %5.1f %% %14" PRIu64, share(t->bytes, sum->all.bytes), nb_view_offset(t));
+            cli_print(" %5.1f %% %14" PRIu64, share(nb_source_stored_bytes(t), sum->all.bytes), nb_view_offset(t));
         if (cli_is_wide() && source->kind == NB_SOURCE_CHECKPOINT)
             cli_print("  %s", t->source_name);
         cli_print("\n");
@@ -98,9 +98,10 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
 
     cli_print("%s: %s, %s\n", source->path, source->kind == NB_SOURCE_GGUF ? "GGUF" : "checkpoint",
               arch == NULL ? "no architecture" : arch);
-    cli_print("  %s parameters in %zu tensors, %s in %" PRIu32 " file%s, %.2f bits per weight\n",
-              cli_count(a, (double)sum->all.elements), source->n_tensors, cli_bytes(b, (double)source->file_bytes),
-              source->store.n_files, source->store.n_files == 1 ? "" : "s", total_bpw(&sum->all));
+    cli_print("  %s parameters in %zu tensor%s, %s in %" PRIu32 " file%s, %.2f bits per weight\n",
+              cli_count(a, (double)sum->all.elements), source->n_tensors, cli_s(source->n_tensors),
+              cli_bytes(b, (double)source->file_bytes), source->store.n_files, cli_s(source->store.n_files),
+              total_bpw(&sum->all));
     if (sum->layers.elements > 0 && sum->layers.elements < sum->all.elements)
         cli_print("  %.2f bits per weight without embedding and output\n", total_bpw(&sum->layers));
     print_totals(sum);
@@ -159,8 +160,8 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
               total_bpw(&sum->layers));
     cli_print(
         "| type or role | tensors | weights | bytes | share | bpw |\n| --- | ---: | ---: | ---: | ---: | ---: |\n");
-    for (unsigned t = 0; t < NB_TYPES; t++)
-        print_markdown_total(nb_type_info((enum nb_type)t)->name, &sum->of_type[t], sum);
+    for (unsigned k = 0; k < SUMMARY_KINDS; k++)
+        print_markdown_total(sum->kind[k].name, &sum->kind[k].total, sum);
     for (unsigned r = 0; r < ROLES; r++)
         print_markdown_total(role_name((enum tensor_role)r), &sum->of_role[r], sum);
     cli_print("\n| key | type | value |\n| --- | --- | --- |\n");
@@ -173,8 +174,8 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
 
-        cli_print("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, nb_type_info(t->type)->name,
-                  cli_shape(shape, t), t->bytes, nb_view_offset(t));
+        cli_print("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, storage_name(t),
+                  cli_shape(shape, t), nb_source_stored_bytes(t), nb_view_offset(t));
     }
     return cli_finish();
 }
@@ -194,7 +195,7 @@ tensors_json(const struct nb_source *source)
             cli_json_add(shape, cli_json_integer((json_int_t)t->ne[d]));
         cli_json_add(list,
                      cli_json("{s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "name", t->name, "source_name", t->source_name,
-                              "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes,
+                              "type", storage_name(t), "shape", shape, "bytes", (json_int_t)nb_source_stored_bytes(t),
                               "file", (json_int_t)t->pieces->stored->file, "offset", (json_int_t)nb_view_offset(t)));
     }
     return list;
@@ -214,9 +215,9 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
 
     for (size_t i = 0; i < source->meta.count; i++)
         cli_json_set(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
-    for (unsigned t = 0; t < NB_TYPES; t++)
-        if (sum->of_type[t].tensors > 0)
-            cli_json_set(types, nb_type_info((enum nb_type)t)->name, total_json(&sum->of_type[t]));
+    for (unsigned k = 0; k < SUMMARY_KINDS; k++)
+        if (sum->kind[k].total.tensors > 0)
+            cli_json_set(types, sum->kind[k].name, total_json(&sum->kind[k].total));
     for (unsigned r = 0; r < ROLES; r++)
         if (sum->of_role[r].tensors > 0)
             cli_json_set(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));

@@ -58,7 +58,7 @@ merge(const struct cli_line *line, const char *output)
     if (cli_has(line, OPT_JSON))
         return cli_print_json(
             cli_json("{s:s, s:I, s:I}", "output", output, "parts", (json_int_t)files, "tensors", (json_int_t)tensors));
-    cli_print("%s: %zu tensors of %" PRIu32 " part%s\n", output, tensors, files, files == 1 ? "" : "s");
+    cli_print("%s: %zu tensor%s of %" PRIu32 " part%s\n", output, tensors, cli_s(tensors), files, cli_s(files));
     return cli_finish();
 }
 

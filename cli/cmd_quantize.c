@@ -181,7 +181,8 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
     if (plan->n_files > 1)
         cli_print(", in %u parts", (unsigned)plan->n_files);
     cli_print(")\n  ");
-    cli_print("%s parameters in %zu tensors: ", cli_count(x, (double)plan->parameters), plan->n_tensors);
+    cli_print("%s parameters in %zu tensor%s: ", cli_count(x, (double)plan->parameters), plan->n_tensors,
+              cli_s(plan->n_tensors));
     print_type_counts(plan);
     cli_print("\n  %s -> %s, %.2f bits per weight", cli_bytes(x, (double)plan->source_bytes),
               cli_bytes(y, (double)plan->total_bytes), nb_plan_bpw(plan));

@@ -58,7 +58,7 @@ print_parts(const struct arguments *a, const struct nb_split *s)
             cli_json_add(list, cli_json("{s:s, s:I, s:I}", "path", name, "tensors", (json_int_t)p->count, "bytes",
                                         (json_int_t)p->bytes));
         else
-            cli_print("%s: %zu tensors, %s\n", name, p->count, cli_bytes(text, (double)p->bytes));
+            cli_print("%s: %zu tensor%s, %s\n", name, p->count, cli_s(p->count), cli_bytes(text, (double)p->bytes));
         free(name);
     }
     if (a->json)

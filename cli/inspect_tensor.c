@@ -1,6 +1,7 @@
 #include "cli/inspect_tensor.h"
 
 #include "cli/cli.h"
+#include "cli/model_summary.h"
 #include "formats/base/status.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/types.h"
@@ -143,8 +144,8 @@ print_text(const struct nb_view *t, const struct statistics *s)
 {
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
-    cli_print("%s: %s, %s, %s at byte %" PRIu64 "\n", t->name, nb_type_info(t->type)->name, cli_shape(shape, t),
-              cli_bytes(bytes, (double)t->bytes), nb_view_offset(t));
+    cli_print("%s: %s, %s, %s at byte %" PRIu64 "\n", t->name, storage_name(t), cli_shape(shape, t),
+              cli_bytes(bytes, (double)nb_source_stored_bytes(t)), nb_view_offset(t));
     cli_print("  mean %.6g, deviation %.6g, root mean square %.6g\n  from %.6g to %.6g\n", mean(s), deviation(s),
               s->finite == 0 ? 0 : sqrt(s->squares / (double)s->finite), s->min, s->max);
     cli_print("  %" PRIu64 " of %" PRIu64 " elements are zero (%.2f %%)", s->zeros, t->elements,
@@ -170,7 +171,7 @@ print_json(const struct nb_view *t, const struct statistics *s)
         cli_json_add(worst, cli_json("{s:I, s:f}", "element", (json_int_t)s->worst[i].at, "value", s->worst[i].value));
     return cli_print_json(cli_json(
         "{s:s, s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:{s:f, s:f, s:I, s:I, s:o}, s:o}", "name", t->name,
-        "type", nb_type_info(t->type)->name, "shape", shape, "bytes", (json_int_t)t->bytes, "offset",
+        "type", storage_name(t), "shape", shape, "bytes", (json_int_t)nb_source_stored_bytes(t), "offset",
         (json_int_t)nb_view_offset(t), "mean", mean(s), "deviation", deviation(s), "min", s->min, "max", s->max,
         "zeros", (json_int_t)s->zeros, "not_finite", (json_int_t)s->not_finite, "histogram", "from", s->low, "to",
         s->high, "below", (json_int_t)s->below, "above", (json_int_t)s->above, "counts", bins, "largest", worst));

@@ -45,19 +45,44 @@ add(struct tensor_total *total, const struct nb_view *t)
 {
     total->tensors++;
     total->elements += t->elements;
-    total->bytes += t->bytes;
+    total->bytes += nb_source_stored_bytes(t);
+}
+
+const char *
+storage_name(const struct nb_view *t)
+{
+    const char *format = nb_source_packed_format(t);
+
+    return format != NULL ? format : nb_type_info(t->type)->name;
+}
+
+/* The kind of T in OUT: the one of its name, or the first that has none yet; of more formats than fit, the type. */
+static struct tensor_kind *
+kind_of(struct model_summary *out, const struct nb_view *t)
+{
+    const char *name = storage_name(t);
+
+    for (size_t i = nb_source_packed_format(t) == NULL ? (size_t)t->type : NB_TYPES; i < SUMMARY_KINDS; i++) {
+        if (out->kind[i].name == NULL)
+            out->kind[i].name = name;
+        if (strcmp(out->kind[i].name, name) == 0)
+            return &out->kind[i];
+    }
+    return &out->kind[t->type];
 }
 
 void
 summarize(const struct nb_source *source, struct model_summary *out)
 {
     memset(out, 0, sizeof *out);
+    for (unsigned type = 0; type < NB_TYPES; type++)
+        out->kind[type].name = nb_type_info((enum nb_type)type)->name;
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
         const enum tensor_role role = role_of(t->name);
 
         add(&out->all, t);
-        add(&out->of_type[t->type], t);
+        add(&kind_of(out, t)->total, t);
         add(&out->of_role[role], t);
         if (role != ROLE_EMBEDDING && role != ROLE_OUTPUT)
             add(&out->layers, t);

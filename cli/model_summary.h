@@ -24,10 +24,21 @@ struct tensor_total {
     uint64_t tensors, elements, bytes;
 };
 
-struct model_summary {
-    struct tensor_total all, layers, of_type[NB_TYPES], of_role[ROLES]; /* LAYERS: all but embedding and output */
+#define SUMMARY_KINDS (NB_TYPES + 4)
+
+/* Tensors that are stored in one way: in an element type, or in another toolkit's format of quantized weights. */
+struct tensor_kind {
+    const char *name;
+    struct tensor_total total;
 };
 
+struct model_summary {
+    struct tensor_total all, layers, of_role[ROLES]; /* LAYERS: all but embedding and output */
+    struct tensor_kind kind[SUMMARY_KINDS]; /* types in their order, then formats; those without a tensor, too */
+};
+
+/* How T is stored. */
+const char *storage_name(const struct nb_view *t);
 const char *role_name(enum tensor_role role);
 /* Bits per weight. */
 double total_bpw(const struct tensor_total *total);

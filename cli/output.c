@@ -218,6 +218,12 @@ cli_bytes(char *text, double bytes)
 }
 
 const char *
+cli_s(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+const char *
 cli_count(char *text, double count)
 {
     size_t n = strlen(nb_scaled(text, CLI_TEXT, count, ""));

@@ -130,8 +130,8 @@ print_summary(const struct quantize_options *a, const struct nb_mlx_plan *plan, 
     for (size_t i = 0; i < plan->sources.count; i++)
         quantized += plan->tensors[i].choice.format.bits > 0;
     cli_print("%s -> %s (MLX, %s)\n", a->source, a->output, a->mlx.recipe.recipe->name);
-    cli_print("  %s parameters in %zu tensors, %zu of them quantized", cli_count(x, (double)plan->parameters),
-              plan->sources.count, quantized);
+    cli_print("  %s parameters in %zu tensor%s, %zu of them quantized", cli_count(x, (double)plan->parameters),
+              plan->sources.count, cli_s(plan->sources.count), quantized);
     cli_print("\n  %s -> %s, %.3f bits per weight", cli_bytes(x, (double)plan->source_bytes),
               cli_bytes(y, (double)plan->total_bytes), nb_mlx_plan_bpw(plan));
     if (a->dry_run)

@@ -1174,6 +1174,10 @@ the_command_tells_by_its_exit_code(void **unused)
     assert_non_null(strstr(run.out, "\"code\":\"gguf.key-style\""));
     RUN(&run, "check", "bad.gguf");
     assert_non_null(strstr(run.out, "key '\\xFF\\u{9B}\\x1B[2J'"));
+    scratch_write_text("note.txt", "no model at all");
+    RUN(&run, "check", "note.txt");
+    assert_int_equal(run.code, 1);
+    assert_non_null(strstr(run.out, "note.txt: not sound: no model; 1 error"));
     RUN(&run, "check", "nowhere.gguf");
     assert_int_equal(run.code, 3);
     RUN(&run, "check", "--level", "deep", "good.gguf");

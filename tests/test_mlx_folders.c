@@ -3,6 +3,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -149,6 +150,27 @@ starve(void)
     assert_true(refused > 100);
 }
 
+/* What is stored counts, not the floats that it is computed to. */
+static void
+inspect_tells_what_quantized_weights_take(void **unused)
+{
+    json_t *report, *mlx;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "4bit", "-o", "seen");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "inspect", "--json", "seen");
+    assert_int_equal(run.code, 0);
+    report = json_loads(run.out, 0, NULL);
+    mlx = json_object_get(json_object_get(report, "types"), "MLX");
+    assert_true(json_number_value(json_object_get(report, "bpw")) < 5);
+    assert_true(json_integer_value(json_object_get(mlx, "tensors")) == 29);
+    assert_true(json_number_value(json_object_get(mlx, "bpw")) == 4.5);
+    assert_true(json_integer_value(json_object_get(report, "tensor_bytes")) <
+                json_integer_value(json_object_get(report, "file_bytes")));
+    json_decref(report);
+}
+
 static void
 running_out_of_memory_is_never_silent(void **unused)
 {
@@ -169,6 +191,7 @@ main(void)
         cmocka_unit_test(a_full_disk_leaves_no_folder),
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_folder_under_the_name),
         cmocka_unit_test(weights_that_are_not_finite_are_refused),
+        cmocka_unit_test(inspect_tells_what_quantized_weights_take),
         cmocka_unit_test(running_out_of_memory_is_never_silent),
     };
 

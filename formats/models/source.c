@@ -76,14 +76,13 @@ nb_source_parameters(const struct nb_source *source)
     return total;
 }
 
-/* What VIEW takes in the files, or its share of that if it is not all of its pieces. */
-static double
-stored_bytes(const struct nb_view *view)
+uint64_t
+nb_source_stored_bytes(const struct nb_view *view)
 {
     double bytes = 0, elements = 0;
 
     if (view->n_pieces == 0 || view->pieces->stored->packed == NULL)
-        return (double)view->bytes;
+        return view->bytes;
     for (size_t i = 0; i < view->n_pieces; i++) {
         const struct nb_piece *p = &view->pieces[i];
         const struct nb_packed *packed = p->stored->packed;
@@ -93,7 +92,15 @@ stored_bytes(const struct nb_view *view)
                  (double)p->stored->elements;
         elements += n;
     }
-    return bytes * (double)view->elements / elements;
+    return (uint64_t)(bytes * (double)view->elements / elements + 0.5);
+}
+
+const char *
+nb_source_packed_format(const struct nb_view *view)
+{
+    if (view->n_pieces == 0 || view->pieces->stored->packed == NULL || nb_view_is_packed(view))
+        return NULL;
+    return nb_packed_format(view->pieces->stored->packed);
 }
 
 double
@@ -103,7 +110,7 @@ nb_source_bits_per_weight(const struct nb_source *source)
     double bytes = 0;
 
     for (size_t i = 0; i < source->n_tensors; i++)
-        bytes += stored_bytes(&source->tensors[i]);
+        bytes += (double)nb_source_stored_bytes(&source->tensors[i]);
     return parameters == 0 ? 0 : 8 * bytes / (double)parameters;
 }
 

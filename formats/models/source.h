@@ -61,6 +61,10 @@ void nb_source_close(struct nb_source *source);
 
 /* Total number of elements of all tensors. */
 uint64_t nb_source_parameters(const struct nb_source *source);
+/* What VIEW takes in the files: of weights that are quantized already, the codes and scales; of parts, their share of that. */
+uint64_t nb_source_stored_bytes(const struct nb_view *view);
+/* The format of quantized weights, "GPTQ", from which VIEW is computed as floats; NULL: it holds its elements as they are. */
+const char *nb_source_packed_format(const struct nb_view *view);
 /* Of the tensors as they are stored, without headers: of weights that are quantized already, their codes and scales. */
 double nb_source_bits_per_weight(const struct nb_source *source);
 void nb_source_note(struct nb_source *source, const char *format, ...) NB_PRINTF(2, 3);
