@@ -412,6 +412,77 @@ runs_of_marks_take_linear_time(void **unused)
     }
 }
 
+/* Base64 of LENGTH bytes BYTE, into F. */
+static void
+write_run(FILE *f, unsigned char byte, size_t length)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t at = 0; at < length; at += 3) {
+        const size_t n = length - at < 3 ? length - at : 3;
+        const unsigned bits = (unsigned)byte << 16 | (n > 1 ? (unsigned)byte << 8 : 0) | (n > 2 ? byte : 0);
+
+        for (unsigned i = 0; i < 4; i++)
+            putc(i <= n ? digits[bits >> (18 - 6 * i) & 63] : '=', f);
+    }
+}
+
+/* Runs of one byte are each made of two others in as many ways as they have bytes: the merges would be longer than all. */
+static void
+tokens_that_are_made_of_each_other_fill_no_memory(void **unused)
+{
+    enum { LONGEST = 128, TOKENS = N_BYTES * LONGEST };
+    unsigned rank = 0;
+    FILE *f;
+
+    (void)unused;
+    tiny_checkpoint("runs");
+    scratch_remove("runs/tokenizer.json");
+    f = fopen(scratch_path("runs/tekken.json"), "wb");
+    assert_non_null(f);
+    fprintf(f, "{\"config\":{\"pattern\":\"x\",\"default_vocab_size\":%d,\"default_num_special_tokens\":3},\"vocab\":[",
+            TOKENS + 3);
+    for (unsigned length = 1; length <= LONGEST; length++) {
+        for (unsigned byte = 0; byte < N_BYTES; byte++) {
+            fprintf(f, "%s{\"rank\":%u,\"token_bytes\":\"", rank > 0 ? "," : "", rank);
+            write_run(f, (unsigned char)byte, length);
+            fputs("\"}", f);
+            rank++;
+        }
+    }
+    fputs("]}", f);
+    assert_int_equal(fclose(f), 0);
+    RUN(&run, "inspect", "runs");
+    expect_within("tekken.json", 3, 80 * MIB);
+    assert_non_null(strstr(run.err, "made of each other in too many ways"));
+}
+
+/* --- chat templates that are run ---------------------------------------------------------------------------------- */
+
+static void
+a_chat_template_ends_and_fills_no_memory(void **unused)
+{
+    static const char *const templates[] = {
+        "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(100) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(20) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
+        "{% for i in range(99999) %}{{ ns.x }}{% endfor %}",
+        "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+        "{% for i in range(99999) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' | replace('a', 'bbbbbbbbbbbbbbbbbbbbbbbb') }}"
+        "{% endfor %}",
+    };
+
+    (void)unused;
+    tiny_checkpoint("talks");
+    for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+        scratch_write_text("talks/chat_template.jinja", templates[i]);
+        RUN(&run, "generate", "--chat", "-p", "a", "-n", "1", "talks");
+        expect_within(templates[i], 3, (32 + 64 + 64) * MIB);
+        assert_non_null(strstr(run.err, "the chat template "));
+    }
+}
+
 /* --- little memory ------------------------------------------------------------------------------- */
 
 static void
@@ -574,6 +645,8 @@ main(void)
         cmocka_unit_test(a_flooded_table_of_merges_takes_linear_time),
         cmocka_unit_test(long_words_do_not_stop_a_pre_tokenizer),
         cmocka_unit_test(runs_of_marks_take_linear_time),
+        cmocka_unit_test(tokens_that_are_made_of_each_other_fill_no_memory),
+        cmocka_unit_test(a_chat_template_ends_and_fills_no_memory),
         cmocka_unit_test(with_little_memory_a_model_is_refused_and_nothing_spins),
         cmocka_unit_test(added_tokens_are_found_as_by_a_plain_search),
     };

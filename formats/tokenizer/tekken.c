@@ -21,6 +21,12 @@
 /* The longest of Mistral's tokens has 78 bytes. All pairs of parts of a token are looked up, so its length is bounded. */
 #define MAX_LENGTH 256u
 #define BYTES 256u /* the tokens that come first */
+/*
+ * As many bytes of parts of tokens are written as merges for each byte of the file, and some for small files. Mistral's
+ * own tokenizers have a tenth; where each token is made of others in all ways, there are a hundred.
+ */
+#define MERGED_BYTES 1u
+#define FEW_MERGED_BYTES ((uint64_t)1 << 20)
 
 struct piece {
     unsigned char *bytes;
@@ -36,6 +42,7 @@ struct tekken {
     uint32_t n_specials, count; /* control tokens, and the others, whose ids follow */
     struct piece *pieces;       /* by rank */
     uint32_t *table, mask;      /* ranks + 1 by hash */
+    uint64_t merged, most;      /* bytes of parts of tokens that were written as merges, and may be */
     uint64_t seed;
     FILE *out;
 };
@@ -281,6 +288,9 @@ put_merges_of(struct tekken *t, uint32_t rank, struct nb_error *err)
     if (count == 0)
         return nb_fail(err, NB_INPUT, "%s: token %" PRIu32 " is not two others, so that nothing merges into it",
                        t->path, rank);
+    t->merged += count * p->length;
+    if (t->merged > t->most)
+        return nb_fail(err, NB_INPUT, "%s: its tokens are made of each other in too many ways", t->path);
     qsort(pairs, count, sizeof *pairs, by_ranks);
     for (size_t i = 0; i < count; i++) {
         const struct piece *left = &t->pieces[pairs[i].left], *right = &t->pieces[pairs[i].right];
@@ -420,8 +430,10 @@ nb_tekken_read(const char *path, struct nb_tokenizer_json *out, struct nb_error 
 
     *out = (struct nb_tokenizer_json){ .path = path };
     status = nb_file_load(path, FILE_LIMIT, &t.text, &length, err);
-    if (status == NB_OK)
+    if (status == NB_OK) {
+        t.most = MERGED_BYTES * length + FEW_MERGED_BYTES;
         status = read_members(&t, length, err);
+    }
     if (status == NB_OK)
         status = read_counts(&t, err);
     if (status == NB_OK)
