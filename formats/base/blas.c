@@ -7,6 +7,7 @@
 
 #ifdef NB_BLAS_LIBRARY
 #include <dlfcn.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -45,28 +46,38 @@ find_function(void *library, const char *name, void *function)
     memcpy(function, &address, sizeof address);
 }
 
-static bool
-is_limited(void)
+/* The limit of the address space in bytes; 0: none. */
+static uint64_t
+address_limit(void)
 {
     struct rlimit limit;
 
-    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? (uint64_t)limit.rlim_cur : 0;
 }
 
 static unsigned users; /* threads that will multiply */
 
-/* Makes sure of the memory that USERS need and of MORE bytes. */
-static bool
-reserve_memory(size_t more)
+static uint64_t
+needed(unsigned threads)
 {
-    if (!is_limited())
+    return (uint64_t)threads * TO_MULTIPLY + TO_LOAD;
+}
+
+/* Makes sure of the memory that USERS need, and before the library is loaded of what that takes. */
+static bool
+reserve_memory(bool is_loaded)
+{
+    const uint64_t limit = address_limit();
+
+    if (limit == 0)
         return true;
-    reserve = nb_malloc((uint64_t)users * TO_MULTIPLY + more);
+    reserve = nb_malloc(needed(users) - (is_loaded ? TO_LOAD : 0));
     if (reserve == NULL)
-        nb_fail(
-            &failure, NB_NO_MEMORY,
-            "the limit of the address space (ulimit -v) is too low to run a model with %u threads; -j 1 needs least",
-            users);
+        nb_fail(&failure, NB_NO_MEMORY,
+                "a limit of the address space (ulimit -v) of %" PRIu64
+                " MiB is too low to run a model: matrix products "
+                "with %u thread%s take %" PRIu64 " MiB beside what is in use%s",
+                limit >> 20, users, users == 1 ? "" : "s", needed(users) >> 20, users == 1 ? "" : "; -j 1 needs least");
     return reserve != NULL;
 }
 
@@ -83,7 +94,7 @@ load(void)
     set_threads_function *set_threads = NULL;
     void *library;
 
-    if (!reserve_memory(TO_LOAD))
+    if (!reserve_memory(false))
         return;
     release_memory();
     library = dlopen(NB_BLAS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
@@ -99,7 +110,7 @@ load(void)
     find_function(library, "openblas_set_num_threads", &set_threads);
     if (set_threads != NULL)
         set_threads(1);
-    if (!reserve_memory(0))
+    if (!reserve_memory(true))
         sgemm = NULL;
 }
 
