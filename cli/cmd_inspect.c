@@ -174,8 +174,8 @@ print_markdown(const struct nb_source *source, const struct model_summary *sum, 
     for (size_t i = 0; i < source->n_tensors; i++) {
         const struct nb_view *t = &source->tensors[i];
 
-        cli_print("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, storage_name(t),
-                  cli_shape(shape, t), nb_source_stored_bytes(t), nb_view_offset(t));
+        cli_print("| %s | %s | %s | %" PRIu64 " | %" PRIu64 " |\n", t->name, storage_name(t), cli_shape(shape, t),
+                  nb_source_stored_bytes(t), nb_view_offset(t));
     }
     return cli_finish();
 }
