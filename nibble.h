@@ -501,12 +501,12 @@ struct nibble_calibrate_options {
     size_t size;
     /* The text is divided into chunks of so many tokens; 0: 512, or the model's context length if that is less. */
     uint32_t chunk_tokens;
-    uint32_t from_chunk;   /* skip so many chunks */
-    uint32_t max_chunks;   /* use at most so many chunks; 0: all */
-    bool process_output;   /* include the output matrix, or the embedding if that is used instead */
-    bool parse_special;    /* treat the names of control tokens in the text as these tokens */
-    bool dat;              /* write the older .dat format instead of GGUF */
-    bool replace;          /* replace an existing output file */
+    uint32_t from_chunk; /* skip so many chunks */
+    uint32_t max_chunks; /* use at most so many chunks; 0: all */
+    bool process_output; /* include the output matrix, or the embedding if that is used instead */
+    bool parse_special;  /* treat the names of control tokens in the text as these tokens */
+    bool dat;            /* write the older .dat format instead of GGUF */
+    bool replace;        /* replace an existing output file */
     /*
      * A file for the state of a run that was stopped; NULL: none. It is written after every SAVE_EVERY
      * chunks, every ten seconds and at a stop, always after a whole batch of chunks; a batch that lasts

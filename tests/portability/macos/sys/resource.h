@@ -14,6 +14,7 @@ struct rlimit {
 #define RLIMIT_CPU 0
 #define RLIMIT_FSIZE 1
 #define RLIMIT_AS 5
+#define RLIMIT_NOFILE 8
 int getrlimit(int which, struct rlimit *limit), setrlimit(int which, const struct rlimit *limit);
 int getrusage(int whose, struct rusage *usage);
 #endif
