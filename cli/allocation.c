@@ -166,7 +166,7 @@ measure_file(struct run *r, const char *path, struct nb_effect **effects, size_t
 {
     const uint32_t chunk = nb_calibration_chunk(r->source, r->options->chunk_tokens);
     struct nb_effects_options o = { .chunk_tokens = chunk,
-                                    .chunks = TOKENS / chunk > 0 ? TOKENS / chunk : 1,
+                                    .chunks = TOKENS / chunk > 0 ? TOKENS / chunk : 1u,
                                     .threads = r->options->pipeline.threads,
                                     .progress = on_progress,
                                     .stop = cli_catch_signals() };
@@ -377,8 +377,10 @@ allocation_like(struct quantize_options *a, struct nb_error *err)
 
         elements[t->type] += t->elements;
         most = elements[t->type] > elements[most] ? t->type : most;
-        status = name == NULL ? nb_fail_memory(err) : NB_OK;
-        a->named[n++] = (struct nb_named_type){ name, t->type };
+        if (name != NULL)
+            a->named[n++] = (struct nb_named_type){ name, t->type };
+        else
+            status = nb_fail_memory(err);
     }
     nb_source_close(&like);
     if (a->named == NULL)
