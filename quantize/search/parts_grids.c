@@ -25,8 +25,8 @@ eight_signs(uint32_t seven)
 static void
 read_iq2_xxs(const struct block_iq2_xxs *b, struct grid_block *g)
 {
-    for (int j = 0; j < 8; j++) {
-        for (int l = 0; l < 4; l++) {
+    for (size_t j = 0; j < 8; j++) {
+        for (size_t l = 0; l < 4; l++) {
             g->index[4 * j + l] = (uint16_t)(b->qs[2 * j] >> 8 * l & 255);
             g->signs[4 * j + l] = eight_signs(b->qs[2 * j + 1] >> 7 * l);
         }
@@ -37,10 +37,10 @@ read_iq2_xxs(const struct block_iq2_xxs *b, struct grid_block *g)
 static void
 write_iq2_xxs(const struct grid_block *g, struct block_iq2_xxs *b)
 {
-    for (int j = 0; j < 8; j++) {
+    for (size_t j = 0; j < 8; j++) {
         uint32_t indices = 0, rest = (uint32_t)g->scale[j] << 28;
 
-        for (int l = 0; l < 4; l++) {
+        for (size_t l = 0; l < 4; l++) {
             indices |= (uint32_t)g->index[4 * j + l] << 8 * l;
             rest |= (uint32_t)(g->signs[4 * j + l] & 127) << 7 * l;
         }
@@ -52,7 +52,7 @@ write_iq2_xxs(const struct grid_block *g, struct block_iq2_xxs *b)
 static void
 read_iq2_xs(const struct block_iq2_xs *b, struct grid_block *g)
 {
-    for (int j = 0; j < 32; j++) {
+    for (size_t j = 0; j < 32; j++) {
         g->index[j] = b->qs[j] & 511;
         g->signs[j] = eight_signs(b->qs[j] >> 9);
         g->scale[j / 2] = b->scales[j / 4] >> (j / 2 % 2 * 4) & 15;
@@ -62,16 +62,16 @@ read_iq2_xs(const struct block_iq2_xs *b, struct grid_block *g)
 static void
 write_iq2_xs(const struct grid_block *g, struct block_iq2_xs *b)
 {
-    for (int j = 0; j < 32; j++)
+    for (size_t j = 0; j < 32; j++)
         b->qs[j] = (uint16_t)(g->index[j] | (g->signs[j] & 127) << 9);
-    for (int j = 0; j < 8; j++)
+    for (size_t j = 0; j < 8; j++)
         b->scales[j] = (uint8_t)(g->scale[2 * j] | g->scale[2 * j + 1] << 4);
 }
 
 static void
 read_iq2_s(const struct block_iq2_s *b, struct grid_block *g)
 {
-    for (int j = 0; j < 32; j++) {
+    for (size_t j = 0; j < 32; j++) {
         g->index[j] = (uint16_t)(b->qs[j] | (b->qh[j / 4] >> (j % 4 * 2) & 3) << 8);
         g->signs[j] = b->signs[j];
         g->scale[j / 2] = b->scales[j / 4] >> (j / 2 % 2 * 4) & 15;
@@ -81,35 +81,35 @@ read_iq2_s(const struct block_iq2_s *b, struct grid_block *g)
 static void
 write_iq2_s(const struct grid_block *g, struct block_iq2_s *b)
 {
-    for (int j = 0; j < 32; j++) {
+    for (size_t j = 0; j < 32; j++) {
         b->qs[j] = (uint8_t)g->index[j];
         b->signs[j] = g->signs[j];
         b->qh[j / 4] = (uint8_t)(b->qh[j / 4] | g->index[j] >> 8 << (j % 4 * 2));
     }
-    for (int j = 0; j < 8; j++)
+    for (size_t j = 0; j < 8; j++)
         b->scales[j] = (uint8_t)(g->scale[2 * j] | g->scale[2 * j + 1] << 4);
 }
 
 static void
 read_iq3_xxs(const struct block_iq3_xxs *b, struct grid_block *g)
 {
-    for (int j = 0; j < 64; j++)
+    for (size_t j = 0; j < 64; j++)
         g->index[j] = b->qs[j];
-    for (int j = 0; j < 32; j++)
+    for (size_t j = 0; j < 32; j++)
         g->signs[j] = eight_signs(b->signs_and_scale[j / 4] >> j % 4 * 7);
-    for (int j = 0; j < 8; j++)
+    for (size_t j = 0; j < 8; j++)
         g->scale[j] = (uint8_t)(b->signs_and_scale[j] >> 28);
 }
 
 static void
 write_iq3_xxs(const struct grid_block *g, struct block_iq3_xxs *b)
 {
-    for (int j = 0; j < 64; j++)
+    for (size_t j = 0; j < 64; j++)
         b->qs[j] = (uint8_t)g->index[j];
-    for (int j = 0; j < 8; j++) {
+    for (size_t j = 0; j < 8; j++) {
         uint32_t rest = (uint32_t)g->scale[j] << 28;
 
-        for (int l = 0; l < 4; l++)
+        for (size_t l = 0; l < 4; l++)
             rest |= (uint32_t)(g->signs[4 * j + l] & 127) << 7 * l;
         b->signs_and_scale[j] = rest;
     }
@@ -118,24 +118,24 @@ write_iq3_xxs(const struct grid_block *g, struct block_iq3_xxs *b)
 static void
 read_iq3_s(const struct block_iq3_s *b, struct grid_block *g)
 {
-    for (int j = 0; j < 64; j++)
+    for (size_t j = 0; j < 64; j++)
         g->index[j] = (uint16_t)(b->qs[j] | (b->qh[j / 8] >> j % 8 & 1) << 8);
-    for (int j = 0; j < 32; j++)
+    for (size_t j = 0; j < 32; j++)
         g->signs[j] = b->signs[j];
-    for (int j = 0; j < 8; j++)
+    for (size_t j = 0; j < 8; j++)
         g->scale[j] = b->scales[j / 2] >> (j % 2 * 4) & 15;
 }
 
 static void
 write_iq3_s(const struct grid_block *g, struct block_iq3_s *b)
 {
-    for (int j = 0; j < 64; j++) {
+    for (size_t j = 0; j < 64; j++) {
         b->qs[j] = (uint8_t)g->index[j];
         b->qh[j / 8] = (uint8_t)(b->qh[j / 8] | g->index[j] >> 8 << j % 8);
     }
-    for (int j = 0; j < 32; j++)
+    for (size_t j = 0; j < 32; j++)
         b->signs[j] = g->signs[j];
-    for (int j = 0; j < 4; j++)
+    for (size_t j = 0; j < 4; j++)
         b->scales[j] = (uint8_t)(g->scale[2 * j] | g->scale[2 * j + 1] << 4);
 }
 
@@ -194,9 +194,9 @@ nb_parts_unpack_grid(enum nb_type type, const struct nb_parts_type *t, const voi
     memset(p, 0, sizeof *p);
     read_block(type, block, &g);
     p->d = t->unit * nb_f16_to_f32(g.d);
-    for (int j = 0; j < t->block / t->group; j++)
+    for (size_t j = 0; j < t->block / t->group; j++)
         p->scale[j] = (int16_t)(2 * g.scale[j] + 1);
-    for (int i = 0; i < t->block; i++) {
+    for (size_t i = 0; i < t->block; i++) {
         const int magnitude = t->entries[g.index[i / t->cell]] >> (i % t->cell * t->bits) & ((1 << t->bits) - 1);
 
         p->code[i] = (uint8_t)(magnitude | (g.signs[i / 8] >> i % 8 & 1) * NB_NEGATIVE);
@@ -209,7 +209,7 @@ index_of(const struct nb_parts_type *t, const uint8_t *code)
 {
     uint16_t entry = 0, index = 0;
 
-    for (int i = 0; i < t->cell; i++)
+    for (size_t i = 0; i < t->cell; i++)
         entry = (uint16_t)(entry | (code[i] & ~NB_NEGATIVE) << (i * t->bits));
     while (index + 1 < t->n_entries && t->entries[index] != entry)
         index++;
@@ -221,11 +221,11 @@ nb_parts_pack_grid(enum nb_type type, const struct nb_parts_type *t, const struc
 {
     struct grid_block g = { .d = nb_f32_to_f16(p->d / t->unit) };
 
-    for (int j = 0; j < t->block / t->group; j++)
+    for (size_t j = 0; j < t->block / t->group; j++)
         g.scale[j] = (uint8_t)((p->scale[j] - 1) / 2);
-    for (int i = 0; i < t->block; i += t->cell)
+    for (size_t i = 0; i < t->block; i += t->cell)
         g.index[i / t->cell] = index_of(t, p->code + i);
-    for (int i = 0; i < t->block; i++)
+    for (size_t i = 0; i < t->block; i++)
         g.signs[i / 8] = (uint8_t)(g.signs[i / 8] | (p->code[i] & NB_NEGATIVE ? 1 : 0) << i % 8);
     write_block(type, &g, block);
 }

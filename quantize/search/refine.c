@@ -24,7 +24,7 @@ nb_can_refine(enum nb_type type)
 static size_t
 lanes(size_t columns)
 {
-    return 4 * columns + 4 * (columns / 16) + 5 * NB_STRIDE_COLUMNS;
+    return 4 * columns + 4 * (columns / 16) + 5 * (size_t)NB_STRIDE_COLUMNS;
 }
 
 size_t

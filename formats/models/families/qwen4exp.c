@@ -9,7 +9,6 @@
 #include "formats/base/text.h"
 
 #include <math.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -510,7 +510,7 @@ reverse_group(struct group *g)
     if (status != NB_OK)
         return status;
     stored = nb_arena_calloc(g->r->arena, g->count, sizeof *stored);
-    g->gone = calloc((size_t)(g->count * g->rows), sizeof *g->gone);
+    g->gone = calloc((size_t)(g->count * g->rows + 1), sizeof *g->gone);
     if (stored == NULL || g->gone == NULL)
         status = nb_fail_memory(g->r->err);
     for (uint64_t i = 0; i < g->count * g->rows && status == NB_OK; i++)
