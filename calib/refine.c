@@ -293,6 +293,22 @@ fingerprint(const struct nb_refine_run *r)
     return hash;
 }
 
+/* Whether the file is the original quantized: it has its blocks, and its matrices. */
+static enum nb_status
+check_file(const struct nb_refine_run *r, struct nb_error *err)
+{
+    const struct nb_linear *a = r->original->matrices, *b = r->quantized.matrices;
+
+    while (a != NULL && b != NULL && strcmp(a->name, b->name) == 0 && a->rows == b->rows && a->columns == b->columns &&
+           a->experts == b->experts) {
+        a = a->next;
+        b = b->next;
+    }
+    if (a == NULL && b == NULL && r->original->n_blocks == r->quantized.n_blocks)
+        return NB_OK;
+    return nb_fail(err, NB_INPUT, "%s: is not %s quantized", r->source.path, r->original->source->path);
+}
+
 static enum nb_status
 interrupted(const struct nb_refine_run *r, struct nb_error *err)
 {
@@ -325,7 +341,9 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
         return status;
     status = nb_model_open(&r.quantized, &r.source, err);
     if (status == NB_OK) {
-        status = start(&r, path, err);
+        status = check_file(&r, err);
+        if (status == NB_OK)
+            status = start(&r, path, err);
         if (status == NB_OK)
             status = allocate(&r, tokens, count, err);
         if (status == NB_OK) {

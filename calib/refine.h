@@ -43,6 +43,12 @@ struct nb_refine_summary {
 /* The chunks of COUNT tokens that are used. */
 uint32_t nb_refine_chunks(size_t count, const struct nb_refine_options *options);
 /*
+ * About how many BYTES of memory, beside those of two passes (nb_forward), and SECONDS a run on COUNT tokens takes on this
+ * machine, which is timed for a moment.
+ */
+enum nb_status nb_refine_needs(const struct nb_model *original, size_t count, const struct nb_refine_options *options,
+                               uint64_t *bytes, double *seconds, struct nb_error *err) NB_MUST_CHECK;
+/*
  * The mean KL divergence, in nats a token, of the file PATH, which is ORIGINAL quantized, on at most 16 of the chunks that
  * are held out; 0 if there is only one.
  */

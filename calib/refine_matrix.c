@@ -323,7 +323,7 @@ allocate(struct job *j, unsigned threads, size_t tasks)
     good = j->shift != NULL && j->wanted != NULL && (j->repair != NULL || j->in->fit->r == NULL) && j->blocks != NULL &&
            j->sums != NULL && j->room != NULL && j->memory != NULL;
     for (unsigned i = 0; i < threads && good; i++) {
-        j->room[i] = nb_aligned(2 * ROWS_IN_TASK * m->columns * sizeof(float));
+        j->room[i] = nb_aligned((size_t)2 * ROWS_IN_TASK * m->columns * sizeof(float));
         j->memory[i] = nb_aligned(nb_refine_memory(m->columns));
         good = j->room[i] != NULL && j->memory[i] != NULL;
     }

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPERT_BYTES ((uint64_t)1024 << 20)    /* of moments of experts that are gathered at once */
-#define PSEUDO_TOKENS(columns) ((columns) / 4) /* by which the moments of an expert are drawn to those of all experts */
+#define EXPERT_BYTES ((uint64_t)1024 << 20) /* of moments of experts that are gathered at once */
+#define PSEUDO_TOKENS 0.25f /* for each column, by which the moments of an expert are drawn to those of all */
 
 static bool
 is_wanted(const struct nb_refine_run *r, const struct nb_linear *const *matrices)
@@ -180,8 +180,8 @@ nb_refine_new_moments(struct nb_refine_run *r, uint32_t first, bool with_origina
 
     r->first_expert = first;
     r->experts = (uint32_t)(left < fits ? left : fits);
-    r->fit = calloc(r->experts, sizeof *r->fit);
-    r->held = calloc(r->experts, sizeof *r->held);
+    r->fit = calloc((size_t)r->experts + 1, sizeof *r->fit);
+    r->held = calloc((size_t)r->experts + 1, sizeof *r->held);
     r->input = nb_aligned(floats * sizeof(float));
     r->room = nb_aligned(floats * sizeof(float));
     good = r->fit != NULL && r->held != NULL && r->input != NULL && r->room != NULL;
@@ -198,7 +198,7 @@ nb_refine_new_moments(struct nb_refine_run *r, uint32_t first, bool with_origina
 static void
 draw_to_pool(struct nb_moments *m, const struct nb_moments *pool)
 {
-    const float factor = (float)PSEUDO_TOKENS(m->columns) / (float)(pool->tokens > 0 ? pool->tokens : 1);
+    const float factor = PSEUDO_TOKENS * (float)m->columns / (float)(pool->tokens > 0 ? pool->tokens : 1);
 
     for (size_t i = 0; i < m->columns * m->columns; i++)
         m->h[i] += factor * pool->h[i];

@@ -298,9 +298,9 @@ quantize(struct quantize_options *a, const struct nb_source *source)
     int code;
 
     a->plan.only_look = a->dry_run;
-    if ((allocation_is_wanted(a) || a->like != NULL) && choose_types(a, source, &err) != NB_OK)
+    if (a->refine != NULL && refinement_keys(a, &err) != NB_OK) /* before sizes are counted */
         return cli_fail(&err);
-    if (a->refine != NULL && refinement_keys(a, &err) != NB_OK)
+    if ((allocation_is_wanted(a) || a->like != NULL) && choose_types(a, source, &err) != NB_OK)
         return cli_fail(&err);
     if (nb_plan_make(&plan, source, &a->plan, &err) != NB_OK)
         return cli_fail(&err);

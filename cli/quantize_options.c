@@ -358,6 +358,10 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         return cli_usage("quantize", "-c: a chunk has at least 8 tokens");
     if (cli_has(line, OPT_REFINE_TOKENS) && a->refine == NULL)
         return cli_usage("quantize", "--refine-tokens needs --refine");
+    if ((a->refine != NULL || a->target_size > 0 || a->target_bpw > 0 || a->max_kld > 0) && a->plan.n_prune > 0)
+        return cli_usage("quantize",
+                         "--refine and --target-size need the layers that --prune-layers takes out; do one after "
+                         "the other");
     if (a->refine != NULL && a->to_mlx)
         return cli_usage("quantize", "--refine is for GGUF files; --calibrate fits MLX's scales to a text");
     if (a->refine != NULL && strcmp(a->refine, "default") == 0) {

@@ -14,6 +14,7 @@
 #include "verify/tokenize/text_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -128,6 +129,23 @@ get_kld_before(const char *path, double *kld, struct nb_error *err)
     return NB_OK;
 }
 
+/* Says what it will take. */
+static enum nb_status
+say_needs(const struct nb_model *model, const struct nb_ids *ids, const struct nb_refine_options *o,
+          struct nb_error *err)
+{
+    char memory[CLI_TEXT];
+    double seconds;
+    uint64_t bytes;
+    enum nb_status status = nb_refine_needs(model, ids->count, o, &bytes, &seconds, err);
+
+    if (status == NB_OK)
+        cli_note("refining by %u tokens takes about %s and %.0f %s", nb_refine_chunks(ids->count, o) * o->chunk_tokens,
+                 cli_bytes(memory, (double)bytes), seconds < 90 ? ceil(seconds) : seconds / 60,
+                 seconds < 90 ? "seconds" : "minutes");
+    return status;
+}
+
 /* Refines the file PATH, and judges it before and after; before only if it is not GOING_ON with a stopped run. */
 static enum nb_status
 refine_and_judge(const struct nb_model *model, const char *path, const struct nb_ids *ids,
@@ -169,6 +187,8 @@ refine(const struct quantize_options *a, const struct nb_source *source, const c
     cli_progress_say(&progress, "measuring what is to be bettered");
     o.context = &progress;
     status = load_tokens(a, source, &o, &ids, err);
+    if (status == NB_OK)
+        status = say_needs(&model, &ids, &o, err);
     if (status == NB_OK)
         status = refine_and_judge(&model, path, &ids, &o, going_on, r, err);
     cli_progress_end(&progress);
