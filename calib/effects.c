@@ -1,5 +1,6 @@
 #include "calib/effects.h"
 
+#include "calib/texts.h"
 #include "formats/base/checked.h"
 #include "formats/base/pool.h"
 #include "verify/run/forward.h"
@@ -244,7 +245,6 @@ look(void *context)
 static enum nb_status
 start(struct run *r, const int32_t *text, size_t count, const struct nb_source *other, struct nb_error *err)
 {
-    const size_t each = r->options->chunk_tokens, all = count / each;
     const uint64_t floats = (uint64_t)tokens(r) * embedding(r) * sizeof(float);
     const uint64_t logits = (uint64_t)r->scored * nb_model_vocab(r->model) * sizeof(float);
     enum nb_status status = nb_pool_new(&r->pool, r->options->threads, err);
@@ -266,8 +266,8 @@ start(struct run *r, const int32_t *text, size_t count, const struct nb_source *
     if (status == NB_OK && (r->others == NULL || r->tokens == NULL || r->stream == NULL || r->copy == NULL ||
                             r->picked == NULL || r->base == NULL || r->logits == NULL || r->views == NULL))
         status = nb_fail_memory(err);
-    for (size_t i = 0; i < r->chunks && status == NB_OK; i++)
-        memcpy(r->tokens + i * each, text + i * all / r->chunks * each, each * sizeof *text);
+    if (status == NB_OK)
+        nb_spread_chunks(text, count, r->options->chunk_tokens, r->chunks, r->tokens);
     return status;
 }
 

@@ -1,6 +1,7 @@
 #include "calib/refine.h"
 
 #include "calib/refine_run.h"
+#include "calib/texts.h"
 #include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 
@@ -186,18 +187,6 @@ nb_refine_batch(size_t count, const struct nb_refine_options *o)
     return batch > 0 ? batch : 1;
 }
 
-/* Copies the chunks that are used, from all over the text. */
-static bool
-choose_chunks(struct nb_refine_run *r, const int32_t *tokens, size_t count)
-{
-    const size_t each = r->options->chunk_tokens, all = count / each;
-
-    r->tokens = nb_malloc((uint64_t)r->chunks * each * sizeof *tokens);
-    for (size_t i = 0; r->tokens != NULL && i < r->chunks; i++)
-        memcpy(r->tokens + i * each, tokens + i * all / r->chunks * each, each * sizeof *tokens);
-    return r->tokens != NULL;
-}
-
 static void
 look(void *context)
 {
@@ -230,9 +219,11 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
     r->weights = nb_aligned(batch * sizeof(float));
     r->shares = nb_aligned((r->heads + 1) * batch * sizeof(float));
     r->readers = calloc(nb_pool_threads(r->pool), sizeof *r->readers);
-    return choose_chunks(r, tokens, count) && r->original_stream != NULL && r->quantized_stream != NULL &&
-                   r->stream != NULL && r->error != NULL && r->weights != NULL && r->shares != NULL &&
-                   r->readers != NULL
+    r->tokens = nb_malloc(all * sizeof *tokens);
+    if (r->tokens != NULL)
+        nb_spread_chunks(tokens, count, r->options->chunk_tokens, r->chunks, r->tokens);
+    return r->tokens != NULL && r->original_stream != NULL && r->quantized_stream != NULL && r->stream != NULL &&
+                   r->error != NULL && r->weights != NULL && r->shares != NULL && r->readers != NULL
                ? NB_OK
                : nb_fail_memory(err);
 }

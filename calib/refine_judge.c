@@ -1,5 +1,6 @@
 /* The KL divergence of a file from its original, on the tokens that refinement holds out. */
 #include "calib/refine_run.h"
+#include "calib/texts.h"
 #include "formats/base/checked.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
@@ -9,11 +10,11 @@
 
 #define CHUNKS 16u /* at most */
 
-/* Copies held-out chunks, from all over them; returns their number. */
+/* Copies held-out chunks of TOKENS, those that are used, from all over them; returns their number. */
 static uint32_t
-take_held_out(const struct nb_refine_run *r, const int32_t *text, size_t count, int32_t *to)
+take_held_out(const struct nb_refine_run *r, const int32_t *tokens, int32_t *to)
 {
-    const size_t each = r->options->chunk_tokens, all = count / each;
+    const size_t each = r->options->chunk_tokens;
     uint32_t held = 0, taken = 0;
 
     for (uint32_t i = 0; i < r->chunks; i++)
@@ -22,7 +23,7 @@ take_held_out(const struct nb_refine_run *r, const int32_t *text, size_t count, 
         if (!nb_refine_is_held_out(r, i / r->batch))
             continue;
         if (held <= CHUNKS || seen * CHUNKS / held == taken)
-            memcpy(to + (size_t)taken++ * each, text + (size_t)i * all / r->chunks * each, each * sizeof *to);
+            memcpy(to + (size_t)taken++ * each, tokens + (size_t)i * each, each * sizeof *to);
         seen++;
     }
     return taken;
@@ -57,15 +58,21 @@ nb_refine_judge(const struct nb_model *original, const char *path, const int32_t
                                      .chunks = nb_refine_chunks(count, o),
                                      .batch = nb_refine_batch(count, o) };
     int32_t *held = nb_malloc((uint64_t)CHUNKS * o->chunk_tokens * sizeof *held);
+    int32_t *used = nb_malloc((uint64_t)r.chunks * o->chunk_tokens * sizeof *used);
     struct nb_source source;
     struct nb_model model;
     uint32_t chunks;
-    enum nb_status status = held == NULL ? nb_fail_memory(err) : NB_OK;
+    enum nb_status status = held == NULL || used == NULL ? nb_fail_memory(err) : NB_OK;
 
     *kld = 0;
-    if (status != NB_OK)
+    if (status != NB_OK) {
+        free(held);
+        free(used);
         return status;
-    chunks = take_held_out(&r, tokens, count, held);
+    }
+    nb_spread_chunks(tokens, count, o->chunk_tokens, r.chunks, used);
+    chunks = take_held_out(&r, used, held);
+    free(used);
     status = chunks < 2 ? NB_OK : nb_source_open(&source, path, NULL, err);
     if (status == NB_OK && chunks >= 2) {
         status = nb_model_open(&model, &source, err);

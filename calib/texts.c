@@ -3,6 +3,7 @@
 #include "formats/tokenizer/vocabulary.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define USUAL_CHUNK 512u
 #define LEAST_CHUNK 8u /* a shorter context is no sensible one */
@@ -63,4 +64,28 @@ nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_
     }
     nb_tokenizer_close(t);
     return status;
+}
+
+enum nb_status
+nb_calibration_chunks(const struct nb_source *source, const char *path, uint32_t chunk_tokens, struct nb_ids *ids,
+                      int64_t *bos, struct nb_error *err)
+{
+    const struct nb_text text = { .name = path };
+    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
+    struct nb_calibrate_options options = { .chunk_tokens = chunk_tokens };
+    struct nb_sums sums = { 0 };
+    enum nb_status status = nb_calibrate_tokens(source, &texts, &options, ids, &sums, err);
+
+    *bos = options.bos;
+    nb_sums_free(&sums);
+    return status;
+}
+
+void
+nb_spread_chunks(const int32_t *tokens, size_t count, uint32_t each, uint32_t chunks, int32_t *to)
+{
+    const size_t all = count / each;
+
+    for (size_t i = 0; i < chunks; i++)
+        memcpy(to + i * each, tokens + i * all / chunks * each, each * sizeof *to);
 }

@@ -141,23 +141,11 @@ on_progress(void *context, const char *what, double share)
     cli_progress_share(context, share, what);
 }
 
-static enum nb_status
-load_tokens(const struct run *r, struct nb_effects_options *o, struct nb_ids *ids, struct nb_error *err)
+/* The text by which effects are measured; NULL: there is none. */
+static const char *
+text_of(const struct quantize_options *a)
 {
-    const struct quantize_options *a = r->options;
-    const char *path = a->refine != NULL ? a->refine : a->calibrate != NULL ? a->calibrate : NULL;
-    const struct nb_text text = { .name = path != NULL ? path : cli_data_file("calibration.txt") };
-    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
-    struct nb_calibrate_options calibration = { .chunk_tokens = o->chunk_tokens };
-    struct nb_sums sums = { 0 };
-    enum nb_status status;
-
-    if (text.name == NULL)
-        return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with --calibrate");
-    status = nb_calibrate_tokens(r->source, &texts, &calibration, ids, &sums, err);
-    o->bos = calibration.bos;
-    nb_sums_free(&sums);
-    return status;
+    return a->refine != NULL ? a->refine : a->calibrate != NULL ? a->calibrate : cli_data_file("calibration.txt");
 }
 
 /* What the smallest type of each tensor does to the predictions, which the file PATH has. */
@@ -174,8 +162,12 @@ measure_file(struct run *r, const char *path, struct nb_effect **effects, size_t
     struct nb_source file;
     struct nb_model model;
     struct nb_ids ids = { 0 };
-    enum nb_status status = nb_source_open(&file, path, NULL, err);
+    const char *text = text_of(r->options);
+    enum nb_status status = NB_OK;
 
+    if (text == NULL)
+        return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with --calibrate");
+    status = nb_source_open(&file, path, NULL, err);
     if (status != NB_OK)
         return status;
     status = nb_model_open(&model, r->source, err);
@@ -184,7 +176,8 @@ measure_file(struct run *r, const char *path, struct nb_effect **effects, size_t
         o.context = &progress;
         *n = nb_effects_count(&model);
         *effects = calloc(*n, sizeof **effects);
-        status = *effects == NULL ? nb_fail_memory(err) : load_tokens(r, &o, &ids, err);
+        status = *effects == NULL ? nb_fail_memory(err)
+                                  : nb_calibration_chunks(r->source, text, chunk, &ids, &o.bos, err);
         if (status == NB_OK)
             status = nb_effects_measure(&model, &file, ids.id, ids.count, &o, *effects, err);
         cli_progress_end(&progress);

@@ -364,6 +364,9 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
                          "the other");
     if (a->refine != NULL && a->to_mlx)
         return cli_usage("quantize", "--refine is for GGUF files; --calibrate fits MLX's scales to a text");
+    if (a->refine != NULL && strcmp(a->refine, "-") == 0)
+        return cli_usage("quantize",
+                         "--refine: the text is read more than once, and cannot come from the standard input");
     if (a->refine != NULL && strcmp(a->refine, "default") == 0) {
         a->refine = cli_data_file("calibration.txt");
         if (a->refine == NULL)

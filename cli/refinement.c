@@ -1,6 +1,5 @@
 #include "cli/refinement.h"
 
-#include "calib/sums.h"
 #include "calib/texts.h"
 #include "cli/cli.h"
 #include "formats/base/file_in.h"
@@ -70,22 +69,6 @@ on_refined(void *context, const char *name, const struct nb_refine_result *resul
     (void)context;
     cli_detail("%s: %s (follows its inputs by %.2f, repairs by %.2f)", name, result->taken ? "refined" : "stays",
                result->shift, result->repair);
-}
-
-/* The tokens of the text; OPTIONS receives what a model begins a text with. */
-static enum nb_status
-load_tokens(const struct quantize_options *a, const struct nb_source *source, struct nb_refine_options *o,
-            struct nb_ids *ids, struct nb_error *err)
-{
-    const struct nb_text text = { .name = a->refine };
-    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
-    struct nb_calibrate_options calibration = { .chunk_tokens = o->chunk_tokens };
-    struct nb_sums sums = { 0 };
-    enum nb_status status = nb_calibrate_tokens(source, &texts, &calibration, ids, &sums, err);
-
-    o->bos = calibration.bos;
-    nb_sums_free(&sums);
-    return status;
 }
 
 /* Sets a key of the file PATH, in place: to KLD, or to TOKENS if that is not 0. */
@@ -186,7 +169,7 @@ refine(const struct quantize_options *a, const struct nb_source *source, const c
     cli_progress_start(&progress);
     cli_progress_say(&progress, "measuring what is to be bettered");
     o.context = &progress;
-    status = load_tokens(a, source, &o, &ids, err);
+    status = nb_calibration_chunks(source, a->refine, o.chunk_tokens, &ids, &o.bos, err);
     if (status == NB_OK)
         status = say_needs(&model, &ids, &o, err);
     if (status == NB_OK)
