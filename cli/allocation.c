@@ -352,6 +352,22 @@ run(struct run *r, struct nb_error *err)
     return name_types(r, err);
 }
 
+/* The types of the tensors of FILE. */
+static enum nb_status
+take_types(struct quantize_options *a, const struct nb_source *file, size_t *n, struct nb_error *err)
+{
+    a->named = calloc(file->n_tensors + 1, sizeof *a->named);
+    a->owns_names = true;
+    if (a->named == NULL)
+        return nb_fail_memory(err);
+    for (; *n < file->n_tensors; ++*n) {
+        a->named[*n] = (struct nb_named_type){ strdup(file->tensors[*n].name), file->tensors[*n].type };
+        if (a->named[*n].name == NULL)
+            return nb_fail_memory(err);
+    }
+    return NB_OK;
+}
+
 enum nb_status
 allocation_like(struct quantize_options *a, struct nb_error *err)
 {
@@ -363,28 +379,22 @@ allocation_like(struct quantize_options *a, struct nb_error *err)
 
     if (status != NB_OK)
         return status;
-    a->named = calloc(like.n_tensors + 1, sizeof *a->named);
-    for (size_t i = 0; i < like.n_tensors && a->named != NULL && status == NB_OK; i++) {
+    for (size_t i = 0; i < like.n_tensors; i++) {
         const struct nb_view *t = &like.tensors[i];
-        char *name = strdup(t->name);
 
         elements[t->type] += t->elements;
         most = elements[t->type] > elements[most] ? t->type : most;
-        if (name != NULL)
-            a->named[n++] = (struct nb_named_type){ name, t->type };
-        else
-            status = nb_fail_memory(err);
     }
+    status = take_types(a, &like, &n, err);
     nb_source_close(&like);
-    if (a->named == NULL)
-        return nb_fail_memory(err);
-    a->owns_names = true;
-    qsort(a->named, n, sizeof *a->named, by_name);
     a->plan.recipe.named = a->named;
     a->plan.recipe.n_named = n;
+    if (status != NB_OK)
+        return status;
+    qsort(a->named, n, sizeof *a->named, by_name);
     if (nb_recipe_by_name(nb_type_info(most)->name) != NULL)
         a->plan.recipe.recipe = nb_recipe_by_name(nb_type_info(most)->name);
-    return status;
+    return NB_OK;
 }
 
 enum nb_status
