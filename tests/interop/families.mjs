@@ -8,7 +8,9 @@ import {fileURLToPath} from "node:url";
 // What llama.cpp says of these, which are as the reference writes them.
 const vocabulary = "_Map_base::at"; // it looks up <|endoftext|>, which the tokenizer that stands in has not
 const attention = "GGML_ASSERT(ggml_can_mul_mat(a, b))"; // of its sparse attention, at so small a size
-const refused = {deepseek32: attention, glm5: attention, phi3: vocabulary, phi3_longrope: vocabulary};
+const shape = "GGML_ASSERT(ggml_nelements(a) == ne0*ne1)"; // of a tensor that it reshapes, also at so small a size
+const refused = {deepseek32: attention, deepseek4: shape, glm5: attention, phi3: vocabulary,
+                 phi3_longrope: vocabulary};
 
 async function write(path) {
     const {getLlama} = await import("node-llama-cpp");
