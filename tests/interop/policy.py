@@ -31,7 +31,7 @@ def enlarge(path, out):
         value, kind = field.contents(), field.types[0]
         if name == f"{arch}.block_count":
             value = LAYERS
-        elif kind == GGUFValueType.ARRAY and not name.startswith(not_by_layer) and len(value) == layers:
+        elif kind == GGUFValueType.ARRAY and not name.startswith(not_by_layer) and len(value) >= layers:
             value = [value[i % layers] for i in range(LAYERS)]
         if name != "general.architecture":
             writer.add_key_value(name, value, kind, sub_type=field.types[-1] if kind == GGUFValueType.ARRAY else None)
