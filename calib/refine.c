@@ -95,18 +95,23 @@ add_embedding(struct nb_moments *m)
 }
 
 /*
- * The output matrix. One that is the embedding as well is refined before the layers, which then see its error, by the
- * states of the original model.
+ * The output matrix, a step of its own after the last block. One that is the embedding as well is refined before the layers,
+ * which then see its error, by the states of the original model; no state is kept of that.
  */
 static enum nb_status
 refine_output(struct nb_refine_run *r, struct nb_error *err)
 {
     const struct nb_model *m = &r->quantized;
     const bool is_tied = m->output->weight == m->token_embedding->weight;
-    const struct nb_refine_group g = { .matrix = { m->output }, .count = 1, .key = m->output->name };
-    enum nb_status status;
+    enum nb_status status = NB_OK;
 
-    r->wanted = &g;
+    r->groups[0] = (struct nb_refine_group){ .matrix = { m->output }, .count = 1, .key = m->output->name };
+    r->n_groups = 1;
+    r->wanted = &r->groups[0];
+    if (!is_tied)
+        status = r->step == r->resumed ? nb_refine_state_restore(r, err) : nb_refine_state_write(r, err);
+    if (status != NB_OK)
+        return status;
     status = nb_refine_new_moments(r, 0, !is_tied, err);
     for (uint32_t b = 0; b < nb_refine_batches(r) && status == NB_OK; b++)
         status = gather_states(r, is_tied, b, err);
@@ -187,6 +192,16 @@ nb_refine_batch(size_t count, const struct nb_refine_options *o)
     return batch > 0 ? batch : 1;
 }
 
+/* Where the run is, in words. */
+static void
+name_step(const struct nb_refine_run *r, char *what, size_t size)
+{
+    if (r->step < r->quantized.n_blocks)
+        snprintf(what, size, "block %zu of %zu", r->step + 1, r->quantized.n_blocks);
+    else
+        snprintf(what, size, "the output matrix");
+}
+
 static void
 look(void *context)
 {
@@ -194,7 +209,7 @@ look(void *context)
     char what[64];
 
     if (r->options->progress != NULL && r->quantized.n_blocks > 0) {
-        snprintf(what, sizeof what, "block %zu of %zu", r->step + 1, r->quantized.n_blocks);
+        name_step(r, what, sizeof what);
         r->options->progress(r->options->context, what, (double)r->step / (double)r->quantized.n_blocks);
     }
     if (r->options->stop != NULL && *r->options->stop)
@@ -240,8 +255,8 @@ start(struct nb_refine_run *r, const char *path, struct nb_error *err)
     status = nb_forward_new(&r->of_original, r->pool, r->batch, r->options->chunk_tokens, err);
     if (status == NB_OK)
         status = nb_forward_new(&r->of_quantized, r->pool, r->batch, r->options->chunk_tokens, err);
-    r->fd = nb_open(path, O_WRONLY | O_CLOEXEC, 0);
-    if (status == NB_OK && r->fd < 0)
+    r->file = (struct nb_file_out){ nb_open(path, O_WRONLY | O_CLOEXEC, 0), (char *)path, (char *)path };
+    if (status == NB_OK && r->file.fd < 0)
         status = nb_fail(err, NB_SYSTEM, "%s: %s", path, strerror(errno));
     return status;
 }
@@ -262,8 +277,8 @@ finish(struct nb_refine_run *r)
     nb_forward_free(r->of_original);
     nb_forward_free(r->of_quantized);
     nb_pool_free(r->pool);
-    if (r->fd >= 0)
-        close(r->fd);
+    if (r->file.fd >= 0)
+        close(r->file.fd);
 }
 
 /* A hash of everything that must be equal for a run to be taken up again. */
@@ -303,17 +318,19 @@ check_file(const struct nb_refine_run *r, struct nb_error *err)
 static enum nb_status
 interrupted(const struct nb_refine_run *r, struct nb_error *err)
 {
+    char what[64];
+
+    name_step(r, what, sizeof what);
     if (r->options->state == NULL || !nb_is_file(r->options->state))
         return nb_fail(err, NB_INTERRUPTED, "interrupted");
-    return nb_fail(err, NB_INTERRUPTED, "interrupted; the same command will go on at block %zu of %zu", r->step + 1,
-                   r->quantized.n_blocks);
+    return nb_fail(err, NB_INTERRUPTED, "interrupted; the same command will go on at %s", what);
 }
 
 enum nb_status
 nb_refine_file(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
                const struct nb_refine_options *o, struct nb_refine_summary *summary, struct nb_error *err)
 {
-    struct nb_refine_run r = { .original = original, .options = o, .fd = -1, .summary = summary };
+    struct nb_refine_run r = { .original = original, .options = o, .file = { .fd = -1 }, .summary = summary };
     enum nb_status status;
 
     *summary = (struct nb_refine_summary){ 0 };

@@ -2,10 +2,8 @@
 #include "calib/refine_run.h"
 #include "formats/base/checked.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PIECE_FLOATS ((size_t)64 << 20) /* of a matrix, that are refined at once */
 
@@ -29,19 +27,6 @@ read_task(void *context, size_t task, unsigned worker, struct nb_error *err)
                          g->out + first * g->matrix->columns, err);
 }
 
-enum nb_status
-nb_refine_write(const struct nb_refine_run *r, const void *bytes, size_t size, uint64_t offset, struct nb_error *err)
-{
-    for (size_t done = 0; done < size;) {
-        const ssize_t n = pwrite(r->fd, (const char *)bytes + done, size - done, (off_t)(offset + done));
-
-        if (n < 0 && errno != EINTR)
-            return nb_fail(err, NB_SYSTEM, "%s: %s", r->source.path, strerror(errno));
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return NB_OK;
-}
-
 static const struct nb_linear *
 original_of(const struct nb_refine_run *r, const struct nb_linear *m)
 {
@@ -52,7 +37,7 @@ original_of(const struct nb_refine_run *r, const struct nb_linear *m)
     return o;
 }
 
-/* ROWS rows of M from row FIRST on, of all experts; MOMENTS_ROW is the first of them in its expert. */
+/* ROWS rows of M from row FIRST on; those of all experts are counted. */
 static enum nb_status
 refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const struct nb_linear *m, uint64_t first,
              size_t rows, struct nb_error *err)
@@ -75,7 +60,7 @@ refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const s
         status = nb_refine_matrix(in, &matrix, r->pool, &result, err);
     }
     if (status == NB_OK && result.taken)
-        status = nb_refine_write(r, blocks, rows * row_bytes, nb_view_offset(m->weight) + first * row_bytes, err);
+        status = nb_out_write(&r->file, nb_view_offset(m->weight) + first * row_bytes, blocks, rows * row_bytes, err);
     if (status == NB_OK && r->options->refined != NULL)
         r->options->refined(r->options->context, m->name, &result);
     r->summary->matrices++;

@@ -4,6 +4,7 @@
 
 #include "calib/moments.h"
 #include "calib/refine.h"
+#include "formats/base/file_out.h"
 #include "formats/base/pool.h"
 #include "formats/models/source.h"
 #include "verify/run/forward.h"
@@ -39,7 +40,7 @@ struct nb_refine_run {
     const struct nb_refine_options *options;
     struct nb_source source; /* the quantized file */
     struct nb_model quantized;
-    int fd; /* it, to be written */
+    struct nb_file_out file; /* it, to be written in place; the names are not its own */
     struct nb_pool *pool;
     struct nb_pool_watch watch;
     volatile sig_atomic_t break_off;
@@ -130,9 +131,6 @@ enum nb_status nb_refine_gather(struct nb_refine_run *run, struct nb_error *err)
 /* refine_blocks.c */
 /* Refines the matrices of r->wanted by the moments that were gathered. */
 enum nb_status nb_refine_experts(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
-/* Writes SIZE bytes at OFFSET of the quantized file. */
-enum nb_status nb_refine_write(const struct nb_refine_run *run, const void *bytes, size_t size, uint64_t offset,
-                               struct nb_error *err) NB_MUST_CHECK;
 
 /* refine_state.c; without a file for the state nothing is done */
 /* Before the current step changes anything. */

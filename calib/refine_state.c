@@ -61,7 +61,7 @@ nb_refine_state_write(const struct nb_refine_run *r, struct nb_error *err)
 
     if (r->options->state == NULL)
         return NB_OK;
-    if (fsync(r->fd) != 0)
+    if (fsync(r->file.fd) != 0)
         return nb_fail(err, NB_SYSTEM, "%s: writing failed", r->source.path);
     status = nb_out_create_own(&out, r->options->state, sizeof head + head.bytes, err);
     if (status != NB_OK)
@@ -88,7 +88,7 @@ restore_blocks(const struct nb_refine_run *r, const struct nb_file_in *file, str
 
         status = bytes == NULL ? nb_fail_memory(err) : nb_file_read(file, at, bytes, m->weight->bytes, err);
         if (status == NB_OK)
-            status = nb_refine_write(r, bytes, (size_t)m->weight->bytes, nb_view_offset(m->weight), err);
+            status = nb_out_write(&r->file, nb_view_offset(m->weight), bytes, m->weight->bytes, err);
         at += m->weight->bytes;
         free(bytes);
     }
@@ -112,7 +112,7 @@ nb_refine_state_read(struct nb_refine_run *r, struct nb_error *err)
     nb_file_close(&file);
     if (status != NB_OK)
         return status;
-    if (head.magic != MAGIC || head.fingerprint != r->fingerprint || head.step >= r->quantized.n_blocks)
+    if (head.magic != MAGIC || head.fingerprint != r->fingerprint || head.step > r->quantized.n_blocks)
         return nb_fail(err, NB_INPUT, "%s: is not the state of this run; remove it to begin anew", r->options->state);
     r->resumed = (size_t)head.step;
     return NB_OK;
