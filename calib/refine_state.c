@@ -11,10 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC UINT64_C(0x31656E696665526E) /* "nRefine1" */
+#define MAGIC UINT64_C(0x32656E696665526E) /* "nRefine2" */
 
 struct head {
     uint64_t magic, fingerprint, step, bytes;
+    uint64_t matrices, refined; /* in the steps before */
 };
 
 /* The matrix number I of the current step, NULL after the last. */
@@ -55,7 +56,9 @@ copy_blocks(const struct nb_refine_run *r, const struct nb_file_out *out, struct
 enum nb_status
 nb_refine_state_write(const struct nb_refine_run *r, struct nb_error *err)
 {
-    const struct head head = { MAGIC, r->fingerprint, r->step, bytes_of_step(r) };
+    const struct head head = {
+        MAGIC, r->fingerprint, r->step, bytes_of_step(r), r->summary->matrices, r->summary->refined
+    };
     struct nb_file_out out;
     enum nb_status status;
 
@@ -115,6 +118,8 @@ nb_refine_state_read(struct nb_refine_run *r, struct nb_error *err)
     if (head.magic != MAGIC || head.fingerprint != r->fingerprint || head.step > r->quantized.n_blocks)
         return nb_fail(err, NB_INPUT, "%s: is not the state of this run; remove it to begin anew", r->options->state);
     r->resumed = (size_t)head.step;
+    r->summary->matrices = (size_t)head.matrices;
+    r->summary->refined = (size_t)head.refined;
     return NB_OK;
 }
 

@@ -441,6 +441,7 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
                 !scratch_exists(scratch_path("again.gguf")));
     quantize("Q4_0", "again.gguf", "2", true);
     assert_non_null(strstr(run.err, "going on with what a stopped run left"));
+    assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
     assert_true(scratch_hash(scratch_path("again.gguf")) == scratch_hash(scratch_path("end.gguf")));
     assert_false(scratch_exists(scratch_path("again.gguf.refining")) ||
                  scratch_exists(scratch_path("again.gguf.refining.state")));
