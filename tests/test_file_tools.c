@@ -702,10 +702,7 @@ a_full_disk_keeps_the_old_file(void **unused)
     make_model();
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (!scratch_small_disk(disk, "size=5m")) {
-        print_message("a tmpfs cannot be mounted here: skipped\n");
-        skip();
-    }
+    scratch_small_disk(disk, "size=5m");
     copy("model.gguf", "disk/e.gguf");
     RUN(&run, "edit", "disk/e.gguf", "--set", "general.description=str:longer than any padding there can be, by far");
     if (run.code != 4 || hash_of("disk/e.gguf") != hash_of("model.gguf") ||

@@ -167,10 +167,7 @@ a_full_disk_leaves_no_manifest(void **unused)
     (void)unused;
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (!scratch_small_disk(disk, "size=1m")) {
-        print_message("a tmpfs cannot be mounted here: skipped\n");
-        skip();
-    }
+    scratch_small_disk(disk, "size=1m");
     setenv("OLLAMA_MODELS", disk, 1);
     RUN(&run, "install", "--to", "ollama", model);
     unsetenv("OLLAMA_MODELS");

@@ -112,10 +112,7 @@ a_full_disk_leaves_nothing_behind(void **unused)
     (void)unused;
     scratch_folder("disk");
     disk = scratch_path("disk");
-    if (!scratch_small_disk(disk, "size=1m")) {
-        print_message("a tmpfs cannot be mounted here: skipped\n");
-        skip();
-    }
+    scratch_small_disk(disk, "size=1m");
     RUN(&run, "quantize", SAMPLE, "-o", "disk/out.gguf");
     if (run.code != 4 || strstr(run.err, "No space left") == NULL || scratch_exists(scratch_path("disk/out.gguf")) ||
         scratch_exists(scratch_path("disk/out.gguf.partial"))) {
