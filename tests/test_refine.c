@@ -2,7 +2,8 @@
  * Refining blocks: what it changes must be better where it is judged, and everything else must stay as it was.
  */
 #include "calib/moments.h"
-#include "calib/refine_matrix.h"
+#include "calib/refine.h"
+#include "calib/texts.h"
 #include "formats/base/blas.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
@@ -447,6 +448,109 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
                  scratch_exists(scratch_path("again.gguf.refining.state")));
 }
 
+/* The F32 file DENSE with an output matrix of its own. */
+static void
+untied_of(const char *dense, const char *name)
+{
+    struct gguf_maker g = { .count = 0 };
+    struct nb_view_reader reader = { 0 };
+    struct nb_source source;
+
+    assert_int_equal(nb_source_open(&source, scratch_path(dense), NULL, &err), NB_OK);
+    for (size_t i = 0; i < source.n_tensors; i++) {
+        const struct nb_view *t = &source.tensors[i];
+        const uint64_t rows = t->n_dims > 1 ? t->ne[1] : 1;
+        const bool is_embedding = strcmp(t->name, "token_embd.weight") == 0;
+        float *to = make_tensor(&g, t->name, t->ne[0], t->n_dims > 1 ? rows : 0, 1);
+
+        assert_int_equal(nb_view_rows(t, 0, rows, to, &reader, &err), NB_OK);
+        if (is_embedding) {
+            to = make_tensor(&g, "output.weight", t->ne[0], rows, 1);
+            assert_int_equal(nb_view_rows(t, 0, rows, to, &reader, &err), NB_OK);
+        }
+    }
+    nb_view_reader_free(&reader);
+    make_file(&g, &source.meta, name);
+    nb_source_close(&source);
+}
+
+struct stopping {
+    const char *where; /* NULL: nowhere */
+    volatile sig_atomic_t stop;
+};
+
+static void
+stop_there(void *context, const char *what, double share)
+{
+    struct stopping *s = context;
+
+    (void)share;
+    if (s->where != NULL && strstr(what, s->where) == what)
+        s->stop = 1;
+}
+
+/* Refines a copy PATH of "untied_q.gguf", until it is at WHERE. */
+static enum nb_status
+refine_until(const char *where, const char *path)
+{
+    struct stopping stopping = { where, 0 };
+    const struct nb_refine_options o = { .chunk_tokens = 64,
+                                         .threads = 1,
+                                         .bos = -1,
+                                         .state = scratch_path("untied.state"),
+                                         .progress = stop_there,
+                                         .context = &stopping,
+                                         .stop = &stopping.stop };
+    struct nb_refine_summary summary;
+    struct nb_source source;
+    struct nb_model model;
+    struct nb_ids ids = { 0 };
+    int64_t bos;
+    enum nb_status status;
+
+    assert_int_equal(nb_source_open(&source, scratch_path("untied.gguf"), NULL, &err), NB_OK);
+    assert_int_equal(nb_model_open(&model, &source, &err), NB_OK);
+    assert_int_equal(nb_calibration_chunks(&source, scratch_path("first.txt"), 64, &ids, &bos, &err), NB_OK);
+    status = nb_refine_file(&model, scratch_path(path), ids.id, ids.count < 6400 ? ids.count : 6400, &o, &summary,
+                            &err);
+    nb_ids_free(&ids);
+    nb_model_close(&model);
+    nb_source_close(&source);
+    return status;
+}
+
+/* A fast machine may have done what was to be stopped; then the file is whole, and stays as it is. */
+static void
+an_output_of_its_own_is_a_step_that_is_taken_up_again(void **unused)
+{
+    static const char *const places[] = { "block 2 ", "the output matrix" };
+    size_t length;
+    void *start;
+
+    (void)unused;
+    untied_of("dense.gguf", "untied.gguf");
+    RUN(&run, "quantize", "untied.gguf", "-t", "Q4_0", "--pure", "-o", "untied_q.gguf");
+    assert_int_equal(run.code, 0);
+    start = scratch_read(scratch_path("untied_q.gguf"), &length);
+    scratch_write("whole.gguf", start, length);
+    assert_int_equal(refine_until(NULL, "whole.gguf"), NB_OK);
+    assert_true(scratch_hash(scratch_path("whole.gguf")) != scratch_hash(scratch_path("untied_q.gguf")));
+    for (size_t i = 0; i < 2; i++) {
+        enum nb_status status;
+
+        scratch_write("parts.gguf", start, length);
+        status = refine_until(places[i], "parts.gguf");
+        assert_true(status == NB_INTERRUPTED || status == NB_OK);
+        if (status == NB_INTERRUPTED) {
+            assert_true(scratch_exists(scratch_path("untied.state")));
+            assert_int_equal(refine_until(NULL, "parts.gguf"), NB_OK);
+        }
+        assert_true(scratch_hash(scratch_path("parts.gguf")) == scratch_hash(scratch_path("whole.gguf")));
+        assert_false(scratch_exists(scratch_path("untied.state")));
+    }
+    free(start);
+}
+
 static void
 refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
 {
@@ -479,6 +583,7 @@ main(void)
         cmocka_unit_test(threads_do_not_change_a_refined_file),
         cmocka_unit_test(experts_are_refined_by_the_tokens_they_get),
         cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
+        cmocka_unit_test(an_output_of_its_own_is_a_step_that_is_taken_up_again),
         cmocka_unit_test(refinement_that_cannot_be_done_is_refused_before_the_work),
     };
 
