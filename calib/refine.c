@@ -221,14 +221,19 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
 {
     const uint64_t all = (uint64_t)r->chunks * r->options->chunk_tokens;
     const uint64_t batch = (uint64_t)r->batch * r->options->chunk_tokens, columns = nb_refine_embedding(r);
+    enum nb_status status = NB_OK;
 
     for (uint32_t i = 0; i < nb_model_layers(r->original); i++) {
         const size_t heads = (size_t)nb_hp_at(&r->original->hp, NB_HP_HEADS, i);
 
         r->heads = heads > r->heads ? heads : r->heads;
     }
-    r->original_stream = nb_aligned(all * columns * sizeof(float));
-    r->quantized_stream = nb_aligned(all * columns * sizeof(float));
+    for (int i = 0; i < 2 && status == NB_OK; i++)
+        status = nb_spill_new(&r->streams[i], r->options->scratch, all * columns * sizeof(float), err);
+    if (status != NB_OK)
+        return status;
+    r->original_stream = r->streams[0].memory;
+    r->quantized_stream = r->streams[1].memory;
     r->stream = nb_aligned(batch * columns * sizeof(float));
     r->error = nb_aligned(batch * columns * sizeof(float));
     r->weights = nb_aligned(batch * sizeof(float));
@@ -237,8 +242,8 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
     r->tokens = nb_malloc(all * sizeof *tokens);
     if (r->tokens != NULL)
         nb_spread_chunks(tokens, count, r->options->chunk_tokens, r->chunks, r->tokens);
-    return r->tokens != NULL && r->original_stream != NULL && r->quantized_stream != NULL && r->stream != NULL &&
-                   r->error != NULL && r->weights != NULL && r->shares != NULL && r->readers != NULL
+    return r->tokens != NULL && r->stream != NULL && r->error != NULL && r->weights != NULL && r->shares != NULL &&
+                   r->readers != NULL
                ? NB_OK
                : nb_fail_memory(err);
 }
@@ -268,8 +273,8 @@ finish(struct nb_refine_run *r)
         nb_view_reader_free(&r->readers[i]);
     free(r->readers);
     free(r->tokens);
-    free(r->original_stream);
-    free(r->quantized_stream);
+    for (int i = 0; i < 2; i++)
+        nb_spill_free(&r->streams[i]);
     free(r->stream);
     free(r->error);
     free(r->weights);

@@ -26,6 +26,7 @@ struct nb_refine_options {
      * bytes; NULL: none. It is written before each layer, read at the start if it exists, and removed at the end.
      */
     const char *state;
+    const char *scratch; /* a folder for the residual streams; NULL: they are in memory */
     /* Called ten times a second from the calling thread: what is being done, and the share (0 to 1) that is done. */
     void (*progress)(void *context, const char *what, double share); /* may be NULL */
     /* Called for each matrix, or part of one, that was looked at. May be NULL. */

@@ -99,7 +99,7 @@ nb_refine_needs(const struct nb_model *model, size_t count, const struct nb_refi
 
     for (const struct nb_linear *m = model->matrices; m != NULL; m = m->next)
         all += operations(m, tokens, &at_once);
-    *bytes = streams + at_once;
+    *bytes = (o->scratch == NULL ? streams : 0) + at_once;
     *seconds = status == NB_OK ? all / speed : 0;
     return status;
 }

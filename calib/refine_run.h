@@ -6,6 +6,7 @@
 #include "calib/refine.h"
 #include "formats/base/file_out.h"
 #include "formats/base/pool.h"
+#include "formats/base/spill.h"
 #include "formats/models/source.h"
 #include "verify/run/forward.h"
 #include "verify/run/product.h"
@@ -47,8 +48,9 @@ struct nb_refine_run {
     struct nb_forward *of_original, *of_quantized;
     struct nb_view_reader *readers; /* one per thread */
     int32_t *tokens;
-    uint32_t chunks, batch;                    /* chunks */
-    float *original_stream, *quantized_stream; /* of all tokens */
+    uint32_t chunks, batch; /* chunks */
+    struct nb_spill streams[2];
+    float *original_stream, *quantized_stream; /* of all tokens, which are there */
     struct nb_refine_summary *summary;
     uint64_t fingerprint; /* of all that must be equal for a run to be taken up again */
     size_t resumed;       /* the step that a stopped run was in; SIZE_MAX: there was none */

@@ -296,6 +296,8 @@ const struct cli_option cli_options[] = {
               "'default' is the text that comes with nibble. Without --imatrix the matrix is made from it, too" },
     { OPT_REFINE_TOKENS, 0, "refine-tokens", NULL, IN(quantize), ARG_NUMBER, "N", .low = 64, .group = IMPORTANCE,
       .help = "tokens of that text that are used, from all over it, a fifth of them to judge by (default: 65536)" },
+    { OPT_SCRATCH, 0, "scratch", NULL, IN(quantize), ARG_FILE, "DIR", .group = IMPORTANCE,
+      .help = "keep the states of these tokens, 8 bytes for each of their elements, in a file in DIR instead of memory" },
     { OPT_INCLUDE_WEIGHTS, 0, "include-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,
       .group = IMPORTANCE, .help = "use only the entries whose name contains TEXT" },
     { OPT_EXCLUDE_WEIGHTS, 0, "exclude-weights", NULL, IN(quantize), ARG_TEXT, "TEXT", .repeats = true,

@@ -259,6 +259,7 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->output = cli_text(line, OPT_OUTPUT);
     a->calibrate = cli_text(line, OPT_CALIBRATE);
     a->refine = cli_text(line, OPT_REFINE);
+    a->scratch = cli_text(line, OPT_SCRATCH);
     a->refine_tokens = cli_number(line, OPT_REFINE_TOKENS, 65536);
     a->chunk_tokens = cli_number(line, OPT_CTX, 0);
     a->target_size = cli_size(line, OPT_TARGET_SIZE, 0);
@@ -358,6 +359,8 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         return cli_usage("quantize", "-c: a chunk has at least 8 tokens");
     if (cli_has(line, OPT_REFINE_TOKENS) && a->refine == NULL)
         return cli_usage("quantize", "--refine-tokens needs --refine");
+    if (a->scratch != NULL && a->refine == NULL)
+        return cli_usage("quantize", "--scratch needs --refine");
     if ((a->refine != NULL || a->target_size > 0 || a->target_bpw > 0 || a->max_kld > 0) && a->plan.n_prune > 0)
         return cli_usage("quantize",
                          "--refine and --target-size need the layers that --prune-layers takes out; do one after "

@@ -31,6 +31,7 @@ struct quantize_options {
     struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate;       /* a text to make the importance matrix from */
     const char *refine;          /* a text to refine the blocks by; NULL: they are the reference's */
+    const char *scratch;         /* a folder for states of tokens; NULL: they are in memory */
     /* Types by their effects (allocation.h); 0 and NULL: those of the recipe. */
     uint64_t target_size;
     double target_bpw, max_kld;

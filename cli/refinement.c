@@ -155,6 +155,7 @@ refine(const struct quantize_options *a, const struct nb_source *source, const c
     struct nb_refine_options o = { .chunk_tokens = nb_calibration_chunk(source, a->chunk_tokens),
                                    .threads = a->pipeline.threads,
                                    .state = state,
+                                   .scratch = a->scratch,
                                    .progress = on_progress,
                                    .refined = on_refined,
                                    .stop = cli_catch_signals() };

@@ -390,6 +390,33 @@ threads_do_not_change_a_refined_file(void **unused)
     assert_true(scratch_hash(scratch_path("one.gguf")) == scratch_hash(scratch_path("end.gguf")));
 }
 
+static void
+states_in_a_file_do_not_change_a_refined_file(void **unused)
+{
+    (void)unused;
+    scratch_folder("states");
+    RUN(&run, "quantize", SAMPLE, "-t", "Q4_0", "--refine", "first.txt", "-c", "64", "-o", "spilled.gguf",
+        "--refine-tokens", "6400", "--scratch", scratch_path("states"));
+    assert_int_equal(run.code, 0);
+    assert_true(scratch_hash(scratch_path("spilled.gguf")) == scratch_hash(scratch_path("end.gguf")));
+    assert_int_equal(rmdir(scratch_path("states")), 0); /* it is empty */
+}
+
+static void
+a_disk_without_room_for_states_is_told(void **unused)
+{
+    const char *disk = scratch_path("small");
+
+    (void)unused;
+    scratch_folder("small");
+    scratch_small_disk(disk, "size=1m");
+    RUN(&run, "quantize", SAMPLE, "-t", "Q4_0", "--refine", "first.txt", "-c", "64", "-o", "x.gguf", "--scratch", disk);
+    scratch_small_disk_gone(disk);
+    if (run.code != 4 || strstr(run.err, "cannot hold a file of") == NULL)
+        fail_msg("exit code %d: %s", run.code, run.err);
+    assert_false(scratch_exists(scratch_path("x.gguf")) || scratch_exists(scratch_path("x.gguf.refining")));
+}
+
 /* Each expert by its own tokens, and one that no token reaches stays as it is. */
 static void
 experts_are_refined_by_the_tokens_they_get(void **unused)
@@ -564,6 +591,11 @@ refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
     assert_non_null(strstr(run.err, "exists already"));
     RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "--format", "mlx", "-o", "x");
     assert_int_equal(run.code, 2);
+    RUN(&run, "quantize", SAMPLE, "--scratch", ".", "-o", "x.gguf");
+    assert_int_equal(run.code, 2);
+    RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "--scratch", "nowhere", "-o", "x.gguf");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "nowhere: "));
     RUN(&run, "quantize", SAMPLE, "--refine-tokens", "1000", "-o", "x.gguf");
     assert_int_equal(run.code, 2);
     assert_false(scratch_exists(scratch_path("x.gguf")) || scratch_exists(scratch_path("x.gguf.refining")));
@@ -581,6 +613,8 @@ main(void)
         cmocka_unit_test(inputs_that_are_no_numbers_are_refused),
         cmocka_unit_test(a_refined_model_is_nearer_to_its_base),
         cmocka_unit_test(threads_do_not_change_a_refined_file),
+        cmocka_unit_test(states_in_a_file_do_not_change_a_refined_file),
+        cmocka_unit_test(a_disk_without_room_for_states_is_told),
         cmocka_unit_test(experts_are_refined_by_the_tokens_they_get),
         cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
         cmocka_unit_test(an_output_of_its_own_is_a_step_that_is_taken_up_again),
