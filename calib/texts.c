@@ -87,5 +87,5 @@ nb_spread_chunks(const int32_t *tokens, size_t count, uint32_t each, uint32_t ch
     const size_t all = count / each;
 
     for (size_t i = 0; i < chunks; i++)
-        memcpy(to + i * each, tokens + i * all / chunks * each, each * sizeof *to);
+        memmove(to + i * each, tokens + i * all / chunks * each, each * sizeof *to);
 }

@@ -37,6 +37,19 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
     return status;
 }
 
+/* Keeps chunks from all over the texts. */
+static void
+keep_most(const struct calibration *c, struct nb_ids *ids)
+{
+    const uint32_t each = c->options.chunk_tokens;
+    const size_t chunks = c->most_tokens / each;
+
+    if (chunks == 0 || chunks >= ids->count / each)
+        return;
+    nb_spread_chunks(ids->id, ids->count, each, (uint32_t)chunks, ids->id);
+    ids->count = chunks * each;
+}
+
 static void
 on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 {
@@ -63,6 +76,7 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
     cli_progress_say(&progress, "tokenizing");
     status = load_texts(c, source, &ids, sums, err);
     if (status == NB_OK) {
+        keep_most(c, &ids);
         cli_progress_start(&progress); /* the time left is of what follows */
         c->options.progress = on_progress;
         c->options.context = &progress;

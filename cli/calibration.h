@@ -13,6 +13,7 @@ struct calibration {
     const char *text[MAX_TEXTS]; /* files; none: the default text */
     size_t texts;
     unsigned tokenize_flags;
+    size_t most_tokens;                  /* in chunks from all over the texts; 0: all */
     struct nb_calibrate_options options; /* all but bos and progress; chunk_tokens 0: as the model has it */
 };
 

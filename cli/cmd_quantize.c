@@ -248,6 +248,8 @@ make_imatrix(const struct quantize_options *a, const struct nb_source *source, s
     struct nb_sums sums = { 0 };
     enum nb_status status;
 
+    if (a->calibrate == a->refine) /* its blocks are only where refinement begins */
+        c.most_tokens = a->refine_tokens;
     c.options = (struct nb_calibrate_options){ .chunk_tokens = a->chunk_tokens, .threads = a->pipeline.threads };
     status = calibration_run(&c, source, &sums, err);
     if (status == NB_OK)
