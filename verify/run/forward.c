@@ -12,7 +12,7 @@
 
 struct nb_forward {
     struct nb_run run;
-    bool continues;                      /* one chunk, in several batches: each block has its own state */
+    bool continues;                      /* texts, in several batches: each block has its own state */
     float *normed;                       /* the normalized residual stream: tokens x embedding */
     float *result, *aside;               /* results of blocks that are not added at once; tokens x embedding, or NULL */
     size_t *states;                      /* offsets of the blocks' states in the scratch memory */
@@ -56,7 +56,14 @@ enum nb_status
 nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t batch, uint32_t context,
                     struct nb_error *err)
 {
-    const struct nb_scratch sizes = { .tokens = batch, .chunks = 1, .chunk_tokens = context };
+    return nb_forward_new_texts(forward, pool, 1, batch, context, err);
+}
+
+enum nb_status
+nb_forward_new_texts(struct nb_forward **forward, struct nb_pool *pool, uint32_t texts, uint32_t batch,
+                     uint32_t context, struct nb_error *err)
+{
+    const struct nb_scratch sizes = { .tokens = (size_t)texts * batch, .chunks = texts, .chunk_tokens = context };
 
     return new_forward(forward, pool, &sizes, true, err);
 }
@@ -456,7 +463,8 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
 
     if (status != NB_OK)
         return status;
-    r->each = r->n = n;
+    r->each = n;
+    r->n = n * r->scratch.chunks;
     r->tokens = tokens;
     r->bos = -1;
     status = run_batch(f, hidden, err);

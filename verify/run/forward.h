@@ -28,6 +28,9 @@ enum nb_status nb_forward_new(struct nb_forward **forward, struct nb_pool *pool,
 /* For a text of up to CONTEXT tokens, which is run in batches of up to BATCH tokens, by nb_forward_continue. */
 enum nb_status nb_forward_new_text(struct nb_forward **forward, struct nb_pool *pool, uint32_t batch, uint32_t context,
                                    struct nb_error *err) NB_MUST_CHECK;
+/* The same for TEXTS texts that are run side by side, BATCH tokens of each. */
+enum nb_status nb_forward_new_texts(struct nb_forward **forward, struct nb_pool *pool, uint32_t texts, uint32_t batch,
+                                    uint32_t context, struct nb_error *err) NB_MUST_CHECK;
 /*
  * From the next model on, up to BYTES of the matrices that are multiplied with a few tokens stay in memory, as they are
  * stored: for a text that is continued token by token.
@@ -56,8 +59,9 @@ void nb_forward_observe_shares(struct nb_forward *forward, nb_observe_shares *ob
 enum nb_status nb_forward_run(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
                               int64_t bos, uint32_t chunks, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
 /*
- * Runs the next N TOKENS of a text of nb_forward_new_text. The first call, and one with another model, begin it. N must
- * not exceed the batch, nor the text its context. *HIDDEN is as above.
+ * Runs the next N TOKENS of a text of nb_forward_new_text, or of each text: those of the first, then those of the second,
+ * and so on. The first call, and one with another model, begin it. N must not exceed the batch, nor the text its context.
+ * *HIDDEN is as above.
  */
 enum nb_status nb_forward_continue(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
                                    uint32_t n, const float **hidden, struct nb_error *err) NB_MUST_CHECK;

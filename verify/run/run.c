@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #define ROWS_IN_TASK 64u /* tokens per elementwise task */
 #define ALIGNMENT 64u
@@ -19,6 +20,24 @@ nb_scratch_take(struct nb_scratch *s, size_t rows, size_t columns)
         __builtin_add_overflow(s->used, bytes / ALIGNMENT * ALIGNMENT, &s->used))
         s->too_large = true;
     return s->too_large || s->used > s->size ? NULL : at;
+}
+
+void *
+nb_scratch_take_made(struct nb_scratch *s, size_t columns)
+{
+    const bool is_apart = s->chunks > 1 && s->tokens < s->chunks * s->chunk_tokens;
+
+    return nb_scratch_take(s, is_apart ? s->tokens : 0, columns);
+}
+
+float *
+nb_run_keep(const struct nb_run *r, size_t i, float *kept, const float *made, size_t size)
+{
+    float *at = kept + nb_run_kept_row(r, i) * size;
+
+    if (nb_run_is_apart(r))
+        memcpy(at, made + i * size, size * sizeof *at);
+    return at;
 }
 
 /* --- elementwise steps ------------------------------------------------------------------------------------ */

@@ -32,6 +32,11 @@ struct nb_scratch {
  * computed, and if more is taken than was computed.
  */
 void *nb_scratch_take(struct nb_scratch *scratch, size_t rows, size_t columns);
+/*
+ * The same with a row for each token of a batch, for products that nb_run_keep takes to where positions are kept; nothing
+ * where the rows of a batch follow one another there.
+ */
+void *nb_scratch_take_made(struct nb_scratch *scratch, size_t columns);
 
 struct nb_run {
     const struct nb_model *model;
@@ -66,6 +71,30 @@ nb_run_position(const struct nb_run *run, size_t i)
 {
     return run->first + i % run->each;
 }
+
+/* The row of token I of the batch where positions are kept: chunks are as far apart as they have positions. */
+static inline size_t
+nb_run_kept_row(const struct nb_run *run, size_t i)
+{
+    return i / run->each * run->scratch.chunk_tokens + nb_run_position(run, i);
+}
+
+/* Whether the rows of the batch do not follow one another there: it has parts of several chunks. */
+static inline bool
+nb_run_is_apart(const struct nb_run *run)
+{
+    return run->n > run->each && run->each < run->scratch.chunk_tokens;
+}
+
+/* Where a product with rows of SIZE is to be written that is KEPT by position: there, or to MADE (nb_scratch_take_made). */
+static inline float *
+nb_run_made(const struct nb_run *run, float *kept, float *made, size_t size)
+{
+    return nb_run_is_apart(run) ? made : kept + run->first * size;
+}
+
+/* Takes row I of such a product to where it is KEPT, and returns that. */
+float *nb_run_keep(const struct nb_run *run, size_t i, float *kept, const float *made, size_t size);
 
 /* The identifier of token I of the batch. */
 static inline int64_t

@@ -33,6 +33,7 @@ struct attention {
 struct memory {
     float *made; /* the product with fused matrices */
     float *q, *gate;
+    float *k, *v; /* on their way to where they are kept */
     float *heads; /* the concatenated results of the heads */
     float *scores;
     struct nb_indexer_memory indexer;
@@ -284,6 +285,8 @@ take(const struct attention *a, struct nb_scratch *s)
                                                          : 0);
     m.q = nb_scratch_take(s, s->tokens, q_size(a));
     m.gate = nb_scratch_take(s, s->tokens, gate);
+    m.k = nb_scratch_take_made(s, k_size(a));
+    m.v = nb_scratch_take_made(s, v_size(a));
     m.heads = nb_scratch_take(s, s->tokens, heads_size(a));
     m.scores = nb_attend_scores(s);
     if (a->indexer != NULL)
@@ -332,20 +335,13 @@ kept_by(const struct attention *a, struct nb_run *r)
 
 /* --- queries, keys and values ------------------------------------------------------------------------------- */
 
-/* Row I of the batch in K or V: chunks are as far apart as they have positions. */
-static size_t
-kept_row(const struct nb_run *r, size_t i)
-{
-    return i / r->each * r->scratch.chunk_tokens + nb_run_position(r, i);
-}
-
 /* Takes a token's row of a fused product apart. */
 static void
 take_apart(const struct step *s, size_t i)
 {
     const struct attention *a = s->a;
     const struct memory *m = &s->memory;
-    const size_t key = a->shape.key_length, kept = kept_row(s->run, i);
+    const size_t key = a->shape.key_length, kept = nb_run_kept_row(s->run, i);
 
     if (a->qkv.weight != NULL) {
         const float *from = m->made + i * a->qkv.rows;
@@ -400,10 +396,15 @@ static void
 finish_keys_and_values(const struct step *s, size_t i)
 {
     const struct attention *a = s->a;
-    const size_t kept = kept_row(s->run, i);
+    const bool is_fused = a->qkv.weight != NULL;
+    const size_t kept = nb_run_kept_row(s->run, i);
     float *k = s->kept.k + kept * k_size(a), *v = s->kept.v + kept * v_size(a);
 
-    if (a->qkv.weight == NULL && a->v.weight == NULL)
+    if (!is_fused)
+        (void)nb_run_keep(s->run, i, s->kept.k, s->memory.k, k_size(a));
+    if (!is_fused && a->v.weight != NULL)
+        (void)nb_run_keep(s->run, i, s->kept.v, s->memory.v, v_size(a));
+    else if (!is_fused)
         memcpy(v, k, v_size(a) * sizeof *v);
     if (a->limit > 0) {
         clamp(k, k_size(a), a->limit);
@@ -443,10 +444,7 @@ finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     return NB_OK;
 }
 
-/*
- * Multiplies the input with the matrices. Keys and values are written to where they are kept: a batch is either whole
- * chunks or a part of one, so their rows follow one another.
- */
+/* Multiplies the input with the matrices. Keys and values are written to where they are kept, if their rows follow one another. */
 static enum nb_status
 project(const struct step *s, struct nb_run *r, struct nb_error *err)
 {
@@ -455,8 +453,8 @@ project(const struct step *s, struct nb_run *r, struct nb_error *err)
     const struct nb_product all[] = {
         { &a->qkv, 0, m->made, false },
         { &a->q, 0, a->facts->gate_in_queries ? m->made : m->q, false },
-        { &a->k, 0, s->kept.k + r->first * k_size(a), false },
-        { &a->v, 0, s->kept.v + r->first * v_size(a), false },
+        { &a->k, 0, nb_run_made(r, s->kept.k, m->k, k_size(a)), false },
+        { &a->v, 0, nb_run_made(r, s->kept.v, m->v, v_size(a)), false },
         { &a->gate, 0, m->gate, false },
     };
     struct nb_product there[NB_MAX_PRODUCTS + 1]; /* one fused matrix stands for three */
@@ -475,7 +473,7 @@ run_indexer(const struct step *s, struct nb_run *r, struct nb_attend *attend, st
     const struct nb_indexer *x = s->a->indexer;
     const struct nb_product products[] = {
         { &x->q, 0, s->memory.indexer.q, false },
-        { &x->k, 0, s->kept.indexer.k + r->first * x->length, false },
+        { &x->k, 0, nb_run_made(r, s->kept.indexer.k, s->memory.indexer.k, x->length), false },
     };
     enum nb_status status = nb_run_multiply(r, r->in, r->n, products, 2, err);
 

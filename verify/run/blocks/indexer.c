@@ -138,6 +138,7 @@ nb_indexer_take(const struct nb_indexer *x, struct nb_scratch *s)
 
     m.q = nb_scratch_take(s, s->tokens, x->q.rows);
     m.weights = nb_scratch_take(s, s->tokens, x->weigh.rows);
+    m.k = nb_scratch_take_made(s, x->length);
     m.scores = nb_scratch_take(s, s->threads * ((size_t)x->heads + 2), s->chunk_tokens);
     return m;
 }
@@ -180,7 +181,7 @@ finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)err;
     for (; i < end; i++) {
         const size_t position = nb_run_position(s->run, i);
-        float *k = key_at(s, i / s->run->each, position), *q = s->memory->q + i * x->q.rows;
+        float *k = nb_run_keep(s->run, i, s->kept->k, s->memory->k, x->length), *q = s->memory->q + i * x->q.rows;
 
         nb_norm_row(&x->k_norm, k, x->length, k);
         for (size_t h = 0; h < x->heads && x->q_norm.rows > 0; h++)

@@ -25,6 +25,7 @@ struct nb_indexer {
 /* Rows are tokens. */
 struct nb_indexer_memory {
     float *q, *weights;
+    float *k;      /* on their way to where they are kept */
     float *scores; /* per thread: of each head, of all, and these in order */
 };
 
@@ -50,8 +51,7 @@ bool nb_indexer_takes_all(const struct nb_indexer *indexer, size_t positions);
 struct nb_indexer_memory nb_indexer_take(const struct nb_indexer *indexer, struct nb_scratch *scratch);
 struct nb_indexer_kept nb_indexer_take_kept(const struct nb_indexer *indexer, struct nb_scratch *state);
 /*
- * Makes the choices of each token, once the products with its matrices are there: those of K where the keys of the batch
- * are kept.
+ * Makes the choices of each token, once the products with its matrices are there: those of K where nb_run_made says.
  */
 enum nb_status nb_index(const struct nb_indexer *indexer, const struct nb_indexer_memory *memory,
                         const struct nb_indexer_kept *kept, struct nb_run *run, struct nb_error *err) NB_MUST_CHECK;

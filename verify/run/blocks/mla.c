@@ -283,7 +283,8 @@ project(const struct step *s, struct nb_run *r, struct nb_error *err)
     const struct nb_product first[] = {
         { is_low ? &a->q_a : &a->q, 0, is_low ? s->memory.low_q : s->memory.q, false },
         { &a->kv_a, 0, s->memory.made, false },
-        { x == NULL ? NULL : &x->k, 0, x == NULL ? NULL : s->kept.indexer.k + r->first * x->length, false },
+        { x == NULL ? NULL : &x->k, 0,
+          x == NULL ? NULL : nb_run_made(r, s->kept.indexer.k, s->memory.indexer.k, x->length), false },
         { x == NULL ? NULL : &x->weigh, 0, s->memory.indexer.weights, false },
     };
     const struct nb_product second[] = {
@@ -297,13 +298,6 @@ project(const struct step *s, struct nb_run *r, struct nb_error *err)
     if (status == NB_OK && is_low)
         status = nb_run_multiply(r, s->memory.low_q, r->n, second, x == NULL ? 1 : 2, err);
     return status;
-}
-
-/* The row of token I where keys and values are kept. */
-static size_t
-kept_row(const struct nb_run *r, size_t i)
-{
-    return i / r->each * r->scratch.chunk_tokens + nb_run_position(r, i);
 }
 
 /* Rotates queries and the shared piece of key of some tokens, and norms the short vector. */
@@ -327,7 +321,7 @@ finish_task(void *context, size_t task, unsigned worker, struct nb_error *err)
             nb_rope_rotate(a->rope, turn, made + a->rank, 1, dims);
         nb_norm_row(a->kv_norm, made, a->rank, low);
         if (!is_whole(a)) {
-            float *k = s->kept.k + kept_row(s->run, i) * k_size(a);
+            float *k = s->kept.k + nb_run_kept_row(s->run, i) * k_size(a);
 
             memcpy(k, low, a->rank * sizeof *k);
             memcpy(k + a->rank, made + a->rank, dims * sizeof *k);
@@ -350,7 +344,8 @@ spread_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     (void)err;
     for (; i < end; i++) {
         const float *shared = s->memory.made + i * a->kv_a.rows + a->rank;
-        float *k = s->kept.k + kept_row(s->run, i) * k_size(a), *v = s->kept.v + kept_row(s->run, i) * v_size(a);
+        float *k = s->kept.k + nb_run_kept_row(s->run, i) * k_size(a),
+              *v = s->kept.v + nb_run_kept_row(s->run, i) * v_size(a);
 
         for (size_t h = 0; h < a->heads; h++, k += a->key, v += a->value) {
             const float *from = s->memory.whole + i * a->kv_b.rows + h * row;
