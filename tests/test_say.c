@@ -15,6 +15,7 @@
 #include "verify/say/ranking.h"
 #include "verify/say/sampler.h"
 #include "verify/say/speaker.h"
+#include "verify/say/writer.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <jansson.h>
@@ -59,7 +60,7 @@ close_sample(struct opened *o)
 
 /* The logits of COUNT tokens as one chunk, from malloc. */
 static float *
-whole_chunk(struct opened *o, const int32_t *ids, size_t count)
+whole_chunk(const struct opened *o, const int32_t *ids, size_t count)
 {
     const size_t vocab = nb_model_vocab(&o->model);
     float *logits = malloc(count * vocab * sizeof *logits);
@@ -313,6 +314,77 @@ what_is_kept_changes_nothing(void **unused)
         assert_true(l == 0 || memcmp(first, found, sizeof first) == 0);
         nb_forward_free(forward);
     }
+    close_sample(&o);
+}
+
+enum { WRITTEN = 70, WRITTEN_LENGTH = 24 }; /* more texts than are written at once */
+
+static void
+write_texts(const struct opened *o, uint64_t seed, int32_t *ids)
+{
+    volatile size_t done = 0;
+    const struct nb_writing w = { .texts = WRITTEN, .length = WRITTEN_LENGTH, .seed = seed, .done = &done };
+    struct nb_error err;
+
+    assert_true(nb_texts_at_once(&o->model, &w) < WRITTEN);
+    if (nb_write_texts(&o->model, o->tokenizer, o->pool, &w, ids, &err) != NB_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(done, WRITTEN * WRITTEN_LENGTH);
+}
+
+/* The mean, over the tokens of a text but the first two, of the logarithm of the model's probability. */
+static double
+likelihood(const struct opened *o, const int32_t *ids)
+{
+    const size_t vocab = nb_model_vocab(&o->model);
+    double sum = 0;
+
+    for (size_t t = 0; t < WRITTEN; t++) {
+        const int32_t *text = ids + t * WRITTEN_LENGTH;
+        float *logits = whole_chunk(o, text, WRITTEN_LENGTH);
+
+        for (size_t i = 1; i + 1 < WRITTEN_LENGTH; i++) {
+            const float *row = logits + i * vocab;
+            double all = 0;
+
+            for (size_t k = 0; k < vocab; k++)
+                all += exp((double)row[k]);
+            sum += (double)row[text[i + 1]] - log(all);
+        }
+        free(logits);
+    }
+    return sum / (WRITTEN * (WRITTEN_LENGTH - 2));
+}
+
+/* What is drawn by a model's probabilities is likely for it; the same tokens in another order are not. */
+static void
+a_model_writes_what_it_finds_likely(void **unused)
+{
+    static int32_t first[WRITTEN * WRITTEN_LENGTH], again[WRITTEN * WRITTEN_LENGTH], other[WRITTEN * WRITTEN_LENGTH];
+    struct opened o;
+    struct nb_error err;
+    double written, shuffled;
+
+    (void)unused;
+    open_sample(&o);
+    write_texts(&o, 1, first);
+    nb_pool_free(o.pool);
+    assert_int_equal(nb_pool_new(&o.pool, 1, &err), NB_OK);
+    write_texts(&o, 1, again);
+    assert_memory_equal(first, again, sizeof first);
+    write_texts(&o, 2, other);
+    assert_memory_not_equal(first, other, sizeof first);
+    for (size_t i = 0; i < COUNT(first); i++) {
+        const size_t text = i / WRITTEN_LENGTH, at = i % WRITTEN_LENGTH;
+
+        assert_true(first[i] >= 0 && (uint32_t)first[i] < nb_model_vocab(&o.model));
+        assert_true(at > 0 || first[i] == first[0] || nb_tokenizer_vocabulary(o.tokenizer)->bos < 0);
+        other[i] = first[text * WRITTEN_LENGTH + WRITTEN_LENGTH - 1 - at];
+    }
+    written = likelihood(&o, first);
+    shuffled = likelihood(&o, other);
+    if (!(written > shuffled + 2))
+        fail_msg("written: %g, backwards: %g", written, shuffled);
     close_sample(&o);
 }
 
@@ -622,6 +694,7 @@ main(void)
         cmocka_unit_test(a_table_shows_what_json_says),
         cmocka_unit_test(the_most_likely_come_first),
         cmocka_unit_test(greedy_text_is_that_of_whole_chunks),
+        cmocka_unit_test(a_model_writes_what_it_finds_likely),
         cmocka_unit_test(a_text_of_several_batches_is_one_text),
         cmocka_unit_test(one_token_is_run_like_many),
         cmocka_unit_test(what_is_kept_changes_nothing),

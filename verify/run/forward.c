@@ -203,6 +203,17 @@ scratch_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
     return !s.too_large;
 }
 
+uint64_t
+nb_forward_text_bytes(const struct nb_model *m, uint32_t context)
+{
+    struct nb_scratch s = { .tokens = 1, .chunks = 1, .chunk_tokens = context, .threads = 1 };
+
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].kind->state != NULL)
+            m->blocks[i].kind->state(&m->blocks[i], &s);
+    return s.too_large ? UINT64_MAX : s.used;
+}
+
 static enum nb_status
 check_positions(const struct nb_forward *f, const struct nb_model *m, struct nb_error *err)
 {

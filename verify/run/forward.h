@@ -31,6 +31,8 @@ enum nb_status nb_forward_new_text(struct nb_forward **forward, struct nb_pool *
 /* The same for TEXTS texts that are run side by side, BATCH tokens of each. */
 enum nb_status nb_forward_new_texts(struct nb_forward **forward, struct nb_pool *pool, uint32_t texts, uint32_t batch,
                                     uint32_t context, struct nb_error *err) NB_MUST_CHECK;
+/* The bytes that a text of CONTEXT tokens leaves in MODEL for tokens that continue it. */
+uint64_t nb_forward_text_bytes(const struct nb_model *model, uint32_t context);
 /*
  * From the next model on, up to BYTES of the matrices that are multiplied with a few tokens stay in memory, as they are
  * stored: for a text that is continued token by token.

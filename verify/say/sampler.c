@@ -4,11 +4,11 @@
 
 #include <math.h>
 
-/* The next number of SplitMix64 (Steele, Lea and Flood 2014), as a fraction of 1. */
-static double
-next_fraction(uint64_t *state)
+/* The next number of SplitMix64 (Steele, Lea and Flood 2014). */
+double
+nb_sample_fraction(struct nb_sampler *s)
 {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+    uint64_t z = s->state += 0x9E3779B97F4A7C15u;
 
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
@@ -27,7 +27,7 @@ nb_sample(struct nb_sampler *s, const float *logits, size_t n)
         return (int32_t)most_likely;
     for (size_t i = 0; i < n; i++)
         sum += exp(((double)logits[i] - max) / s->temperature);
-    wanted = next_fraction(&s->state) * sum;
+    wanted = nb_sample_fraction(s) * sum;
     for (size_t i = 0; i < n; i++) {
         wanted -= exp(((double)logits[i] - max) / s->temperature);
         if (wanted < 0)
