@@ -1,9 +1,9 @@
 #include "cli/allocation.h"
 
 #include "calib/effects.h"
+#include "calib/effects_file.h"
 #include "calib/texts.h"
 #include "cli/cli.h"
-#include "cli/effects_file.h"
 #include "formats/base/file_in.h"
 #include "formats/base/text.h"
 #include "quantize/pipeline.h"
@@ -256,7 +256,7 @@ measure_costs(struct run *r, struct nb_error *err)
     r->count = used;
     free(effects);
     if (status == NB_OK && r->options->effects != NULL)
-        status = effects_write(r->options->effects, r->tensors, r->count, err);
+        status = nb_effects_write(r->options->effects, r->tensors, r->count, err);
     return status;
 }
 
@@ -336,7 +336,7 @@ run(struct run *r, struct nb_error *err)
     enum nb_status status = list_tensors(r, err);
 
     if (status == NB_OK)
-        status = is_known ? effects_read(a->effects, r->tensors, &r->count, err) : measure_costs(r, err);
+        status = is_known ? nb_effects_take(a->effects, r->tensors, &r->count, err) : measure_costs(r, err);
     for (size_t i = 0; i < r->count && status == NB_OK && is_known; i++) /* some may have been left out */
         for (size_t k = 0; k < r->plan.n_tensors; k++)
             if (strcmp(r->plan.tensors[k].source->name, r->tensors[i].name) == 0)
