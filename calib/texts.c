@@ -67,11 +67,10 @@ nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_
 }
 
 enum nb_status
-nb_calibration_chunks(const struct nb_source *source, const char *path, uint32_t chunk_tokens, struct nb_ids *ids,
-                      int64_t *bos, struct nb_error *err)
+nb_calibration_chunks(const struct nb_source *source, const struct nb_text *text, uint32_t chunk_tokens,
+                      struct nb_ids *ids, int64_t *bos, struct nb_error *err)
 {
-    const struct nb_text text = { .name = path };
-    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
+    const struct nb_calibration_texts texts = { .text = text, .count = 1 };
     struct nb_calibrate_options options = { .chunk_tokens = chunk_tokens };
     struct nb_sums sums = { 0 };
     enum nb_status status = nb_calibrate_tokens(source, &texts, &options, ids, &sums, err);
