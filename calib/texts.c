@@ -80,6 +80,24 @@ nb_calibration_chunks(const struct nb_source *source, const struct nb_text *text
     return status;
 }
 
+enum nb_status
+nb_calibrate_texts(const struct nb_source *source, const struct nb_calibration_texts *texts,
+                   struct nb_calibrate_options *options, struct nb_sums *sums, struct nb_error *err)
+{
+    struct nb_model model;
+    struct nb_ids ids = { 0 };
+    enum nb_status status = nb_model_open(&model, source, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_calibrate_tokens(source, texts, options, &ids, sums, err);
+    if (status == NB_OK)
+        status = nb_calibrate(&model, ids.id, ids.count, options, sums, err);
+    nb_ids_free(&ids);
+    nb_model_close(&model);
+    return status;
+}
+
 void
 nb_spread_chunks(const int32_t *tokens, size_t count, uint32_t each, uint32_t chunks, int32_t *to)
 {
