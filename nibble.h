@@ -10,6 +10,7 @@
  *   sources                nibble_source_*: reading a checkpoint folder, a safetensors or a GGUF file
  *   quantizing a model     nibble_recipe_*, nibble_plan_*, nibble_quantize
  *   calibrating            nibble_calibrate: an importance matrix from text
+ *   by a text              nibble_tune: types that fit the model, blocks that are nearer to it
  *   verifying              nibble_verify: perplexity and KL divergence
  *   checking               nibble_check: everything that is wrong with a file
  *   writing GGUF           nibble_writer_*: a file with your own metadata and tensors
@@ -544,6 +545,68 @@ NIBBLE_API enum nibble_code nibble_calibrate(const struct nibble_source *source,
                                              const struct nibble_calibrate_options *options,
                                              const struct nibble_run *run, struct nibble_calibration *result,
                                              struct nibble_error *error);
+
+/* --- quantizing a model by what flows through it ------------------------------------------------ */
+
+/* What nibble_tune does with a text; the options of 'nibble quantize' of the same names explain it. */
+struct nibble_tune_options {
+    size_t size;
+    /*
+     * The text, of the kind that the model is for; it is read several times. It may be NULL where it is not needed: with
+     * LIKE, or with a file of EFFECTS that exists.
+     */
+    const struct nibble_text *text;
+    uint32_t chunk_tokens;  /* the text is divided into chunks of so many tokens; 0: as in nibble_calibrate_options */
+    uint32_t refine_tokens; /* use so many tokens of it to refine by, from all over it; 0: 65536 */
+    const char *scratch;    /* keep their states, 8 bytes for each element, in a file in this folder; NULL: in memory */
+    bool calibrate;         /* make the importance matrix from the text */
+    /*
+     * Find better blocks of the same types, layer by layer; without an imatrix, calibrate, too. A fifth of the tokens are
+     * held out, and blocks that are not better on them are not taken. The file's keys nibble.refine.* tell of it.
+     */
+    bool refine;
+    /* Choose the type of each tensor; at most one of these four. The recipe is then that of most weights. */
+    uint64_t target_bytes; /* the least harm in a file of at most so many bytes */
+    double target_bpw;     /* the same for bits per weight */
+    double max_kld;        /* the smallest file with this expected KL divergence, in nats per token */
+    const char *like;      /* the types that the tensors have in this GGUF file */
+    /* For the first three: */
+    const char *const
+        *types; /* that may be chosen; NULL: q2_K to q6_K and q8_0, or simpler ones where rows ask for them */
+    size_t n_types;
+    const char *effects; /* a file to keep in what the types do to the model, or to use if it exists; NULL: none */
+};
+
+struct nibble_tuning {
+    size_t size;
+    double expected_kld;        /* of the types that were chosen, in nats per token; 0 if none were */
+    uint64_t matrices, refined; /* that could be refined, and that were */
+    uint64_t tokens;            /* they were refined by */
+    double kld_before, kld;     /* before and after, on the tokens held out, in nats per token */
+};
+
+/*
+ * Quantizes SOURCE to the file OUTPUT as nibble_quantize does, with types and blocks that fit the model by what a text
+ * makes of it. Any reader of GGUF reads the file. RESULT may be NULL. Progress is in thousandths of a step; there are several
+ * steps. Refining works in OUTPUT.refining, which a stop leaves: the same call continues there. Refined blocks can differ
+ * between CPUs and BLAS libraries, but not with the number of threads.
+ * The errors of nibble_plan_new, nibble_plan_write and nibble_calibrate, and NIBBLE_USAGE: options that exclude each other.
+ * NIBBLE_INVALID: no choice of types reaches the target, or EFFECTS is malformed. NIBBLE_UNSUPPORTED: layers of the model
+ * use what others leave, so that they cannot be measured or refined one by one.
+ *
+ * Example (tests/installed/tune.c):
+ *     text.name = "calibration.txt";
+ *     tune.text = &text;
+ *     tune.target_bpw = 4.5;
+ *     tune.refine = true;
+ *     if (nibble_tune(source, output, NULL, &tune, NULL, &result, &error) != NIBBLE_OK)
+ *         return fail(&error);
+ *     printf("KLD %.4f, was %.4f\n", result.kld, result.kld_before);
+ */
+NIBBLE_API enum nibble_code nibble_tune(const struct nibble_source *source, const char *output,
+                                        const struct nibble_quantize_options *options,
+                                        const struct nibble_tune_options *tune, const struct nibble_run *run,
+                                        struct nibble_tuning *result, struct nibble_error *error);
 
 /* --- verifying ---------------------------------------------------------------------------------- */
 

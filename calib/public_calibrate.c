@@ -5,7 +5,6 @@
 #include "formats/base/file_out.h"
 #include "formats/base/public.h"
 #include "formats/models/public_source.h"
-#include "verify/run/model.h"
 #include "verify/tokenize/tokenize.h"
 
 #include <stdlib.h>
@@ -87,24 +86,6 @@ result_of(const struct nb_sums *sums)
 }
 
 static enum nb_status
-run_texts(const struct nb_source *source, const struct nb_calibration_texts *texts, struct nb_calibrate_options *o,
-          struct nb_sums *sums, struct nb_error *err)
-{
-    struct nb_model model;
-    struct nb_ids ids = { 0 };
-    enum nb_status status = nb_model_open(&model, source, err);
-
-    if (status != NB_OK)
-        return status;
-    status = nb_calibrate_tokens(source, texts, o, &ids, sums, err);
-    if (status == NB_OK)
-        status = nb_calibrate(&model, ids.id, ids.count, o, sums, err);
-    nb_ids_free(&ids);
-    nb_model_close(&model);
-    return status;
-}
-
-static enum nb_status
 calibrate(const struct nibble_source *source, const struct nb_calibration_texts *texts, const char *output,
           const struct nibble_calibrate_options *o, const struct nibble_run *run, struct nibble_calibration *result,
           struct nb_error *err)
@@ -119,7 +100,7 @@ calibrate(const struct nibble_source *source, const struct nb_calibration_texts 
     if (status == NB_OK)
         status = check_output(output, o->replace, err);
     if (status == NB_OK)
-        status = run_texts(&source->source, texts, &options, &sums, err);
+        status = nb_calibrate_texts(&source->source, texts, &options, &sums, err);
     if (status == NB_OK)
         status = nb_sums_write(&sums, output, o->dat ? NB_SUMS_DAT : NB_SUMS_GGUF, err);
     if (status == NB_OK)
@@ -146,7 +127,7 @@ nibble_calibrate(const struct nibble_source *source, const struct nibble_text *t
     if (status == NB_OK && (list = take_texts(texts, count, &err)) == NULL)
         status = NB_NO_MEMORY;
     if (status == NB_OK) {
-        const struct nb_calibration_texts of = { list, count, o.parse_special ? NB_PARSE_SPECIAL : 0, NULL };
+        const struct nb_calibration_texts of = { list, count, o.parse_special ? NB_PARSE_SPECIAL : 0, NULL, 0 };
 
         status = calibrate(source, &of, output, &o, run, &result, &err);
     }

@@ -41,6 +41,16 @@ add_text(const struct nb_tokenizer *t, const struct nb_text *text, unsigned flag
     return NB_OK;
 }
 
+/* Keeps at most so many CHUNKS, if they are not 0. */
+static void
+keep_most(size_t chunks, uint32_t each, struct nb_ids *ids)
+{
+    if (chunks == 0 || chunks >= ids->count / each)
+        return;
+    nb_spread_chunks(ids->id, ids->count, each, (uint32_t)chunks, ids->id);
+    ids->count = chunks * each;
+}
+
 enum nb_status
 nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_texts *texts,
                     struct nb_calibrate_options *o, struct nb_ids *ids, struct nb_sums *sums, struct nb_error *err)
@@ -63,21 +73,40 @@ nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_
             status = nb_sums_add_dataset(sums, texts->text[i].name, err);
     }
     nb_tokenizer_close(t);
+    if (status == NB_OK)
+        keep_most(texts->most_tokens / o->chunk_tokens, o->chunk_tokens, ids);
     return status;
 }
 
 enum nb_status
-nb_calibration_chunks(const struct nb_source *source, const char *path, uint32_t chunk_tokens, struct nb_ids *ids,
-                      int64_t *bos, struct nb_error *err)
+nb_calibration_chunks(const struct nb_source *source, const struct nb_text *text, uint32_t chunk_tokens,
+                      struct nb_ids *ids, int64_t *bos, struct nb_error *err)
 {
-    const struct nb_text text = { .name = path };
-    const struct nb_calibration_texts texts = { .text = &text, .count = 1 };
+    const struct nb_calibration_texts texts = { .text = text, .count = 1 };
     struct nb_calibrate_options options = { .chunk_tokens = chunk_tokens };
     struct nb_sums sums = { 0 };
     enum nb_status status = nb_calibrate_tokens(source, &texts, &options, ids, &sums, err);
 
     *bos = options.bos;
     nb_sums_free(&sums);
+    return status;
+}
+
+enum nb_status
+nb_calibrate_texts(const struct nb_source *source, const struct nb_calibration_texts *texts,
+                   struct nb_calibrate_options *options, struct nb_sums *sums, struct nb_error *err)
+{
+    struct nb_model model;
+    struct nb_ids ids = { 0 };
+    enum nb_status status = nb_model_open(&model, source, err);
+
+    if (status != NB_OK)
+        return status;
+    status = nb_calibrate_tokens(source, texts, options, &ids, sums, err);
+    if (status == NB_OK)
+        status = nb_calibrate(&model, ids.id, ids.count, options, sums, err);
+    nb_ids_free(&ids);
+    nb_model_close(&model);
     return status;
 }
 

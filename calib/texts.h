@@ -18,6 +18,7 @@ struct nb_calibration_texts {
     size_t count;
     unsigned tokenize_flags; /* beside NB_ADD_SPECIAL */
     size_t *tokens;          /* receives those of each text; or NULL */
+    size_t most_tokens;      /* in chunks from all over the texts; 0: all */
 };
 
 /*
@@ -27,9 +28,13 @@ struct nb_calibration_texts {
 enum nb_status nb_calibrate_tokens(const struct nb_source *source, const struct nb_calibration_texts *texts,
                                    struct nb_calibrate_options *options, struct nb_ids *ids, struct nb_sums *sums,
                                    struct nb_error *err) NB_MUST_CHECK;
-/* The same for one text, the file PATH, of which no matrix is made; *BOS is what nb_calibrate_options has. */
-enum nb_status nb_calibration_chunks(const struct nb_source *source, const char *path, uint32_t chunk_tokens,
+/* The same for one TEXT, of which no matrix is made; *BOS is what nb_calibrate_options has. */
+enum nb_status nb_calibration_chunks(const struct nb_source *source, const struct nb_text *text, uint32_t chunk_tokens,
                                      struct nb_ids *ids, int64_t *bos, struct nb_error *err) NB_MUST_CHECK;
+/* Runs the texts through the model SOURCE and adds to SUMS. OPTIONS receives the BOS. */
+enum nb_status nb_calibrate_texts(const struct nb_source *source, const struct nb_calibration_texts *texts,
+                                  struct nb_calibrate_options *options, struct nb_sums *sums,
+                                  struct nb_error *err) NB_MUST_CHECK;
 /* Copies CHUNKS of the chunks of EACH tokens that COUNT tokens make, from all over them. TO may be TOKENS. */
 void nb_spread_chunks(const int32_t *tokens, size_t count, uint32_t each, uint32_t chunks, int32_t *to);
 

@@ -9,13 +9,9 @@
 /* Whether the types are to be chosen so. */
 bool allocation_is_wanted(const struct quantize_options *options);
 /*
- * Chooses the types and puts them into OPTIONS' plan, with the recipe that has most of them and the keys that tell how they
- * were chosen.
+ * Chooses the types, or takes those of --like, and puts them into OPTIONS' plan, with the recipe that has most of them.
  */
 enum nb_status allocation_run(struct quantize_options *options, const struct nb_source *source,
                               struct nb_error *err) NB_MUST_CHECK;
-/* The types of --like: those of the GGUF file. */
-enum nb_status allocation_like(struct quantize_options *options, struct nb_error *err) NB_MUST_CHECK;
-void allocation_free(struct quantize_options *options);
 
 #endif

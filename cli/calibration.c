@@ -15,7 +15,7 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
 {
     struct nb_text text[MAX_TEXTS] = { { 0 } };
     size_t tokens[MAX_TEXTS];
-    struct nb_calibration_texts texts = { text, 0, c->tokenize_flags, tokens };
+    struct nb_calibration_texts texts = { text, 0, c->tokenize_flags, tokens, c->most_tokens };
     const bool own_text = c->texts == 0;
     enum nb_status status;
 
@@ -35,19 +35,6 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
         cli_note("calibrated with the text that comes with nibble, calibration.txt, of %zu tokens; -f names others",
                  tokens[0]);
     return status;
-}
-
-/* Keeps chunks from all over the texts. */
-static void
-keep_most(const struct calibration *c, struct nb_ids *ids)
-{
-    const uint32_t each = c->options.chunk_tokens;
-    const size_t chunks = c->most_tokens / each;
-
-    if (chunks == 0 || chunks >= ids->count / each)
-        return;
-    nb_spread_chunks(ids->id, ids->count, each, (uint32_t)chunks, ids->id);
-    ids->count = chunks * each;
 }
 
 static void
@@ -76,7 +63,6 @@ calibration_run(struct calibration *c, const struct nb_source *source, struct nb
     cli_progress_say(&progress, "tokenizing");
     status = load_texts(c, source, &ids, sums, err);
     if (status == NB_OK) {
-        keep_most(c, &ids);
         cli_progress_start(&progress); /* the time left is of what follows */
         c->options.progress = on_progress;
         c->options.context = &progress;

@@ -92,5 +92,7 @@ void cli_progress_share(struct cli_progress *progress, double share, const char 
 void cli_progress_end(struct cli_progress *progress);
 /* Starts PROGRESS and returns what shows it, and stops at a signal (cli_catch_signals), for a command that cleans up. */
 struct nb_watch cli_watch(struct cli_progress *progress);
+/* The same for a run that tells its steps, and notes. */
+struct nb_step_watch cli_step_watch(struct cli_progress *progress);
 
 #endif

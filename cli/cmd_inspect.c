@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "cli/inspect_imatrix.h"
+#include "cli/inspect_layers.h"
 #include "cli/inspect_tensor.h"
 #include "cli/kv_text.h"
 #include "cli/memory_fit.h"
@@ -22,7 +23,8 @@
 struct arguments {
     const char *input, *tensor;
     struct nb_source_options as; /* what a checkpoint is taken for */
-    bool json, markdown, tensors, full;
+    bool json, markdown, tensors, layers, full;
+    const struct nb_effects_file *effects; /* of the types; NULL: not asked for */
     struct memory_question memory;
 };
 
@@ -108,6 +110,10 @@ print_text(const struct nb_source *source, const struct model_summary *sum, cons
     code = source->n_tensors == 0 ? NB_OK : print_memory(&(struct memory_subject){ .source = source }, &o->memory);
     if (code != NB_OK)
         return code;
+    if (o->layers)
+        inspect_types(source);
+    if (o->effects != NULL)
+        inspect_effects(source, o->effects);
     print_metadata(&source->meta, o->full);
     if (o->tensors)
         print_tensors(source, sum);
@@ -211,7 +217,7 @@ total_json(const struct tensor_total *t)
 static int
 print_json(const struct nb_source *source, const struct model_summary *sum, const struct arguments *o)
 {
-    json_t *meta = cli_json("{}"), *types = cli_json("{}"), *roles = cli_json("{}");
+    json_t *meta = cli_json("{}"), *types = cli_json("{}"), *roles = cli_json("{}"), *object;
 
     for (size_t i = 0; i < source->meta.count; i++)
         cli_json_set(meta, source->meta.items[i].key, kv_json(&source->meta.items[i], UINT64_MAX));
@@ -221,13 +227,16 @@ print_json(const struct nb_source *source, const struct model_summary *sum, cons
     for (unsigned r = 0; r < ROLES; r++)
         if (sum->of_role[r].tensors > 0)
             cli_json_set(roles, role_name((enum tensor_role)r), total_json(&sum->of_role[r]));
-    return cli_print_json(
-        cli_json("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path, "format",
-                 source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes", (json_int_t)source->file_bytes,
-                 "tensor_bytes", (json_int_t)sum->all.bytes, "parameters", (json_int_t)sum->all.elements, "bpw",
-                 total_bpw(&sum->all), "bpw_without_embedding", total_bpw(&sum->layers), "types", types, "roles", roles,
-                 "memory", memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata", meta,
-                 "tensors", tensors_json(source), "notes", cli_notes_json(source)));
+    object = cli_json("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "path", source->path,
+                      "format", source->kind == NB_SOURCE_GGUF ? "gguf" : "checkpoint", "file_bytes",
+                      (json_int_t)source->file_bytes, "tensor_bytes", (json_int_t)sum->all.bytes, "parameters",
+                      (json_int_t)sum->all.elements, "bpw", total_bpw(&sum->all), "bpw_without_embedding",
+                      total_bpw(&sum->layers), "types", types, "roles", roles, "memory",
+                      memory_json(&(struct memory_subject){ .source = source }, &o->memory), "metadata", meta,
+                      "tensors", tensors_json(source), "notes", cli_notes_json(source));
+    if (o->effects != NULL)
+        cli_json_set(object, "effects", inspect_effects_json(source, o->effects));
+    return cli_print_json(object);
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------- */
@@ -253,10 +262,26 @@ inspect(const struct arguments *o)
     return code;
 }
 
+/* The same with the file PATH of --effects. */
+static int
+inspect_with_effects(struct arguments *o, const char *path)
+{
+    struct nb_effects_file effects;
+    struct nb_error err;
+    int code;
+
+    if (nb_effects_load(&effects, path, &err) != NB_OK)
+        return cli_fail(&err);
+    o->effects = &effects;
+    code = inspect(o);
+    nb_effects_free(&effects);
+    return code;
+}
+
 int
 cmd_inspect(const struct cli_line *line)
 {
-    const struct arguments o = {
+    struct arguments o = {
         .input = line->operands[0],
         .tensor = cli_text(line, OPT_TENSOR),
         .as.model_class = cli_text(line, OPT_MODEL_CLASS),
@@ -264,6 +289,7 @@ cmd_inspect(const struct cli_line *line)
         .json = cli_has(line, OPT_JSON),
         .markdown = cli_has(line, OPT_MARKDOWN),
         .tensors = cli_has(line, OPT_TENSORS),
+        .layers = cli_has(line, OPT_LAYERS),
         .full = cli_has(line, OPT_FULL),
         .memory = memory_question(line),
     };
@@ -272,5 +298,9 @@ cmd_inspect(const struct cli_line *line)
     code = cli_sandbox(line);
     if (code != NB_OK)
         return code;
+    if (inspect_is_effects(o.input))
+        return inspect_effects_file(o.input, o.json);
+    if (cli_has(line, OPT_EFFECTS))
+        return inspect_with_effects(&o, cli_text(line, OPT_EFFECTS));
     return inspect_is_imatrix(o.input) ? inspect_imatrix(o.input, o.json) : inspect(&o);
 }

@@ -196,7 +196,7 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
 static int
 run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
-    struct refinement refined = { .kld = 0 };
+    struct nb_refinement refined = { .kld = 0 };
     struct cli_progress progress;
     struct nb_error err;
     enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
@@ -276,21 +276,6 @@ load_imatrix(struct quantize_options *a, const struct nb_source *source, struct 
     return nb_imatrix_select(imatrix, a->plan.imatrix_path, a->include, a->n_include, a->exclude, a->n_exclude, err);
 }
 
-/* Types by their effects, or those of another file. */
-static enum nb_status
-choose_types(struct quantize_options *a, const struct nb_source *source, struct nb_error *err)
-{
-    const char *output = a->output;
-    enum nb_status status;
-
-    if (a->like != NULL)
-        return allocation_like(a, err);
-    a->output = output != NULL ? output : "nibble"; /* the name of a file that is measured and removed begins with it */
-    status = allocation_run(a, source, err);
-    a->output = output;
-    return status;
-}
-
 static int
 quantize(struct quantize_options *a, const struct nb_source *source)
 {
@@ -302,7 +287,7 @@ quantize(struct quantize_options *a, const struct nb_source *source)
     a->plan.only_look = a->dry_run;
     if (a->refine != NULL && refinement_keys(a, &err) != NB_OK) /* before sizes are counted */
         return cli_fail(&err);
-    if ((allocation_is_wanted(a) || a->like != NULL) && choose_types(a, source, &err) != NB_OK)
+    if ((allocation_is_wanted(a) || a->like != NULL) && allocation_run(a, source, &err) != NB_OK)
         return cli_fail(&err);
     if (nb_plan_make(&plan, source, &a->plan, &err) != NB_OK)
         return cli_fail(&err);
@@ -393,7 +378,7 @@ cmd_quantize(const struct cli_line *line)
         nb_source_close(&source);
     }
     nb_imatrix_free(&imatrix);
-    allocation_free(&a);
+    nb_types_free(&a.types_found);
     quantize_options_free(&a);
     return code;
 }

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 
+#include "calib/effects_file.h"
 #include "cli/saved_base.h"
 #include "cli/verify_page.h"
 #include "cli/verify_report.h"
@@ -22,7 +23,7 @@
 #include <string.h>
 
 struct verify_options {
-    const char *text, *html, *save_base, *base_from;
+    const char *text, *html, *save_base, *base_from, *effects;
     bool force;                    /* overwrite HTML and SAVE_BASE */
     struct nb_source_options base; /* what a checkpoint is taken for */
     struct nb_drift_options drift;
@@ -44,6 +45,7 @@ struct verify_run {
     char (*other_tokens)[NB_DIFFERENCE_TEXT]; /* of each: what nb_drift_options says of it, or "" */
     struct cli_progress progress;
     const struct nb_drift *drift;
+    struct nb_effects_file effects;
 };
 
 static enum nb_status
@@ -106,6 +108,7 @@ close_models(struct verify_run *r)
     free(r->model);
     free(r->source);
     nb_ids_free(&r->ids);
+    nb_effects_free(&r->effects);
 }
 
 static void
@@ -307,6 +310,10 @@ prepare(struct verify_run *r, struct verify_options *o, const struct cli_line *l
         status = cli_check_output(o->html, o->force, err);
     if (status == NB_OK && o->save_base != NULL)
         status = cli_check_output(o->save_base, o->force, err);
+    if (status == NB_OK && o->effects != NULL)
+        status = nb_effects_load(&r->effects, o->effects, err);
+    if (status == NB_OK && o->effects != NULL)
+        report->effects = &r->effects;
     if (status == NB_OK)
         status = verify_tasks_read(&report->tasks, line, err);
     if (status == NB_OK)
@@ -381,6 +388,7 @@ cmd_verify(const struct cli_line *line)
         .html = cli_text(line, OPT_HTML),
         .save_base = cli_text(line, OPT_SAVE_BASE),
         .base_from = cli_text(line, OPT_BASE_FROM),
+        .effects = cli_text(line, OPT_EFFECTS),
         .force = cli_has(line, OPT_FORCE),
         .base = { .pre_tokenizer = cli_text(line, OPT_PRE_TOKENIZER),
                   .model_class = cli_text(line, OPT_MODEL_CLASS),
@@ -393,7 +401,7 @@ cmd_verify(const struct cli_line *line)
         .max_kld = cli_real(line, OPT_MAX_KLD, NAN),
         .max_ratio = cli_real(line, OPT_MAX_PPL_RATIO, NAN),
         .json = cli_has(line, OPT_JSON),
-        .tensors = cli_has(line, OPT_TENSORS),
+        .tensors = cli_has(line, OPT_TENSORS) || cli_has(line, OPT_EFFECTS),
         .worst = cli_has(line, OPT_WORST_TOKENS),
     };
 
@@ -402,6 +410,8 @@ cmd_verify(const struct cli_line *line)
         return cli_usage("verify", "--html - and --json both print to the standard output; name a file for the page");
     if (o.base_from != NULL && (o.save_base != NULL || o.tensors))
         return cli_usage("verify", "%s needs the base itself, which --base-from is in the place of",
-                         o.save_base != NULL ? "--save-base" : "--tensors");
+                         o.save_base != NULL ? "--save-base"
+                         : o.effects != NULL ? "--effects"
+                                             : "--tensors");
     return verify(&o, line);
 }

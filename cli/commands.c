@@ -101,7 +101,8 @@ const struct cli_command cli_commands[CLI_N_COMMANDS] = {
             "checkpoint folder or a safetensors file, and whether it fits: the memory that its tensors, the cache of "
             "keys and values, and the buffers take when llama.cpp runs it for one sequence with batches of 512 "
             "tokens, how many layers fit on a GPU (--vram), and the largest recipe that fits. A checkpoint is shown as "
-            "the GGUF file that it would become. For an importance matrix, the statistics of every entry are shown.",
+            "the GGUF file that it would become. For an importance matrix, the statistics of every entry are shown; for a "
+            "file of 'nibble quantize --effects', what the costliest type of each tensor costs, layer by role.",
         .operand = ARG_MODEL, .min_operands = 1, .max_operands = 1,
         .missing = "name a file or folder",
         .examples = "nibble inspect --ctx 32768 --cache-type q8_0 model-Q4_K_M.gguf\n"

@@ -91,6 +91,9 @@ const struct cli_option cli_options[] = {
     /* --- verify --- */
     { OPT_TENSORS, 0, "tensors", NULL, IN(verify), ARG_NONE,
       .help = "also report how far the weights of each MODEL are from those of BASE, tensor by tensor" },
+    { OPT_EFFECTS, 0, "effects", NULL, IN(verify), ARG_FILE, "FILE",
+      .help = "also tell what the type of each tensor does to the predictions, by a file that 'nibble quantize --effects' has "
+              "written: with --html as a map, layer by role" },
     { OPT_WORST_TOKENS, 0, "worst-tokens", NULL, IN(verify), ARG_NONE,
       .help = "also show the ten tokens of the text at which each MODEL is furthest from BASE, and what both would have "
               "said; --json and --html always have them" },
@@ -129,6 +132,10 @@ const struct cli_option cli_options[] = {
       .help = "list the code of every fault that can be reported, and what it means" },
     { OPT_TENSORS, 0, "tensors", NULL, IN(inspect), ARG_NONE,
       .help = "list every tensor" },
+    { OPT_LAYERS, 0, "layers", NULL, IN(inspect), ARG_NONE,
+      .help = "show the types of the matrices, layer by role" },
+    { OPT_EFFECTS, 0, "effects", NULL, IN(inspect), ARG_FILE, "FILE",
+      .help = "show what the type of each matrix costs, layer by role, by a file that 'nibble quantize --effects' has written" },
     { OPT_TENSOR, 0, "tensor", NULL, IN(inspect), ARG_TEXT, "NAME",
       .help = "show statistics, a histogram and the largest values of one tensor" },
     { OPT_FULL, 0, "full", NULL, IN(inspect), ARG_NONE,

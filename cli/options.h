@@ -89,6 +89,7 @@ enum cli_option_id {
     OPT_DRY_RUN,
     OPT_DTYPE,
     OPT_EFFECTS,
+    OPT_LAYERS,
     OPT_EXCLUDE_WEIGHTS,
     OPT_FILE,
     OPT_FOLLOW_LINKS,

@@ -118,6 +118,26 @@ cli_progress_end(struct cli_progress *p)
         fputs("\r\033[K", stderr);
 }
 
+static void
+on_step(void *context, const char *step, double share)
+{
+    cli_progress_share(context, share, step);
+}
+
+static void
+on_note(void *context, const char *sentence)
+{
+    (void)context;
+    cli_note("%s", sentence);
+}
+
+struct nb_step_watch
+cli_step_watch(struct cli_progress *p)
+{
+    cli_progress_start(p);
+    return (struct nb_step_watch){ on_step, on_note, p, cli_catch_signals() };
+}
+
 struct nb_watch
 cli_watch(struct cli_progress *p)
 {

@@ -1,5 +1,6 @@
 #include "cli/quantize_options.h"
 
+#include "cli/allocation.h"
 #include "cli/cli.h"
 #include "cli/memory_report.h"
 #include "formats/base/file_in.h"
@@ -353,8 +354,8 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         return code;
     if (!a->dry_run && (cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
         return cli_usage("quantize", "--cache-type, --ram and --vram need --dry-run");
-    if (!a->dry_run && cli_has(line, OPT_CTX) && a->calibrate == NULL && a->refine == NULL)
-        return cli_usage("quantize", "--ctx needs --calibrate, --refine or --dry-run");
+    if (!a->dry_run && cli_has(line, OPT_CTX) && a->calibrate == NULL && a->refine == NULL && !allocation_is_wanted(a))
+        return cli_usage("quantize", "--ctx needs --calibrate, --refine, --target-size or its like, or --dry-run");
     if (cli_has(line, OPT_CTX) && a->chunk_tokens < 8 && !a->dry_run)
         return cli_usage("quantize", "-c: a chunk has at least 8 tokens");
     if (cli_has(line, OPT_REFINE_TOKENS) && a->refine == NULL)

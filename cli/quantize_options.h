@@ -2,6 +2,7 @@
 #ifndef NB_QUANTIZE_OPTIONS_H
 #define NB_QUANTIZE_OPTIONS_H
 
+#include "calib/types_by_effect.h"
 #include "cli/command_line.h"
 #include "cli/memory_fit.h"
 #include "quantize/mlx_plan.h"
@@ -38,8 +39,7 @@ struct quantize_options {
     enum nb_type allowed[MAX_ALLOWED];
     size_t n_allowed;
     const char *effects, *like;
-    struct nb_named_type *named;          /* the types that were chosen, to which plan points */
-    bool owns_names;                      /* the names in it are from malloc */
+    struct nb_found_types types_found;    /* to which plan points */
     uint32_t refine_tokens, chunk_tokens; /* of texts: at most, and of a chunk; CHUNK_TOKENS 0: as the model has it */
     struct memory_question memory;        /* of --dry-run */
     bool dry_run, json, allow_other_tokens;

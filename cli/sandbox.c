@@ -85,6 +85,9 @@ cli_sandbox(const struct cli_line *line)
         add(&f, strdup("/"));
     for (size_t i = 0; i < line->n_operands; i++)
         add_model(&f, line->operands[i]);
+    for (size_t i = 0; i < line->n_given; i++)
+        if (line->given[i].option->argument == ARG_FILE)
+            add_model(&f, line->given[i].text);
     if (f.code == 0)
         f.code = nb_system_sandbox((const char *const *)f.path, f.count);
     for (size_t i = 0; i < f.count; i++)

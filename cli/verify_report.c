@@ -7,6 +7,7 @@
 #include "formats/models/source.h"
 #include "quantize/policy/recipe.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,21 @@ worst_first(const void *a, const void *b)
     return x > y ? -1 : x < y;
 }
 
+/* What the types of all tensors cost by the file of effects. */
+static double
+expected_kld(const struct verify_report *r, size_t model)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < r->source[0].n_tensors; i++) {
+        const struct nb_view *other = r->errors[model][i].other;
+        const double cost = other == NULL ? NAN : nb_effects_cost(r->effects, other->name, other->type);
+
+        sum += isnan(cost) ? 0 : cost;
+    }
+    return sum;
+}
+
 static void
 print_tensors(const struct verify_report *r, size_t model)
 {
@@ -83,6 +99,9 @@ print_tensors(const struct verify_report *r, size_t model)
         if (sorted[i].other != NULL)
             cli_print("  %-32s %-8s %9.5f  worst block %9.5f\n", sorted[i].base->name,
                       nb_type_info(sorted[i].other->type)->name, sorted[i].relative_rms, sorted[i].worst_block);
+    if (r->effects != NULL)
+        cli_print("  the effects of its types add up to a KLD of %.3g; measured are %.3g\n", expected_kld(r, model),
+                  r->stats[model].kld.value);
     free(sorted);
 }
 
@@ -159,12 +178,15 @@ tensors_json(const struct verify_report *r, size_t model)
 
     for (size_t i = 0; i < r->source[0].n_tensors; i++) {
         const struct nb_weight_error *e = &r->errors[model][i];
+        const enum nb_type type = e->other == NULL ? NB_TYPE_NONE : e->other->type;
+        json_t *o = e->other == NULL ? cli_json("{s:s}", "name", e->base->name)
+                                     : cli_json("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name, "type",
+                                                nb_type_info(type)->name, "relative_rms", e->relative_rms,
+                                                "worst_block", e->worst_block, "worst_at", (json_int_t)e->worst_at);
 
-        cli_json_add(list, e->other == NULL
-                               ? cli_json("{s:s}", "name", e->base->name)
-                               : cli_json("{s:s, s:s, s:f, s:f, s:I}", "name", e->base->name, "type",
-                                          nb_type_info(e->other->type)->name, "relative_rms", e->relative_rms,
-                                          "worst_block", e->worst_block, "worst_at", (json_int_t)e->worst_at));
+        if (r->effects != NULL && e->other != NULL && !isnan(nb_effects_cost(r->effects, e->base->name, type)))
+            set(o, "effect", nb_effects_cost(r->effects, e->base->name, type));
+        cli_json_add(list, o);
     }
     return list;
 }

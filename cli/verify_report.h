@@ -2,6 +2,7 @@
 #ifndef NB_VERIFY_REPORT_H
 #define NB_VERIFY_REPORT_H
 
+#include "calib/effects_file.h"
 #include "cli/command_line.h"
 #include "cli/verify_tasks.h"
 #include "cli/worst_tokens.h"
@@ -18,9 +19,10 @@ struct verify_report {
     size_t models;
     struct nb_drift_stats *stats; /* of each */
     struct nb_drift drift;
-    struct nb_weight_error **errors; /* of each model but the base; NULL: not measured */
-    bool list_tensors;               /* in the table too */
-    const char *text;                /* the name of the file */
+    struct nb_weight_error **errors;       /* of each model but the base; NULL: not measured */
+    bool list_tensors;                     /* in the table too */
+    const struct nb_effects_file *effects; /* of the types of all tensors; NULL: not known */
+    const char *text;                      /* the name of the file */
     /* Of each: what other tokens its tokenizer makes of the text than the base's, or "" */
     char (*other_tokens)[NB_DIFFERENCE_TEXT];
     const struct measured_text *measured; /* its tokens */

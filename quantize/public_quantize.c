@@ -1,4 +1,5 @@
 /* nibble.h: quantizing a model. */
+#include "quantize/public_quantize.h"
 #include "formats/base/public.h"
 #include "formats/base/regex.h"
 #include "formats/gguf/public_metadata.h"
@@ -76,17 +77,8 @@ struct nibble_plan {
     bool replace, allow_nonfinite;
 };
 
-/* The caller's options as those of a plan, and what they point to. */
-struct given {
-    struct nibble_quantize_options o;
-    struct nb_plan_options plan;
-    struct nb_type_override *types;
-    struct nb_kv_override *values;
-    uint64_t *prune;
-};
-
-static void
-free_given(struct given *g)
+void
+nb_public_quantize_free(struct nb_public_quantize *g)
 {
     for (size_t i = 0; i < g->plan.recipe.n_overrides; i++)
         nb_regex_free(g->types[i].regex);
@@ -95,9 +87,8 @@ free_given(struct given *g)
     free(g->prune);
 }
 
-/* The type NAME, that can be written; NULL is none. */
-static enum nb_status
-take_type(const char *name, enum nb_type *out, struct nb_error *err)
+enum nb_status
+nb_public_type(const char *name, enum nb_type *out, struct nb_error *err)
 {
     *out = NB_TYPE_NONE;
     if (name == NULL)
@@ -109,7 +100,7 @@ take_type(const char *name, enum nb_type *out, struct nb_error *err)
 }
 
 static enum nb_status
-take_rules(struct given *g, struct nb_error *err)
+take_rules(struct nb_public_quantize *g, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
 
@@ -121,7 +112,7 @@ take_rules(struct given *g, struct nb_error *err)
         struct nb_type_override *to = &g->types[i];
 
         to->pattern = g->o.tensor_types[i].pattern;
-        status = take_type(g->o.tensor_types[i].type, &to->type, err);
+        status = nb_public_type(g->o.tensor_types[i].type, &to->type, err);
         if (status != NB_OK)
             return status;
         if (to->type == NB_TYPE_NONE || to->pattern == NULL)
@@ -150,26 +141,24 @@ take_value(const struct nb_kv *kv, struct nb_kv_override *to, struct nb_error *e
 }
 
 static enum nb_status
-take_metadata(struct given *g, struct nb_error *err)
+take_metadata(struct nb_public_quantize *g, struct nb_error *err)
 {
     const struct nb_metadata *meta = nb_public_metadata(g->o.metadata);
     enum nb_status status = NB_OK;
 
-    if (meta == NULL)
-        return NB_OK;
-    g->values = calloc(meta->count + 1, sizeof *g->values);
+    g->values = calloc((meta == NULL ? 0 : meta->count) + NB_PUBLIC_KEYS, sizeof *g->values);
     if (g->values == NULL)
         return nb_fail_memory(err);
     g->plan.overrides = g->values;
-    g->plan.n_overrides = meta->count;
-    for (size_t i = 0; i < meta->count && status == NB_OK; i++)
+    g->plan.n_overrides = meta == NULL ? 0 : meta->count;
+    for (size_t i = 0; i < g->plan.n_overrides && status == NB_OK; i++)
         status = take_value(&meta->items[i], &g->values[i], err);
     return status;
 }
 
 /* Each layer once. */
 static enum nb_status
-take_layers(struct given *g, struct nb_error *err)
+take_layers(struct nb_public_quantize *g, struct nb_error *err)
 {
     g->prune = calloc(g->o.n_prune_layers + 1, sizeof *g->prune);
     if (g->prune == NULL)
@@ -186,22 +175,23 @@ take_layers(struct given *g, struct nb_error *err)
     return NB_OK;
 }
 
-static enum nb_status
-take_options(struct given *g, const struct nibble_quantize_options *options, struct nb_error *err)
+enum nb_status
+nb_public_quantize_take(struct nb_public_quantize *g, const struct nibble_quantize_options *options,
+                        struct nb_error *err)
 {
     struct nb_recipe_options *r = &g->plan.recipe;
     enum nb_status status;
 
-    *g = (struct given){ 0 };
+    *g = (struct nb_public_quantize){ 0 };
     status = NB_PUBLIC_TAKE(g->o, options, "nibble_quantize_options", err);
     if (status == NB_OK)
         status = find_recipe(g->o.recipe == NULL ? "Q4_K_M" : g->o.recipe, &r->recipe, err);
     if (status == NB_OK)
-        status = take_type(g->o.output_type, &r->output_type, err);
+        status = nb_public_type(g->o.output_type, &r->output_type, err);
     if (status == NB_OK)
-        status = take_type(g->o.embedding_type, &r->embedding_type, err);
+        status = nb_public_type(g->o.embedding_type, &r->embedding_type, err);
     if (status == NB_OK)
-        status = take_type(g->o.via, &g->plan.via, err);
+        status = nb_public_type(g->o.via, &g->plan.via, err);
     if (status == NB_OK && g->o.via != NULL && g->plan.via != NB_F16 && g->plan.via != NB_BF16)
         status = nb_fail(err, NB_USAGE, "via: '%s' is neither f16 nor bf16", g->o.via);
     if (status == NB_OK)
@@ -219,8 +209,8 @@ take_options(struct given *g, const struct nibble_quantize_options *options, str
     return status;
 }
 
-static enum nb_status
-load_imatrix(struct given *g, struct nb_imatrix *imatrix, struct nb_error *err)
+enum nb_status
+nb_public_quantize_imatrix(struct nb_public_quantize *g, struct nb_imatrix *imatrix, struct nb_error *err)
 {
     const size_t chosen = g->o.n_include_weights + g->o.n_exclude_weights;
     enum nb_status status;
@@ -244,9 +234,9 @@ load_imatrix(struct given *g, struct nb_imatrix *imatrix, struct nb_error *err)
 /* --- plans ----------------------------------------------------------------------------------------------- */
 
 static enum nb_status
-make_plan(struct nibble_plan *p, struct given *g, struct nb_error *err)
+make_plan(struct nibble_plan *p, struct nb_public_quantize *g, struct nb_error *err)
 {
-    enum nb_status status = load_imatrix(g, &p->imatrix, err);
+    enum nb_status status = nb_public_quantize_imatrix(g, &p->imatrix, err);
 
     if (status == NB_OK)
         status = nb_plan_make(&p->plan, p->source, &g->plan, err);
@@ -264,9 +254,9 @@ nibble_plan_new(const struct nibble_source *source, const struct nibble_quantize
                 struct nibble_plan **out, struct nibble_error *error)
 {
     struct nibble_plan *p = calloc(1, sizeof *p);
-    struct given given;
+    struct nb_public_quantize given;
     struct nb_error err;
-    enum nb_status status = take_options(&given, options, &err);
+    enum nb_status status = nb_public_quantize_take(&given, options, &err);
 
     if (status == NB_OK && p == NULL)
         status = nb_fail_memory(&err);
@@ -274,7 +264,7 @@ nibble_plan_new(const struct nibble_source *source, const struct nibble_quantize
         p->source = &source->source;
         status = make_plan(p, &given, &err);
     }
-    free_given(&given);
+    nb_public_quantize_free(&given);
     if (status != NB_OK) {
         nibble_plan_free(p);
         p = NULL;

@@ -2,7 +2,7 @@
  * nibble.h: that every function does what its comment says, also for callers that were compiled with
  * another version, that make mistakes, that run out of memory, and that change their minds.
  */
-#include "nibble.h"
+#include "public_calls.h"
 #include "scratch.h"
 #include "testing.h"
 
@@ -12,46 +12,6 @@
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
 #define TEXT SAMPLE_DATA "/tinystories-valid.txt"
-
-static struct nibble_error error;
-
-/* The code of CALL, and that the error says the same in a sentence. */
-static enum nibble_code
-told(enum nibble_code code)
-{
-    assert_int_equal(error.code, code);
-    assert_true((code == NIBBLE_OK) == (error.message[0] == '\0'));
-    return code;
-}
-
-#define MUST(call)                                                                      \
-    do {                                                                                \
-        if (told(call) != NIBBLE_OK)                                                    \
-            fail_msg("%s: %s: %s", #call, nibble_code_name(error.code), error.message); \
-    } while (0)
-
-#define REFUSED(expected, call)                                                                             \
-    do {                                                                                                    \
-        if (told(call) != (expected))                                                                       \
-            fail_msg("%s: %s, not %s: %s", #call, nibble_code_name(error.code), nibble_code_name(expected), \
-                     error.message);                                                                        \
-    } while (0)
-
-static void
-error_says(const char *part)
-{
-    if (strstr(error.message, part) == NULL)
-        fail_msg("'%s' is not in: %s", part, error.message);
-}
-
-static struct nibble_source *
-open_source(const char *path)
-{
-    struct nibble_source *source;
-
-    MUST(nibble_source_open(path, NULL, &source, &error));
-    return source;
-}
 
 /* --- structs that grow ----------------------------------------------------------------------------------------- */
 

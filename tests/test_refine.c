@@ -531,13 +531,14 @@ refine_until(const char *where, const char *path)
     struct nb_refine_summary summary;
     struct nb_source source;
     struct nb_model model;
+    const struct nb_text text = { .name = scratch_path("first.txt") };
     struct nb_ids ids = { 0 };
     int64_t bos;
     enum nb_status status;
 
     assert_int_equal(nb_source_open(&source, scratch_path("untied.gguf"), NULL, &err), NB_OK);
     assert_int_equal(nb_model_open(&model, &source, &err), NB_OK);
-    assert_int_equal(nb_calibration_chunks(&source, scratch_path("first.txt"), 64, &ids, &bos, &err), NB_OK);
+    assert_int_equal(nb_calibration_chunks(&source, &text, 64, &ids, &bos, &err), NB_OK);
     status = nb_refine_file(&model, scratch_path(path), ids.id, ids.count < 6400 ? ids.count : 6400, &o, &summary,
                             &err);
     nb_ids_free(&ids);

@@ -104,7 +104,7 @@
         must(points.length === n, `${points.length} points for ${n} models`);
         for (const p of points) {
             const model = page.models[+p.dataset.model], isAtZero = zero && Math.abs(middle(p) - middle(zero)) < 3;
-            must(Boolean(isAtZero) === (model.kld_mean === 0), `${model.path} is at the wrong height: ${model.kld_mean}`);
+            must(Boolean(isAtZero) === model.kld_mean < 1e-7, `${model.path} is at the wrong height: ${model.kld_mean}`);
             must(innerWidth < 900 || named.has(p.dataset.model), `${model.path} has no name at its point`);
         }
         const noWorse = (b, a) => b.bytes <= a.bytes && b.kld_mean <= a.kld_mean;
@@ -140,7 +140,7 @@
         for (const c of all("#heat td").slice(0, 3)) over(c, 5, 5, [c.textContent, c.closest("tr").cells[0].textContent]);
     }
     function tensors() {
-        const select = document.querySelector("#tensors select"), exact = all("#tensors > p").pop().textContent;
+        const select = document.querySelector("#map-model"), exact = all("#tensors > p").pop().textContent;
         page.models.forEach((m, i) => {
             select.value = i;
             select.dispatchEvent(new Event("change"));
@@ -152,6 +152,42 @@
             }
             for (const c of all("#heat td")) contrast(c, style(c).color, 4.5);
         });
+    }
+    /* The map of effects: each tensor is coloured by its own, and the note tells it. */
+    function effects() {
+        const choice = document.querySelector("#map-measure"), models = page.models.filter((m) => m.tensors.some((t) => t.effect > 0));
+        must(Boolean(choice) === (models.length > 0), `effects of ${models.length} models, and ${choice ? "a" : "no"} choice`);
+        if (!choice) return;
+        choice.value = 1;
+        choice.dispatchEvent(new Event("change"));
+        for (const m of models) {
+            const select = document.querySelector("#map-model");
+            select.value = page.models.indexOf(m);
+            select.dispatchEvent(new Event("change"));
+            const known = m.tensors.filter((t) => t.effect > 0), coloured = all("#heat td:not(.none)");
+            must(coloured.length === known.length, `${m.path}: ${coloured.length} cells are coloured, ${known.length} effects known`);
+            const light = (name) => luminance(rgba(style(coloured.find((c) => c.note.startsWith(name + "\n"))).backgroundColor));
+            const sorted = [...known].sort((a, b) => a.effect - b.effect), [least, most] = [sorted[0], sorted[sorted.length - 1]];
+            must(least.effect === most.effect || light(least.name) < light(most.name), `${m.path}: ${most.name} does not stand out before ${least.name}`);
+            for (const c of all("#heat td")) contrast(c, style(c).color, 4.5);
+        }
+        must(document.querySelector("#tensors p").textContent.includes("KL divergence"), "the map does not say what it shows");
+        choice.value = 0;
+        choice.dispatchEvent(new Event("change"));
+    }
+    function tasks() {
+        const list = page.tasks || [], section = document.getElementById("tasks");
+        must(Boolean(section) === (list.length > 0), `${list.length} tasks, and ${section ? "a" : "no"} section`);
+        for (const t of list) {
+            const rows = all("#tasks tbody tr");
+            must(section.textContent.includes(t.file) && section.textContent.includes(`${t.questions} of ${t.file}`), `${t.task} is not told`);
+            for (const m of t.models) {
+                const row = rows.find((r) => r.cells[0].textContent === m.path);
+                must(row && row.textContent.includes((100 * m.right).toFixed(2) + " %"), `${t.task}: ${m.path} has not its share`);
+                must(row && (m.same_answers === undefined || row.textContent.includes((100 * m.same_answers).toFixed(2) + " %")),
+                    `${t.task}: ${m.path} has not its same answers`);
+            }
+        }
     }
     function words() {
         const text = (id) => document.getElementById(id).textContent;
@@ -168,11 +204,13 @@
         }
         for (const w of [page.date, page.version, page.machine, ...page.command])
             must(w && text("facts").includes(w), `'${w}' is not told`);
+        must(text("facts").includes("rounded to 8 bits") === (page.activations === "q8"), "activations are not told as they were");
+        must(text("about").includes("activations rounded") === (page.activations === "q8"), "the page begins without activations");
         must(all("img, iframe, link, object").length === 0, "a name became markup");
         must(performance.getEntriesByType("resource").length === 0, "the page loads something");
     }
 
-    const whole = [room, plots, colours, legend, scatter, sorting, hovering, tensors, words, room];
+    const whole = [room, plots, colours, legend, scatter, sorting, hovering, tensors, effects, tasks, words, room];
     const checks = n > 0 ? whole : [room, colours];
     addEventListener("load", () => setTimeout(() => {
         for (const check of checks)
