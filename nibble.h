@@ -556,6 +556,7 @@ struct nibble_tune_options {
      * LIKE, or with a file of EFFECTS that exists.
      */
     const struct nibble_text *text;
+    bool write_text;        /* instead, the model writes one of REFINE_TOKENS tokens first */
     uint32_t chunk_tokens;  /* the text is divided into chunks of so many tokens; 0: as in nibble_calibrate_options */
     uint32_t refine_tokens; /* use so many tokens of it to refine by, from all over it; 0: 65536 */
     const char *scratch;    /* keep their states, 8 bytes for each element, in a file in this folder; NULL: in memory */

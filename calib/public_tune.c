@@ -2,6 +2,7 @@
 #include "calib/refine_model.h"
 #include "calib/texts.h"
 #include "calib/types_by_effect.h"
+#include "calib/written_text.h"
 #include "formats/base/file_in.h"
 #include "formats/base/public.h"
 #include "formats/models/public_source.h"
@@ -23,6 +24,7 @@ struct tune {
     struct nb_public_quantize given;
     struct nibble_tune_options o;
     struct nb_text text;
+    char *own_bytes; /* of it */
     struct nb_public_run run;
     struct nb_imatrix imatrix;
     enum nb_type *allowed;
@@ -60,9 +62,11 @@ check_options(const struct tune *t, struct nb_error *err)
         return nb_fail(err, NB_USAGE, "calibrate and imatrix exclude each other");
     if (t->given.o.dry_run)
         return nb_fail(err, NB_USAGE, "dry_run is for nibble_plan_new");
-    if (reads && (o->text == NULL || o->text->name == NULL))
+    if (o->write_text && o->text != NULL)
+        return nb_fail(err, NB_USAGE, "text and write_text exclude each other");
+    if (reads && !o->write_text && (o->text == NULL || o->text->name == NULL))
         return nb_fail(err, NB_USAGE, "there is no text, or it has no name");
-    if (reads && o->text->bytes == NULL && strcmp(o->text->name, "-") == 0)
+    if (reads && o->text != NULL && o->text->bytes == NULL && strcmp(o->text->name, "-") == 0)
         return nb_fail(err, NB_USAGE, "the text is read more than once, and cannot come from the standard input");
     if (o->chunk_tokens != 0 && (o->chunk_tokens < MIN_CHUNK || o->chunk_tokens > MAX_CHUNK))
         return nb_fail(err, NB_USAGE, "chunk_tokens is %u, but must be 0 or %u to %u", (unsigned)o->chunk_tokens,
@@ -128,13 +132,18 @@ on_bytes(void *context, uint64_t done, uint64_t total)
     on_step(context, NULL, total > 0 ? (double)done / (double)total : 1);
 }
 
+static uint32_t
+refine_tokens(const struct tune *t)
+{
+    return t->o.refine_tokens > 0 ? t->o.refine_tokens : NB_REFINE_TOKENS;
+}
+
 /* The importance matrix of the text. */
 static enum nb_status
 calibrate(struct tune *t, struct nb_error *err)
 {
     struct nb_public_quantize *g = &t->given;
-    const size_t refined = t->o.refine_tokens > 0 ? t->o.refine_tokens : NB_REFINE_TOKENS;
-    const struct nb_calibration_texts texts = { &t->text, 1, 0, NULL, t->o.calibrate ? 0 : refined };
+    const struct nb_calibration_texts texts = { &t->text, 1, 0, NULL, t->o.calibrate ? 0 : refine_tokens(t) };
     struct nb_calibrate_options o = { .chunk_tokens = nb_calibration_chunk(t->source, t->o.chunk_tokens),
                                       .threads = t->run.threads,
                                       .progress = on_chunks,
@@ -170,7 +179,7 @@ choose_types(struct tune *t, struct nb_error *err)
         .allowed = t->allowed,
         .n_allowed = t->o.n_types,
         .effects = t->o.effects,
-        .text = t->o.text == NULL ? NULL : &t->text,
+        .text = t->text.name == NULL ? NULL : &t->text,
         .chunk_tokens = t->o.chunk_tokens,
         .output = t->output,
         .threads = t->run.threads,
@@ -225,13 +234,28 @@ write_file(struct tune *t, const struct nb_plan *plan, struct nb_refinement *ref
                        : nb_pipeline_run(plan, t->output, &options, err);
 }
 
+/* The text that the model writes. */
+static enum nb_status
+write_text(struct tune *t, struct nb_error *err)
+{
+    const struct nb_written_text_options options = {
+        .tokens = refine_tokens(t), .chunk_tokens = t->o.chunk_tokens, .threads = t->run.threads, .watch = watch_of(t)
+    };
+    const enum nb_status status = nb_written_text(t->source, &options, &t->text, err);
+
+    t->own_bytes = (char *)t->text.bytes;
+    return status;
+}
+
 static enum nb_status
 tune(struct tune *t, struct nb_refinement *refinement, struct nb_error *err)
 {
     const bool calibrates = t->o.calibrate || (t->o.refine && t->given.o.imatrix == NULL);
     struct nb_plan plan;
-    enum nb_status status = calibrates ? calibrate(t, err) : nb_public_quantize_imatrix(&t->given, &t->imatrix, err);
+    enum nb_status status = t->o.write_text ? write_text(t, err) : NB_OK;
 
+    if (status == NB_OK)
+        status = calibrates ? calibrate(t, err) : nb_public_quantize_imatrix(&t->given, &t->imatrix, err);
     if (status == NB_OK && t->o.refine) /* before sizes are counted */
         status = add_keys(t, err);
     if (status == NB_OK)
@@ -282,5 +306,6 @@ nibble_tune(const struct nibble_source *source, const char *output, const struct
     nb_imatrix_free(&t.imatrix);
     nb_public_quantize_free(&t.given);
     free(t.allowed);
+    free(t.own_bytes);
     return nb_public_end(status, &err, error);
 }

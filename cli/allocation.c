@@ -20,7 +20,7 @@ text_of(const struct quantize_options *a)
 static enum nb_status
 by_effect(struct quantize_options *a, const struct nb_source *source, struct nb_error *err)
 {
-    const struct nb_text text = { .name = text_of(a) };
+    const struct nb_text text = quantize_text(a, text_of(a));
     struct cli_progress progress;
     const struct nb_type_search search = {
         .target_size = a->target_size,

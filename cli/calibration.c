@@ -13,24 +13,21 @@ static enum nb_status
 load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids *ids, struct nb_sums *sums,
            struct nb_error *err)
 {
-    struct nb_text text[MAX_TEXTS] = { { 0 } };
     size_t tokens[MAX_TEXTS];
-    struct nb_calibration_texts texts = { text, 0, c->tokenize_flags, tokens, c->most_tokens };
+    struct nb_calibration_texts texts = { c->text, 0, c->tokenize_flags, tokens, c->most_tokens };
     const bool own_text = c->texts == 0;
     enum nb_status status;
 
     if (own_text) {
-        c->text[0] = cli_data_file("calibration.txt");
+        c->text[0].name = cli_data_file("calibration.txt");
         c->texts = 1;
-        if (c->text[0] == NULL)
+        if (c->text[0].name == NULL)
             return nb_fail(err, NB_USAGE, "the default calibration text was not found; name a text with -f");
     }
     texts.count = c->texts;
-    for (size_t i = 0; i < c->texts; i++)
-        text[i].name = c->text[i];
     status = nb_calibrate_tokens(source, &texts, &c->options, ids, sums, err);
     for (size_t i = 0; i < c->texts && status == NB_OK; i++)
-        cli_detail("%s: %zu tokens in chunks of %u", c->text[i], tokens[i], (unsigned)c->options.chunk_tokens);
+        cli_detail("%s: %zu tokens in chunks of %u", c->text[i].name, tokens[i], (unsigned)c->options.chunk_tokens);
     if (own_text && status == NB_OK)
         cli_note("calibrated with the text that comes with nibble, calibration.txt, of %zu tokens; -f names others",
                  tokens[0]);

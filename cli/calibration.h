@@ -6,11 +6,12 @@
 #include "calib/sums.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
+#include "verify/tokenize/text_file.h"
 
 #define MAX_TEXTS 64
 
 struct calibration {
-    const char *text[MAX_TEXTS]; /* files; none: the default text */
+    struct nb_text text[MAX_TEXTS]; /* none: the default text */
     size_t texts;
     unsigned tokenize_flags;
     size_t most_tokens;                  /* in chunks from all over the texts; 0: all */

@@ -133,7 +133,7 @@ read_options(const struct cli_line *line, struct calibrate_options *o)
             continue;
         if (k->texts == MAX_TEXTS)
             return cli_usage("calibrate", "-f: more than %d texts", MAX_TEXTS);
-        k->text[k->texts++] = line->given[i].text;
+        k->text[k->texts++].name = line->given[i].text;
     }
     if (o->output == NULL)
         return cli_usage("calibrate", "name the file to write with -o");

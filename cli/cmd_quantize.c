@@ -244,7 +244,7 @@ static enum nb_status
 make_imatrix(const struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
              struct nb_error *err)
 {
-    struct calibration c = { .text = { a->calibrate }, .texts = 1 };
+    struct calibration c = { .text = { quantize_text(a, a->calibrate) }, .texts = 1 };
     struct nb_sums sums = { 0 };
     enum nb_status status;
 
@@ -258,6 +258,21 @@ make_imatrix(const struct quantize_options *a, const struct nb_source *source, s
     return status;
 }
 
+/* The text of --refine self. */
+static enum nb_status
+write_text(struct quantize_options *a, const struct nb_source *source, struct nb_error *err)
+{
+    struct cli_progress progress;
+    const struct nb_written_text_options options = { .tokens = a->refine_tokens,
+                                                     .chunk_tokens = a->chunk_tokens,
+                                                     .threads = a->pipeline.threads,
+                                                     .watch = cli_step_watch(&progress) };
+    enum nb_status status = nb_written_text(source, &options, &a->written, err);
+
+    cli_progress_end(&progress);
+    return status;
+}
+
 /* The matrix of --imatrix or --calibrate, filtered and checked; an empty one without either. */
 static enum nb_status
 load_imatrix(struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
@@ -266,6 +281,8 @@ load_imatrix(struct quantize_options *a, const struct nb_source *source, struct 
     enum nb_status status;
 
     *imatrix = (struct nb_imatrix){ 0 };
+    if (a->refines_by_itself && (status = write_text(a, source, err)) != NB_OK)
+        return status;
     if (a->plan.imatrix_path == NULL)
         return NB_OK;
     status = a->calibrate != NULL ? make_imatrix(a, source, imatrix, err)

@@ -300,7 +300,8 @@ const struct cli_option cli_options[] = {
       .help = "make an importance matrix first, from the text in FILE, with the defaults of 'nibble calibrate'" },
     { OPT_REFINE, 0, "refine", NULL, IN(quantize), ARG_FILE, "FILE", .group = IMPORTANCE,
       .help = "find better blocks, of the same types, by what flows through the model when it reads the text in FILE; "
-              "'default' is the text that comes with nibble. Without --imatrix the matrix is made from it, too" },
+              "'default' is the text that comes with nibble, 'self' one that the model writes first. Without --imatrix the "
+              "matrix is made from it, too" },
     { OPT_REFINE_TOKENS, 0, "refine-tokens", NULL, IN(quantize), ARG_NUMBER, "N", .low = 64, .group = IMPORTANCE,
       .help = "tokens of that text that are used, from all over it, a fifth of them to judge by (default: 65536)" },
     { OPT_SCRATCH, 0, "scratch", NULL, IN(quantize), ARG_FILE, "DIR", .group = IMPORTANCE,

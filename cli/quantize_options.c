@@ -371,6 +371,7 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
     if (a->refine != NULL && strcmp(a->refine, "-") == 0)
         return cli_usage("quantize",
                          "--refine: the text is read more than once, and cannot come from the standard input");
+    a->refines_by_itself = a->refine != NULL && strcmp(a->refine, NB_WRITTEN_TEXT) == 0;
     if (a->refine != NULL && strcmp(a->refine, "default") == 0) {
         a->refine = cli_data_file("calibration.txt");
         if (a->refine == NULL)
@@ -400,4 +401,5 @@ quantize_options_free(struct quantize_options *a)
         nb_regex_free(a->mlx_types[i].regex);
     for (size_t i = 0; i < a->n_type_files; i++)
         free(a->type_files[i]);
+    free((char *)a->written.bytes);
 }

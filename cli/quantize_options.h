@@ -3,6 +3,7 @@
 #define NB_QUANTIZE_OPTIONS_H
 
 #include "calib/types_by_effect.h"
+#include "calib/written_text.h"
 #include "cli/command_line.h"
 #include "cli/memory_fit.h"
 #include "quantize/mlx_plan.h"
@@ -32,6 +33,8 @@ struct quantize_options {
     struct nb_source_options as; /* what a checkpoint is taken for */
     const char *calibrate;       /* a text to make the importance matrix from */
     const char *refine;          /* a text to refine the blocks by; NULL: they are the reference's */
+    bool refines_by_itself;      /* by what the model writes: REFINE is that text's name */
+    struct nb_text written;      /* that text, once it is written; its bytes are from malloc */
     const char *scratch;         /* a folder for states of tokens; NULL: they are in memory */
     /* Types by their effects (allocation.h); 0 and NULL: those of the recipe. */
     uint64_t target_size;
@@ -44,6 +47,13 @@ struct quantize_options {
     struct memory_question memory;        /* of --dry-run */
     bool dry_run, json, allow_other_tokens;
 };
+
+/* The text that the option NAME names: a file, or what the model has written. */
+static inline struct nb_text
+quantize_text(const struct quantize_options *options, const char *name)
+{
+    return options->refines_by_itself && name == options->refine ? options->written : (struct nb_text){ .name = name };
+}
 
 /* Fills OPTIONS, which must be zero. Returns an exit code; with anything but NB_OK the sentence is printed. */
 int quantize_options_read(struct quantize_options *options, const struct cli_line *line);

@@ -6,7 +6,7 @@ enum nb_status
 refinement_keys(struct quantize_options *a, struct nb_error *err)
 {
     static struct nb_refine_keys keys;
-    const struct nb_text text = { .name = a->refine };
+    const struct nb_text text = quantize_text(a, a->refine);
     enum nb_status status = nb_refine_keys(&text, &keys, err);
 
     if (status == NB_OK && a->plan.n_overrides + NB_REFINE_KEYS > MAX_OVERRIDES)
@@ -29,7 +29,7 @@ enum nb_status
 refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan,
                struct nb_refinement *refinement, struct nb_error *err)
 {
-    const struct nb_text text = { .name = a->refine };
+    const struct nb_text text = quantize_text(a, a->refine);
     struct cli_progress progress;
     const struct nb_refine_model_options options = {
         .text = &text,

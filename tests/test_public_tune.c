@@ -64,6 +64,8 @@ what_contradicts_itself_is_refused(void **unused)
     tune.refine = true;
     tune.text = NULL;
     TUNE_REFUSED(NIBBLE_USAGE, "there is no text");
+    tune.write_text = true;
+    TUNE_REFUSED(NIBBLE_USAGE, "write_text exclude");
     tune.refine = true;
     text.name = "-";
     TUNE_REFUSED(NIBBLE_USAGE, "standard input");
@@ -120,6 +122,22 @@ known_effects_need_no_text(void **unused)
     snprintf(effects, sizeof effects, "%s", scratch_path("cheap.gguf"));
     MUST(nibble_tune(source, scratch_path("like.gguf"), &options, &tune, NULL, &result, &error));
     assert_true(scratch_hash(scratch_path("like.gguf")) == scratch_hash(scratch_path("cheap.gguf")));
+}
+
+static void
+a_model_can_write_the_text_itself(void **unused)
+{
+    struct nibble_tuning result;
+
+    (void)unused;
+    begin();
+    NIBBLE_INIT(result);
+    options.recipe = "Q2_K";
+    tune.text = NULL;
+    tune.write_text = tune.refine = true;
+    tune.refine_tokens = 1024;
+    MUST(nibble_tune(source, scratch_path("own.gguf"), &options, &tune, NULL, &result, &error));
+    assert_true(result.tokens == 1024 && result.refined > 0 && result.kld < result.kld_before);
 }
 
 static int
@@ -185,6 +203,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_contradicts_itself_is_refused),
         cmocka_unit_test(known_effects_need_no_text),
+        cmocka_unit_test(a_model_can_write_the_text_itself),
         cmocka_unit_test(a_stopped_run_goes_on_to_the_same_bytes),
     };
 

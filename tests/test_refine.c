@@ -579,6 +579,29 @@ an_output_of_its_own_is_a_step_that_is_taken_up_again(void **unused)
     free(start);
 }
 
+/* By no text but its own; a second time to the same bytes, and the file tells so. */
+static void
+a_model_is_refined_by_what_it_writes(void **unused)
+{
+    double start, end;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "Q2_K", "-o", "plain.gguf");
+    for (int i = 0; i < 2; i++) {
+        RUN(&run, "quantize", SAMPLE, "-t", "Q2_K", "--refine", "self", "-c", "64", "--refine-tokens", "4096", "-j",
+            i == 0 ? "2" : "1", "-o", i == 0 ? "own.gguf" : "own2.gguf");
+        if (run.code != 0)
+            fail_msg("%s", run.err);
+    }
+    assert_true(scratch_hash(scratch_path("own.gguf")) == scratch_hash(scratch_path("own2.gguf")));
+    start = divergence_of(SAMPLE, "plain.gguf");
+    end = divergence_of(SAMPLE, "own.gguf");
+    if (!(end < 0.6 * start))
+        fail_msg("%g became %g", start, end);
+    RUN(&run, "inspect", "own.gguf", "--json");
+    assert_non_null(strstr(run.out, "\"quantize.imatrix.file\":\"self\""));
+}
+
 static void
 refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
 {
@@ -619,6 +642,7 @@ main(void)
         cmocka_unit_test(experts_are_refined_by_the_tokens_they_get),
         cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
         cmocka_unit_test(an_output_of_its_own_is_a_step_that_is_taken_up_again),
+        cmocka_unit_test(a_model_is_refined_by_what_it_writes),
         cmocka_unit_test(refinement_that_cannot_be_done_is_refused_before_the_work),
     };
 

@@ -1,0 +1,141 @@
+#include "calib/written_text.h"
+
+#include "calib/texts.h"
+#include "formats/base/checked.h"
+#include "verify/run/model.h"
+#include "verify/say/continuation.h"
+#include "verify/say/writer.h"
+#include "verify/tokenize/repair_utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SEED 1u
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, for bytes that are no characters */
+#define BETWEEN "\n\n"
+
+struct run {
+    struct nb_model model;
+    struct nb_tokenizer *tokenizer;
+    struct nb_writing writing;
+    const struct nb_step_watch *step_watch;
+    struct nb_pool *pool;
+    struct nb_pool_watch watch;
+    volatile sig_atomic_t break_off;
+    volatile size_t done; /* tokens */
+    int32_t *ids;
+};
+
+static void
+look(void *context)
+{
+    struct run *r = context;
+    const struct nb_step_watch *w = r->step_watch;
+
+    if (w->progress != NULL)
+        w->progress(w->context, "the model writes a text",
+                    (double)r->done / ((double)r->writing.texts * (double)r->writing.length));
+    if (w->stop != NULL && *w->stop)
+        r->break_off = 1;
+}
+
+/* What is between two U+FFFD, without them. */
+static size_t
+take_out_replacements(char *text, size_t length)
+{
+    const size_t n = strlen(REPLACEMENT);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < length;) {
+        if (length - i >= n && memcmp(text + i, REPLACEMENT, n) == 0)
+            i += n;
+        else
+            text[kept++] = text[i++];
+    }
+    return kept;
+}
+
+static char *
+grown(char *text, size_t length)
+{
+    char *more = realloc(text, length);
+
+    if (more == NULL)
+        free(text);
+    return more;
+}
+
+/* The texts of the tokens, one after another; what is no UTF-8 is left out. */
+static enum nb_status
+join_texts(const struct run *r, struct nb_text *text, struct nb_error *err)
+{
+    char *all = malloc(1);
+    size_t length = 0;
+
+    for (size_t i = 0; i < r->writing.texts && all != NULL; i++) {
+        size_t n = 0, clean_n = 0;
+        char *clean = NULL, *seen = NULL;
+        char *one = nb_text_of(r->tokenizer, r->ids + i * r->writing.length, r->writing.length, &n);
+        const bool good = one != NULL && nb_repair_utf8(one, n, &clean, &seen, &clean_n);
+
+        if (good) {
+            clean_n = take_out_replacements(clean, clean_n);
+            all = grown(all, length + clean_n + strlen(BETWEEN) + 1);
+        } else {
+            free(all);
+            all = NULL;
+        }
+        if (all != NULL) {
+            memcpy(all + length, clean, clean_n);
+            memcpy(all + length + clean_n, BETWEEN, sizeof BETWEEN);
+            length += clean_n + strlen(BETWEEN);
+        }
+        free(one);
+        free(clean);
+        free(seen);
+    }
+    *text = (struct nb_text){ NB_WRITTEN_TEXT, all, length };
+    return all == NULL ? nb_fail_memory(err) : NB_OK;
+}
+
+static enum nb_status
+write_it(struct run *r, const struct nb_written_text_options *o, struct nb_text *text, struct nb_error *err)
+{
+    enum nb_status status = nb_pool_new(&r->pool, o->threads, err);
+
+    if (status != NB_OK)
+        return status;
+    r->watch = (struct nb_pool_watch){ look, r, &r->break_off };
+    nb_pool_watch(r->pool, &r->watch);
+    r->writing.done = &r->done;
+    r->ids = nb_malloc((uint64_t)r->writing.texts * r->writing.length * sizeof *r->ids);
+    status = r->ids == NULL ? nb_fail_memory(err)
+                            : nb_write_texts(&r->model, r->tokenizer, r->pool, &r->writing, r->ids, err);
+    if (status == NB_OK)
+        status = join_texts(r, text, err);
+    free(r->ids);
+    nb_pool_free(r->pool);
+    return status;
+}
+
+enum nb_status
+nb_written_text(const struct nb_source *source, const struct nb_written_text_options *o, struct nb_text *text,
+                struct nb_error *err)
+{
+    struct run r = { .step_watch = &o->watch };
+    enum nb_status status = nb_tokenizer_open(&r.tokenizer, source, err);
+
+    if (status != NB_OK)
+        return status;
+    r.writing.length = nb_calibration_chunk(source, o->chunk_tokens);
+    /* A tenth more, since the text is cut into chunks again, by tokens that may be fewer. */
+    r.writing.texts = (uint32_t)(((uint64_t)o->tokens + o->tokens / 10) / r.writing.length + 2);
+    r.writing.seed = SEED;
+    status = nb_model_open(&r.model, source, err);
+    if (status == NB_OK) {
+        status = write_it(&r, o, text, err);
+        nb_model_close(&r.model);
+    }
+    nb_tokenizer_close(r.tokenizer);
+    return status;
+}
