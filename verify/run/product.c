@@ -2,8 +2,8 @@
 
 #include "formats/base/blas.h"
 #include "formats/base/checked.h"
+#include "formats/elements/dot.h"
 #include "formats/elements/types.h"
-#include "formats/elements/unpack.h"
 #include "verify/run/activations.h"
 #include "verify/run/vector_math.h"
 
@@ -22,7 +22,7 @@
  */
 #define FEW 4u
 #define CACHED_FLOATS 4096u
-#define AHEAD 2u /* rows that are asked for before they are needed: what is kept is read from main memory */
+#define AHEAD 4096u /* bytes that are asked for before they are needed: what is kept is read from main memory */
 
 static size_t
 panel_rows(size_t columns)
@@ -97,6 +97,7 @@ struct job {
 /* ROWS rows of a matrix, from row FIRST of its expert on; BEFORE: the rows of other experts. */
 struct part {
     const struct nb_product *product;
+    const struct nb_view *weight;
     size_t number, first, rows, before;
 };
 
@@ -120,7 +121,7 @@ multiply_panel(const struct job *j, const struct part *part, unsigned worker, st
     const struct nb_product *p = part->product;
     const struct nb_linear *m = p->matrix;
     float *panel = j->panels->floats[worker];
-    const enum nb_status status = nb_model_rows(j->panels->model, m->weight, part->before + part->first, part->rows,
+    const enum nb_status status = nb_model_rows(j->panels->model, part->weight, part->before + part->first, part->rows,
                                                 &j->panels->readers[worker], panel, err);
 
     if (status != NB_OK)
@@ -156,9 +157,9 @@ fetch(const struct job *j, const struct part *part, struct nb_view_reader *reade
         reader->elements = *kept;
         return NB_OK;
     }
-    status = nb_model_fetch(panels->model, m->weight, part->before + part->first, part->rows, reader, err);
+    status = nb_model_fetch(panels->model, part->weight, part->before + part->first, part->rows, reader, err);
     if (status == NB_OK && kept != NULL)
-        nb_keep(&panels->kept, kept, m->weight, reader, (uint64_t)part->rows * j->columns);
+        nb_keep(&panels->kept, kept, part->weight, reader, (uint64_t)part->rows * j->columns);
     return status;
 }
 
@@ -182,7 +183,7 @@ multiply_decoded(const struct job *j, const struct part *part, const struct nb_v
 
     for (size_t r = 0, n; r < part->rows; r += n) {
         n = part->rows - r < at_once ? part->rows - r : at_once;
-        nb_view_decode(part->product->matrix->weight, reader, r * j->columns, n * j->columns, rows);
+        nb_view_decode(part->weight, reader, r * j->columns, n * j->columns, rows);
         for (size_t i = 0; i < j->n; i++)
             for (size_t k = 0; k < n; k++)
                 put(part->product, i, part->first + r + k,
@@ -190,28 +191,21 @@ multiply_decoded(const struct job *j, const struct part *part, const struct nb_v
     }
 }
 
-/* The same by levels and scales, without making floats of the elements. */
+/* The same without making floats of the elements in memory. */
 static void
-multiply_levels(const struct job *j, const struct part *part, const struct nb_view_reader *reader, float *memory)
+multiply_stored(const struct job *j, const struct part *part, const struct nb_view_reader *reader)
 {
-    const struct nb_vector_math *math = nb_vector_math();
-    const enum nb_type type = part->product->matrix->weight->type;
+    const enum nb_type type = part->weight->type;
     const struct nb_type_info *info = nb_type_info(type);
-    const size_t groups = j->columns / NB_LEVEL_GROUP, row_bytes = j->columns / info->block * info->block_bytes;
-    const bool has_min = nb_unpack_has_min(type);
-    float *sums = memory;
-    struct nb_levels w = { .scale = sums + FEW * groups, .min = sums + (FEW + 1) * groups };
+    const size_t row_bytes = j->columns / info->block * info->block_bytes, all = part->rows * row_bytes;
 
-    w.level = (int8_t *)(sums + (FEW + 2) * groups);
-    for (size_t i = 0; i < j->n && has_min; i++)
-        math->sum_groups(j->in + i * j->columns, j->columns, sums + i * groups);
     for (size_t r = 0; r < part->rows; r++) {
-        for (size_t ahead = 0; ahead < row_bytes && r + AHEAD < part->rows; ahead += 64)
-            __builtin_prefetch(reader->elements + (r + AHEAD) * row_bytes + ahead);
-        nb_unpack(type, reader->elements + r * row_bytes, j->columns, &w);
+        const unsigned char *row = reader->elements + r * row_bytes;
+
+        for (size_t at = r * row_bytes + AHEAD; at < (r + 1) * row_bytes + AHEAD && at < all; at += 64)
+            __builtin_prefetch(reader->elements + at);
         for (size_t i = 0; i < j->n; i++)
-            put(part->product, i, part->first + r,
-                math->dot_levels(&w, j->in + i * j->columns, has_min ? sums + i * groups : NULL, j->columns));
+            put(part->product, i, part->first + r, nb_dot(type, row, j->columns, j->in + i * j->columns));
     }
 }
 
@@ -227,8 +221,8 @@ multiply_few(const struct job *j, const struct part *part, unsigned worker, stru
         return status;
     if (m->bias != NULL)
         add_bias(j, part);
-    if (m->weight->ops[0].kind == NB_OP_NONE && nb_can_unpack(m->weight->type))
-        multiply_levels(j, part, reader, j->panels->floats[worker]);
+    if (part->weight->ops[0].kind == NB_OP_NONE && nb_can_dot(part->weight->type))
+        multiply_stored(j, part, reader);
     else
         multiply_decoded(j, part, reader, j->panels->floats[worker]);
     return NB_OK;
@@ -244,6 +238,7 @@ multiply_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     while (task >= j->first_task[k + 1])
         k++;
     part.product += k;
+    part.weight = nb_model_view(j->panels->model, part.product->matrix->weight);
     all = part.product->matrix->rows;
     part.before = part.product->expert * all;
     part.number = task - j->first_task[k];
