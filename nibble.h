@@ -9,9 +9,11 @@
  *   metadata               nibble_metadata_*: the typed keys of a model file
  *   sources                nibble_source_*: reading a checkpoint folder, a safetensors or a GGUF file
  *   quantizing a model     nibble_recipe_*, nibble_plan_*, nibble_quantize
+ *   folders                nibble_dequantize, nibble_quantize_mlx
  *   calibrating            nibble_calibrate: an importance matrix from text
  *   by a text              nibble_tune: types that fit the model, blocks that are nearer to it
  *   verifying              nibble_verify: perplexity and KL divergence
+ *   running                nibble_model_*: tokens, logits; nibble_generate
  *   checking               nibble_check: everything that is wrong with a file
  *   writing GGUF           nibble_writer_*: a file with your own metadata and tensors
  *
@@ -40,7 +42,7 @@
  * and keys have the names that llama.cpp uses; the case of types and recipes does not matter.
  *
  * The library does not print, exit, install signal handlers or change the locale. Between calls it keeps
- * only the choice of kernels for this CPU and tables for the IQ types. nibble_calibrate and nibble_verify
+ * only the choice of kernels for this CPU and tables for the IQ types. Functions that run models
  * set the number of OpenBLAS's own threads to 1 for the process.
  */
 #ifndef NIBBLE_H
@@ -489,6 +491,52 @@ NIBBLE_API enum nibble_code nibble_quantize(const struct nibble_source *source, 
                                             const struct nibble_quantize_options *options, const struct nibble_run *run,
                                             struct nibble_error *error);
 
+/* --- folders: checkpoints of floats, MLX -------------------------------------------------------- */
+
+struct nibble_dequantize_options {
+    size_t size;
+    const char *dtype;       /* of the weights: "bf16", "f16" or "f32"; NULL: "bf16" */
+    const char *model_class; /* of a GGUF file: the class to write; NULL: the first one that gives the same keys */
+    bool allow_nonfinite;    /* write NaN and infinity instead of failing */
+};
+
+/*
+ * Writes SOURCE as the new folder FOLDER in Hugging Face's layout, with weights that are floats: a folder whose weights are
+ * quantized, or a GGUF file, with config.json and the tokenizer. Progress is in bytes of the source. NIBBLE_UNSUPPORTED: no
+ * class gives back what the GGUF file has. NIBBLE_EXISTS. NIBBLE_NO_SPACE. NIBBLE_INVALID: a weight is NaN, infinite or too
+ * large for the type.
+ */
+NIBBLE_API enum nibble_code nibble_dequantize(const struct nibble_source *source, const char *folder,
+                                              const struct nibble_dequantize_options *options,
+                                              const struct nibble_run *run, struct nibble_error *error);
+
+struct nibble_mlx_options {
+    size_t size;
+    const char *recipe;      /* as 'nibble types' lists them: "4bit", "mxfp4", "mixed_3_6", "bf16"; NULL: "4bit" */
+    uint32_t group_size;     /* of affine formats: how many weights share a scale; 0: 64 */
+    const char *dtype;       /* of what is not quantized, of scales and biases; NULL: as config.json says */
+    const char *imatrix;     /* a file with an importance matrix, by which scales are fitted; NULL: none */
+    const char *model_class; /* as in nibble_dequantize_options */
+    const struct nibble_type_rule *tensor_types; /* recipes of tensors; the first rule that matches applies */
+    size_t n_tensor_types;
+    bool no_fallback; /* fail if rows do not divide into groups, instead of leaving the tensor in floats */
+};
+
+/*
+ * Writes SOURCE as the new folder FOLDER for mlx-lm. Progress is in bytes of the source. NIBBLE_USAGE: an unknown recipe or
+ * type, or a rule that matches no tensor. NIBBLE_UNSUPPORTED: mlx-lm does not have the model's class. The other errors are
+ * those of nibble_dequantize.
+ *
+ * Example (tests/installed/folders.c):
+ *     mlx.recipe = "mxfp4";
+ *     if (nibble_quantize_mlx(source, "mlx", &mlx, NULL, &error) != NIBBLE_OK ||
+ *         nibble_dequantize(source, "floats", NULL, NULL, &error) != NIBBLE_OK)
+ *         code = fail(&error);
+ */
+NIBBLE_API enum nibble_code nibble_quantize_mlx(const struct nibble_source *source, const char *folder,
+                                                const struct nibble_mlx_options *options, const struct nibble_run *run,
+                                                struct nibble_error *error);
+
 /* --- calibrating -------------------------------------------------------------------------------- */
 
 /* A text: a file, plain or compressed with gzip, or bytes in memory. */
@@ -611,10 +659,35 @@ NIBBLE_API enum nibble_code nibble_tune(const struct nibble_source *source, cons
 
 /* --- verifying ---------------------------------------------------------------------------------- */
 
+/* How a file of questions is written; llama-perplexity reads the same. The numbers are stable. */
+enum nibble_task_kind { NIBBLE_HELLASWAG = 0, NIBBLE_WINOGRANDE = 1, NIBBLE_MULTIPLE_CHOICE = 2 };
+
+/* Questions with answers to choose from: a model's answer is the one that it finds likeliest. */
+struct nibble_task {
+    enum nibble_task_kind kind;
+    const char *file;
+    uint32_t max_questions; /* use only so many of the first ones; 0: all */
+};
+
 struct nibble_verify_options {
     size_t size;
-    uint32_t chunk_tokens; /* the text is divided into chunks of so many tokens; 0: 512 */
+    uint32_t chunk_tokens; /* the text is divided into chunks of so many tokens; 0: 512, or those of BASE_FROM */
     uint32_t max_chunks;   /* use at most so many chunks; 0: all */
+    /*
+     * Run all models but the base with what goes into matrix products rounded to 8 bits, as llama.cpp's kernels for CPUs
+     * do; false: in float32.
+     */
+    bool round_activations;
+    bool replace;          /* replace an existing file SAVE_BASE */
+    const char *save_base; /* a file to write the predictions of the base to; NULL: none */
+    /*
+     * Such a file, in the place of a base that is not run; NULL: the first model is the base. With it all models are
+     * compared with the one that was saved, which is number 0 of the results: that of models[0] is 1. TEXT may then be
+     * NULL. Mean divergences are within 1e-5, or 1 %, of those from the base itself.
+     */
+    const char *base_from;
+    const struct nibble_task *tasks; /* that all models do, too */
+    size_t n_tasks;
 };
 
 /* A value and its standard error. */
@@ -658,6 +731,19 @@ struct nibble_drift {
     struct nibble_estimate dp, rms_dp;      /* change of the true token's probability: mean, root mean square */
     double dp_quantiles[NIBBLE_QUANTILES];
     struct nibble_estimate same_top; /* share of tokens for which both models predict the same token first */
+    /*
+     * How the model's own tokenizer would make other tokens of the text than the base's, which were measured: users of
+     * the model see another quality. The end of a sentence; NULL: it makes the same, or it cannot be known.
+     */
+    const char *other_tokens;
+};
+
+/* What a model made of a task. */
+struct nibble_task_score {
+    size_t size;
+    uint64_t questions;
+    struct nibble_estimate right; /* the share of right answers */
+    double same_as_base;          /* the share of the questions with the base's answer; NaN with a saved base */
 };
 
 /* The measurements of all models. */
@@ -665,9 +751,10 @@ struct nibble_verification;
 
 /*
  * Measures COUNT models on TEXT in one pass, and compares them with the first, the base. Progress is in
- * chunks. NIBBLE_USAGE: there is no model or no text. NIBBLE_INVALID: the text is not UTF-8 or is shorter
- * than two chunks, the models have different vocabularies, or a model computes NaN or infinity.
- * NIBBLE_UNSUPPORTED: a model cannot be run. NIBBLE_NOT_FOUND: the text does not exist.
+ * chunks, and then, for each task, in thousandths. NIBBLE_USAGE: there is no model or no text, or options exclude each
+ * other. NIBBLE_INVALID: the text is not UTF-8 or is shorter than two chunks, the models have different vocabularies, a file
+ * of questions or a saved base is malformed or does not fit, or a model computes NaN or infinity. NIBBLE_UNSUPPORTED: a
+ * model cannot be run. NIBBLE_NOT_FOUND: the text, or another file, does not exist. NIBBLE_EXISTS: SAVE_BASE exists.
  *
  * Example (tests/installed/verify.c):
  *     text.name = "wiki.test.raw";
@@ -686,6 +773,83 @@ NIBBLE_API void nibble_verification_free(struct nibble_verification *verificatio
 /* The measurements of model number INDEX; 0 is the base. NIBBLE_USAGE: there is no such model. */
 NIBBLE_API enum nibble_code nibble_verification_model(const struct nibble_verification *verification, size_t index,
                                                       struct nibble_drift *out, struct nibble_error *error);
+/* What that model made of task number TASK. NIBBLE_USAGE: there is no such model or task. NIBBLE_NOT_FOUND: a saved base. */
+NIBBLE_API enum nibble_code nibble_verification_task(const struct nibble_verification *verification, size_t index,
+                                                     size_t task, struct nibble_task_score *out,
+                                                     struct nibble_error *error);
+
+/* --- running a model ---------------------------------------------------------------------------- */
+
+/*
+ * A model that is open for running, and the text that it has read so far. Everything is computed in float32, by weights as
+ * they are stored: for looking at what a model says, and for comparing. It is not as fast as a runtime.
+ */
+struct nibble_model;
+
+struct nibble_model_options {
+    size_t size;
+    unsigned threads; /* 0: one per core. Results do not depend on the number */
+    uint32_t context; /* tokens that a text may have; 0: the model's context length, but at most 4096 */
+};
+
+/*
+ * Opens SOURCE, which must stay open, for running. NIBBLE_UNSUPPORTED: the architecture, or the tokenizer, cannot be run.
+ * NIBBLE_INVALID: tensors or keys are missing or do not fit. NIBBLE_NO_MEMORY.
+ */
+NIBBLE_API enum nibble_code nibble_model_open(const struct nibble_source *source,
+                                              const struct nibble_model_options *options, struct nibble_model **out,
+                                              struct nibble_error *error);
+/* Frees MODEL. */
+NIBBLE_API void nibble_model_close(struct nibble_model *model);
+/* The number of tokens in the vocabulary. */
+NIBBLE_API size_t nibble_model_vocabulary(const struct nibble_model *model);
+/*
+ * Sets *COUNT to the number of tokens in the LENGTH bytes at TEXT, and copies the first ROOM of them to IDS. SPECIAL: begins and
+ * ends with the tokens that the model wants there (BOS, EOS), and recognizes the names of control tokens. NIBBLE_INVALID: TEXT
+ * is not UTF-8, and the tokenizer of a checkpoint needs that.
+ */
+NIBBLE_API enum nibble_code nibble_model_tokens(const struct nibble_model *model, const char *text, size_t length,
+                                                bool special, int32_t *ids, size_t room, size_t *count,
+                                                struct nibble_error *error);
+/*
+ * Sets *LENGTH to that of the text of COUNT tokens in bytes, and copies the first ROOM of them to TEXT; no NUL follows. Control
+ * tokens have no text. NIBBLE_USAGE: there is no such token.
+ */
+NIBBLE_API enum nibble_code nibble_model_text(const struct nibble_model *model, const int32_t *ids, size_t count,
+                                              char *text, size_t room, size_t *length, struct nibble_error *error);
+/*
+ * Reads the next COUNT tokens of the text, at least one. LOGITS, which may be NULL, receives those of the token that comes
+ * next, one for each token of the vocabulary. NIBBLE_USAGE: there is no such token, or the context is full; nothing was read
+ * then. NIBBLE_INVALID: the logits are NaN or infinite.
+ *
+ * Example (tests/installed/logits.c):
+ *     if (nibble_model_tokens(model, text, strlen(text), true, ids, 64, &count, &error) != NIBBLE_OK || count > 64 ||
+ *         nibble_model_read(model, ids, count, logits, &error) != NIBBLE_OK)
+ *         return fail(&error);
+ */
+NIBBLE_API enum nibble_code nibble_model_read(struct nibble_model *model, const int32_t *ids, size_t count,
+                                              float *logits, struct nibble_error *error);
+/* Forgets the text: the next token that is read is the first. */
+NIBBLE_API enum nibble_code nibble_model_restart(struct nibble_model *model, struct nibble_error *error);
+
+struct nibble_generate_options {
+    size_t size;
+    uint32_t max_tokens; /* 0: 64 */
+    double temperature;  /* 0: always the most likely token */
+    uint64_t seed;
+    /* Called with each token as soon as it is known; NULL: not. A result other than 0 requests a stop: NIBBLE_INTERRUPTED. */
+    int (*say)(void *context, int32_t id);
+    void *context;
+};
+
+/*
+ * Continues a prompt of COUNT tokens, whatever the model has read before, which does not change. IDS has room for max_tokens;
+ * *SAID is set to how many were said, also after a stop. It ends before the token that ends the text, or where the context is
+ * full. NIBBLE_USAGE: the prompt has no token, or one that does not exist, or fills the context.
+ */
+NIBBLE_API enum nibble_code nibble_generate(struct nibble_model *model, const int32_t *prompt, size_t count,
+                                            const struct nibble_generate_options *options, int32_t *ids, size_t *said,
+                                            struct nibble_error *error);
 
 /* --- checking ----------------------------------------------------------------------------------- */
 
