@@ -21,6 +21,8 @@
 /* By default: for rows that divide into super-blocks, and for others. */
 static const enum nb_type usual[] = { NB_Q2_K, NB_Q3_K, NB_Q4_K, NB_Q5_K, NB_Q6_K, NB_Q8_0 };
 static const enum nb_type simple[] = { NB_Q4_0, NB_Q4_1, NB_Q5_0, NB_Q5_1, NB_IQ4_NL, NB_Q8_0 };
+/* Beside the usual ones, where even these are too large: they take more time to read. */
+static const enum nb_type smaller[] = { NB_IQ2_XXS, NB_IQ2_XS, NB_IQ2_S, NB_IQ3_XXS, NB_IQ3_S, NB_IQ4_XS };
 
 struct run {
     const struct nb_type_search *search;
@@ -320,10 +322,46 @@ budget(const struct run *r)
 }
 
 static enum nb_status
-choose(struct run *r, struct nb_error *err)
+too_large(const struct run *r, struct nb_error *err)
 {
     char least[32];
 
+    return nb_fail(err, NB_INPUT, "even with the smallest types that may be used the file has %s",
+                   nb_scaled(least, sizeof least, (double)(r->other_bytes + nb_allocated_bytes(r->tensors, r->count)),
+                             "B"));
+}
+
+static bool
+fits(struct run *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        r->tensors[i].chosen = smallest(&r->tensors[i]);
+    return r->search->max_kld > 0 || nb_allocated_bytes(r->tensors, r->count) <= budget(r);
+}
+
+/* Adds smaller types where the usual ones are too large, and tells what cannot be before anything is measured. */
+static enum nb_status
+check_budget(struct run *r, struct nb_error *err)
+{
+    const struct nb_step_watch *watch = &r->search->watch;
+
+    sum_others(r);
+    if (fits(r))
+        return NB_OK;
+    for (size_t i = 0; i < r->count && r->search->n_allowed == 0; i++)
+        for (size_t k = 0; k < sizeof smaller / sizeof smaller[0]; k++)
+            if (r->planned[i]->importance != NULL || nb_type_info(smaller[k])->importance != NB_IMPORTANCE_NEEDED)
+                add_candidates(r->planned[i]->source, &smaller[k], 1, &r->tensors[i]);
+    if (!fits(r))
+        return too_large(r, err);
+    if (watch->note != NULL)
+        watch->note(watch->context, "K-quants are too large for that; i-quants, which are slower, are used as well");
+    return NB_OK;
+}
+
+static enum nb_status
+choose(struct run *r, struct nb_error *err)
+{
     if (r->search->max_kld > 0)
         return nb_allocate_cost(r->tensors, r->count, r->search->max_kld)
                    ? NB_OK
@@ -331,9 +369,7 @@ choose(struct run *r, struct nb_error *err)
                              nb_allocated_cost(r->tensors, r->count));
     if (nb_allocate_bytes(r->tensors, r->count, budget(r)))
         return NB_OK;
-    return nb_fail(err, NB_INPUT, "even with the smallest types that may be used the file has %s",
-                   nb_scaled(least, sizeof least, (double)(r->other_bytes + nb_allocated_bytes(r->tensors, r->count)),
-                             "B"));
+    return too_large(r, err);
 }
 
 /* The recipe with the type of most of these weights as its base; NULL if there is none. */
@@ -367,6 +403,8 @@ run(struct run *r, struct nb_found_types *found, struct nb_error *err)
     const bool is_known = effects != NULL && nb_exists(effects);
     enum nb_status status = list_tensors(r, err);
 
+    if (status == NB_OK && !is_known)
+        status = check_budget(r, err);
     if (status == NB_OK)
         status = is_known ? nb_effects_take(effects, r->tensors, &r->count, err) : measure_costs(r, err);
     for (size_t i = 0; i < r->count && status == NB_OK && is_known; i++) /* some may have been left out */

@@ -323,7 +323,8 @@ const struct cli_option cli_options[] = {
     { OPT_MAX_KLD, 0, "max-kld", NULL, IN(quantize), ARG_REAL, "X", .group = TARGET,
       .help = "the smallest file whose expected KL divergence is at most X, in nats a token" },
     { OPT_TYPES, 0, "types", NULL, IN(quantize), ARG_TEXT, "TYPE,TYPE,...", .group = TARGET,
-      .help = "types that may be chosen (default: q2_K to q6_K and q8_0; simpler ones for rows that they do not fit)" },
+      .help = "types that may be chosen (default: q2_K to q6_K and q8_0, and i-quants if these are too large; simpler ones for "
+              "rows that they do not fit)" },
     { OPT_EFFECTS, 0, "effects", NULL, IN(quantize), ARG_FILE, "FILE", .group = TARGET,
       .help = "keep what was measured in FILE (JSON), or use it if it is there" },
     { OPT_LIKE, 0, "like", NULL, IN(quantize), ARG_GGUF, "FILE", .group = TARGET,

@@ -136,6 +136,12 @@ a_file_has_at_most_the_size_that_was_asked_for(void **unused)
     assert_int_equal(run.code, 0);
     RUN(&run, "quantize", SAMPLE, "--target-size", "1M", "--effects", "effects.json", "-o", "one.gguf");
     expect(3, "even with the smallest types that may be used the file has");
+    RUN(&run, "quantize", SAMPLE, "--target-size", "0.5M", "-o", "one.gguf"); /* before anything is measured */
+    expect(3, "even with the smallest types that may be used the file has");
+    assert_null(strstr(run.err, "expected"));
+    RUN(&run, "quantize", SAMPLE, "--target-size", "1.15M", "--calibrate", TEXT, "-c", "64", "-o", "small.gguf");
+    expect(0, "i-quants, which are slower, are used as well");
+    assert_true(size_of("small.gguf") <= 1150000 && size_of("small.gguf") > 1050000);
     RUN(&run, "quantize", SAMPLE, "--target-bpw", "5", "--effects", "effects.json", "-o", "five.gguf", "-q", "--json");
     assert_int_equal(run.code, 0);
     assert_true(strtod(strstr(run.out, "\"bpw\":") + strlen("\"bpw\":"), NULL) <= 5);
