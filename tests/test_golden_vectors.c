@@ -4,9 +4,9 @@
  * Every tier of this machine must give all of them.
  */
 #include "formats/elements/decode.h"
+#include "formats/elements/dot.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
-#include "formats/elements/unpack.h"
 #include "golden_inputs.h"
 #include "quantize/search/codebook.h"
 #include "quantize/search/encode.h"
@@ -410,46 +410,91 @@ scales_that_are_not_finite_are_found_in_every_type(void **unused)
     }
 }
 
-/* Level times scale, less the min, is the element, to the bit, as far as all are finite. */
+/* Blocks of any bits with which all floats are finite; DECODED receives these. */
 static void
-levels_are_what_decoding_gives(void **unused)
+fill_finite(enum nb_type type, unsigned char *blocks, size_t count, float *decoded)
 {
-    static unsigned char blocks[GOLDEN_COUNT * 2];
-    static int8_t level[GOLDEN_COUNT];
-    static float scale[GOLDEN_COUNT / NB_LEVEL_GROUP], min[GOLDEN_COUNT / NB_LEVEL_GROUP], x[GOLDEN_COUNT];
-    const struct nb_levels to = { level, scale, min };
+    const struct nb_type_info *info = nb_type_info(type);
+
+    state = 77;
+    for (size_t i = 0; i < count; i += info->block, blocks += info->block_bytes) {
+        bool finite;
+
+        do {
+            for (unsigned k = 0; k < info->block_bytes; k++)
+                blocks[k] = (unsigned char)splitmix(&state);
+            nb_decode(type, blocks, info->block, decoded + i);
+            finite = true;
+            for (size_t k = i; k < i + info->block; k++)
+                finite = finite && isfinite(decoded[k]);
+        } while (!finite);
+    }
+}
+
+/* What is decoded in registers: the product with a vector of zeros and a one is the element. */
+static void
+products_take_the_elements_that_decoding_gives(void **unused)
+{
+    enum { COUNT = 768 };
+    static unsigned char blocks[COUNT * 4];
+    static float decoded[COUNT], x[COUNT];
     size_t types = 0;
 
     (void)unused;
     for (unsigned t = 0; t < NB_TYPES; t++) {
         const enum nb_type type = (enum nb_type)t;
+        const struct nb_type_info *info = nb_type_info(type);
         size_t compared = 0;
 
-        if (!nb_can_unpack(type))
+        if (!nb_can_dot(type))
             continue;
         types++;
         for (const char *const *tier = nb_tiers(); *tier != NULL; tier++) {
             assert_true(nb_tier_set(*tier));
-            state = 77;
-            for (size_t i = 0; i < sizeof blocks; i++)
-                blocks[i] = (unsigned char)splitmix(&state);
-            nb_decode(type, blocks, GOLDEN_COUNT, x);
-            nb_unpack(type, blocks, GOLDEN_COUNT, &to);
-            for (size_t i = 0; i < GOLDEN_COUNT; i++) {
-                const size_t g = i / NB_LEVEL_GROUP;
-                const float product = scale[g] * (float)level[i];
-
-                if (!isfinite(x[i]))
-                    continue;
-                if (x[i] != (nb_unpack_has_min(type) ? product - min[g] : product))
-                    fail_msg("%s, %s: element %zu", nb_type_info(type)->name, *tier, i);
-                compared++;
+            fill_finite(type, blocks, COUNT, decoded);
+            for (size_t i = 0; i < COUNT; i++, compared++) {
+                x[i] = 1;
+                if (nb_dot(type, blocks, COUNT, x) != decoded[i])
+                    fail_msg("%s, %s: element %zu", info->name, *tier, i);
+                x[i] = 0;
             }
         }
-        assert_true(compared > GOLDEN_COUNT / 2);
+        assert_true(compared >= COUNT);
     }
     nb_tier_set(NULL);
-    assert_int_equal(types, 10);
+    assert_int_equal(types, 16);
+}
+
+/* Sums of rows of any length, to the precision of floats; a length that no vector divides has its last elements, too. */
+static void
+products_are_sums_of_all_elements(void **unused)
+{
+    enum { COUNT = 1536 };
+    static unsigned char blocks[COUNT * 4];
+    static float decoded[COUNT], x[COUNT];
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT; i++)
+        x[i] = 1e-6f * ((float)(i * 37 % 101) - 50); /* so small that nothing overflows */
+    for (unsigned t = 0; t < NB_TYPES; t++) {
+        const enum nb_type type = (enum nb_type)t;
+
+        for (const char *const *tier = nb_tiers(); nb_can_dot(type) && *tier != NULL; tier++) {
+            assert_true(nb_tier_set(*tier));
+            fill_finite(type, blocks, COUNT, decoded);
+            for (size_t n = nb_type_info(type)->block; n <= COUNT; n += nb_type_info(type)->block) {
+                double sum = 0, size = 0;
+
+                for (size_t i = 0; i < n; i++) {
+                    sum += (double)decoded[i] * (double)x[i];
+                    size += fabs((double)decoded[i] * (double)x[i]);
+                }
+                if (!(fabs((double)nb_dot(type, blocks, n, x) - sum) <= 1e-6 * size))
+                    fail_msg("%s, %s: %zu elements", nb_type_info(type)->name, *tier, n);
+            }
+        }
+    }
+    nb_tier_set(NULL);
 }
 
 /* The room for candidates is a number in the source; it must be exactly what the entries lead to. */
@@ -487,7 +532,8 @@ main(void)
         cmocka_unit_test(any_bit_pattern_is_encoded_alike_by_every_tier),
         cmocka_unit_test(importance_matters_to_the_types_that_say_so),
         cmocka_unit_test(any_bytes_decode_alike_on_every_tier),
-        cmocka_unit_test(levels_are_what_decoding_gives),
+        cmocka_unit_test(products_take_the_elements_that_decoding_gives),
+        cmocka_unit_test(products_are_sums_of_all_elements),
         cmocka_unit_test(codebooks_fill_their_tables),
         cmocka_unit_test(scales_that_are_not_finite_are_found_in_every_type),
     };

@@ -132,37 +132,16 @@ activation_of(enum nb_activation f, double x)
                                            : fmax(x, 0) * fmax(x, 0);
 }
 
-/* Products with floats, and with levels from -128 to 127 whose groups have scales and mins. */
 static void
 check_products(const struct nb_vector_math *math, const float *x, const float *y, size_t n)
 {
-    const size_t whole = n / NB_LEVEL_GROUP * NB_LEVEL_GROUP;
-    int8_t level[700];
-    float scale[44], min[44], sums[44];
-    const struct nb_levels w = { level, scale, min };
-    double product = 0, size = 0, with_min = 0, without = 0;
+    double product = 0, size = 0;
 
     for (size_t i = 0; i < n; i++) {
         product += (double)x[i] * (double)y[i];
         size += fabs((double)x[i] * (double)y[i]);
     }
     assert_true(fabs((double)math->dot(x, y, n) - product) <= 1e-6 * size);
-    size = 0;
-    for (size_t i = 0; i < whole; i++) {
-        const size_t g = i / NB_LEVEL_GROUP;
-
-        level[i] = (int8_t)((int)(i * 71 % 256) - 128);
-        scale[g] = y[g];
-        min[g] = x[g] / 3;
-        without += (double)level[i] * (double)scale[g] * (double)x[i];
-        with_min += ((double)level[i] * (double)scale[g] - (double)min[g]) * (double)x[i];
-        size += fabs((double)level[i] * (double)scale[g] * (double)x[i]) + fabs((double)(min[g] * x[i]));
-    }
-    if (whole == 0)
-        return;
-    math->sum_groups(x, whole, sums);
-    assert_true(fabs((double)math->dot_levels(&w, x, NULL, whole) - without) <= 1e-6 * size);
-    assert_true(fabs((double)math->dot_levels(&w, x, sums, whole) - with_min) <= 1e-6 * size);
 }
 
 static void

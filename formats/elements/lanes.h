@@ -118,31 +118,6 @@ lf_from_int(li v)
 #endif
 }
 
-/* The bytes from FROM on as floats. */
-NB_INLINE lf
-lf_from_bytes(const int8_t *from)
-{
-#if NB_LANES == 16
-    return (lf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)from)));
-#elif NB_LANES == 8
-    return (lf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)from)));
-#elif NB_LANES == 4 && defined(__x86_64__)
-    int32_t bytes;
-    __m128i v;
-    memcpy(&bytes, from, sizeof bytes);
-    v = _mm_cvtsi32_si128(bytes);
-    v = _mm_unpacklo_epi8(v, v);
-    return (lf)_mm_cvtepi32_ps(_mm_srai_epi32(_mm_unpacklo_epi16(v, v), 24));
-#elif NB_LANES == 1
-    return (float)*from;
-#else
-    lf v;
-    for (int i = 0; i < NB_LANES; i++)
-        v[i] = (float)from[i];
-    return v;
-#endif
-}
-
 /* Rounds towards zero, for floats in the range of 32-bit integers. */
 NB_INLINE li
 lf_to_int(lf v)

@@ -32,7 +32,7 @@ runs_sse2(void)
 static int
 runs_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && has_f16c();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int

@@ -2,8 +2,8 @@
 
 #include "formats/base/blas.h"
 #include "formats/base/checked.h"
+#include "formats/elements/dot.h"
 #include "formats/elements/types.h"
-#include "formats/elements/unpack.h"
 #include "verify/run/activations.h"
 #include "verify/run/vector_math.h"
 
@@ -22,7 +22,7 @@
  */
 #define FEW 4u
 #define CACHED_FLOATS 4096u
-#define AHEAD 2u /* rows that are asked for before they are needed: what is kept is read from main memory */
+#define AHEAD 4096u /* bytes that are asked for before they are needed: what is kept is read from main memory */
 
 static size_t
 panel_rows(size_t columns)
@@ -190,28 +190,21 @@ multiply_decoded(const struct job *j, const struct part *part, const struct nb_v
     }
 }
 
-/* The same by levels and scales, without making floats of the elements. */
+/* The same without making floats of the elements in memory. */
 static void
-multiply_levels(const struct job *j, const struct part *part, const struct nb_view_reader *reader, float *memory)
+multiply_stored(const struct job *j, const struct part *part, const struct nb_view_reader *reader)
 {
-    const struct nb_vector_math *math = nb_vector_math();
     const enum nb_type type = part->product->matrix->weight->type;
     const struct nb_type_info *info = nb_type_info(type);
-    const size_t groups = j->columns / NB_LEVEL_GROUP, row_bytes = j->columns / info->block * info->block_bytes;
-    const bool has_min = nb_unpack_has_min(type);
-    float *sums = memory;
-    struct nb_levels w = { .scale = sums + FEW * groups, .min = sums + (FEW + 1) * groups };
+    const size_t row_bytes = j->columns / info->block * info->block_bytes, all = part->rows * row_bytes;
 
-    w.level = (int8_t *)(sums + (FEW + 2) * groups);
-    for (size_t i = 0; i < j->n && has_min; i++)
-        math->sum_groups(j->in + i * j->columns, j->columns, sums + i * groups);
     for (size_t r = 0; r < part->rows; r++) {
-        for (size_t ahead = 0; ahead < row_bytes && r + AHEAD < part->rows; ahead += 64)
-            __builtin_prefetch(reader->elements + (r + AHEAD) * row_bytes + ahead);
-        nb_unpack(type, reader->elements + r * row_bytes, j->columns, &w);
+        const unsigned char *row = reader->elements + r * row_bytes;
+
+        for (size_t at = r * row_bytes + AHEAD; at < (r + 1) * row_bytes + AHEAD && at < all; at += 64)
+            __builtin_prefetch(reader->elements + at);
         for (size_t i = 0; i < j->n; i++)
-            put(part->product, i, part->first + r,
-                math->dot_levels(&w, j->in + i * j->columns, has_min ? sums + i * groups : NULL, j->columns));
+            put(part->product, i, part->first + r, nb_dot(type, row, j->columns, j->in + i * j->columns));
     }
 }
 
@@ -227,8 +220,8 @@ multiply_few(const struct job *j, const struct part *part, unsigned worker, stru
         return status;
     if (m->bias != NULL)
         add_bias(j, part);
-    if (m->weight->ops[0].kind == NB_OP_NONE && nb_can_unpack(m->weight->type))
-        multiply_levels(j, part, reader, j->panels->floats[worker]);
+    if (m->weight->ops[0].kind == NB_OP_NONE && nb_can_dot(m->weight->type))
+        multiply_stored(j, part, reader);
     else
         multiply_decoded(j, part, reader, j->panels->floats[worker]);
     return NB_OK;

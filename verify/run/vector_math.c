@@ -248,45 +248,6 @@ dot(const float *x, const float *y, size_t n)
     return (float)lf_total((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
 }
 
-static void
-sum_groups(const float *x, size_t n, float *sums)
-{
-    for (size_t g = 0; g < n / NB_LEVEL_GROUP; g++) {
-        lf sum = lf_set1(0);
-
-        for (size_t i = 0; i < NB_LEVEL_GROUP; i += NB_LANES)
-            sum = sum + lf_load(x + g * NB_LEVEL_GROUP + i);
-        sums[g] = (float)lf_total(sum);
-    }
-}
-
-/* A group's part of a product, for each lane. */
-NB_INLINE lf
-group_product(const struct nb_levels *w, const float *x, size_t g)
-{
-    const size_t at = g * NB_LEVEL_GROUP;
-    lf sum = lf_from_bytes(w->level + at) * lf_load(x + at);
-
-    for (size_t i = NB_LANES; i < NB_LEVEL_GROUP; i += NB_LANES)
-        sum = sum + lf_from_bytes(w->level + at + i) * lf_load(x + at + i);
-    return sum * w->scale[g]; /* lf_set1 of what is loaded goes through the stack in GCC 12 */
-}
-
-static float
-dot_levels(const struct nb_levels *w, const float *x, const float *sums, size_t n)
-{
-    const size_t groups = n / NB_LEVEL_GROUP;
-    lf part[4] = { lf_set1(0), lf_set1(0), lf_set1(0), lf_set1(0) };
-    size_t g = 0;
-
-    for (; g + 4 <= groups; g += 4)
-        for (size_t k = 0; k < 4; k++)
-            part[k] = part[k] + group_product(w, x, g + k);
-    for (; g < groups; g++)
-        part[0] = part[0] + group_product(w, x, g);
-    return (float)lf_total((part[0] + part[1]) + (part[2] + part[3])) - (sums == NULL ? 0 : dot(w->min, sums, groups));
-}
-
 /* The sum of (x[i] - SHIFT)^2, or of x[i]. */
 NB_INLINE double
 sum_of(const float *x, size_t n, float shift, const bool squares)
@@ -450,8 +411,6 @@ const struct nb_vector_math NB_TIERED(nb_vector_math) = {
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .dot = dot,
-    .sum_groups = sum_groups,
-    .dot_levels = dot_levels,
     .largest = largest,
     .sum_exp = sum_exp,
     .sum_exp_difference = sum_exp_difference,

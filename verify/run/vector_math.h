@@ -6,7 +6,6 @@
 #ifndef NB_VECTOR_MATH_H
 #define NB_VECTOR_MATH_H
 
-#include "formats/elements/unpack.h"
 #include "formats/models/architecture.h"
 
 #include <stddef.h>
@@ -31,13 +30,6 @@ struct nb_vector_math {
     double (*layer_norm)(const float *x, const float *weight, const float *bias, size_t n, float epsilon, float *out);
     /* The sum of x[i] * y[i]. */
     float (*dot)(const float *x, const float *y, size_t n);
-    /* sums[g] = the sum of the 16 elements of x from 16 g on. N is a multiple of 16. */
-    void (*sum_groups)(const float *x, size_t n, float *sums);
-    /*
-     * The sum of x[i] times the elements that W has as levels (formats/elements/unpack.h); SUMS are those of sum_groups, for
-     * types with a min, else NULL.
-     */
-    float (*dot_levels)(const struct nb_levels *w, const float *x, const float *sums, size_t n);
     /* The maximum of X, which must not contain NaN; *AT is its first index. */
     float (*largest)(const float *x, size_t n, size_t *at);
     /* Sum of exp(x[i] - max), in double. */
