@@ -1,5 +1,14 @@
 #include "calib/coverage.h"
 
+#include <string.h>
+
+/* Of the matrices that are stacked in one tensor: compressed attention has stacks of heads, of which each sees all tokens. */
+static bool
+are_experts(const struct nb_sums_entry *e)
+{
+    return e->experts > 1 && strstr(e->name, "exps.") != NULL;
+}
+
 uint64_t
 nb_coverage_zeros(const struct nb_sums_entry *e)
 {
@@ -24,8 +33,8 @@ nb_coverage(const struct nb_sums *sums)
             idle += e->tokens[x] == 0;
         }
         c.empty += idle == e->experts;
-        c.experts += e->experts > 1 ? (size_t)e->experts : 0;
-        c.idle_experts += e->experts > 1 ? idle : 0;
+        c.experts += are_experts(e) ? (size_t)e->experts : 0;
+        c.idle_experts += are_experts(e) ? idle : 0;
         c.columns += (size_t)(e->columns * (e->experts - idle));
         c.zero_columns += (size_t)nb_coverage_zeros(e);
     }

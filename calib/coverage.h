@@ -5,9 +5,9 @@
 #include "calib/sums.h"
 
 struct nb_coverage {
-    uint64_t tokens;       /* of the entry that received most */
-    size_t entries, empty; /* EMPTY received no token at all */
-    size_t experts, idle_experts;
+    uint64_t tokens;              /* of the entry that received most */
+    size_t entries, empty;        /* EMPTY received no token at all */
+    size_t experts, idle_experts; /* of mixtures */
     size_t columns, zero_columns; /* of entries and experts that received tokens */
 };
 

@@ -1,7 +1,7 @@
 /*
  * An importance matrix that is being built: for every weight matrix, the sum of
  * the squared inputs of each column, in double, and the number of tokens; for
- * stacked experts, separately for each.
+ * stacked experts (or heads), separately for each.
  */
 #ifndef NB_SUMS_H
 #define NB_SUMS_H

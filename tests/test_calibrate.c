@@ -3,6 +3,7 @@
  * taken up again, both forms of files, and what is refused.
  */
 #include "calib/calibrate.h"
+#include "calib/coverage.h"
 #include "calib/importance_stats.h"
 #include "calib/sums.h"
 #include "formats/base/status.h"
@@ -154,6 +155,27 @@ experts_have_sums_of_their_own(void **unused)
     }
     nb_imatrix_free(&dense);
     nb_imatrix_free(&mixture);
+}
+
+/* Compressed attention has a stack of matrices, too: one for each head. */
+static void
+only_experts_are_counted_as_experts(void **unused)
+{
+    struct nb_sums sums = { 0 };
+    struct nb_sums_entry *heads = nb_sums_entry(&sums, "blk.0.attn_k_b.weight", 4, 3), *experts;
+    struct nb_coverage c;
+
+    (void)unused;
+    for (size_t i = 0; i < 3; i++)
+        heads->tokens[i] = 8;
+    experts = nb_sums_entry(&sums, "blk.0.ffn_up_exps.weight", 4, 5);
+    experts->tokens[1] = 8;
+    c = nb_coverage(&sums);
+    assert_int_equal(c.experts, 5);
+    assert_int_equal(c.idle_experts, 4);
+    assert_int_equal(c.entries, 2);
+    assert_int_equal(c.columns, 4 * (3 + 1));
+    nb_sums_free(&sums);
 }
 
 /* --- stopped and taken up again ---------------------------------------------------------------------------- */
@@ -425,6 +447,7 @@ main(void)
         cmocka_unit_test(merged_runs_are_the_whole_one),
         cmocka_unit_test(both_forms_say_the_same),
         cmocka_unit_test(experts_have_sums_of_their_own),
+        cmocka_unit_test(only_experts_are_counted_as_experts),
         cmocka_unit_test(a_batch_that_is_broken_off_leaves_the_state_before_it),
         cmocka_unit_test(a_run_taken_up_again_gives_the_same_bytes),
         cmocka_unit_test(a_state_of_another_run_is_refused),
