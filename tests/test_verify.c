@@ -121,6 +121,48 @@ logits_are_those_of_transformers(void **unused)
     free(expected);
 }
 
+/* One tensor may stand in the place of another: also for so few tokens that they are multiplied in another way. */
+static void
+a_replacement_counts_for_any_number_of_tokens(void **unused)
+{
+    static struct run run;
+    struct opened whole, other;
+    struct nb_forward *forward;
+    struct nb_pool *pool;
+    struct nb_error err;
+    const float *hidden;
+    float *logits, few = 0, many = 0;
+    size_t vocab;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "q4_0", "-o", "other.gguf");
+    assert_int_equal(run.code, 0);
+    open_model(&whole, SAMPLE);
+    open_model(&other, scratch_path("other.gguf"));
+    vocab = nb_model_vocab(&whole.model);
+    logits = malloc(3 * 8 * vocab * sizeof *logits);
+    assert_non_null(logits);
+    assert_int_equal(nb_pool_new(&pool, 2, &err), NB_OK);
+    assert_int_equal(nb_forward_new(&forward, pool, 1, 16, &err), NB_OK);
+    assert_int_equal(nb_forward_run(forward, &whole.model, ids.id, -1, 1, &hidden, &err), NB_OK);
+    assert_int_equal(nb_forward_logits(forward, &whole.model, hidden, 8, logits, &err), NB_OK);
+    whole.model.replaced = whole.model.output->weight;
+    whole.model.replacement = other.model.output->weight;
+    assert_int_equal(nb_forward_logits(forward, &whole.model, hidden, 8, logits + 8 * vocab, &err), NB_OK);
+    assert_int_equal(nb_forward_logits(forward, &whole.model, hidden, 1, logits + 16 * vocab, &err), NB_OK);
+    for (size_t i = 0; i < vocab; i++) {
+        many = fmaxf(many, fabsf(logits[8 * vocab + i] - logits[i]));
+        few = fmaxf(few, fabsf(logits[16 * vocab + i] - logits[8 * vocab + i]));
+    }
+    assert_true(many > 0.01f);
+    assert_true(few < 1e-4f);
+    free(logits);
+    nb_forward_free(forward);
+    nb_pool_free(pool);
+    close_model(&whole);
+    close_model(&other);
+}
+
 static double
 activation_of(enum nb_activation f, double x)
 {
@@ -804,6 +846,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(a_replacement_counts_for_any_number_of_tokens),
         cmocka_unit_test(vector_math_is_the_c_librarys),
         cmocka_unit_test(numbers_are_those_of_llama_perplexity),
         cmocka_unit_test(a_model_does_not_differ_from_itself),

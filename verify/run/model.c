@@ -301,8 +301,7 @@ nb_model_rows(const struct nb_model *m, const struct nb_view *weight, uint64_t f
 {
     enum nb_status status;
 
-    if (weight == m->replaced)
-        weight = m->replacement;
+    weight = nb_model_view(m, weight);
     status = nb_model_fetch(m, weight, first, rows, reader, err);
     if (status == NB_OK)
         nb_view_decode(weight, reader, 0, rows * weight->ne[0], out);

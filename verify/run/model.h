@@ -66,9 +66,16 @@ struct nb_model {
      * output.
      */
     const struct nb_linear *matrices;
-    /* nb_model_rows reads REPLACEMENT in the place of REPLACED: to see what one tensor does. NULL: nothing. */
+    /* REPLACEMENT is read in the place of REPLACED (nb_model_view): to see what one tensor does. NULL: nothing. */
     const struct nb_view *replaced, *replacement;
 };
+
+/* WEIGHT, or what stands in its place. */
+static inline const struct nb_view *
+nb_model_view(const struct nb_model *model, const struct nb_view *weight)
+{
+    return weight == model->replaced ? model->replacement : weight;
+}
 
 /* SOURCE must stay open while the model is used. */
 enum nb_status nb_model_open(struct nb_model *model, const struct nb_source *source,

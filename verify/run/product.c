@@ -97,6 +97,7 @@ struct job {
 /* ROWS rows of a matrix, from row FIRST of its expert on; BEFORE: the rows of other experts. */
 struct part {
     const struct nb_product *product;
+    const struct nb_view *weight;
     size_t number, first, rows, before;
 };
 
@@ -120,7 +121,7 @@ multiply_panel(const struct job *j, const struct part *part, unsigned worker, st
     const struct nb_product *p = part->product;
     const struct nb_linear *m = p->matrix;
     float *panel = j->panels->floats[worker];
-    const enum nb_status status = nb_model_rows(j->panels->model, m->weight, part->before + part->first, part->rows,
+    const enum nb_status status = nb_model_rows(j->panels->model, part->weight, part->before + part->first, part->rows,
                                                 &j->panels->readers[worker], panel, err);
 
     if (status != NB_OK)
@@ -156,9 +157,9 @@ fetch(const struct job *j, const struct part *part, struct nb_view_reader *reade
         reader->elements = *kept;
         return NB_OK;
     }
-    status = nb_model_fetch(panels->model, m->weight, part->before + part->first, part->rows, reader, err);
+    status = nb_model_fetch(panels->model, part->weight, part->before + part->first, part->rows, reader, err);
     if (status == NB_OK && kept != NULL)
-        nb_keep(&panels->kept, kept, m->weight, reader, (uint64_t)part->rows * j->columns);
+        nb_keep(&panels->kept, kept, part->weight, reader, (uint64_t)part->rows * j->columns);
     return status;
 }
 
@@ -182,7 +183,7 @@ multiply_decoded(const struct job *j, const struct part *part, const struct nb_v
 
     for (size_t r = 0, n; r < part->rows; r += n) {
         n = part->rows - r < at_once ? part->rows - r : at_once;
-        nb_view_decode(part->product->matrix->weight, reader, r * j->columns, n * j->columns, rows);
+        nb_view_decode(part->weight, reader, r * j->columns, n * j->columns, rows);
         for (size_t i = 0; i < j->n; i++)
             for (size_t k = 0; k < n; k++)
                 put(part->product, i, part->first + r + k,
@@ -194,7 +195,7 @@ multiply_decoded(const struct job *j, const struct part *part, const struct nb_v
 static void
 multiply_stored(const struct job *j, const struct part *part, const struct nb_view_reader *reader)
 {
-    const enum nb_type type = part->product->matrix->weight->type;
+    const enum nb_type type = part->weight->type;
     const struct nb_type_info *info = nb_type_info(type);
     const size_t row_bytes = j->columns / info->block * info->block_bytes, all = part->rows * row_bytes;
 
@@ -220,7 +221,7 @@ multiply_few(const struct job *j, const struct part *part, unsigned worker, stru
         return status;
     if (m->bias != NULL)
         add_bias(j, part);
-    if (m->weight->ops[0].kind == NB_OP_NONE && nb_can_dot(m->weight->type))
+    if (part->weight->ops[0].kind == NB_OP_NONE && nb_can_dot(part->weight->type))
         multiply_stored(j, part, reader);
     else
         multiply_decoded(j, part, reader, j->panels->floats[worker]);
@@ -237,6 +238,7 @@ multiply_task(void *context, size_t task, unsigned worker, struct nb_error *err)
     while (task >= j->first_task[k + 1])
         k++;
     part.product += k;
+    part.weight = nb_model_view(j->panels->model, part.product->matrix->weight);
     all = part.product->matrix->rows;
     part.before = part.product->expert * all;
     part.number = task - j->first_task[k];
