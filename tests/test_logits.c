@@ -125,6 +125,43 @@ difference_side_by_side(struct comparison *c)
     return worst;
 }
 
+/* Each sequence as a beginning and its two continuations, which are the same. */
+static double
+difference_in_branches(struct comparison *c)
+{
+    enum { TRUNK = 17, BRANCH = TOKENS - TRUNK, BRANCHES = 2 * SEQUENCES };
+    int32_t trunks[SEQUENCES * TRUNK], ids[BRANCHES * BRANCH];
+    uint32_t trunk[BRANCHES];
+    const struct nb_branches branches = { trunks, ids, trunk, SEQUENCES, BRANCHES, TRUNK, BRANCH };
+    const size_t vocab = nb_model_vocab(&c->model);
+    float *again;
+    struct nb_forward *forward;
+    const float *hidden;
+    struct nb_error err;
+    double worst = 0;
+
+    if (!nb_forward_has_steps(&c->model))
+        return 0;
+    again = malloc(BRANCHES * BRANCH * vocab * sizeof *again);
+    assert_non_null(again);
+    for (size_t s = 0; s < SEQUENCES; s++)
+        memcpy(trunks + s * TRUNK, c->ids + s * TOKENS, TRUNK * sizeof *ids);
+    for (size_t b = 0; b < BRANCHES; b++) {
+        trunk[b] = (uint32_t)(b / 2);
+        memcpy(ids + b * BRANCH, c->ids + b / 2 * TOKENS + TRUNK, BRANCH * sizeof *ids);
+    }
+    check(c, nb_forward_new_branches(&forward, pool, &branches, &err), &err);
+    check(c, nb_forward_run_branches(forward, &c->model, &branches, &hidden, &err), &err);
+    check(c, nb_forward_logits(forward, &c->model, hidden, BRANCHES * BRANCH, again, &err), &err);
+    for (size_t b = 0; b < BRANCHES; b++)
+        for (size_t k = 0; k < BRANCH * vocab; k++)
+            worst = fmax(worst, fabs((double)again[b * BRANCH * vocab + k] -
+                                     (double)c->found[(b / 2 * TOKENS + TRUNK) * vocab + k]));
+    nb_forward_free(forward);
+    free(again);
+    return worst;
+}
+
 /* --- comparing ---------------------------------------------------------------------------------------------------- */
 
 static double
@@ -273,6 +310,7 @@ compare(const char *name)
     run_whole_chunks(&c);
     off = difference(&c);
     in_pieces = fmax(difference_in_pieces(&c), difference_side_by_side(&c));
+    in_pieces = fmax(in_pieces, difference_in_branches(&c));
     as_file = difference_as_file(&c, golden);
     if (*only != NULL || off > limit || in_pieces > AGAIN_LIMIT || as_file > 1e-4)
         print_message("%-16s off by %.2g, in pieces by %.2g, as a file by %.2g\n", name, off, in_pieces, as_file);

@@ -8,6 +8,7 @@
 #include "testing.h"
 #include "verify/run/model.h"
 #include "verify/tasks/questions.h"
+#include "verify/tasks/sequences.h"
 #include "verify/tasks/tasks.h"
 #include "verify/tokenize/tokenize.h"
 
@@ -82,6 +83,49 @@ answers_are_those_of_llama_perplexity(void **unused)
         expect_right(NB_WINOGRANDE, FILES "/winogrande.csv", "01010101011001000110000110000", threads);
         expect_right(NB_MULTIPLE_CHOICE, FILES "/multiple-choice.bin", "11001111000111001111", threads);
     }
+}
+
+/* What sequences share is run once: their scores are those that they have one by one. */
+static void
+sequences_that_begin_alike_have_their_own_scores(void **unused)
+{
+    static const struct {
+        uint32_t count, shared, start, lengths[4];
+    } families[] = {
+        { 4, 40, 41, { 52, 45, 70, 42 } }, { 1, 20, 20, { 33 } }, { 2, 48, 33, { 60, 49 } }, { 3, 5, 5, { 9, 30, 8 } },
+        { 4, 40, 45, { 50, 51, 52, 46 } },
+    };
+    struct nb_sequence together[14], alone[14];
+    static int32_t ids[14][80];
+    struct nb_pool *pool;
+    struct nb_error err;
+    struct opened o;
+    size_t n = 0;
+
+    (void)unused;
+    open_sample(&o);
+    check(nb_pool_new(&pool, 2, &err), &err);
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++)
+        for (uint32_t i = 0; i < families[f].count; i++, n++) {
+            const uint32_t length = families[f].lengths[i];
+
+            for (uint32_t k = 0; k < length; k++)
+                ids[n][k] = (int32_t)((k < families[f].shared ? k * 7919 + f : k * 104729 + n * 31) % 2000);
+            together[n] =
+                (struct nb_sequence){ .id = ids[n], .length = length, .start = families[f].start, .end = length };
+            alone[n] = together[n];
+            alone[n].alike = 1;
+            together[n].alike = i == 0 ? families[f].count : 0;
+            together[n].shared = families[f].shared;
+        }
+    assert_int_equal(n, 14);
+    check(nb_score_sequences(&o.model, together, n, false, pool, NULL, NULL, &err), &err);
+    check(nb_score_sequences(&o.model, alone, n, false, pool, NULL, NULL, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs(together[i].score - alone[i].score) < 1e-4 && together[i].score < -1))
+            fail_msg("sequence %zu: %g, alone %g", i, together[i].score, alone[i].score);
+    nb_pool_free(pool);
+    close_sample(&o);
 }
 
 static json_t *
@@ -239,6 +283,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_those_of_llama_perplexity),
+        cmocka_unit_test(sequences_that_begin_alike_have_their_own_scores),
         cmocka_unit_test(tasks_are_reported_beside_the_divergence),
         cmocka_unit_test(lines_that_are_no_questions_are_refused),
         cmocka_unit_test(quotation_marks_keep_commas_together),

@@ -31,6 +31,28 @@ class ModelParameters(ctypes.Structure):  # struct llama_model_params
                                                 "load_mtp")])
 
 
+class ContextParameters(ctypes.Structure):  # struct llama_context_params
+    _fields_ = ([(n, ctypes.c_uint32) for n in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_rs_seq", "n_outputs_max",
+                                                "n_outputs_max_per_seq")]
+                + [(n, ctypes.c_int32) for n in ("n_threads", "n_threads_batch", "ctx_type", "rope_scaling_type",
+                                                 "pooling_type", "attention_type", "flash_attn_type")]
+                + [(n, ctypes.c_float) for n in ("rope_freq_base", "rope_freq_scale", "yarn_ext_factor",
+                                                 "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow")]
+                + [("yarn_orig_ctx", ctypes.c_uint32), ("defrag_thold", ctypes.c_float)]
+                + [(n, ctypes.c_void_p) for n in ("cb_eval", "cb_eval_user_data")]
+                + [(n, ctypes.c_int32) for n in ("type_k", "type_v")]
+                + [(n, ctypes.c_void_p) for n in ("abort_callback", "abort_callback_data")]
+                + [(n, ctypes.c_bool) for n in ("embeddings", "offload_kqv", "no_perf", "op_offload", "swa_full",
+                                                "kv_unified")]
+                + [("samplers", ctypes.c_void_p), ("n_samplers", ctypes.c_size_t), ("ctx_other", ctypes.c_void_p)])
+
+
+class Batch(ctypes.Structure):  # struct llama_batch
+    _fields_ = [("n_tokens", ctypes.c_int32), ("token", ctypes.POINTER(ctypes.c_int32)), ("embd", ctypes.c_void_p),
+                ("pos", ctypes.POINTER(ctypes.c_int32)), ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+                ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))), ("logits", ctypes.POINTER(ctypes.c_int8))]
+
+
 LOG = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
@@ -42,6 +64,21 @@ class Runtime:
         library.llama_model_default_params.restype = ModelParameters
         library.llama_model_load_from_file.restype = ctypes.c_void_p
         library.llama_model_load_from_file.argtypes = [ctypes.c_char_p, ModelParameters]
+        library.llama_context_default_params.restype = ContextParameters
+        library.llama_init_from_model.restype = ctypes.c_void_p
+        library.llama_init_from_model.argtypes = [ctypes.c_void_p, ContextParameters]
+        library.llama_batch_init.restype = Batch
+        library.llama_batch_free.argtypes = [Batch]
+        library.llama_decode.argtypes = [ctypes.c_void_p, Batch]
+        library.llama_get_memory.restype = ctypes.c_void_p
+        library.llama_memory_clear.argtypes = [ctypes.c_void_p, ctypes.c_bool]
+        library.llama_get_logits_ith.restype = ctypes.POINTER(ctypes.c_float)
+        library.llama_get_logits_ith.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+        library.llama_model_get_vocab.restype = ctypes.c_void_p
+        for name in ("llama_free", "llama_model_free", "llama_get_memory", "llama_model_get_vocab", "llama_vocab_n_tokens",
+                     "llama_vocab_bos", "llama_vocab_get_add_bos"):
+            getattr(library, name).argtypes = [ctypes.c_void_p]
+        library.llama_vocab_get_add_bos.restype = ctypes.c_bool
         library.llama_model_quantize_default_params.restype = Parameters
         library.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(Parameters)]
         library.llama_model_quantize.restype = ctypes.c_uint32
@@ -74,3 +111,33 @@ class Runtime:
         with os.fdopen(reading, errors="replace") as pipe:
             said = pipe.read()
         return os.waitpid(child, 0)[1] == 0, said
+
+    def logits(self, path, ids, length, add_bos=True):
+        """
+        For each chunk of LENGTH of the tokens IDS the logits of all its tokens, as llama-perplexity has them (with a cache of
+        floats): from an empty cache, with ADD_BOS the first token replaced where the model wants it to be BOS.
+        """
+        library = self.library
+        model = library.llama_model_load_from_file(path.encode(), library.llama_model_default_params())
+        vocab = library.llama_model_get_vocab(model)
+        parameters = library.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = length
+        parameters.n_threads = parameters.n_threads_batch = 1
+        parameters.type_k = parameters.type_v = 0
+        parameters.flash_attn_type = 0
+        context = library.llama_init_from_model(model, parameters)
+        batch = library.llama_batch_init(length, 0, 1)
+        batch.n_tokens, size, out = length, library.llama_vocab_n_tokens(vocab), []
+        for chunk in range(len(ids) // length):
+            library.llama_memory_clear(library.llama_get_memory(context), True)
+            for i in range(length):
+                batch.token[i] = ids[chunk * length + i]
+                batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = i, 1, 0, 1
+            if add_bos and library.llama_vocab_get_add_bos(vocab):
+                batch.token[0] = library.llama_vocab_bos(vocab)
+            assert library.llama_decode(context, batch) == 0, path
+            out.append([library.llama_get_logits_ith(context, i)[:size] for i in range(length)])
+        library.llama_batch_free(batch)
+        library.llama_free(context)
+        library.llama_model_free(model)
+        return out

@@ -19,6 +19,8 @@ struct nb_forward {
     size_t blocks;                       /* offset of the blocks' own part of the scratch memory */
     const struct nb_model *rotations_of; /* the model whose tables are in run.rotations; NULL: none */
     size_t blocks_done;                  /* in the current run */
+    size_t trunk_room;                   /* tokens of nb_branches' trunks, which have streams of their own */
+    float *trunk, *trunk_aside;          /* trunk_room x embedding */
 };
 
 static enum nb_status
@@ -66,6 +68,22 @@ nb_forward_new_texts(struct nb_forward **forward, struct nb_pool *pool, uint32_t
     const struct nb_scratch sizes = { .tokens = (size_t)texts * batch, .chunks = texts, .chunk_tokens = context };
 
     return new_forward(forward, pool, &sizes, true, err);
+}
+
+enum nb_status
+nb_forward_new_branches(struct nb_forward **forward, struct nb_pool *pool, const struct nb_branches *most,
+                        struct nb_error *err)
+{
+    const size_t trunks = (size_t)most->trunks * most->trunk_tokens;
+    const size_t branches = (size_t)most->branches * most->branch_tokens;
+    const struct nb_scratch sizes = { .tokens = trunks > branches ? trunks : branches,
+                                      .chunks = most->branches,
+                                      .chunk_tokens = (size_t)most->trunk_tokens + most->branch_tokens };
+    const enum nb_status status = new_forward(forward, pool, &sizes, false, err);
+
+    if (status == NB_OK)
+        (*forward)->trunk_room = trunks;
+    return status;
 }
 
 void
@@ -149,6 +167,8 @@ take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *
     f->normed = nb_scratch_take(s, s->tokens, embedding);
     f->result = nb_scratch_take(s, has_results ? s->tokens : 0, embedding);
     f->aside = nb_scratch_take(s, is_parallel ? s->tokens : 0, embedding);
+    f->trunk = nb_scratch_take(s, f->trunk_room, embedding);
+    f->trunk_aside = nb_scratch_take(s, is_parallel ? f->trunk_room : 0, embedding);
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
 }
 
@@ -481,6 +501,109 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
     status = run_batch(f, hidden, err);
     r->first += n;
     return status;
+}
+
+/* --- texts that begin alike --------------------------------------------------------------------------------------- */
+
+/* Makes the trunks the batch, or the branches; their streams change places. */
+static void
+turn_to(struct nb_forward *f, const struct nb_branches *b, bool trunks)
+{
+    struct nb_run *r = &f->run;
+    float *x = r->x, *aside = f->aside;
+
+    r->x = f->trunk;
+    f->trunk = x;
+    f->aside = f->trunk_aside;
+    f->trunk_aside = aside;
+    r->each = trunks ? b->trunk_tokens : b->branch_tokens;
+    r->n = r->each * (trunks ? b->trunks : b->branches);
+    r->first = trunks ? 0 : b->trunk_tokens;
+    r->tokens = trunks ? b->trunk_token : b->branch_token;
+    r->bos = -1;
+}
+
+struct branching {
+    const struct nb_branches *branches;
+    size_t chunks;
+};
+
+/* Copies what an array of a state has of each trunk to each of its branches, from the last on: none is still to be read. */
+static void
+copy_array(void *context, unsigned char *array, size_t bytes)
+{
+    const struct branching *b = context;
+    const size_t each = bytes / b->chunks;
+
+    for (size_t i = b->branches->branches; i-- > 0;)
+        if (b->branches->trunk[i] != i)
+            memcpy(array + i * each, array + b->branches->trunk[i] * each, each);
+}
+
+static void
+copy_state(const struct nb_forward *f, size_t i, const struct nb_branches *b)
+{
+    const struct nb_block *block = &f->run.model->blocks[i];
+    struct branching branching = { b, f->run.scratch.chunks };
+    struct nb_scratch state = f->run.scratch;
+
+    state.used = f->states[i];
+    state.on_take = copy_array;
+    state.context = &branching;
+    if (block->kind->state != NULL)
+        block->kind->state(block, &state);
+}
+
+/* Block by block, as states of different blocks share their memory. The batch is the branches before and after. */
+static enum nb_status
+run_block_of_both(struct nb_forward *f, size_t i, const struct nb_branches *b, struct nb_error *err)
+{
+    enum nb_status status;
+
+    turn_to(f, b, true);
+    status = run_block(f, i, err);
+    if (status == NB_OK)
+        copy_state(f, i, b);
+    turn_to(f, b, false);
+    return status == NB_OK ? run_block(f, i, err) : status;
+}
+
+static enum nb_status
+run_branches(struct nb_forward *f, const struct nb_branches *b, const float **hidden, struct nb_error *err)
+{
+    struct nb_run *r = &f->run;
+    enum nb_status status;
+
+    turn_to(f, b, true);
+    status = nb_run_rows(r, embed_task, f, err);
+    turn_to(f, b, false);
+    if (status == NB_OK)
+        status = nb_run_rows(r, embed_task, f, err);
+    for (size_t i = 0; i < r->model->n_blocks && status == NB_OK; i++) {
+        status = run_block_of_both(f, i, b, err);
+        f->blocks_done = i + 1;
+    }
+    r->layer = nb_model_layers(r->model);
+    if (status == NB_OK)
+        status = nb_run_norm(r, r->model->output_norm, r->x, f->normed, err);
+    *hidden = f->normed;
+    return status;
+}
+
+enum nb_status
+nb_forward_run_branches(struct nb_forward *f, const struct nb_model *m, const struct nb_branches *b,
+                        const float **hidden, struct nb_error *err)
+{
+    enum nb_status status;
+
+    if (b->trunk_tokens == 0)
+        return nb_forward_run(f, m, b->branch_token, -1, b->branches, hidden, err);
+    status = take_model(f, m, err);
+    if (status != NB_OK)
+        return status;
+    fill_rotations(f);
+    f->blocks_done = 0;
+    return run_branches(f, b, hidden, err);
 }
 
 /* --- in steps ------------------------------------------------------------------------------------------------- */

@@ -69,6 +69,27 @@ enum nb_status nb_forward_continue(struct nb_forward *forward, const struct nb_m
                                    uint32_t n, const float **hidden, struct nb_error *err) NB_MUST_CHECK;
 
 /*
+ * Texts that begin alike: TRUNKS beginnings, of TRUNK_TOKENS tokens each, and BRANCHES continuations, of BRANCH_TOKENS each.
+ * Continuation I follows beginning number TRUNK[I], which is at most I, and not below that of the one before.
+ */
+struct nb_branches {
+    const int32_t *trunk_token, *branch_token; /* those of the first text, then those of the second, ... */
+    const uint32_t *trunk;
+    uint32_t trunks, branches, trunk_tokens, branch_tokens;
+};
+
+/*
+ * For as many of them, or fewer, by nb_forward_run_branches, which runs what they have in common once. Only for models with
+ * nb_forward_has_steps, or without trunk tokens.
+ */
+enum nb_status nb_forward_new_branches(struct nb_forward **forward, struct nb_pool *pool,
+                                       const struct nb_branches *most, struct nb_error *err) NB_MUST_CHECK;
+/* *HIDDEN receives the states of the tokens of the continuations, as in nb_forward_run. */
+enum nb_status nb_forward_run_branches(struct nb_forward *forward, const struct nb_model *model,
+                                       const struct nb_branches *branches, const float **hidden,
+                                       struct nb_error *err) NB_MUST_CHECK;
+
+/*
  * A pass in steps, for callers that keep the residual streams of many chunks: STREAM (tokens x embedding) of CHUNKS chunks
  * is made by nb_forward_embed, and changed by the blocks of a step. Only for models with nb_forward_has_steps: where later
  * blocks read what earlier ones left, the stream is not all.

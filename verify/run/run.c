@@ -19,7 +19,11 @@ nb_scratch_take(struct nb_scratch *s, size_t rows, size_t columns)
         __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes) ||
         __builtin_add_overflow(s->used, bytes / ALIGNMENT * ALIGNMENT, &s->used))
         s->too_large = true;
-    return s->too_large || s->used > s->size ? NULL : at;
+    if (s->too_large || s->used > s->size)
+        return NULL;
+    if (s->on_take != NULL)
+        s->on_take(s->context, at, rows * columns * sizeof(float));
+    return at;
 }
 
 void *

@@ -25,6 +25,9 @@ struct nb_scratch {
     void *memory;      /* NULL: only the size is computed */
     size_t used, size; /* bytes */
     bool too_large;    /* the size exceeds the address space */
+    /* Is told of each array that is taken from MEMORY, to copy what is in it. NULL: nothing. */
+    void (*on_take)(void *context, unsigned char *array, size_t bytes);
+    void *context;
 };
 
 /*

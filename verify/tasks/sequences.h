@@ -14,10 +14,14 @@ struct nb_sequence {
     const int32_t *id; /* of the model's vocabulary */
     uint32_t length;
     uint32_t start, end; /* the tokens that are scored: from START, at least 1, up to but not including END */
-    double score;        /* the mean of ln p of these */
+    uint32_t
+        alike; /* as many sequences from this one on, itself included, begin alike; 0: it begins like those before */
+    uint32_t shared; /* with the tokens that all of these have */
+    double score;    /* the mean of ln p of these */
 };
 
 /*
+ * What sequences share is run once, but for a few tokens, where the model allows it (nb_forward_has_steps).
  * Sets SCORE of COUNT sequences; with ROUND with rounded activations (verify/run/activations.h). PROGRESS, which may be NULL,
  * is told how many are done.
  */

@@ -94,7 +94,9 @@ make_sequences(struct run *r, size_t number, struct nb_error *err)
         *s = (struct nb_sequence){ .id = r->ids[i].id, .length = (uint32_t)r->ids[i].count };
         s->start = prefix < s->length ? prefix : s->length - 1; /* one that is the beginning of another */
         s->end = s->length;
+        s->shared = prefix;
     }
+    r->sequences[q->first].alike = q->answers;
     if (r->questions->kind == NB_WINOGRANDE)
         status = choose_after(r, q->first, prefix, err);
     for (size_t i = q->first; i < q->first + q->answers; i++) {
