@@ -611,10 +611,35 @@ NIBBLE_API enum nibble_code nibble_tune(const struct nibble_source *source, cons
 
 /* --- verifying ---------------------------------------------------------------------------------- */
 
+/* How a file of questions is written; llama-perplexity reads the same. The numbers are stable. */
+enum nibble_task_kind { NIBBLE_HELLASWAG = 0, NIBBLE_WINOGRANDE = 1, NIBBLE_MULTIPLE_CHOICE = 2 };
+
+/* Questions with answers to choose from: a model's answer is the one that it finds likeliest. */
+struct nibble_task {
+    enum nibble_task_kind kind;
+    const char *file;
+    uint32_t max_questions; /* use only so many of the first ones; 0: all */
+};
+
 struct nibble_verify_options {
     size_t size;
-    uint32_t chunk_tokens; /* the text is divided into chunks of so many tokens; 0: 512 */
+    uint32_t chunk_tokens; /* the text is divided into chunks of so many tokens; 0: 512, or those of BASE_FROM */
     uint32_t max_chunks;   /* use at most so many chunks; 0: all */
+    /*
+     * Run all models but the base with what goes into matrix products rounded to 8 bits, as llama.cpp's kernels for CPUs
+     * do; false: in float32.
+     */
+    bool round_activations;
+    bool replace;          /* replace an existing file SAVE_BASE */
+    const char *save_base; /* a file to write the predictions of the base to; NULL: none */
+    /*
+     * Such a file, in the place of a base that is not run; NULL: the first model is the base. With it all models are
+     * compared with the one that was saved, which is number 0 of the results: that of models[0] is 1. TEXT may then be
+     * NULL. Mean divergences are within 1e-5, or 1 %, of those from the base itself.
+     */
+    const char *base_from;
+    const struct nibble_task *tasks; /* that all models do, too */
+    size_t n_tasks;
 };
 
 /* A value and its standard error. */
@@ -658,6 +683,19 @@ struct nibble_drift {
     struct nibble_estimate dp, rms_dp;      /* change of the true token's probability: mean, root mean square */
     double dp_quantiles[NIBBLE_QUANTILES];
     struct nibble_estimate same_top; /* share of tokens for which both models predict the same token first */
+    /*
+     * How the model's own tokenizer would make other tokens of the text than the base's, which were measured: users of
+     * the model see another quality. The end of a sentence; NULL: it makes the same, or it cannot be known.
+     */
+    const char *other_tokens;
+};
+
+/* What a model made of a task. */
+struct nibble_task_score {
+    size_t size;
+    uint64_t questions;
+    struct nibble_estimate right; /* the share of right answers */
+    double same_as_base;          /* the share of the questions with the base's answer; NaN with a saved base */
 };
 
 /* The measurements of all models. */
@@ -665,9 +703,10 @@ struct nibble_verification;
 
 /*
  * Measures COUNT models on TEXT in one pass, and compares them with the first, the base. Progress is in
- * chunks. NIBBLE_USAGE: there is no model or no text. NIBBLE_INVALID: the text is not UTF-8 or is shorter
- * than two chunks, the models have different vocabularies, or a model computes NaN or infinity.
- * NIBBLE_UNSUPPORTED: a model cannot be run. NIBBLE_NOT_FOUND: the text does not exist.
+ * chunks, and then, for each task, in thousandths. NIBBLE_USAGE: there is no model or no text, or options exclude each
+ * other. NIBBLE_INVALID: the text is not UTF-8 or is shorter than two chunks, the models have different vocabularies, a file
+ * of questions or a saved base is malformed or does not fit, or a model computes NaN or infinity. NIBBLE_UNSUPPORTED: a
+ * model cannot be run. NIBBLE_NOT_FOUND: the text, or another file, does not exist. NIBBLE_EXISTS: SAVE_BASE exists.
  *
  * Example (tests/installed/verify.c):
  *     text.name = "wiki.test.raw";
@@ -686,6 +725,10 @@ NIBBLE_API void nibble_verification_free(struct nibble_verification *verificatio
 /* The measurements of model number INDEX; 0 is the base. NIBBLE_USAGE: there is no such model. */
 NIBBLE_API enum nibble_code nibble_verification_model(const struct nibble_verification *verification, size_t index,
                                                       struct nibble_drift *out, struct nibble_error *error);
+/* What that model made of task number TASK. NIBBLE_USAGE: there is no such model or task. NIBBLE_NOT_FOUND: a saved base. */
+NIBBLE_API enum nibble_code nibble_verification_task(const struct nibble_verification *verification, size_t index,
+                                                     size_t task, struct nibble_task_score *out,
+                                                     struct nibble_error *error);
 
 /* --- checking ----------------------------------------------------------------------------------- */
 

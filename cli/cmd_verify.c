@@ -1,7 +1,6 @@
 #include "cli/cli.h"
 
 #include "calib/effects_file.h"
-#include "cli/saved_base.h"
 #include "cli/verify_page.h"
 #include "cli/verify_report.h"
 #include "formats/base/clock.h"
@@ -12,6 +11,7 @@
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
 #include "verify/drift/drift_text.h"
+#include "verify/drift/save_base.h"
 #include "verify/drift/weight_error.h"
 #include "verify/run/model.h"
 #include "verify/tokenize/tokenize.h"
@@ -218,13 +218,13 @@ say_of_models(const struct verify_run *r, const struct verify_options *o)
 static enum nb_status
 measure(struct verify_run *r, struct verify_options *o, struct verify_report *report, struct nb_error *err)
 {
-    const struct saved_base_of base = { &r->source[0], o->text, &r->ids, r->tokenizer };
+    const struct nb_base_to_save base = { &r->source[0], o->text, &r->ids, r->tokenizer };
     enum nb_status status = NB_OK;
 
     r->drift = &report->drift;
     say_of_models(r, o);
     if (o->save_base != NULL)
-        status = saved_base_begin(&o->drift.save, o->save_base, o->force, &base, &o->drift, err);
+        status = nb_save_base(&o->drift.save, o->save_base, o->force, &base, &o->drift, err);
     if (status != NB_OK)
         return status;
     cli_progress_start(&r->progress);

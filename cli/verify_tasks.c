@@ -88,17 +88,6 @@ verify_tasks_free(struct verify_tasks *tasks, size_t models)
     }
 }
 
-/* The share of the questions to which model I and the base give the same answer. */
-static double
-same_answers(const struct verify_task *t, size_t i)
-{
-    size_t same = 0;
-
-    for (size_t k = 0; k < t->questions.count; k++)
-        same += t->results[i].choice[k] == t->results[0].choice[k];
-    return (double)same / (double)t->questions.count;
-}
-
 void
 verify_tasks_print(const struct verify_tasks *tasks, const struct nb_source *source, size_t models, int width)
 {
@@ -118,7 +107,7 @@ verify_tasks_print(const struct verify_tasks *tasks, const struct nb_source *sou
             cli_print_name(stdout, nb_base_name(source[i].path), width);
             cli_print("  %6.2f +- %5.2f %%", 100 * share, 100 * error);
             if (i > 0 && t->results[0].choice != NULL)
-                cli_print("     %6.2f %%", 100 * same_answers(t, i));
+                cli_print("     %6.2f %%", 100 * nb_task_same(&t->results[i], &t->results[0], t->questions.count));
             cli_print("\n");
         }
     }
@@ -138,7 +127,8 @@ models_json(const struct verify_task *t, const struct nb_source *source, size_t 
         share = nb_task_share(&t->results[i], t->questions.count, &error);
         o = cli_json("{s:s, s:f, s:f}", "path", source[i].path, "right", share, "right_stderr", error);
         if (i > 0 && t->results[0].choice != NULL)
-            cli_json_set(o, "same_answers", cli_json_real(same_answers(t, i)));
+            cli_json_set(o, "same_answers",
+                         cli_json_real(nb_task_same(&t->results[i], &t->results[0], t->questions.count)));
         cli_json_add(list, o);
     }
     return list;

@@ -208,6 +208,16 @@ nb_tasks_run(const struct nb_model *const *model, size_t models, const struct nb
     return status;
 }
 
+double
+nb_task_same(const struct nb_task_result *a, const struct nb_task_result *b, size_t questions)
+{
+    size_t same = 0;
+
+    for (size_t i = 0; i < questions; i++)
+        same += a->choice[i] == b->choice[i];
+    return (double)same / (double)questions;
+}
+
 void
 nb_task_results_free(struct nb_task_result *results, size_t models)
 {

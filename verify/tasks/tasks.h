@@ -32,6 +32,9 @@ struct nb_task_result {
 /* The share of right answers, and its standard error. */
 double nb_task_share(const struct nb_task_result *result, size_t questions, double *error);
 
+/* The share of the questions to which both give the same answer. */
+double nb_task_same(const struct nb_task_result *a, const struct nb_task_result *b, size_t questions);
+
 /*
  * RESULTS receives what each of MODELS models makes of QUESTIONS, for the caller to free by nb_task_results_free also after an
  * error. The tokens are those of TOKENIZER, whose vocabulary all of them have.

@@ -1,4 +1,4 @@
-#include "cli/saved_base.h"
+#include "verify/drift/save_base.h"
 
 #include "formats/base/text.h"
 #include "formats/tokenizer/vocabulary.h"
@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 enum nb_status
-saved_base_begin(struct nb_base_writer **writer, const char *path, bool replace, const struct saved_base_of *of,
-                 const struct nb_drift_options *o, struct nb_error *err)
+nb_save_base(struct nb_base_writer **writer, const char *path, bool replace, const struct nb_base_to_save *of,
+             const struct nb_drift_options *o, struct nb_error *err)
 {
     const struct nb_vocabulary *vocabulary = nb_tokenizer_vocabulary(of->tokenizer);
     const struct nb_saved_base about = {

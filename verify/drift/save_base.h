@@ -1,6 +1,6 @@
-/* The file of 'nibble verify --save-base'. */
-#ifndef NB_CLI_SAVED_BASE_H
-#define NB_CLI_SAVED_BASE_H
+/* Begins the file of a saved base (saved_base.h). */
+#ifndef NB_SAVE_BASE_H
+#define NB_SAVE_BASE_H
 
 #include "formats/base/status.h"
 #include "formats/models/source.h"
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 /* What is to be saved: the predictions of BASE for the tokens IDS of the file TEXT, with the vocabulary of TOKENIZER. */
-struct saved_base_of {
+struct nb_base_to_save {
     const struct nb_source *base;
     const char *text;
     const struct nb_ids *ids;
@@ -19,8 +19,8 @@ struct saved_base_of {
 };
 
 /* Begins the file PATH, for nb_drift_measure with OPTIONS. */
-enum nb_status saved_base_begin(struct nb_base_writer **writer, const char *path, bool replace,
-                                const struct saved_base_of *of, const struct nb_drift_options *options,
-                                struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_save_base(struct nb_base_writer **writer, const char *path, bool replace,
+                            const struct nb_base_to_save *of, const struct nb_drift_options *options,
+                            struct nb_error *err) NB_MUST_CHECK;
 
 #endif
