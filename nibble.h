@@ -12,6 +12,7 @@
  *   calibrating            nibble_calibrate: an importance matrix from text
  *   by a text              nibble_tune: types that fit the model, blocks that are nearer to it
  *   verifying              nibble_verify: perplexity and KL divergence
+ *   running                nibble_model_*: tokens, logits; nibble_generate
  *   checking               nibble_check: everything that is wrong with a file
  *   writing GGUF           nibble_writer_*: a file with your own metadata and tensors
  *
@@ -729,6 +730,79 @@ NIBBLE_API enum nibble_code nibble_verification_model(const struct nibble_verifi
 NIBBLE_API enum nibble_code nibble_verification_task(const struct nibble_verification *verification, size_t index,
                                                      size_t task, struct nibble_task_score *out,
                                                      struct nibble_error *error);
+
+/* --- running a model ---------------------------------------------------------------------------- */
+
+/*
+ * A model that is open for running, and the text that it has read so far. Everything is computed in float32, by weights as
+ * they are stored: for looking at what a model says, and for comparing. It is not as fast as a runtime.
+ */
+struct nibble_model;
+
+struct nibble_model_options {
+    size_t size;
+    unsigned threads; /* 0: one per core. Results do not depend on the number */
+    uint32_t context; /* tokens that a text may have; 0: the model's context length, but at most 4096 */
+};
+
+/*
+ * Opens SOURCE, which must stay open, for running. NIBBLE_UNSUPPORTED: the architecture, or the tokenizer, cannot be run.
+ * NIBBLE_INVALID: tensors or keys are missing or do not fit. NIBBLE_NO_MEMORY.
+ */
+NIBBLE_API enum nibble_code nibble_model_open(const struct nibble_source *source,
+                                              const struct nibble_model_options *options, struct nibble_model **out,
+                                              struct nibble_error *error);
+/* Frees MODEL. */
+NIBBLE_API void nibble_model_close(struct nibble_model *model);
+/* The number of tokens in the vocabulary. */
+NIBBLE_API size_t nibble_model_vocabulary(const struct nibble_model *model);
+/*
+ * Sets *COUNT to the number of tokens in the LENGTH bytes at TEXT, and copies the first ROOM of them to IDS. SPECIAL: begins and
+ * ends with the tokens that the model wants there (BOS, EOS), and recognizes the names of control tokens. NIBBLE_INVALID: TEXT
+ * is not UTF-8, and the tokenizer of a checkpoint needs that.
+ */
+NIBBLE_API enum nibble_code nibble_model_tokens(const struct nibble_model *model, const char *text, size_t length,
+                                                bool special, int32_t *ids, size_t room, size_t *count,
+                                                struct nibble_error *error);
+/*
+ * Sets *LENGTH to that of the text of COUNT tokens in bytes, and copies the first ROOM of them to TEXT; no NUL follows. Control
+ * tokens have no text. NIBBLE_USAGE: there is no such token.
+ */
+NIBBLE_API enum nibble_code nibble_model_text(const struct nibble_model *model, const int32_t *ids, size_t count,
+                                              char *text, size_t room, size_t *length, struct nibble_error *error);
+/*
+ * Reads the next COUNT tokens of the text, at least one. LOGITS, which may be NULL, receives those of the token that comes
+ * next, one for each token of the vocabulary. NIBBLE_USAGE: there is no such token, or the context is full; nothing was read
+ * then. NIBBLE_INVALID: the logits are NaN or infinite.
+ *
+ * Example (tests/installed/logits.c):
+ *     if (nibble_model_tokens(model, text, strlen(text), true, ids, 64, &count, &error) != NIBBLE_OK || count > 64 ||
+ *         nibble_model_read(model, ids, count, logits, &error) != NIBBLE_OK)
+ *         return fail(&error);
+ */
+NIBBLE_API enum nibble_code nibble_model_read(struct nibble_model *model, const int32_t *ids, size_t count,
+                                              float *logits, struct nibble_error *error);
+/* Forgets the text: the next token that is read is the first. */
+NIBBLE_API enum nibble_code nibble_model_restart(struct nibble_model *model, struct nibble_error *error);
+
+struct nibble_generate_options {
+    size_t size;
+    uint32_t max_tokens; /* 0: 64 */
+    double temperature;  /* 0: always the most likely token */
+    uint64_t seed;
+    /* Called with each token as soon as it is known; NULL: not. A result other than 0 requests a stop: NIBBLE_INTERRUPTED. */
+    int (*say)(void *context, int32_t id);
+    void *context;
+};
+
+/*
+ * Continues a prompt of COUNT tokens, whatever the model has read before, which does not change. IDS has room for max_tokens;
+ * *SAID is set to how many were said, also after a stop. It ends before the token that ends the text, or where the context is
+ * full. NIBBLE_USAGE: the prompt has no token, or one that does not exist, or fills the context.
+ */
+NIBBLE_API enum nibble_code nibble_generate(struct nibble_model *model, const int32_t *prompt, size_t count,
+                                            const struct nibble_generate_options *options, int32_t *ids, size_t *said,
+                                            struct nibble_error *error);
 
 /* --- checking ----------------------------------------------------------------------------------- */
 

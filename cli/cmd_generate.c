@@ -70,7 +70,7 @@ stream(struct generate_run *r, int32_t id)
     memmove(r->pending, r->pending + whole, r->n_pending);
 }
 
-static void
+static bool
 on_said(void *context, int32_t id)
 {
     struct generate_run *r = context;
@@ -82,10 +82,11 @@ on_said(void *context, int32_t id)
         if (r->said == 1)
             cli_progress_end(&r->progress);
         stream(r, id);
-        return;
+        return true;
     }
     snprintf(text, sizeof text, "model %zu of %zu, token %zu", r->done + 1, r->models, r->said);
     cli_progress_share(&r->progress, ((double)r->done + (double)r->said / (double)tokens) / (double)r->models, text);
+    return true;
 }
 
 /* --- models ------------------------------------------------------------------------------------------------------------ */

@@ -42,8 +42,8 @@ say(struct nb_speaker *speaker, const struct nb_endings *endings, const struct n
             break;
         }
         status = add(&c->ids, id, err);
-        if (status == NB_OK && o->say != NULL)
-            o->say(o->say_context, id);
+        if (status == NB_OK && o->say != NULL && !o->say(o->say_context, id))
+            status = nb_fail(err, NB_INTERRUPTED, "interrupted");
         if (status == NB_OK && c->ids.count < limit)
             status = nb_speaker_read(speaker, &id, 1, NULL, NULL, err);
     }

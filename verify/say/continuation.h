@@ -8,6 +8,7 @@
 #include "verify/say/sampler.h"
 #include "verify/tokenize/tokenize.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,8 +23,11 @@ struct nb_continuation_options {
     size_t tokens;  /* at most */
     size_t context; /* tokens of prompt and continuation together, at most */
     struct nb_sampler sampler;
-    /* Called with each token as soon as it is known, but not with the one that ends the text; may be NULL. */
-    void (*say)(void *context, int32_t id);
+    /*
+     * Called with each token as soon as it is known, but not with the one that ends the text; false asks for a stop:
+     * NB_INTERRUPTED. May be NULL.
+     */
+    bool (*say)(void *context, int32_t id);
     void *say_context;
 };
 
