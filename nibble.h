@@ -9,6 +9,7 @@
  *   metadata               nibble_metadata_*: the typed keys of a model file
  *   sources                nibble_source_*: reading a checkpoint folder, a safetensors or a GGUF file
  *   quantizing a model     nibble_recipe_*, nibble_plan_*, nibble_quantize
+ *   folders                nibble_dequantize, nibble_quantize_mlx
  *   calibrating            nibble_calibrate: an importance matrix from text
  *   by a text              nibble_tune: types that fit the model, blocks that are nearer to it
  *   verifying              nibble_verify: perplexity and KL divergence
@@ -41,7 +42,7 @@
  * and keys have the names that llama.cpp uses; the case of types and recipes does not matter.
  *
  * The library does not print, exit, install signal handlers or change the locale. Between calls it keeps
- * only the choice of kernels for this CPU and tables for the IQ types. nibble_calibrate and nibble_verify
+ * only the choice of kernels for this CPU and tables for the IQ types. Functions that run models
  * set the number of OpenBLAS's own threads to 1 for the process.
  */
 #ifndef NIBBLE_H
@@ -489,6 +490,52 @@ NIBBLE_API enum nibble_code nibble_plan_write(const struct nibble_plan *plan, co
 NIBBLE_API enum nibble_code nibble_quantize(const struct nibble_source *source, const char *output,
                                             const struct nibble_quantize_options *options, const struct nibble_run *run,
                                             struct nibble_error *error);
+
+/* --- folders: checkpoints of floats, MLX -------------------------------------------------------- */
+
+struct nibble_dequantize_options {
+    size_t size;
+    const char *dtype;       /* of the weights: "bf16", "f16" or "f32"; NULL: "bf16" */
+    const char *model_class; /* of a GGUF file: the class to write; NULL: the first one that gives the same keys */
+    bool allow_nonfinite;    /* write NaN and infinity instead of failing */
+};
+
+/*
+ * Writes SOURCE as the new folder FOLDER in Hugging Face's layout, with weights that are floats: a folder whose weights are
+ * quantized, or a GGUF file, with config.json and the tokenizer. Progress is in bytes of the source. NIBBLE_UNSUPPORTED: no
+ * class gives back what the GGUF file has. NIBBLE_EXISTS. NIBBLE_NO_SPACE. NIBBLE_INVALID: a weight is NaN, infinite or too
+ * large for the type.
+ */
+NIBBLE_API enum nibble_code nibble_dequantize(const struct nibble_source *source, const char *folder,
+                                              const struct nibble_dequantize_options *options,
+                                              const struct nibble_run *run, struct nibble_error *error);
+
+struct nibble_mlx_options {
+    size_t size;
+    const char *recipe;      /* as 'nibble types' lists them: "4bit", "mxfp4", "mixed_3_6", "bf16"; NULL: "4bit" */
+    uint32_t group_size;     /* of affine formats: how many weights share a scale; 0: 64 */
+    const char *dtype;       /* of what is not quantized, of scales and biases; NULL: as config.json says */
+    const char *imatrix;     /* a file with an importance matrix, by which scales are fitted; NULL: none */
+    const char *model_class; /* as in nibble_dequantize_options */
+    const struct nibble_type_rule *tensor_types; /* recipes of tensors; the first rule that matches applies */
+    size_t n_tensor_types;
+    bool no_fallback; /* fail if rows do not divide into groups, instead of leaving the tensor in floats */
+};
+
+/*
+ * Writes SOURCE as the new folder FOLDER for mlx-lm. Progress is in bytes of the source. NIBBLE_USAGE: an unknown recipe or
+ * type, or a rule that matches no tensor. NIBBLE_UNSUPPORTED: mlx-lm does not have the model's class. The other errors are
+ * those of nibble_dequantize.
+ *
+ * Example (tests/installed/folders.c):
+ *     mlx.recipe = "mxfp4";
+ *     if (nibble_quantize_mlx(source, "mlx", &mlx, NULL, &error) != NIBBLE_OK ||
+ *         nibble_dequantize(source, "floats", NULL, NULL, &error) != NIBBLE_OK)
+ *         code = fail(&error);
+ */
+NIBBLE_API enum nibble_code nibble_quantize_mlx(const struct nibble_source *source, const char *folder,
+                                                const struct nibble_mlx_options *options, const struct nibble_run *run,
+                                                struct nibble_error *error);
 
 /* --- calibrating -------------------------------------------------------------------------------- */
 

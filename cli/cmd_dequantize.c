@@ -5,9 +5,8 @@
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
-#include "formats/models/family.h"
 #include "formats/models/packed/composed.h"
-#include "formats/models/reverse/reverse.h"
+#include "formats/models/reverse/as_checkpoint.h"
 #include "quantize/checkpoint_plan.h"
 
 #include <stdio.h>
@@ -137,35 +136,6 @@ dequantize(struct dequantize_options *o, const struct nb_source *source)
     return code;
 }
 
-/* Whether SOURCE, a checkpoint, has weights in blocks that only its family puts together, as those of gpt-oss. */
-static bool
-has_blocks(const struct nb_source *source)
-{
-    for (size_t i = 0; i < source->n_tensors && source->family->packed_as != NULL; i++)
-        if (source->tensors[i].foreign != NULL)
-            return true;
-    return false;
-}
-
-/* Writes what the family makes of SOURCE back; a folder keeps its own config and tokenizer. */
-static int
-dequantize_reversed(struct dequantize_options *o, const struct nb_source *source)
-{
-    const bool is_folder = source->kind == NB_SOURCE_CHECKPOINT;
-    struct nb_source reversed, mixed;
-    struct nb_error err;
-    int code;
-
-    if (nb_reverse(&reversed, source, is_folder ? source->family->classes[0] : o->as.model_class, &err) != NB_OK)
-        return cli_fail(&err);
-    mixed = reversed;
-    if (is_folder)
-        mixed.checkpoint = source->checkpoint;
-    code = dequantize(o, &mixed);
-    nb_source_close(&reversed);
-    return code;
-}
-
 int
 cmd_dequantize(const struct cli_line *line)
 {
@@ -181,6 +151,7 @@ cmd_dequantize(const struct cli_line *line)
         .dry_run = cli_has(line, OPT_DRY_RUN),
         .json = cli_has(line, OPT_JSON),
     };
+    struct nb_as_checkpoint as;
     struct nb_source source;
     struct nb_error err;
     int code;
@@ -189,8 +160,12 @@ cmd_dequantize(const struct cli_line *line)
         o.output = default_name(&o);
     if (nb_source_open(&source, o.source, &o.as, &err) != NB_OK)
         return cli_fail(&err);
-    code = source.kind == NB_SOURCE_CHECKPOINT && !has_blocks(&source) ? dequantize(&o, &source)
-                                                                       : dequantize_reversed(&o, &source);
+    if (nb_as_checkpoint_open(&as, &source, o.as.model_class, true, &err) == NB_OK) {
+        code = dequantize(&o, as.source);
+        nb_as_checkpoint_close(&as);
+    } else {
+        code = cli_fail(&err);
+    }
     nb_source_close(&source);
     return code;
 }

@@ -14,7 +14,7 @@
 #include "formats/elements/types.h"
 #include "formats/imatrix/imatrix.h"
 #include "formats/models/model_name.h"
-#include "formats/models/reverse/reverse.h"
+#include "formats/models/reverse/as_checkpoint.h"
 #include "formats/models/source.h"
 #include "quantize/pipeline.h"
 #include "quantize/plan.h"
@@ -354,27 +354,20 @@ check_tokens(const struct quantize_options *a, struct nb_source *source, struct 
     return NB_OK;
 }
 
-/* A GGUF file becomes an MLX folder as the checkpoint that it was made of. */
-static int
-quantize_gguf_for_mlx(struct quantize_options *a, const struct nb_source *gguf)
-{
-    struct nb_source checkpoint;
-    struct nb_error err;
-    int code;
-
-    if (nb_reverse(&checkpoint, gguf, a->as.model_class, &err) != NB_OK)
-        return cli_fail(&err);
-    code = quantize_mlx(a, &checkpoint);
-    nb_source_close(&checkpoint);
-    return code;
-}
-
 static int
 quantize_as(struct quantize_options *a, const struct nb_source *source)
 {
+    struct nb_as_checkpoint as;
+    struct nb_error err;
+    int code;
+
     if (!a->to_mlx)
         return quantize(a, source);
-    return source->kind == NB_SOURCE_GGUF ? quantize_gguf_for_mlx(a, source) : quantize_mlx(a, source);
+    if (nb_as_checkpoint_open(&as, source, a->as.model_class, false, &err) != NB_OK)
+        return cli_fail(&err);
+    code = quantize_mlx(a, as.source);
+    nb_as_checkpoint_close(&as);
+    return code;
 }
 
 int
