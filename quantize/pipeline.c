@@ -64,7 +64,7 @@ create_files(struct run *r, uint32_t *created, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     if (r->product->folder != NULL)
-        status = nb_folder_create(&r->folder, r->product->folder, err);
+        status = nb_folder_create(&r->folder, r->product->folder, r->options->replace, err);
     for (; *created < r->product->n_files && status == NB_OK; ++*created) {
         status = create_file(r, &r->product->files[*created], &r->outs[*created], err);
         if (status != NB_OK)

@@ -1,5 +1,7 @@
 #include "formats/base/system.h"
 
+#include "formats/base/text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -158,6 +160,40 @@ nb_system_rename_to_new(const char *from, const char *to)
         return errno;
 #endif
     return rename_by_link(from, to);
+}
+
+/* By way of a third name. */
+static int
+exchange_by_renaming(const char *from, const char *to)
+{
+    char *aside = nb_joined(to, ".replaced");
+    int code = aside == NULL ? ENOMEM : nb_system_rename_to_new(to, aside);
+
+    if (code == 0 && rename(from, to) != 0) {
+        code = errno;
+        (void)rename(aside, to);
+    } else if (code == 0 && rename(aside, from) != 0) {
+        code = errno;
+    }
+    free(aside);
+    return code;
+}
+
+int
+nb_system_exchange(const char *from, const char *to)
+{
+#if defined(ON_MACOS)
+    if (renamex_np(from, to, RENAME_SWAP) == 0)
+        return 0;
+    if (unless_unsupported(errno) != 0)
+        return errno;
+#elif defined(ON_LINUX) && defined(RENAME_EXCHANGE)
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (unless_unsupported(errno) != 0)
+        return errno;
+#endif
+    return exchange_by_renaming(from, to);
 }
 
 #ifdef HAS_SANDBOX

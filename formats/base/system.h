@@ -35,6 +35,12 @@ int nb_system_sync(int fd);
 int nb_system_rename_to_new(const char *from, const char *to);
 
 /*
+ * Gives FROM and TO, which both exist and are in one folder, each other's name: at once where the system can do that, else
+ * with a moment in which TO is missing. Returns 0 or an errno, with the names as they were.
+ */
+int nb_system_exchange(const char *from, const char *to);
+
+/*
  * From now on this thread, and those that it starts, can open only files in the COUNT folders of READABLE, which are
  * not followed further than they exist, and only for reading; they can start no program and open no connection, and
  * all that for good. Files that are open already stay so. Returns 0 or an errno, with nothing changed: ENOSYS where the
