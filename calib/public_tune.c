@@ -206,7 +206,7 @@ add_keys(struct tune *t, struct nb_error *err)
 }
 
 static enum nb_status
-write_file(struct tune *t, const struct nb_plan *plan, struct nb_refinement *refinement, struct nb_error *err)
+write_file(struct tune *t, const struct nb_plan *plan, struct nb_refine_summary *refinement, struct nb_error *err)
 {
     const struct nb_refine_model_options refine = {
         .text = &t->text,
@@ -230,7 +230,7 @@ write_file(struct tune *t, const struct nb_plan *plan, struct nb_refinement *ref
 
     if (status != NB_OK)
         return status;
-    return t->o.refine ? nb_refine_model(t->source, plan, t->output, &refine, refinement, err)
+    return t->o.refine ? nb_refine_gguf(t->source, plan, t->output, &refine, refinement, err)
                        : nb_pipeline_run(plan, t->output, &options, err);
 }
 
@@ -248,7 +248,7 @@ write_text(struct tune *t, struct nb_error *err)
 }
 
 static enum nb_status
-tune(struct tune *t, struct nb_refinement *refinement, struct nb_error *err)
+tune(struct tune *t, struct nb_refine_summary *refinement, struct nb_error *err)
 {
     const bool calibrates = t->o.calibrate || (t->o.refine && t->given.o.imatrix == NULL);
     struct nb_plan plan;
@@ -270,13 +270,13 @@ tune(struct tune *t, struct nb_refinement *refinement, struct nb_error *err)
 }
 
 static struct nibble_tuning
-result_of(const struct tune *t, const struct nb_refinement *r)
+result_of(const struct tune *t, const struct nb_refine_summary *r)
 {
     return (struct nibble_tuning){
         .expected_kld = t->types.kld,
-        .matrices = r->summary.matrices,
-        .refined = r->summary.refined,
-        .tokens = r->summary.tokens,
+        .matrices = r->matrices,
+        .refined = r->refined,
+        .tokens = r->tokens,
         .kld_before = r->kld_before,
         .kld = r->kld,
     };
@@ -288,7 +288,7 @@ nibble_tune(const struct nibble_source *source, const char *output, const struct
             struct nibble_error *error)
 {
     struct tune t = { .source = &source->source, .output = output };
-    struct nb_refinement refinement = { .kld = 0 };
+    struct nb_refine_summary refinement = { 0 };
     struct nibble_tuning result = { 0 };
     struct nb_error err;
     enum nb_status status = NB_OK;

@@ -106,6 +106,7 @@ refine_output(struct nb_refine_run *r, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     r->groups[0] = (struct nb_refine_group){ .matrix = { m->output }, .count = 1, .key = m->output->name };
+    (void)nb_refine_encoding(m->output, &r->groups[0].encoding[0]); /* refine_steps has asked */
     r->n_groups = 1;
     r->wanted = &r->groups[0];
     if (!is_tied)
@@ -148,7 +149,8 @@ refine_step(struct nb_refine_run *r, struct nb_error *err)
 static enum nb_status
 refine_steps(struct nb_refine_run *r, struct nb_error *err)
 {
-    const bool refines_output = nb_refine_can(r->quantized.output);
+    struct nb_encoding encoding;
+    const bool refines_output = nb_refine_encoding(r->quantized.output, &encoding);
     const bool is_tied = r->quantized.output->weight == r->quantized.token_embedding->weight;
     enum nb_status status = NB_OK;
 
@@ -249,7 +251,27 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
 }
 
 static enum nb_status
-start(struct nb_refine_run *r, const char *path, struct nb_error *err)
+open_files(struct nb_refine_run *r, struct nb_error *err)
+{
+    const struct nb_store *store = &r->source.store;
+
+    r->files = calloc((size_t)store->n_files + 1, sizeof *r->files);
+    if (r->files == NULL)
+        return nb_fail_memory(err);
+    for (uint32_t i = 0; i < store->n_files; i++)
+        r->files[i].fd = -1;
+    for (uint32_t i = 0; i < store->n_files; i++) {
+        char *name = (char *)store->files[i].name;
+
+        r->files[i] = (struct nb_file_out){ nb_open(name, O_WRONLY | O_CLOEXEC, 0), name, name };
+        if (r->files[i].fd < 0)
+            return nb_fail(err, NB_SYSTEM, "%s: %s", name, strerror(errno));
+    }
+    return NB_OK;
+}
+
+static enum nb_status
+start(struct nb_refine_run *r, struct nb_error *err)
 {
     enum nb_status status = nb_pool_new(&r->pool, r->options->threads, err);
 
@@ -260,10 +282,7 @@ start(struct nb_refine_run *r, const char *path, struct nb_error *err)
     status = nb_forward_new(&r->of_original, r->pool, r->batch, r->options->chunk_tokens, err);
     if (status == NB_OK)
         status = nb_forward_new(&r->of_quantized, r->pool, r->batch, r->options->chunk_tokens, err);
-    r->file = (struct nb_file_out){ nb_open(path, O_WRONLY | O_CLOEXEC, 0), (char *)path, (char *)path };
-    if (status == NB_OK && r->file.fd < 0)
-        status = nb_fail(err, NB_SYSTEM, "%s: %s", path, strerror(errno));
-    return status;
+    return status == NB_OK ? open_files(r, err) : status;
 }
 
 static void
@@ -282,8 +301,10 @@ finish(struct nb_refine_run *r)
     nb_forward_free(r->of_original);
     nb_forward_free(r->of_quantized);
     nb_pool_free(r->pool);
-    if (r->file.fd >= 0)
-        close(r->file.fd);
+    for (uint32_t i = 0; r->files != NULL && i < r->source.store.n_files; i++)
+        if (r->files[i].fd >= 0)
+            close(r->files[i].fd);
+    free(r->files);
 }
 
 /* A hash of everything that must be equal for a run to be taken up again. */
@@ -335,7 +356,7 @@ enum nb_status
 nb_refine_file(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
                const struct nb_refine_options *o, struct nb_refine_summary *summary, struct nb_error *err)
 {
-    struct nb_refine_run r = { .original = original, .options = o, .file = { .fd = -1 }, .summary = summary };
+    struct nb_refine_run r = { .original = original, .options = o, .summary = summary };
     enum nb_status status;
 
     *summary = (struct nb_refine_summary){ 0 };
@@ -356,15 +377,19 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
     if (status == NB_OK) {
         status = check_file(&r, err);
         if (status == NB_OK)
-            status = start(&r, path, err);
+            status = start(&r, err);
         if (status == NB_OK)
             status = allocate(&r, tokens, count, err);
         if (status == NB_OK) {
             r.fingerprint = fingerprint(&r);
             status = nb_refine_state_read(&r, err);
         }
+        if (status == NB_OK && r.resumed == SIZE_MAX)
+            status = nb_refine_judge(&r, &summary->kld_before, err);
         if (status == NB_OK)
             status = refine_steps(&r, err);
+        if (status == NB_OK)
+            status = nb_refine_judge(&r, &summary->kld, err);
         if (status == NB_INTERRUPTED)
             status = interrupted(&r, err);
         finish(&r);

@@ -1,5 +1,5 @@
 /*
- * Refines the blocks of a quantized file by what flows through the model. Layer by layer, the calibration tokens run
+ * Refines the blocks of a quantized file, or folder, by what flows through the model. Layer by layer, the calibration tokens run
  * through the original model and through the quantized one as far as it is refined; each matrix gets the blocks that do
  * best what the original one does with the original inputs, and that make up for the error that is in the residual
  * stream already. A part of the tokens is held out: blocks are fitted to the others, and replaced only where that lowers
@@ -39,6 +39,7 @@ struct nb_refine_options {
 struct nb_refine_summary {
     size_t matrices, refined; /* that could be refined, and that were */
     size_t tokens;            /* that were used */
+    double kld_before, kld;   /* mean KL divergence on at most 16 of the held-out chunks; 0 if there is only one */
 };
 
 /* The chunks of COUNT tokens that are used. */
@@ -50,14 +51,7 @@ uint32_t nb_refine_chunks(size_t count, const struct nb_refine_options *options)
 enum nb_status nb_refine_needs(const struct nb_model *original, size_t count, const struct nb_refine_options *options,
                                uint64_t *bytes, double *seconds, struct nb_error *err) NB_MUST_CHECK;
 /*
- * The mean KL divergence, in nats a token, of the file PATH, which is ORIGINAL quantized, on at most 16 of the chunks that
- * are held out; 0 if there is only one.
- */
-enum nb_status nb_refine_judge(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
-                               const struct nb_refine_options *options, double *kld,
-                               struct nb_error *err) NB_MUST_CHECK;
-/*
- * Changes the file PATH, which is ORIGINAL quantized, in place. Refused: models whose layers share what they leave
+ * Changes PATH, a GGUF file or an MLX folder that is ORIGINAL quantized, in place. Refused: models whose layers share what they leave
  * (nb_forward_has_steps), and texts of less than two chunks.
  */
 enum nb_status nb_refine_file(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,

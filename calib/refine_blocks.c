@@ -1,6 +1,7 @@
 /* Reads matrices and their blocks, has them refined, and writes what is better. */
 #include "calib/refine_run.h"
 #include "formats/base/checked.h"
+#include "quantize/search/parts_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,30 +38,28 @@ original_of(const struct nb_refine_run *r, const struct nb_linear *m)
     return o;
 }
 
-/* ROWS rows of M from row FIRST on; those of all experts are counted. */
+/* ROWS rows of matrix NUMBER of the group from row FIRST on; those of all experts are counted. */
 static enum nb_status
-refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const struct nb_linear *m, uint64_t first,
-             size_t rows, struct nb_error *err)
+refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, size_t number, uint64_t first, size_t rows,
+             struct nb_error *err)
 {
-    const struct nb_type_info *info = nb_type_info(m->weight->type);
-    const size_t row_bytes = m->columns / info->block * info->block_bytes;
+    const struct nb_linear *m = r->wanted->matrix[number];
+    const struct nb_encoding *encoding = &r->wanted->encoding[number];
     float *weights = nb_aligned((uint64_t)rows * m->columns * sizeof *weights);
-    void *blocks = nb_malloc(rows * row_bytes);
+    void *blocks = nb_malloc((uint64_t)rows * nb_rows_bytes(encoding, m->columns));
     struct reading reading = { r, original_of(r, m), first, rows, weights };
-    const struct nb_refine_matrix matrix = { m->weight->type, rows, m->columns, weights, blocks };
+    const struct nb_refine_matrix matrix = { encoding, rows, m->columns, weights, blocks };
     struct nb_refine_result result = { 0 };
     enum nb_status status = weights == NULL || blocks == NULL ? nb_fail_memory(err) : NB_OK;
 
     if (status == NB_OK)
         status = nb_pool_run(r->pool, read_task, &reading, (rows + ROWS_IN_TASK - 1) / ROWS_IN_TASK, err);
     if (status == NB_OK)
-        status = nb_view_fetch(m->weight, first * m->columns, (uint64_t)rows * m->columns, &r->readers[0], err);
-    if (status == NB_OK) {
-        memcpy(blocks, r->readers[0].elements, rows * row_bytes);
+        status = nb_refine_read(r, m, first, rows, blocks, err);
+    if (status == NB_OK)
         status = nb_refine_matrix(in, &matrix, r->pool, &result, err);
-    }
     if (status == NB_OK && result.taken)
-        status = nb_out_write(&r->file, nb_view_offset(m->weight) + first * row_bytes, blocks, rows * row_bytes, err);
+        status = nb_refine_write(r, m, first, rows, blocks, err);
     if (status == NB_OK && r->options->refined != NULL)
         r->options->refined(r->options->context, m->name, &result);
     r->summary->matrices++;
@@ -72,15 +71,16 @@ refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, const s
 
 /* Where the moments have a row for each of the matrix, it is refined as a whole. */
 static enum nb_status
-refine_expert(struct nb_refine_run *r, const struct nb_refine_inputs *in, const struct nb_linear *m, uint32_t expert,
+refine_expert(struct nb_refine_run *r, const struct nb_refine_inputs *in, size_t number, uint32_t expert,
               struct nb_error *err)
 {
+    const struct nb_linear *m = r->wanted->matrix[number];
     const size_t piece = PIECE_FLOATS / m->columns / ROWS_IN_TASK * ROWS_IN_TASK;
     const size_t at_once = in->fit->r != NULL || piece == 0 || piece > m->rows ? m->rows : piece;
     enum nb_status status = NB_OK;
 
     for (size_t first = 0; first < m->rows && status == NB_OK; first += at_once)
-        status = refine_piece(r, in, m, (uint64_t)expert * m->rows + first,
+        status = refine_piece(r, in, number, (uint64_t)expert * m->rows + first,
                               m->rows - first < at_once ? m->rows - first : at_once, err);
     return status;
 }
@@ -97,7 +97,7 @@ nb_refine_experts(struct nb_refine_run *r, struct nb_error *err)
             continue; /* an expert that no token reached keeps its blocks */
         status = nb_refine_prepare(&in, &r->fit[e], &r->held[e], err);
         for (size_t i = 0; i < r->wanted->count && status == NB_OK; i++)
-            status = refine_expert(r, &in, r->wanted->matrix[i], r->first_expert + e, err);
+            status = refine_expert(r, &in, i, r->first_expert + e, err);
         nb_refine_inputs_free(&in);
     }
     return status;

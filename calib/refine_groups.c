@@ -1,6 +1,5 @@
 #include "calib/refine_run.h"
 #include "formats/models/hparams.h"
-#include "quantize/search/refine.h"
 #include "verify/run/block.h"
 
 #include <stdio.h>
@@ -29,13 +28,6 @@ adds_plainly(const struct nb_model *m, const struct nb_block *b)
 {
     return b->norm_after == NULL && b->norm_sum == NULL && b->times == 1 &&
            nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1;
-}
-
-bool
-nb_refine_can(const struct nb_linear *m)
-{
-    return nb_can_refine(m->weight->type) && m->scale == NULL && nb_view_is_stored(m->weight) &&
-           m->weight->n_pieces == 1 && m->columns % nb_type_info(m->weight->type)->block == 0;
 }
 
 /* The group of the product that begins with KEY and of WEIGHTING, made if need be; NULL if there are too many. */
@@ -67,14 +59,18 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
     (void)tokens;
     (void)err;
     for (size_t i = 0; i < count; i++) {
-        struct nb_refine_group *g =
-            nb_refine_can(matrices[i]) ? group_of(r, matrices[0]->name, weighting_of(matrices[i])) : NULL;
+        struct nb_encoding encoding;
+        struct nb_refine_group *g = nb_refine_encoding(matrices[i], &encoding)
+                                        ? group_of(r, matrices[0]->name, weighting_of(matrices[i]))
+                                        : NULL;
         bool is_new = g != NULL && g->count < NB_MAX_PRODUCTS;
 
         for (size_t k = 0; is_new && k < g->count; k++)
             is_new = g->matrix[k] != matrices[i];
-        if (is_new)
+        if (is_new) {
+            g->encoding[g->count] = encoding;
             g->matrix[g->count++] = matrices[i];
+        }
     }
     return NB_OK;
 }

@@ -1,6 +1,5 @@
 /* The KL divergence of a file from its original, on the tokens that refinement holds out. */
 #include "calib/refine_run.h"
-#include "calib/texts.h"
 #include "formats/base/checked.h"
 #include "verify/drift/drift.h"
 #include "verify/drift/drift_stats.h"
@@ -10,9 +9,9 @@
 
 #define CHUNKS 16u /* at most */
 
-/* Copies held-out chunks of TOKENS, those that are used, from all over them; returns their number. */
+/* Copies held-out chunks, from all over them; returns their number. */
 static uint32_t
-take_held_out(const struct nb_refine_run *r, const int32_t *tokens, int32_t *to)
+take_held_out(const struct nb_refine_run *r, int32_t *to)
 {
     const size_t each = r->options->chunk_tokens;
     uint32_t held = 0, taken = 0;
@@ -23,17 +22,17 @@ take_held_out(const struct nb_refine_run *r, const int32_t *tokens, int32_t *to)
         if (!nb_refine_is_held_out(r, i / r->batch))
             continue;
         if (held <= CHUNKS || seen * CHUNKS / held == taken)
-            memcpy(to + (size_t)taken++ * each, tokens + (size_t)i * each, each * sizeof *to);
+            memcpy(to + (size_t)taken++ * each, r->tokens + (size_t)i * each, each * sizeof *to);
         seen++;
     }
     return taken;
 }
 
 static enum nb_status
-measure(const struct nb_model *original, const struct nb_model *quantized, const struct nb_refine_options *o,
-        const int32_t *tokens, uint32_t chunks, double *kld, struct nb_error *err)
+measure(const struct nb_refine_run *r, const int32_t *tokens, uint32_t chunks, double *kld, struct nb_error *err)
 {
-    const struct nb_model *const models[] = { original, quantized };
+    const struct nb_refine_options *o = r->options;
+    const struct nb_model *const models[] = { r->original, &r->quantized };
     const struct nb_drift_options options = {
         .chunk_tokens = o->chunk_tokens, .threads = o->threads, .bos = o->bos, .stop = o->stop
     };
@@ -51,37 +50,18 @@ measure(const struct nb_model *original, const struct nb_model *quantized, const
 }
 
 enum nb_status
-nb_refine_judge(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
-                const struct nb_refine_options *o, double *kld, struct nb_error *err)
+nb_refine_judge(const struct nb_refine_run *r, double *kld, struct nb_error *err)
 {
-    const struct nb_refine_run r = { .options = o,
-                                     .chunks = nb_refine_chunks(count, o),
-                                     .batch = nb_refine_batch(count, o) };
-    int32_t *held = nb_malloc((uint64_t)CHUNKS * o->chunk_tokens * sizeof *held);
-    int32_t *used = nb_malloc((uint64_t)r.chunks * o->chunk_tokens * sizeof *used);
-    struct nb_source source;
-    struct nb_model model;
+    int32_t *held = nb_malloc((uint64_t)CHUNKS * r->options->chunk_tokens * sizeof *held);
+    enum nb_status status = NB_OK;
     uint32_t chunks;
-    enum nb_status status = held == NULL || used == NULL ? nb_fail_memory(err) : NB_OK;
 
     *kld = 0;
-    if (status != NB_OK) {
-        free(held);
-        free(used);
-        return status;
-    }
-    nb_spread_chunks(tokens, count, o->chunk_tokens, r.chunks, used);
-    chunks = take_held_out(&r, used, held);
-    free(used);
-    status = chunks < 2 ? NB_OK : nb_source_open(&source, path, NULL, err);
-    if (status == NB_OK && chunks >= 2) {
-        status = nb_model_open(&model, &source, err);
-        if (status == NB_OK) {
-            status = measure(original, &model, o, held, chunks, kld, err);
-            nb_model_close(&model);
-        }
-        nb_source_close(&source);
-    }
+    if (held == NULL)
+        return nb_fail_memory(err);
+    chunks = take_held_out(r, held);
+    if (chunks >= 2)
+        status = measure(r, held, chunks, kld, err);
     free(held);
     return status;
 }

@@ -9,7 +9,7 @@
 
 #include "formats/base/blas.h"
 #include "formats/base/checked.h"
-#include "formats/elements/decode.h"
+#include "quantize/search/parts_rows.h"
 #include "quantize/search/refine.h"
 
 #include <math.h>
@@ -216,7 +216,7 @@ held_error(const struct job *j, size_t first, size_t rows, const void *blocks, f
     const size_t n = j->matrix->columns, count = rows * n;
     float *w = room + count;
 
-    nb_decode(j->matrix->type, blocks, count, w);
+    nb_rows_decode(j->matrix->encoding, blocks, rows, n, w);
     times(w, j->in->held->h, rows, n, room);
     return dot(w, room, count) - 2 * dot(w, j->wanted + first * n, count);
 }
@@ -225,10 +225,9 @@ static enum nb_status
 refine_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct job *j = context;
-    const struct nb_type_info *info = nb_type_info(j->matrix->type);
-    const struct nb_refine refine = { j->matrix->type, j->matrix->columns, j->in->damped, SWEEPS };
+    const struct nb_refine refine = { j->matrix->encoding, j->matrix->columns, j->in->damped, SWEEPS };
     size_t first, rows = task_rows(j, task, &first);
-    const size_t n = j->matrix->columns, row_bytes = n / info->block * info->block_bytes;
+    const size_t n = j->matrix->columns, row_bytes = nb_rows_bytes(j->matrix->encoding, n);
     const unsigned char *given = (const unsigned char *)j->matrix->blocks + first * row_bytes;
     unsigned char *refined = j->blocks + first * row_bytes;
     float *target = j->shift + first * n; /* no longer needed as such */
@@ -310,13 +309,12 @@ allocate(struct job *j, unsigned threads, size_t tasks)
 {
     const struct nb_refine_matrix *m = j->matrix;
     const uint64_t floats = (uint64_t)m->rows * m->columns * sizeof(float);
-    const struct nb_type_info *info = nb_type_info(m->type);
     bool good;
 
     j->shift = nb_calloc(floats, 1);
     j->wanted = nb_calloc(floats, 1);
     j->repair = j->in->fit->r == NULL ? NULL : nb_calloc(floats, 1);
-    j->blocks = nb_malloc((uint64_t)m->rows * m->columns / info->block * info->block_bytes);
+    j->blocks = nb_malloc((uint64_t)m->rows * nb_rows_bytes(m->encoding, m->columns));
     j->sums = calloc(tasks, sizeof *j->sums);
     j->room = calloc(threads, sizeof *j->room);
     j->memory = calloc(threads, sizeof *j->memory);
@@ -335,7 +333,6 @@ nb_refine_matrix(const struct nb_refine_inputs *in, const struct nb_refine_matri
                  struct nb_refine_result *result, struct nb_error *err)
 {
     const size_t tasks = (m->rows + ROWS_IN_TASK - 1) / ROWS_IN_TASK;
-    const struct nb_type_info *info = nb_type_info(m->type);
     struct job j = { .in = in, .matrix = m };
     struct sums sums;
     enum nb_status status = allocate(&j, nb_pool_threads(pool), tasks) ? NB_OK : nb_fail_memory(err);
@@ -352,7 +349,7 @@ nb_refine_matrix(const struct nb_refine_inputs *in, const struct nb_refine_matri
         sums = add_sums(&j, tasks);
         *result = (struct nb_refine_result){ sums.before, sums.after, j.alpha, j.gamma, sums.after < sums.before };
         if (result->taken)
-            memcpy(m->blocks, j.blocks, m->rows * m->columns / info->block * info->block_bytes);
+            memcpy(m->blocks, j.blocks, m->rows * nb_rows_bytes(m->encoding, m->columns));
     }
     free_job(&j, nb_pool_threads(pool));
     return status;

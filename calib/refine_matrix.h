@@ -5,7 +5,7 @@
 #include "calib/moments.h"
 #include "formats/base/pool.h"
 #include "formats/base/status.h"
-#include "formats/elements/types.h"
+#include "quantize/search/encode.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,10 +26,10 @@ enum nb_status nb_refine_prepare(struct nb_refine_inputs *inputs, const struct n
 void nb_refine_inputs_free(struct nb_refine_inputs *inputs);
 
 struct nb_refine_matrix {
-    enum nb_type type;
+    const struct nb_encoding *encoding;
     size_t rows, columns;
     const float *weights; /* ROWS x COLUMNS, the original ones */
-    void *blocks;         /* as the encoder made them; refined blocks are put in their place */
+    void *blocks;         /* rows (parts_rows.h) as the encoder made them; refined ones are put in their place */
 };
 
 /* What was found, in squared errors of the products with held-out inputs, summed. */

@@ -3,11 +3,11 @@
 #include "calib/texts.h"
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
+#include "formats/base/folder_out.h"
 #include "formats/base/text.h"
 #include "formats/gguf/edit.h"
 #include "formats/gguf/gguf.h"
 #include "formats/gguf/metadata.h"
-#include "quantize/pipeline.h"
 #include "verify/run/model.h"
 #include "verify/tokenize/text_file.h"
 
@@ -80,17 +80,15 @@ set_key(const char *path, const char *key, double kld, size_t tokens, struct nb_
     return status;
 }
 
+/* What was found out, in the keys of the file PATH. */
 static enum nb_status
-get_kld_before(const char *path, double *kld, struct nb_error *err)
+set_keys(const char *path, const struct nb_refine_summary *summary, struct nb_error *err)
 {
-    struct nb_source source;
-    enum nb_status status = nb_source_open(&source, path, NULL, err);
+    enum nb_status status = set_key(path, KEY_BEFORE, summary->kld_before, 0, err);
 
-    if (status != NB_OK)
-        return status;
-    (void)nb_meta_get_f64(&source.meta, KEY_BEFORE, kld);
-    nb_source_close(&source);
-    return NB_OK;
+    if (status == NB_OK)
+        status = set_key(path, KEY_AFTER, summary->kld, 0, err);
+    return status == NB_OK ? set_key(path, KEY_TOKENS, 0, summary->tokens, err) : status;
 }
 
 /* Says what it will take. */
@@ -112,34 +110,16 @@ say_needs(const struct nb_model *model, const struct nb_ids *ids, const struct n
     return NB_OK;
 }
 
-/* Refines the file PATH, and judges it before and after; before only if it is not GOING_ON with a stopped run. */
-static enum nb_status
-refine_and_judge(const struct nb_model *model, const char *path, const struct nb_ids *ids,
-                 const struct nb_refine_options *o, bool going_on, struct nb_refinement *r, struct nb_error *err)
-{
-    enum nb_status status = going_on ? get_kld_before(path, &r->kld_before, err)
-                                     : nb_refine_judge(model, path, ids->id, ids->count, o, &r->kld_before, err);
-
-    if (status == NB_OK && !going_on)
-        status = set_key(path, KEY_BEFORE, r->kld_before, 0, err);
-    if (status == NB_OK)
-        status = nb_refine_file(model, path, ids->id, ids->count, o, &r->summary, err);
-    if (status == NB_OK)
-        status = nb_refine_judge(model, path, ids->id, ids->count, o, &r->kld, err);
-    if (status == NB_OK)
-        status = set_key(path, KEY_AFTER, r->kld, 0, err);
-    return status == NB_OK ? set_key(path, KEY_TOKENS, 0, r->summary.tokens, err) : status;
-}
-
 /* What one call works on. */
 struct work {
     const struct nb_source *source;
+    const struct nb_refine_target *target;
     const struct nb_refine_model_options *options;
     const char *path, *state; /* OUTPUT.refining, and how far it is */
 };
 
 static enum nb_status
-refine(const struct work *w, bool going_on, struct nb_refinement *r, struct nb_error *err)
+refine(const struct work *w, struct nb_refine_summary *summary, struct nb_error *err)
 {
     const struct nb_refine_model_options *given = w->options;
     struct nb_refine_options o = { .chunk_tokens = nb_calibration_chunk(w->source, given->chunk_tokens),
@@ -163,7 +143,7 @@ refine(const struct work *w, bool going_on, struct nb_refinement *r, struct nb_e
     if (status == NB_OK)
         status = say_needs(&model, &ids, &o, &given->watch, err);
     if (status == NB_OK)
-        status = refine_and_judge(&model, w->path, &ids, &o, going_on, r, err);
+        status = nb_refine_file(&model, w->path, ids.id, ids.count, &o, summary, err);
     nb_ids_free(&ids);
     nb_model_close(&model);
     return status;
@@ -180,7 +160,7 @@ on_written(void *context, uint64_t done, uint64_t total)
 
 /* The blocks of the reference. */
 static enum nb_status
-write_start(const struct work *w, const struct nb_plan *plan, struct nb_error *err)
+write_start(const struct work *w, struct nb_error *err)
 {
     struct nb_step_watch watch = w->options->watch;
     const struct nb_pipeline_options o = { .threads = w->options->threads,
@@ -190,14 +170,14 @@ write_start(const struct work *w, const struct nb_plan *plan, struct nb_error *e
                                            .context = &watch,
                                            .stop = watch.stop };
 
-    return nb_pipeline_run(plan, w->path, &o, err);
+    return w->target->write(w->target->plan, w->path, &o, err);
 }
 
 /* Writes the reference's blocks, unless a stopped run is taken up again, and refines them. */
 static enum nb_status
-work(const struct work *w, const struct nb_plan *plan, struct nb_refinement *r, struct nb_error *err)
+work(const struct work *w, struct nb_refine_summary *summary, struct nb_error *err)
 {
-    const bool goes_on = nb_is_file(w->path) && nb_is_file(w->state);
+    const bool goes_on = nb_exists(w->path) && nb_is_file(w->state);
     enum nb_status status = NB_OK;
 
     if (goes_on) {
@@ -207,35 +187,72 @@ work(const struct work *w, const struct nb_plan *plan, struct nb_refinement *r, 
         note(&w->options->watch, sentence);
     } else {
         unlink(w->state);
-        status = write_start(w, plan, err);
+        status = write_start(w, err);
     }
     if (status == NB_OK)
-        status = refine(w, goes_on, r, err);
-    if (status != NB_OK && !goes_on && !(status == NB_INTERRUPTED && nb_is_file(w->state)))
-        unlink(w->path);
+        status = refine(w, summary, err);
+    if (status == NB_OK && !w->target->is_folder)
+        status = set_keys(w->path, summary, err);
+    if (status != NB_OK && !goes_on && !(status == NB_INTERRUPTED && nb_is_file(w->state))) {
+        if (w->target->is_folder)
+            nb_folder_remove(w->path);
+        else
+            unlink(w->path);
+    }
     return status;
 }
 
-enum nb_status
-nb_refine_model(const struct nb_source *source, const struct nb_plan *plan, const char *output,
-                const struct nb_refine_model_options *o, struct nb_refinement *refinement, struct nb_error *err)
+/* Gives PATH the name of the output; NULL: only finds out whether that can be done. */
+static enum nb_status
+name_output(const struct nb_refine_target *target, const char *path, bool replace, struct nb_error *err)
 {
-    char *path = nb_joined(output, SUFFIX), *state = nb_joined(output, SUFFIX STATE);
-    const struct work w = { source, o, path, state };
-    struct nb_file_out out;
-    enum nb_status status = path == NULL || state == NULL ? nb_fail_memory(err)
-                                                          : nb_out_adopt(&out, output, NULL, o->replace, err);
+    struct nb_folder_out folder;
+    struct nb_file_out file;
+    enum nb_status status;
 
-    *refinement = (struct nb_refinement){ 0 };
-    if (status == NB_OK && plan->n_files > 1)
-        status = nb_fail(err, NB_USAGE, "refining writes one file, and no parts (keep-split)");
+    if (target->is_folder) {
+        status = nb_folder_adopt(&folder, target->output, path, replace, err);
+        return status == NB_OK && path != NULL ? nb_folder_commit(&folder, err) : status;
+    }
+    status = nb_out_adopt(&file, target->output, path, replace, err);
+    return status == NB_OK && path != NULL ? nb_out_commit(&file, replace, err) : status;
+}
+
+enum nb_status
+nb_refine_model(const struct nb_source *source, const struct nb_refine_target *target,
+                const struct nb_refine_model_options *o, struct nb_refine_summary *summary, struct nb_error *err)
+{
+    char *path = nb_joined(target->output, SUFFIX), *state = nb_joined(target->output, SUFFIX STATE);
+    const struct work w = { source, target, o, path, state };
+    enum nb_status status = path == NULL || state == NULL ? nb_fail_memory(err)
+                                                          : name_output(target, NULL, o->replace, err);
+
+    *summary = (struct nb_refine_summary){ 0 };
     if (status == NB_OK)
-        status = work(&w, plan, refinement, err);
+        status = work(&w, summary, err);
     if (status == NB_OK)
-        status = nb_out_adopt(&out, output, path, o->replace, err);
-    if (status == NB_OK)
-        status = nb_out_commit(&out, o->replace, err);
+        status = name_output(target, path, o->replace, err);
+    if (status == NB_OK && summary->matrices == 0)
+        note(&o->watch, "nothing was refined, because no matrix has a type whose blocks can be bettered");
     free(path);
     free(state);
     return status;
+}
+
+static enum nb_status
+write_gguf(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
+{
+    return nb_pipeline_run(plan, name, options, err);
+}
+
+enum nb_status
+nb_refine_gguf(const struct nb_source *source, const struct nb_plan *plan, const char *output,
+               const struct nb_refine_model_options *o, struct nb_refine_summary *summary, struct nb_error *err)
+{
+    const struct nb_refine_target target = { output, plan, write_gguf, false };
+
+    *summary = (struct nb_refine_summary){ 0 };
+    if (plan->n_files > 1)
+        return nb_fail(err, NB_USAGE, "refining writes one file, and no parts (keep-split)");
+    return nb_refine_model(source, &target, o, summary, err);
 }

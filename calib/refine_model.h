@@ -6,6 +6,7 @@
 #include "formats/base/status.h"
 #include "formats/base/watch.h"
 #include "formats/models/source.h"
+#include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "verify/tokenize/text_file.h"
 
@@ -25,9 +26,14 @@ struct nb_refine_model_options {
                     const struct nb_refine_result *result); /* as in nb_refine_options */
 };
 
-struct nb_refinement {
-    struct nb_refine_summary summary;
-    double kld_before, kld; /* in nats a token, on the held-out tokens */
+/* What is written, and then refined: a GGUF file, or an MLX folder. */
+struct nb_refine_target {
+    const char *output;
+    const void *plan;
+    /* Writes what PLAN says under NAME. */
+    enum nb_status (*write)(const void *plan, const char *name, const struct nb_pipeline_options *options,
+                            struct nb_error *err);
+    bool is_folder; /* without keys */
 };
 
 /* Keys that tell how a file was refined, for the options of its plan; and what they point to. */
@@ -39,11 +45,15 @@ enum nb_status nb_refine_keys(const struct nb_text *text, struct nb_refine_keys 
                               struct nb_error *err) NB_MUST_CHECK;
 
 /*
- * Writes the file OUTPUT that PLAN describes, which has the keys, refined. The work is done in OUTPUT.refining, which a stop
- * leaves; the same call then goes on there. Refused: plans of several files.
+ * Writes TARGET, which is SOURCE quantized, refined. The work is done in OUTPUT.refining, which a stop leaves; the same call
+ * then goes on there.
  */
-enum nb_status nb_refine_model(const struct nb_source *source, const struct nb_plan *plan, const char *output,
-                               const struct nb_refine_model_options *options, struct nb_refinement *refinement,
+enum nb_status nb_refine_model(const struct nb_source *source, const struct nb_refine_target *target,
+                               const struct nb_refine_model_options *options, struct nb_refine_summary *summary,
                                struct nb_error *err) NB_MUST_CHECK;
+/* The same for the GGUF file OUTPUT that PLAN describes, which has the keys. Refused: plans of several files. */
+enum nb_status nb_refine_gguf(const struct nb_source *source, const struct nb_plan *plan, const char *output,
+                              const struct nb_refine_model_options *options, struct nb_refine_summary *summary,
+                              struct nb_error *err) NB_MUST_CHECK;
 
 #endif

@@ -8,6 +8,7 @@
 #include "formats/base/pool.h"
 #include "formats/base/spill.h"
 #include "formats/models/source.h"
+#include "quantize/search/encode.h"
 #include "verify/run/forward.h"
 #include "verify/run/product.h"
 
@@ -29,6 +30,7 @@ enum nb_refine_weighting {
 /* Matrices that are multiplied with the same input, and for which tokens count alike. */
 struct nb_refine_group {
     const struct nb_linear *matrix[NB_MAX_PRODUCTS];
+    struct nb_encoding encoding[NB_MAX_PRODUCTS];
     size_t count;
     const char *key; /* the name of the first matrix of the product */
     enum nb_refine_weighting weighting;
@@ -39,9 +41,9 @@ struct nb_refine_group {
 struct nb_refine_run {
     const struct nb_model *original;
     const struct nb_refine_options *options;
-    struct nb_source source; /* the quantized file */
+    struct nb_source source; /* the quantized file, or folder */
     struct nb_model quantized;
-    struct nb_file_out file; /* it, to be written in place; the names are not its own */
+    struct nb_file_out *files; /* its files, to be written in place; the names are not their own */
     struct nb_pool *pool;
     struct nb_pool_watch watch;
     volatile sig_atomic_t break_off;
@@ -117,8 +119,16 @@ nb_refine_is_held_out(const struct nb_refine_run *r, uint32_t batch)
 /* The chunks of a batch. */
 uint32_t nb_refine_batch(size_t count, const struct nb_refine_options *options);
 
+/* refine_rows.c */
+/* How MATRIX is quantized; false if it cannot be refined. */
+bool nb_refine_encoding(const struct nb_linear *matrix, struct nb_encoding *encoding);
+/* COUNT rows of MATRIX from row FIRST on (parts_rows.h), between memory and the files; those of all experts are counted. */
+enum nb_status nb_refine_read(struct nb_refine_run *run, const struct nb_linear *matrix, uint64_t first, size_t count,
+                              void *rows, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_refine_write(struct nb_refine_run *run, const struct nb_linear *matrix, uint64_t first, size_t count,
+                               void *rows, struct nb_error *err) NB_MUST_CHECK;
+
 /* refine_groups.c */
-bool nb_refine_can(const struct nb_linear *matrix);
 /* Finds the groups of the current step, in the order in which they are used. */
 enum nb_status nb_refine_find_groups(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 
@@ -134,12 +144,19 @@ enum nb_status nb_refine_gather(struct nb_refine_run *run, struct nb_error *err)
 /* Refines the matrices of r->wanted by the moments that were gathered. */
 enum nb_status nb_refine_experts(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 
+/* refine_judge.c */
+/*
+ * The mean KL divergence, in nats a token, of the file as it is from the original, on at most 16 of the chunks that are held
+ * out; 0 if there is only one.
+ */
+enum nb_status nb_refine_judge(const struct nb_refine_run *run, double *kld, struct nb_error *err) NB_MUST_CHECK;
+
 /* refine_state.c; without a file for the state nothing is done */
 /* Before the current step changes anything. */
-enum nb_status nb_refine_state_write(const struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
-/* Sets r->resumed. A state of another run is an error. */
+enum nb_status nb_refine_state_write(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+/* Sets r->resumed, and the summary to what was done. A state of another run is an error. */
 enum nb_status nb_refine_state_read(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 /* Puts the blocks of the current step back, which is the one that was stopped. */
-enum nb_status nb_refine_state_restore(const struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status nb_refine_state_restore(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 
 #endif

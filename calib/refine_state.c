@@ -6,26 +6,43 @@
 #include "formats/base/checked.h"
 #include "formats/base/file_in.h"
 #include "formats/base/file_out.h"
+#include "quantize/search/parts_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC UINT64_C(0x32656E696665526E) /* "nRefine2" */
+#define MAGIC UINT64_C(0x33656E696665526E) /* "nRefine3" */
+#define AT_ONCE ((size_t)4 << 20)          /* bytes */
 
 struct head {
     uint64_t magic, fingerprint, step, bytes;
     uint64_t matrices, refined; /* in the steps before */
+    double kld_before;
 };
 
-/* The matrix number I of the current step, NULL after the last. */
+/* The file of the state: OUT while it is written, else IN. */
+struct state_file {
+    const struct nb_file_out *out;
+    const struct nb_file_in *in;
+};
+
+/* The matrix number I of the current step, and the bytes of its rows; NULL after the last. */
 static const struct nb_linear *
-matrix(const struct nb_refine_run *r, size_t i)
+matrix(const struct nb_refine_run *r, size_t i, size_t *row_bytes)
 {
-    for (size_t g = 0; g < r->n_groups; i -= r->groups[g++].count)
-        if (i < r->groups[g].count)
-            return r->groups[g].matrix[i];
+    for (const struct nb_refine_group *g = r->groups; g < r->groups + r->n_groups; i -= g++->count)
+        if (i < g->count) {
+            *row_bytes = nb_rows_bytes(&g->encoding[i], g->matrix[i]->columns);
+            return g->matrix[i];
+        }
     return NULL;
+}
+
+static uint64_t
+rows_of(const struct nb_linear *m)
+{
+    return (uint64_t)m->rows * m->experts;
 }
 
 static uint64_t
@@ -33,68 +50,78 @@ bytes_of_step(const struct nb_refine_run *r)
 {
     const struct nb_linear *m;
     uint64_t bytes = 0;
+    size_t each;
 
-    for (size_t i = 0; (m = matrix(r, i)) != NULL; i++)
-        bytes += m->weight->bytes;
+    for (size_t i = 0; (m = matrix(r, i, &each)) != NULL; i++)
+        bytes += rows_of(m) * each;
     return bytes;
 }
 
+/* Copies the rows of M, of EACH bytes, to the state or from it, where they begin at AT. */
 static enum nb_status
-copy_blocks(const struct nb_refine_run *r, const struct nb_file_out *out, struct nb_error *err)
+copy_matrix(struct nb_refine_run *r, const struct state_file *f, const struct nb_linear *m, size_t each, uint64_t at,
+            struct nb_error *err)
 {
+    const size_t most = AT_ONCE / each + 1;
+    void *rows = nb_malloc((uint64_t)most * each);
+    enum nb_status status = rows == NULL ? nb_fail_memory(err) : NB_OK;
+
+    for (uint64_t first = 0; first < rows_of(m) && status == NB_OK; first += most) {
+        const uint64_t left = rows_of(m) - first, place = at + first * each;
+        const size_t n = left < most ? (size_t)left : most;
+
+        status = f->out != NULL ? nb_refine_read(r, m, first, n, rows, err)
+                                : nb_file_read(f->in, place, rows, n * each, err);
+        if (status == NB_OK)
+            status = f->out != NULL ? nb_out_write(f->out, place, rows, n * each, err)
+                                    : nb_refine_write(r, m, first, n, rows, err);
+    }
+    free(rows);
+    return status;
+}
+
+static enum nb_status
+copy_step(struct nb_refine_run *r, const struct state_file *f, struct nb_error *err)
+{
+    enum nb_status status = NB_OK;
     const struct nb_linear *m;
     uint64_t at = sizeof(struct head);
-    enum nb_status status = NB_OK;
+    size_t each;
 
-    for (size_t i = 0; (m = matrix(r, i)) != NULL && status == NB_OK; i++) {
-        status = nb_out_copy(out, at, &r->source.files[0], nb_view_offset(m->weight), m->weight->bytes, err);
-        at += m->weight->bytes;
+    for (size_t i = 0; (m = matrix(r, i, &each)) != NULL && status == NB_OK; i++) {
+        status = copy_matrix(r, f, m, each, at, err);
+        at += rows_of(m) * each;
     }
     return status;
 }
 
 enum nb_status
-nb_refine_state_write(const struct nb_refine_run *r, struct nb_error *err)
+nb_refine_state_write(struct nb_refine_run *r, struct nb_error *err)
 {
-    const struct head head = {
-        MAGIC, r->fingerprint, r->step, bytes_of_step(r), r->summary->matrices, r->summary->refined
-    };
+    const struct head head = { .magic = MAGIC,
+                               .fingerprint = r->fingerprint,
+                               .step = r->step,
+                               .bytes = bytes_of_step(r),
+                               .matrices = r->summary->matrices,
+                               .refined = r->summary->refined,
+                               .kld_before = r->summary->kld_before };
     struct nb_file_out out;
     enum nb_status status;
 
     if (r->options->state == NULL)
         return NB_OK;
-    if (fsync(r->file.fd) != 0)
-        return nb_fail(err, NB_SYSTEM, "%s: writing failed", r->source.path);
+    for (uint32_t i = 0; i < r->source.store.n_files; i++)
+        if (fsync(r->files[i].fd) != 0)
+            return nb_fail(err, NB_SYSTEM, "%s: writing failed", r->files[i].name);
     status = nb_out_create_own(&out, r->options->state, sizeof head + head.bytes, err);
     if (status != NB_OK)
         return status;
     status = nb_out_write(&out, 0, &head, sizeof head, err);
     if (status == NB_OK)
-        status = copy_blocks(r, &out, err);
+        status = copy_step(r, &(struct state_file){ .out = &out }, err);
     if (status == NB_OK)
         return nb_out_commit(&out, true, err);
     nb_out_abort(&out, err);
-    return status;
-}
-
-/* Puts the blocks of the state's step back. */
-static enum nb_status
-restore_blocks(const struct nb_refine_run *r, const struct nb_file_in *file, struct nb_error *err)
-{
-    const struct nb_linear *m;
-    uint64_t at = sizeof(struct head);
-    enum nb_status status = NB_OK;
-
-    for (size_t i = 0; (m = matrix(r, i)) != NULL && status == NB_OK; i++) {
-        void *bytes = nb_malloc(m->weight->bytes);
-
-        status = bytes == NULL ? nb_fail_memory(err) : nb_file_read(file, at, bytes, m->weight->bytes, err);
-        if (status == NB_OK)
-            status = nb_out_write(&r->file, nb_view_offset(m->weight), bytes, m->weight->bytes, err);
-        at += m->weight->bytes;
-        free(bytes);
-    }
     return status;
 }
 
@@ -120,11 +147,12 @@ nb_refine_state_read(struct nb_refine_run *r, struct nb_error *err)
     r->resumed = (size_t)head.step;
     r->summary->matrices = (size_t)head.matrices;
     r->summary->refined = (size_t)head.refined;
+    r->summary->kld_before = head.kld_before;
     return NB_OK;
 }
 
 enum nb_status
-nb_refine_state_restore(const struct nb_refine_run *r, struct nb_error *err)
+nb_refine_state_restore(struct nb_refine_run *r, struct nb_error *err)
 {
     struct nb_file_in file;
     enum nb_status status = nb_file_open(&file, r->options->state, err);
@@ -134,7 +162,7 @@ nb_refine_state_restore(const struct nb_refine_run *r, struct nb_error *err)
     if (file.size != sizeof(struct head) + bytes_of_step(r))
         status = nb_fail(err, NB_INPUT, "%s: is not the state of this run; remove it to begin anew", r->options->state);
     else
-        status = restore_blocks(r, &file, err);
+        status = copy_step(r, &(struct state_file){ .in = &file }, err);
     nb_file_close(&file);
     return status;
 }

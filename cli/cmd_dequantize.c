@@ -1,6 +1,5 @@
-#include "cli/cli.h"
+#include "cli/planned.h"
 
-#include "formats/base/clock.h"
 #include "formats/base/file_in.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
@@ -22,17 +21,27 @@ struct dequantize_options {
     bool dry_run, json;
 };
 
+/* What is done, and with what. */
+struct dequantization {
+    const struct dequantize_options *options;
+    const struct nb_source *source;
+    const struct nb_checkpoint_plan *plan;
+};
+
 static json_t *
-plan_json(const struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan)
+plan_json(void *context)
 {
+    const struct dequantization *d = context;
+    const struct dequantize_options *o = d->options;
+    const struct nb_checkpoint_plan *plan = d->plan;
     json_t *tensors = cli_json_array();
 
     for (size_t i = 0; i < plan->folder.n_outputs; i++) {
         const struct nb_view *v = &plan->views[i];
         json_t *shape = cli_json_array();
 
-        for (uint32_t d = v->n_dims; d-- > 0;)
-            cli_json_add(shape, cli_json_integer((json_int_t)v->ne[d]));
+        for (uint32_t k = v->n_dims; k-- > 0;)
+            cli_json_add(shape, cli_json_integer((json_int_t)v->ne[k]));
         cli_json_add(tensors,
                      cli_json("{s:s, s:s, s:o, s:s, s:s}", "name", v->name, "source_name", v->source_name, "shape",
                               shape, "source_type", nb_type_info(nb_composed_of(v->pieces->stored))->name, "type",
@@ -41,14 +50,15 @@ plan_json(const struct dequantize_options *o, const struct nb_source *source, co
     return cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "source", o->source, "output",
                     o->output, "dtype", nb_type_info(plan->dtype)->name, "files", (int)plan->folder.n_files, "dry_run",
                     (int)o->dry_run, "parameters", (json_int_t)plan->parameters, "source_bytes",
-                    (json_int_t)source->file_bytes, "file_bytes", (json_int_t)plan->folder.total_bytes, "unpacked",
+                    (json_int_t)d->source->file_bytes, "file_bytes", (json_int_t)plan->folder.total_bytes, "unpacked",
                     (json_int_t)plan->n_unpacked, "tokenizer", (int)plan->has_tokenizer, "tensors", tensors, "notes",
-                    cli_notes_json(source));
+                    cli_notes_json(d->source));
 }
 
 static void
-print_plan(FILE *f, const struct nb_checkpoint_plan *plan)
+print_plan(void *context, FILE *f)
 {
+    const struct nb_checkpoint_plan *plan = ((const struct dequantization *)context)->plan;
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
     for (size_t i = 0; i < plan->folder.n_outputs; i++) {
@@ -63,49 +73,38 @@ print_plan(FILE *f, const struct nb_checkpoint_plan *plan)
     }
 }
 
-static void
-print_summary(const struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan,
-              double seconds)
+static int
+print_summary(void *context, double seconds)
 {
+    const struct dequantization *d = context;
+    const struct nb_checkpoint_plan *plan = d->plan;
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
 
-    cli_print("%s -> %s (%s)\n", o->source, o->output, nb_type_info(plan->dtype)->name);
+    cli_print("%s -> %s (%s)\n", d->options->source, d->options->output, nb_type_info(plan->dtype)->name);
     cli_print("  %s parameters in %zu tensors, %zu of them unpacked\n", cli_count(x, (double)plan->parameters),
               plan->folder.n_outputs, plan->n_unpacked);
-    cli_print("  %s -> %s", cli_bytes(x, (double)source->file_bytes), cli_bytes(y, (double)plan->folder.total_bytes));
-    if (o->dry_run)
+    cli_print("  %s -> %s", cli_bytes(x, (double)d->source->file_bytes),
+              cli_bytes(y, (double)plan->folder.total_bytes));
+    if (d->options->dry_run)
         cli_print(" (nothing written)\n");
     else
         cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->folder.total_bytes / seconds),
                   nb_tier());
+    return NB_OK;
 }
 
-static int
-run_plan(struct dequantize_options *o, const struct nb_source *source, const struct nb_checkpoint_plan *plan)
+static enum nb_status
+write_plan(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
 {
-    struct cli_progress progress;
-    struct nb_error err;
-    enum nb_status status = NB_OK;
-    const double started = nb_seconds();
+    return nb_checkpoint_plan_write(plan, name, options, err);
+}
 
-    if (cli_is_verbose() && !o->dry_run)
-        print_plan(stderr, plan);
-    if (!o->dry_run) {
-        cli_progress_start(&progress);
-        o->pipeline.progress = cli_progress_update;
-        o->pipeline.context = &progress;
-        o->pipeline.stop = cli_catch_signals();
-        status = nb_checkpoint_plan_write(plan, o->output, &o->pipeline, &err);
-        cli_progress_end(&progress);
-    }
-    if (status != NB_OK)
-        return cli_fail(&err);
-    if (o->json)
-        return cli_print_json(plan_json(o, source, plan));
-    if (o->dry_run)
-        print_plan(stdout, plan);
-    print_summary(o, source, plan, nb_seconds() - started);
-    return cli_finish();
+static enum nb_status
+write_folder(void *context, struct nb_error *err)
+{
+    const struct dequantization *d = context;
+
+    return planned_write(write_plan, d->plan, d->options->output, &d->options->pipeline, err);
 }
 
 /* The last part of the source's path without ".gguf", and the type: "Llama-3.2-1B-AWQ-bf16". */
@@ -122,9 +121,11 @@ default_name(struct dequantize_options *o)
 }
 
 static int
-dequantize(struct dequantize_options *o, const struct nb_source *source)
+dequantize(const struct dequantize_options *o, const struct nb_source *source)
 {
     struct nb_checkpoint_plan plan;
+    struct dequantization d = { o, source, &plan };
+    const struct planned planned = { &d, o->dry_run, o->json, write_folder, print_plan, print_summary, plan_json };
     struct nb_error err;
     int code;
 
@@ -132,7 +133,7 @@ dequantize(struct dequantize_options *o, const struct nb_source *source)
         return cli_fail(&err);
     if (!o->json)
         cli_print_notes(source);
-    code = run_plan(o, source, &plan);
+    code = planned_run(&planned);
     nb_checkpoint_plan_free(&plan);
     return code;
 }
@@ -177,6 +178,7 @@ cmd_dequantize(const struct cli_line *line)
                 .to_floats = true },
         .plan.dtype = cli_float_type(line, OPT_DTYPE, NB_BF16),
         .pipeline = { .threads = cli_number(line, OPT_THREADS, 0),
+                      .replace = cli_has(line, OPT_FORCE),
                       .allow_nonfinite = cli_has(line, OPT_ALLOW_NONFINITE) },
         .dry_run = cli_has(line, OPT_DRY_RUN),
         .json = cli_has(line, OPT_JSON),

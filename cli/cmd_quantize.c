@@ -5,6 +5,7 @@
 #include "cli/allocation.h"
 #include "cli/calibration.h"
 #include "cli/memory_report.h"
+#include "cli/planned.h"
 #include "cli/quantize_mlx.h"
 #include "cli/quantize_options.h"
 #include "cli/refinement.h"
@@ -127,9 +128,21 @@ print_type_counts(const struct nb_plan *plan)
     }
 }
 
+/* What is done, and with what. */
+struct quantization {
+    const struct quantize_options *options;
+    const struct nb_source *source;
+    const struct nb_plan *plan;
+    struct nb_refine_summary refined;
+};
+
 static json_t *
-plan_json(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
+plan_json(void *context)
 {
+    const struct quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_source *source = q->source;
+    const struct nb_plan *plan = q->plan;
     const struct memory_subject subject = { source, plan, &a->plan };
     json_t *object, *tensors = cli_json_array();
 
@@ -154,12 +167,14 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                       cli_notes_json(source));
     if (a->dry_run)
         cli_json_set(object, "memory", memory_json(&subject, &a->memory));
+    refinement_json(object, &q->refined);
     return object;
 }
 
 static void
-print_plan(FILE *f, const struct nb_plan *plan)
+print_plan(void *context, FILE *f)
 {
+    const struct nb_plan *plan = ((const struct quantization *)context)->plan;
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
     for (size_t i = 0; i < plan->n_tensors; i++) {
@@ -173,9 +188,13 @@ print_plan(FILE *f, const struct nb_plan *plan)
     }
 }
 
-static void
-print_summary(const struct quantize_options *a, const struct nb_plan *plan, double seconds)
+static int
+print_summary(void *context, double seconds)
 {
+    const struct quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_plan *plan = q->plan;
+    const struct memory_subject subject = { q->source, plan, &a->plan };
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
 
     cli_print("%s -> %s (%s", a->source, a->output, a->plan.recipe.recipe->name);
@@ -191,52 +210,38 @@ print_summary(const struct quantize_options *a, const struct nb_plan *plan, doub
         cli_print(" (nothing written)\n");
     else
         cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
+    refinement_print(&q->refined);
+    return a->dry_run ? print_memory(&subject, &a->memory) : NB_OK;
+}
+
+static enum nb_status
+write_plan(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
+{
+    return nb_pipeline_run(plan, name, options, err);
+}
+
+static enum nb_status
+write_file(void *context, struct nb_error *err)
+{
+    struct quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_refine_target target = { a->output, q->plan, write_plan, false };
+
+    if (a->refine == NULL)
+        return planned_write(write_plan, q->plan, a->output, &a->pipeline, err);
+    if (q->plan->n_files > 1)
+        return nb_fail(err, NB_USAGE, "--refine writes one file, and no parts (--keep-split)");
+    return refinement_run(a, q->source, &target, &q->refined, err);
 }
 
 static int
-run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
+run_plan(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
 {
-    struct nb_refinement refined = { .kld = 0 };
-    struct cli_progress progress;
+    struct quantization q = { a, source, plan, { 0 } };
+    const struct planned planned = { &q, a->dry_run, a->json, write_file, print_plan, print_summary, plan_json };
     struct nb_error err;
-    enum nb_status status = nb_plan_check_output(plan, source, a->output, &err);
-    double started = nb_seconds();
-    int code;
 
-    if (cli_is_verbose() && !a->dry_run)
-        print_plan(stderr, plan);
-    if (status == NB_OK && !a->dry_run && a->refine != NULL) {
-        status = refinement_run(a, source, plan, &refined, &err);
-    } else if (status == NB_OK && !a->dry_run) {
-        cli_progress_start(&progress);
-        a->pipeline.progress = cli_progress_update;
-        a->pipeline.context = &progress;
-        a->pipeline.stop = cli_catch_signals();
-        status = nb_pipeline_run(plan, a->output, &a->pipeline, &err);
-        cli_progress_end(&progress);
-    }
-    if (status != NB_OK)
-        return cli_fail(&err);
-    if (a->json) {
-        json_t *object = plan_json(a, source, plan);
-
-        if (refined.summary.matrices > 0)
-            cli_json_set(object, "refined",
-                         cli_json("{s:I, s:I, s:I, s:f, s:f}", "matrices", (json_int_t)refined.summary.matrices,
-                                  "refined", (json_int_t)refined.summary.refined, "tokens",
-                                  (json_int_t)refined.summary.tokens, "kld_before", refined.kld_before, "kld",
-                                  refined.kld));
-        return cli_print_json(object);
-    }
-    if (a->dry_run)
-        print_plan(stdout, plan);
-    print_summary(a, plan, nb_seconds() - started);
-    if (refined.summary.matrices > 0)
-        cli_print("  refined: %zu of %zu matrices, by %zu tokens; KLD on those held out: %.6f, was %.6f\n",
-                  refined.summary.refined, refined.summary.matrices, refined.summary.tokens, refined.kld,
-                  refined.kld_before);
-    code = a->dry_run ? print_memory(&(struct memory_subject){ source, plan, &a->plan }, &a->memory) : NB_OK;
-    return code == NB_OK ? cli_finish() : code;
+    return nb_plan_check_output(plan, source, a->output, &err) == NB_OK ? planned_run(&planned) : cli_fail(&err);
 }
 
 /* The matrix of --calibrate: SOURCE itself is run. */
@@ -364,7 +369,7 @@ quantize_gguf_for_mlx(struct quantize_options *a, const struct nb_source *gguf)
 
     if (nb_reverse(&checkpoint, gguf, a->as.model_class, &err) != NB_OK)
         return cli_fail(&err);
-    code = quantize_mlx(a, &checkpoint);
+    code = quantize_mlx(a, &checkpoint, gguf);
     nb_source_close(&checkpoint);
     return code;
 }
@@ -374,7 +379,7 @@ quantize_as(struct quantize_options *a, const struct nb_source *source)
 {
     if (!a->to_mlx)
         return quantize(a, source);
-    return source->kind == NB_SOURCE_GGUF ? quantize_gguf_for_mlx(a, source) : quantize_mlx(a, source);
+    return source->kind == NB_SOURCE_GGUF ? quantize_gguf_for_mlx(a, source) : quantize_mlx(a, source, source);
 }
 
 int

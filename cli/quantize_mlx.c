@@ -1,7 +1,7 @@
 #include "cli/quantize_mlx.h"
 
-#include "cli/cli.h"
-#include "formats/base/clock.h"
+#include "cli/planned.h"
+#include "cli/refinement.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
 #include "formats/elements/types.h"
@@ -37,10 +37,22 @@ reason(const struct nb_mlx_choice *choice)
     return names[choice->why];
 }
 
+/* What is done, and with what. */
+struct mlx_quantization {
+    const struct quantize_options *options;
+    const struct nb_source *source;   /* a checkpoint */
+    const struct nb_source *original; /* what it was made of, or itself: what runs */
+    const struct nb_mlx_plan *plan;
+    struct nb_refine_summary refined;
+};
+
 static json_t *
-plan_json(const struct quantize_options *a, const struct nb_source *source, const struct nb_mlx_plan *plan)
+plan_json(void *context)
 {
-    json_t *tensors = cli_json_array();
+    const struct mlx_quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_mlx_plan *plan = q->plan;
+    json_t *object, *tensors = cli_json_array();
 
     for (size_t i = 0; i < plan->sources.count; i++) {
         const struct nb_mlx_plan_tensor *t = &plan->tensors[i];
@@ -57,17 +69,20 @@ plan_json(const struct quantize_options *a, const struct nb_source *source, cons
                               (int)(t->importance != NULL), "lost_blocks", (json_int_t)plan->lost[i], "source_bytes",
                               (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
-    return cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
-                    a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
-                    (int)plan->folder.n_files, "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters,
-                    "source_bytes", (json_int_t)plan->source_bytes, "file_bytes", (json_int_t)plan->folder.total_bytes,
-                    "bpw", nb_mlx_plan_bpw(plan), "fallbacks", (json_int_t)plan->n_fallbacks, "tensors", tensors,
-                    "notes", cli_notes_json(source));
+    object = cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source,
+                      "output", a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
+                      (int)plan->folder.n_files, "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters,
+                      "source_bytes", (json_int_t)plan->source_bytes, "file_bytes",
+                      (json_int_t)plan->folder.total_bytes, "bpw", nb_mlx_plan_bpw(plan), "fallbacks",
+                      (json_int_t)plan->n_fallbacks, "tensors", tensors, "notes", cli_notes_json(q->source));
+    refinement_json(object, &q->refined);
+    return object;
 }
 
 static void
-print_plan(FILE *f, const struct nb_mlx_plan *plan)
+print_plan(void *context, FILE *f)
 {
+    const struct nb_mlx_plan *plan = ((const struct mlx_quantization *)context)->plan;
     char shape[CLI_TEXT], bytes[CLI_TEXT], format[CLI_TEXT];
 
     for (size_t i = 0; i < plan->sources.count; i++) {
@@ -121,9 +136,12 @@ print_lost(const struct nb_mlx_plan *plan)
             blocks, tensors, plan->sources.tensors[most].module);
 }
 
-static void
-print_summary(const struct quantize_options *a, const struct nb_mlx_plan *plan, double seconds)
+static int
+print_summary(void *context, double seconds)
 {
+    const struct mlx_quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_mlx_plan *plan = q->plan;
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
     size_t quantized = 0;
 
@@ -138,35 +156,29 @@ print_summary(const struct quantize_options *a, const struct nb_mlx_plan *plan, 
         cli_print(" (nothing written)\n");
     else
         cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
+    refinement_print(&q->refined);
+    print_lost(plan);
+    return NB_OK;
 }
 
-static int
-run_plan(struct quantize_options *a, const struct nb_source *source, const struct nb_mlx_plan *plan)
+static enum nb_status
+write_plan(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
 {
-    struct cli_progress progress;
-    struct nb_error err;
-    enum nb_status status = NB_OK;
-    const double started = nb_seconds();
+    return nb_mlx_plan_write(plan, name, options, err);
+}
 
-    if (cli_is_verbose() && !a->dry_run)
-        print_plan(stderr, plan);
-    if (!a->dry_run) {
-        cli_progress_start(&progress);
-        a->pipeline.progress = cli_progress_update;
-        a->pipeline.context = &progress;
-        a->pipeline.stop = cli_catch_signals();
-        status = nb_mlx_plan_write(plan, a->output, &a->pipeline, &err);
-        cli_progress_end(&progress);
-    }
-    if (status != NB_OK)
-        return cli_fail(&err);
-    if (a->json)
-        return cli_print_json(plan_json(a, source, plan));
-    if (a->dry_run)
-        print_plan(stdout, plan);
-    print_summary(a, plan, nb_seconds() - started);
-    print_lost(plan);
-    return cli_finish();
+static enum nb_status
+write_folder(void *context, struct nb_error *err)
+{
+    struct mlx_quantization *q = context;
+    const struct quantize_options *a = q->options;
+    const struct nb_refine_target target = { a->output, q->plan, write_plan, true };
+    enum nb_status status;
+
+    if (a->refine == NULL)
+        return planned_write(write_plan, q->plan, a->output, &a->pipeline, err);
+    status = nb_mlx_tensors_check_readable(&q->plan->sources, q->source, err);
+    return status == NB_OK ? refinement_run(a, q->original, &target, &q->refined, err) : status;
 }
 
 /* The last part of the source's path and the recipe: "Llama-3.2-1B-4bit". */
@@ -180,9 +192,11 @@ default_name(const struct quantize_options *a, char *name, size_t size)
 }
 
 int
-quantize_mlx(struct quantize_options *a, const struct nb_source *source)
+quantize_mlx(struct quantize_options *a, const struct nb_source *source, const struct nb_source *original)
 {
     struct nb_mlx_plan plan;
+    struct mlx_quantization q = { a, source, original, &plan, { 0 } };
+    const struct planned planned = { &q, a->dry_run, a->json, write_folder, print_plan, print_summary, plan_json };
     struct nb_error err;
     char name[240];
     int code;
@@ -198,7 +212,7 @@ quantize_mlx(struct quantize_options *a, const struct nb_source *source)
         cli_print_notes(source);
         print_warnings(a, &plan);
     }
-    code = run_plan(a, source, &plan);
+    code = planned_run(&planned);
     nb_mlx_plan_free(&plan);
     return code;
 }

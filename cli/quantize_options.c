@@ -207,12 +207,10 @@ check_mlx_options(const struct cli_line *line)
         OPT_TOKEN_EMBEDDING_TYPE,
         OPT_LEAVE_OUTPUT_TENSOR,
         OPT_VIA,
-        OPT_CTX,
         OPT_CACHE_TYPE,
         OPT_RAM,
         OPT_VRAM,
         OPT_OVERRIDE_KV,
-        OPT_FORCE,
         OPT_PRUNE_LAYERS,
         OPT_KEEP_SPLIT,
         OPT_ALLOW_NONFINITE,
@@ -354,8 +352,10 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         return code;
     if (!a->dry_run && (cli_has(line, OPT_CACHE_TYPE) || cli_has(line, OPT_RAM) || cli_has(line, OPT_VRAM)))
         return cli_usage("quantize", "--cache-type, --ram and --vram need --dry-run");
-    if (!a->dry_run && cli_has(line, OPT_CTX) && a->calibrate == NULL && a->refine == NULL && !allocation_is_wanted(a))
-        return cli_usage("quantize", "--ctx needs --calibrate, --refine, --target-size or its like, or --dry-run");
+    if ((!a->dry_run || a->to_mlx) && cli_has(line, OPT_CTX) && a->calibrate == NULL && a->refine == NULL &&
+        !allocation_is_wanted(a))
+        return cli_usage("quantize", "--ctx needs --calibrate%s",
+                         a->to_mlx ? " or --refine" : ", --refine, --target-size or its like, or --dry-run");
     if (cli_has(line, OPT_CTX) && a->chunk_tokens < 8 && !a->dry_run)
         return cli_usage("quantize", "-c: a chunk has at least 8 tokens");
     if (cli_has(line, OPT_REFINE_TOKENS) && a->refine == NULL)
@@ -366,8 +366,6 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
         return cli_usage("quantize",
                          "--refine and --target-size need the layers that --prune-layers takes out; do one after "
                          "the other");
-    if (a->refine != NULL && a->to_mlx)
-        return cli_usage("quantize", "--refine is for GGUF files; --calibrate fits MLX's scales to a text");
     if (a->refine != NULL && strcmp(a->refine, "-") == 0)
         return cli_usage("quantize",
                          "--refine: the text is read more than once, and cannot come from the standard input");

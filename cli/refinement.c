@@ -1,7 +1,5 @@
 #include "cli/refinement.h"
 
-#include "cli/cli.h"
-
 enum nb_status
 refinement_keys(struct quantize_options *a, struct nb_error *err)
 {
@@ -26,8 +24,8 @@ on_refined(void *context, const char *name, const struct nb_refine_result *resul
 }
 
 enum nb_status
-refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan,
-               struct nb_refinement *refinement, struct nb_error *err)
+refinement_run(const struct quantize_options *a, const struct nb_source *source, const struct nb_refine_target *target,
+               struct nb_refine_summary *summary, struct nb_error *err)
 {
     const struct nb_text text = quantize_text(a, a->refine);
     struct cli_progress progress;
@@ -42,8 +40,26 @@ refinement_run(const struct quantize_options *a, const struct nb_source *source,
         .watch = cli_step_watch(&progress),
         .refined = on_refined,
     };
-    enum nb_status status = nb_refine_model(source, plan, a->output, &options, refinement, err);
+    enum nb_status status = nb_refine_model(source, target, &options, summary, err);
 
     cli_progress_end(&progress);
     return status;
+}
+
+void
+refinement_json(json_t *object, const struct nb_refine_summary *s)
+{
+    if (s->matrices > 0)
+        cli_json_set(object, "refined",
+                     cli_json("{s:I, s:I, s:I, s:f, s:f}", "matrices", (json_int_t)s->matrices, "refined",
+                              (json_int_t)s->refined, "tokens", (json_int_t)s->tokens, "kld_before", s->kld_before,
+                              "kld", s->kld));
+}
+
+void
+refinement_print(const struct nb_refine_summary *s)
+{
+    if (s->matrices > 0)
+        cli_print("  refined: %zu of %zu matrices, by %zu tokens; KLD on those held out: %.6f, was %.6f\n", s->refined,
+                  s->matrices, s->tokens, s->kld, s->kld_before);
 }

@@ -1,18 +1,21 @@
-/* 'nibble quantize --refine': quantizes, then refines the blocks by what flows through the model. */
+/* 'nibble quantize --refine': quantizes, then refines what it wrote by what flows through the model. */
 #ifndef NB_REFINEMENT_H
 #define NB_REFINEMENT_H
 
 #include "calib/refine_model.h"
+#include "cli/cli.h"
 #include "cli/quantize_options.h"
 #include "formats/base/status.h"
 #include "formats/models/source.h"
-#include "quantize/plan.h"
 
 /* Adds the keys to OPTIONS that tell how the file was made. */
 enum nb_status refinement_keys(struct quantize_options *options, struct nb_error *err) NB_MUST_CHECK;
-/* Writes the file that PLAN describes, refined, as nb_refine_model does. */
+/* nb_refine_model with what OPTIONS say, and progress on the terminal. */
 enum nb_status refinement_run(const struct quantize_options *options, const struct nb_source *source,
-                              const struct nb_plan *plan, struct nb_refinement *refinement,
+                              const struct nb_refine_target *target, struct nb_refine_summary *summary,
                               struct nb_error *err) NB_MUST_CHECK;
+/* Adds what was refined to OBJECT, or prints it; nothing if there is nothing. */
+void refinement_json(json_t *object, const struct nb_refine_summary *summary);
+void refinement_print(const struct nb_refine_summary *summary);
 
 #endif

@@ -7,8 +7,8 @@
 #include "formats/base/blas.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
-#include "quantize/search/encode.h"
-#include "quantize/search/parts.h"
+#include "quantize/search/mlx.h"
+#include "quantize/search/parts_rows.h"
 #include "quantize/search/refine.h"
 #include "scratch.h"
 #include "splitmix.h"
@@ -76,6 +76,59 @@ blocks_taken_apart_are_put_together_again(void **unused)
         }
     }
     assert_int_equal(seen, 16);
+}
+
+#define MLX_ENCODINGS 54
+
+/* Of all widths, groups and types. */
+static size_t
+mlx_encodings(struct nb_encoding *out)
+{
+    static const uint8_t bits[] = { 2, 3, 4, 5, 6, 8 };
+    static const uint16_t groups[] = { 32, 64, 128 };
+    static const enum nb_type types[] = { NB_F16, NB_BF16, NB_F32 };
+    size_t count = 0;
+
+    for (size_t b = 0; b < 6; b++)
+        for (size_t g = 0; g < 3; g++)
+            for (size_t t = 0; t < 3; t++) {
+                const struct nb_mlx_format format = { NB_MLX_AFFINE, bits[b], groups[g] };
+
+                out[count++] = nb_mlx_encoding(&format, types[t]);
+            }
+    assert_int_equal(count, MLX_ENCODINGS);
+    return count;
+}
+
+/* Codes, scales and biases of a row stand in three planes, and mean what they were made of. */
+static void
+rows_of_mlx_taken_apart_are_put_together_again(void **unused)
+{
+    struct nb_encoding each[MLX_ENCODINGS];
+    unsigned char row[COLUMNS * 4], again[COLUMNS * 4];
+    float w[COLUMNS], decoded[COLUMNS];
+    uint64_t state = 7;
+
+    (void)unused;
+    (void)mlx_encodings(each);
+    for (size_t i = 0; i < COLUMNS; i++)
+        w[i] = (float)(i / 32 + 1) * (float)splitmix_gaussian(&state);
+    for (const struct nb_encoding *e = each; e < each + MLX_ENCODINGS; e++) {
+        const size_t bytes = nb_rows_bytes(e, COLUMNS);
+        struct nb_parts parts;
+
+        e->encode(e, w, 1, COLUMNS, NULL, row);
+        memset(again, 0xAA, sizeof again);
+        nb_rows_decode(e, row, 1, COLUMNS, decoded);
+        for (size_t block = 0; block < COLUMNS / e->block; block++) {
+            nb_rows_unpack(e, row, COLUMNS, block, &parts);
+            nb_rows_pack(e, &parts, again, COLUMNS, block);
+            for (size_t i = block * e->block; i < (block + 1) * e->block; i++)
+                assert_true(fabsf(w[i] - decoded[i]) <= 1.5f * fabsf(parts.d)); /* the ends may be cut off */
+        }
+        assert_memory_equal(row, again, bytes);
+        assert_true(again[bytes] == 0xAA);
+    }
 }
 
 /* --- one matrix ----------------------------------------------------------------------------------------------- */
@@ -146,42 +199,65 @@ new_pool(unsigned threads)
     return pool;
 }
 
-/* For every type: no row has a larger error than before, and all together have much less. */
+/* Sums over rows that are refined. */
+struct refined_rows {
+    double before, after;
+};
+
+/* No row has a larger error than before. */
+static struct refined_rows
+refine_rows(const struct nb_encoding *e, const float *w, const float *h, void *memory)
+{
+    const struct nb_refine refine = { e, COLUMNS, h, 12 };
+    const size_t bytes = nb_rows_bytes(e, COLUMNS);
+    unsigned char *rows = malloc(NB_REFINE_ROWS * bytes);
+    float *decoded = malloc(2 * NB_REFINE_ROWS * COLUMNS * sizeof *decoded),
+          *after = decoded + NB_REFINE_ROWS * COLUMNS;
+    struct refined_rows sums = { 0, 0 };
+
+    for (size_t r = 0; r < NB_REFINE_ROWS; r++)
+        e->encode(e, w + r * COLUMNS, 1, COLUMNS, NULL, rows + r * bytes);
+    nb_rows_decode(e, rows, NB_REFINE_ROWS, COLUMNS, decoded);
+    nb_refine_rows(&refine, w, NB_REFINE_ROWS, rows, memory);
+    nb_rows_decode(e, rows, NB_REFINE_ROWS, COLUMNS, after);
+    for (size_t r = 0; r < NB_REFINE_ROWS; r++) {
+        const double was = row_error(w + r * COLUMNS, decoded + r * COLUMNS, h);
+        const double is = row_error(w + r * COLUMNS, after + r * COLUMNS, h);
+
+        if (is > was * 1.0001)
+            fail_msg("%s: row %zu: %g became %g", e->name, r, was, is);
+        sums.before += was;
+        sums.after += is;
+    }
+    free(decoded);
+    free(rows);
+    return sums;
+}
+
+/* For every type, and for MLX's formats; and all together have much less. */
 static void
 no_row_gets_worse(void **unused)
 {
     struct nb_pool *pool = new_pool(1);
-    float *x = made_inputs(2, TOKENS), *w = made_weights(3), *decoded = malloc(ROWS * COLUMNS * sizeof *decoded);
+    float *x = made_inputs(2, TOKENS), *w = made_weights(3);
     struct nb_moments m = moments_of(pool, x, NULL, NULL, TOKENS);
-    unsigned char *blocks = malloc(MOST_BYTES);
     void *memory = aligned_alloc(64, nb_refine_memory(COLUMNS));
+    struct nb_encoding each[NB_TYPES + MLX_ENCODINGS];
+    size_t count = mlx_encodings(each);
 
     (void)unused;
     for (unsigned type = 0; type < NB_TYPES; type++) {
-        const struct nb_refine refine = { (enum nb_type)type, COLUMNS, m.h, 12 };
-        double before[NB_REFINE_ROWS], sum_before = 0, sum_after = 0;
+        each[count] = nb_encoding_of((enum nb_type)type);
+        count += nb_can_refine(&each[count]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct refined_rows sums = refine_rows(&each[i], w, m.h, memory);
 
-        if (!nb_can_refine((enum nb_type)type))
-            continue;
-        nb_encode((enum nb_type)type, w, ROWS, COLUMNS, NULL, blocks);
-        nb_decode((enum nb_type)type, blocks, ROWS * COLUMNS, decoded);
-        for (size_t r = 0; r < NB_REFINE_ROWS; r++)
-            sum_before += before[r] = row_error(w + r * COLUMNS, decoded + r * COLUMNS, m.h);
-        nb_refine_rows(&refine, w, NB_REFINE_ROWS, blocks, memory);
-        nb_decode((enum nb_type)type, blocks, ROWS * COLUMNS, decoded);
-        for (size_t r = 0; r < NB_REFINE_ROWS; r++) {
-            const double after = row_error(w + r * COLUMNS, decoded + r * COLUMNS, m.h);
-
-            if (after > before[r] * 1.0001)
-                fail_msg("%s: row %zu: %g became %g", nb_type_info((enum nb_type)type)->name, r, before[r], after);
-            sum_after += after;
-        }
-        if (!(sum_after < 0.7 * sum_before))
-            fail_msg("%s: %g became %g", nb_type_info((enum nb_type)type)->name, sum_before, sum_after);
+        if (!(sums.after < 0.7 * sums.before))
+            fail_msg("%s, %u bits, groups of %u: %g became %g", each[i].name, each[i].bits, each[i].block, sums.before,
+                     sums.after);
     }
     free(memory);
-    free(blocks);
-    free(decoded);
     free(w);
     free(x);
     nb_moments_free(&m);
@@ -202,7 +278,8 @@ refine_matrix(const struct nb_moments *fit, const struct nb_moments *held, struc
     struct case_of_matrix c = {
         made_weights(5), malloc(MOST_BYTES), malloc(MOST_BYTES), ROWS * COLUMNS / 256 * 84, { .taken = false }
     };
-    const struct nb_refine_matrix matrix = { NB_Q2_K, ROWS, COLUMNS, c.weights, c.blocks };
+    const struct nb_encoding encoding = nb_encoding_of(NB_Q2_K);
+    const struct nb_refine_matrix matrix = { &encoding, ROWS, COLUMNS, c.weights, c.blocks };
     struct nb_refine_inputs in;
 
     nb_encode(NB_Q2_K, c.weights, ROWS, COLUMNS, NULL, c.given);
@@ -613,8 +690,6 @@ refinement_that_cannot_be_done_is_refused_before_the_work(void **unused)
     RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "-o", "end.gguf");
     assert_int_equal(run.code, 2);
     assert_non_null(strstr(run.err, "exists already"));
-    RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "--format", "mlx", "-o", "x");
-    assert_int_equal(run.code, 2);
     RUN(&run, "quantize", SAMPLE, "--scratch", ".", "-o", "x.gguf");
     assert_int_equal(run.code, 2);
     RUN(&run, "quantize", SAMPLE, "--refine", "first.txt", "--scratch", "nowhere", "-o", "x.gguf");
@@ -630,6 +705,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_taken_apart_are_put_together_again),
+        cmocka_unit_test(rows_of_mlx_taken_apart_are_put_together_again),
         cmocka_unit_test(no_row_gets_worse),
         cmocka_unit_test(what_does_not_help_held_out_tokens_is_not_taken),
         cmocka_unit_test(the_error_of_earlier_layers_is_made_up_for),

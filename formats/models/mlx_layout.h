@@ -81,6 +81,12 @@ struct nb_mlx_tensors {
 enum nb_status nb_mlx_tensors_make(struct nb_mlx_tensors *out, const struct nb_source *source,
                                    struct nb_error *err) NB_MUST_CHECK;
 void nb_mlx_tensors_free(struct nb_mlx_tensors *tensors);
+/*
+ * NB_UNSUPPORTED unless a folder with these arrays, made of SOURCE, can be opened as a checkpoint of its class: MLX has other
+ * names and shapes for a few, as stacked experts.
+ */
+enum nb_status nb_mlx_tensors_check_readable(const struct nb_mlx_tensors *tensors, const struct nb_source *source,
+                                             struct nb_error *err) NB_MUST_CHECK;
 
 #define NB_MLX_LAYOUT(identifier) extern const struct nb_mlx_layout nb_mlx_##identifier;
 #include "formats/models/families/mlx.def"

@@ -117,6 +117,11 @@ bool nb_view_measure(struct nb_view *view);
 uint64_t nb_view_offset(const struct nb_view *view);
 /* Whether the values are not changed, so that what is fetched can be copied. */
 bool nb_view_is_stored(const struct nb_view *view);
+/*
+ * Whether each row of the view is a stored row, or a part of one: *STORED then is the tensor, and *FIRST the number of the
+ * element in it with which row ROW begins.
+ */
+bool nb_view_stored_row(const struct nb_view *view, uint64_t row, const struct nb_tensor **stored, uint64_t *first);
 /* Whether a checkpoint holds the elements in a quantized type of GGUF, only in another order of bytes. */
 bool nb_view_is_packed(const struct nb_view *view);
 /* True for tensors that converters always write as F32: vectors, norms, and what IN_F32 says. */

@@ -105,6 +105,20 @@ nb_view_piece(const struct nb_view *v, uint64_t *row)
     return &v->pieces[low];
 }
 
+bool
+nb_view_stored_row(const struct nb_view *v, uint64_t row, const struct nb_tensor **stored, uint64_t *first)
+{
+    const struct nb_piece *piece;
+
+    if (v->transposed || v->column_order.n > 0 || v->columns != v->ne[0] || v->foreign != NULL)
+        return false;
+    row = nb_order_apply(&v->row_order, row);
+    piece = nb_view_piece(v, &row);
+    *stored = piece->stored;
+    *first = piece->start + row * piece->pitch;
+    return true;
+}
+
 static uint64_t
 offset_in(const struct nb_piece *piece, uint64_t row, uint64_t column)
 {

@@ -18,18 +18,18 @@ static const float iq3_s_levels[] = { 1, 3, 5, 7, 9, 11, 13, 15 };
 #define SIMPLE(all, low, table, minimum)                                                                             \
     {                                                                                                                \
         .block = BLOCK, .group = BLOCK, .codes = all, .first = low, .levels = table, .scale_low = 1, .scale_top = 1, \
-        .scale_step = 1, .min_top = minimum                                                                          \
+        .scale_step = 1, .min_top = minimum, .step = NB_F16                                                          \
     }
 #define SUPER(size, all, low, table, bottom, top, minimum)                                                        \
     {                                                                                                             \
         .block = NB_SUPER_BLOCK, .group = size, .codes = all, .first = low, .levels = table, .scale_low = bottom, \
-        .scale_top = top, .scale_step = 1, .min_top = minimum                                                     \
+        .scale_top = top, .scale_step = 1, .min_top = minimum, .step = NB_F16                                     \
     }
 #define GRID(size, table, of_cell, of_level, even, times, grid)                                                  \
     {                                                                                                            \
         .block = NB_SUPER_BLOCK, .group = size, .codes = sizeof table / sizeof table[0], .levels = table,        \
         .scale_low = 1, .scale_top = 31, .scale_step = 2, .cell = of_cell, .bits = of_level, .even_signs = even, \
-        .unit = times, .entries = grid, .n_entries = sizeof grid / sizeof grid[0]                                \
+        .step = NB_F16, .unit = times, .entries = grid, .n_entries = sizeof grid / sizeof grid[0]                \
     }
 
 static const struct nb_parts_type types[NB_TYPES] = {

@@ -18,12 +18,13 @@
 
 struct nb_parts_type {
     uint16_t block, group;        /* elements of a block, and of a group */
-    uint8_t codes;                /* codes are 0 to CODES - 1 */
+    uint16_t codes;               /* codes are 0 to CODES - 1 */
     int8_t first;                 /* the level of code 0; that of code i is FIRST + i */
     const float *levels;          /* or these, ascending; NULL: as FIRST says */
     int16_t scale_low, scale_top; /* of the integers of a group */
     int16_t scale_step;           /* from one integer to the next: 2 where all are odd */
     int16_t min_top;              /* its minimums are 0 to this; 0: the type has none */
+    enum nb_type step;            /* in which D and DMIN are stored: F16, BF16 or F32 */
     /*
      * Types with codebooks (parts_grids.c): CELL elements have the magnitudes of an entry, of BITS bits each, and signs of
      * their own. A code is the number of a magnitude, with NB_NEGATIVE for the sign. 0: the type has none.
@@ -49,7 +50,7 @@ nb_parts_level(const struct nb_parts_type *t, uint8_t code)
 struct nb_parts {
     uint8_t code[NB_PARTS_ELEMENTS];
     int16_t scale[NB_PARTS_GROUPS], min[NB_PARTS_GROUPS];
-    float d, dmin; /* half floats; D times the type's unit, if it has one */
+    float d, dmin; /* as STEP can hold them; D times the type's unit, if it has one */
 };
 
 /* NULL for types that do not consist of such parts. */

@@ -2,6 +2,7 @@
 
 #include "formats/base/blas.h"
 #include "formats/elements/decode.h"
+#include "quantize/search/parts_rows.h"
 #include "quantize/search/refiners.h"
 
 #include <string.h>
@@ -15,9 +16,11 @@ NB_TIERS(DECLARE)
 static nb_sweep_fn *const sweeps[] = { NB_TIERS(POINT_TO) };
 
 bool
-nb_can_refine(enum nb_type type)
+nb_can_refine(const struct nb_encoding *encoding)
 {
-    return nb_parts_type(type) != NULL;
+    struct nb_parts_type parts;
+
+    return nb_rows_parts(encoding, &parts);
 }
 
 /* Rows of lanes: g, w, level and the target; scale, min, d, dmin for groups of 16 at least; a stride and room for four. */
@@ -67,14 +70,14 @@ code_of(const struct nb_parts_type *p, float level)
     return (uint8_t)(p->cell > 0 && level < 0 ? code | NB_NEGATIVE : code);
 }
 
-/* Block number BLOCK of row R. */
+/* Block number BLOCK of row R, which is at FROM. */
 static void
 load_block(struct nb_tile *t, size_t r, size_t block, const void *from)
 {
     const struct nb_parts_type *p = t->parts;
     struct nb_parts parts;
 
-    nb_parts_unpack(t->refine->type, from, &parts);
+    nb_rows_unpack(t->refine->encoding, from, t->refine->columns, block, &parts);
     t->d[block][r] = parts.d;
     t->dmin[block][r] = parts.dmin;
     for (size_t i = 0; i < p->block; i++) {
@@ -100,7 +103,7 @@ store_block(const struct nb_tile *t, size_t r, size_t block, void *to)
         parts.min[i / p->group] = (int16_t)t->min[j / p->group][r];
         parts.code[i] = code_of(p, t->level[j][r]);
     }
-    nb_parts_pack(t->refine->type, &parts, to);
+    nb_rows_pack(t->refine->encoding, &parts, to, t->refine->columns, block);
 }
 
 /* G = (target - w) H */
@@ -127,15 +130,18 @@ first_gradient(struct nb_tile *t, const float *target, size_t rows, nb_lane *dif
 void
 nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows, void *blocks, void *memory)
 {
-    const size_t n = refine->columns, bytes = nb_type_info(refine->type)->block_bytes;
-    struct nb_tile t = { .refine = refine, .parts = nb_parts_type(refine->type) };
-    const size_t in_row = n / t.parts->block;
+    const size_t n = refine->columns, bytes = nb_rows_bytes(refine->encoding, n);
+    const size_t in_row = n / refine->encoding->block;
+    struct nb_parts_type parts;
+    struct nb_tile t = { .refine = refine, .parts = &parts };
     nb_lane *difference = place(&t, memory);
     unsigned char *at = blocks;
 
+    if (!nb_rows_parts(refine->encoding, &parts))
+        return;
     for (size_t r = 0; r < rows; r++)
         for (size_t b = 0; b < in_row; b++)
-            load_block(&t, r, b, at + (r * in_row + b) * bytes);
+            load_block(&t, r, b, at + r * bytes);
     first_gradient(&t, target, rows, difference);
     for (unsigned i = 0; i < refine->sweeps; i++) {
         sweeps[nb_tier_index()](&t);
@@ -144,5 +150,5 @@ nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows,
     }
     for (size_t r = 0; r < rows; r++)
         for (size_t b = 0; b < in_row; b++)
-            store_block(&t, r, b, at + (r * in_row + b) * bytes);
+            store_block(&t, r, b, at + r * bytes);
 }

@@ -7,7 +7,7 @@
 #ifndef NB_REFINE_H
 #define NB_REFINE_H
 
-#include "formats/elements/types.h"
+#include "quantize/search/encode.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,18 +15,18 @@
 #define NB_REFINE_ROWS 64u /* at once */
 
 struct nb_refine {
-    enum nb_type type;
+    const struct nb_encoding *encoding; /* for which nb_can_refine */
     size_t columns;
     const float *h;  /* COLUMNS x COLUMNS, symmetric, with a positive diagonal */
     unsigned sweeps; /* over all columns, at most */
 };
 
-bool nb_can_refine(enum nb_type type);
+bool nb_can_refine(const struct nb_encoding *encoding);
 /* The memory that nb_refine_rows needs, in bytes. */
 size_t nb_refine_memory(size_t columns);
 /*
- * Changes the BLOCKS of up to NB_REFINE_ROWS rows for TARGET (ROWS x COLUMNS). The error does not grow. MEMORY is aligned to
- * 64 bytes. After nb_blas_load. Results differ a little between CPUs and BLAS libraries.
+ * Changes BLOCKS, up to NB_REFINE_ROWS rows (parts_rows.h), for TARGET (ROWS x COLUMNS). The error does not grow. MEMORY is
+ * aligned to 64 bytes. After nb_blas_load. Results differ a little between CPUs and BLAS libraries.
  */
 void nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows, void *blocks, void *memory);
 

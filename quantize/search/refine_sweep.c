@@ -10,7 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-#define PANEL 32u /* columns whose gradients are updated after each change: a group, or two */
+#define PANEL 32u          /* columns whose gradients are updated after each change: a group, or two */
+#define LARGEST_PANEL 128u /* a group of MLX */
 
 /* Rounds to the nearest integer; |x| < 2^22. */
 static inline float
@@ -140,17 +141,27 @@ is_better(const struct quadratic *q, size_t r, float a, float b)
     return -2 * (a * q->lg[r] - b * q->mg[r]) + a * a * q->lhl[r] - 2 * a * b * q->lhm[r] + b * b * q->mhm[r] < 0;
 }
 
+/* X as TYPE can hold it. */
+static inline float
+stored(enum nb_type type, float x)
+{
+    if (type == NB_F16)
+        return nb_f16_to_f32(nb_f32_to_f16(x));
+    return type == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(x)) : x;
+}
+
 /*
  * How far STEP * INTEGER can be moved by CHANGE, as it is stored: to another integer from LOW to TOP, which are APART, or
- * to another half float.
+ * to another STEP, which is of TYPE; NB_TYPE_NONE: the step stays.
  */
 static inline float
-stored_change(const float *integer, const float *step, bool is_half, float change, float low, float top, float apart)
+stored_change(const float *integer, const float *step, enum nb_type type, float change, float low, float top,
+              float apart)
 {
     float to;
 
-    if (is_half) {
-        to = nb_f16_to_f32(nb_f32_to_f16(*step + change));
+    if (type != NB_TYPE_NONE) {
+        to = stored(type, *step + change);
         return isfinite(to) ? to - *step : 0;
     }
     if (*step == 0)
@@ -160,9 +171,9 @@ stored_change(const float *integer, const float *step, bool is_half, float chang
 }
 
 static inline void
-store_change(float *integer, float *step, bool is_half, float change)
+store_change(float *integer, float *step, enum nb_type type, float change)
 {
-    if (is_half)
+    if (type != NB_TYPE_NONE)
         *step += change;
     else if (*step != 0)
         *integer = nearest(*integer + change / *step);
@@ -217,10 +228,11 @@ fit_group(struct nb_tile *t, size_t at, size_t first, size_t count, nb_lane *res
 {
     const struct nb_parts_type *p = t->parts;
     const size_t group = at / p->group, block = at / p->block;
-    const bool has_min = p->min_top > 0, is_half = p->scale_top == 1;
+    const enum nb_type type = p->scale_top == 1 ? p->step : NB_TYPE_NONE;
+    const bool has_min = p->min_top > 0;
     nb_lane *hl = t->room;
     struct quadratic q;
-    float h1[PANEL];
+    float h1[LARGEST_PANEL];
     nb_lane a, b;
 
     group_sums(t, at, p->group, first, count, hl, h1, &q);
@@ -228,12 +240,12 @@ fit_group(struct nb_tile *t, size_t at, size_t first, size_t count, nb_lane *res
     for (size_t r = 0; r < NB_TILE; r++) {
         float *scale = &t->scale[group][r], *min = &t->min[group][r], *d = &t->d[block][r], *dmin = &t->dmin[block][r];
 
-        a[r] = stored_change(scale, d, is_half, a[r], p->scale_low, p->scale_top, p->scale_step);
-        b[r] = has_min ? stored_change(min, dmin, is_half, best_min(&q, r, a[r]), 0, p->min_top, 1) : 0;
+        a[r] = stored_change(scale, d, type, a[r], p->scale_low, p->scale_top, p->scale_step);
+        b[r] = has_min ? stored_change(min, dmin, type, best_min(&q, r, a[r]), 0, p->min_top, 1) : 0;
         if (!is_better(&q, r, a[r], b[r]))
             a[r] = b[r] = 0;
-        store_change(scale, d, is_half, a[r]);
-        store_change(min, dmin, is_half, b[r]);
+        store_change(scale, d, type, a[r]);
+        store_change(min, dmin, type, b[r]);
     }
     for (size_t i = at; i < at + p->group; i++)
         for (size_t r = 0; r < NB_TILE; r++) {
@@ -316,8 +328,8 @@ fit_steps(struct nb_tile *t, size_t at, nb_lane *restrict change)
     block_sums(t, at, l, hl, m, hm, &q);
     best_change(&q, has_min, a);
     for (size_t r = 0; r < NB_TILE; r++) {
-        a[r] = stored_change(&one, &t->d[block][r], true, a[r], 0, 0, 1);
-        b[r] = has_min ? stored_change(&one, &t->dmin[block][r], true, best_min(&q, r, a[r]), 0, 0, 1) : 0;
+        a[r] = stored_change(&one, &t->d[block][r], p->step, a[r], 0, 0, 1);
+        b[r] = has_min ? stored_change(&one, &t->dmin[block][r], p->step, best_min(&q, r, a[r]), 0, 0, 1) : 0;
         if (!is_better(&q, r, a[r], b[r]))
             a[r] = b[r] = 0;
         t->d[block][r] += a[r];
@@ -359,18 +371,18 @@ visit_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *change)
 void
 NB_TIERED(nb_refine_sweep)(struct nb_tile *t)
 {
-    const size_t n = t->refine->columns;
+    const size_t n = t->refine->columns, panel = t->parts->group > PANEL ? t->parts->group : PANEL;
 
     t->changed = 0;
     for (size_t at = 0, size; at < n; at += size) {
         size = n - at < NB_STRIDE_COLUMNS ? n - at : NB_STRIDE_COLUMNS;
         memset(t->change, 0, size * sizeof *t->change);
-        for (size_t first = at; first < at + size; first += PANEL) {
+        for (size_t first = at; first < at + size; first += panel) {
             nb_lane *change = t->change + (first - at);
 
-            visit_panel(t, first, PANEL, change);
-            spread(t, at, first, first, PANEL, change);
-            spread(t, first + PANEL, at + size, first, PANEL, change);
+            visit_panel(t, first, panel, change);
+            spread(t, at, first, first, panel, change);
+            spread(t, first + panel, at + size, first, panel, change);
         }
         if (t->parts->scale_top > 1)
             fit_steps(t, at, t->change);

@@ -86,6 +86,20 @@ open_mlx(struct nb_packed *p, const struct nb_packing *packing)
                    p->part[WEIGHT]->name, mode);
 }
 
+bool
+nb_packed_as_mlx(const struct nb_packed *p, struct nb_packed_mlx *out)
+{
+    if (p->format != &nb_packed_mlx || p->kept != NB_TYPE_NONE || p->biases.tensor == NULL)
+        return false;
+    *out = (struct nb_packed_mlx){
+        .format = { NB_MLX_AFFINE, (uint8_t)p->codes.bits, (uint16_t)p->scales.wide },
+        .type = p->part[SCALES]->type,
+        .columns = p->columns,
+        .part = { p->part[WEIGHT], p->part[SCALES], p->part[BIASES] },
+    };
+    return p->scales.wide <= UINT16_MAX && p->part[BIASES]->type == out->type;
+}
+
 const struct nb_packed_format nb_packed_mlx = {
     .name = "MLX",
     .methods = "mlx",

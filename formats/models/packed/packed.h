@@ -16,6 +16,7 @@
 #include "formats/base/findings.h"
 #include "formats/base/status.h"
 #include "formats/elements/tensor.h"
+#include "formats/mlx/format.h"
 #include "formats/models/view.h"
 
 #include <jansson.h>
@@ -82,6 +83,16 @@ struct nb_tensor *nb_packed_as_floats(const struct nb_tensor *tensor, struct nb_
 const char *nb_packed_format(const struct nb_packed *packed);
 /* What its parts take in the files: codes, scales and the rest. */
 uint64_t nb_packed_stored_bytes(const struct nb_packed *packed);
+
+/* A weight in an affine format of MLX, with the arrays that it is: codes, scales and biases. */
+struct nb_packed_mlx {
+    struct nb_mlx_format format;
+    enum nb_type type; /* of scales and biases */
+    uint64_t columns;
+    const struct nb_tensor *part[NB_MAX_PLANES];
+};
+/* False for weights in other formats, or whose scales and biases differ in type. */
+bool nb_packed_as_mlx(const struct nb_packed *packed, struct nb_packed_mlx *out);
 
 /* The factors of a weight that stays in NVFP4: in GGUF they are tensors beside it. 1 of any other. */
 float nb_packed_factor(const struct nb_packed *packed);

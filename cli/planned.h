@@ -1,0 +1,35 @@
+/* What the commands that write models have in common: a plan is shown, or it is carried out. */
+#ifndef NB_PLANNED_H
+#define NB_PLANNED_H
+
+#include "cli/cli.h"
+#include "formats/base/status.h"
+#include "quantize/pipeline.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Writes what PLAN, of any kind, says under NAME: nb_mlx_plan_write and the like. */
+typedef enum nb_status planned_writer(const void *plan, const char *name, const struct nb_pipeline_options *options,
+                                      struct nb_error *err);
+
+/* Calls WRITE with progress on the terminal and signals caught; of OPTIONS what concerns these is replaced. */
+enum nb_status planned_write(planned_writer *write, const void *plan, const char *name,
+                             const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
+
+struct planned {
+    void *context; /* of all functions */
+    bool dry_run, json;
+    enum nb_status (*write)(void *context, struct nb_error *err);
+    void (*print_tensors)(void *context, FILE *f);
+    int (*print_summary)(void *context, double seconds); /* returns an exit code */
+    json_t *(*object)(void *context);                    /* of --json */
+};
+
+/*
+ * Writes, unless it is a dry run, and then prints the object, or with -v or in a dry run all tensors, and the summary.
+ * Returns an exit code.
+ */
+int planned_run(const struct planned *planned);
+
+#endif
