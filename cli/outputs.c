@@ -4,6 +4,7 @@
 #include "formats/base/file_out.h"
 #include "formats/base/text.h"
 
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,21 +43,32 @@ is_same(const struct stat *a, const char *path)
     return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
 }
 
-/* Whether PATH, which is to be written, is there already and is a file that LINE says to read. */
+/* Whether PATH is OUTPUT, or a file in it if OUTPUT is a folder. */
+static bool
+is_of(const struct stat *output, const char *path)
+{
+    char *copy = S_ISDIR(output->st_mode) ? strdup(path) : NULL;
+    const bool found = is_same(output, path) || (copy != NULL && is_same(output, dirname(copy)));
+
+    free(copy);
+    return found;
+}
+
+/* Whether PATH, which is to be written, is there already and is a file or folder that LINE says to read, or has such files. */
 static bool
 is_read(const struct cli_line *line, const char *path)
 {
     struct stat st;
     bool found = false;
 
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+    if (stat(path, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
         return false;
     for (size_t i = 0; i < line->n_operands && is_path(line->command->operand); i++)
-        found = found || is_same(&st, line->operands[i]);
+        found = found || is_of(&st, line->operands[i]);
     for (size_t i = 0; i < line->n_given; i++) {
         const char *input = input_of(&line->given[i]);
 
-        found = found || (input != NULL && is_same(&st, input));
+        found = found || (input != NULL && is_of(&st, input));
     }
     return found;
 }

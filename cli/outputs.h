@@ -6,7 +6,7 @@
 
 /*
  * Refuses, with a sentence, a command line whose output, or the partial file of an output, is a file that
- * it says to read, under any name. Returns an exit code.
+ * it says to read, under any name, or a folder with such a file. Returns an exit code.
  */
 int cli_check_outputs(const struct cli_line *line);
 

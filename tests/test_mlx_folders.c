@@ -31,8 +31,9 @@ a_full_disk_leaves_no_folder(void **unused)
     scratch_small_disk_gone(disk);
 }
 
+/* Quantizes in a child; OPTION is one more option. */
 static pid_t
-start(void)
+start(const char *option)
 {
     const pid_t child = fork();
 
@@ -42,7 +43,7 @@ start(void)
         dup2(null, STDOUT_FILENO);
         dup2(null, STDERR_FILENO);
         execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "--format", "mlx", "-o", scratch_path("out"), "-j", "2",
-              NULL);
+              option, NULL);
         _exit(127);
     }
     return child;
@@ -73,7 +74,7 @@ a_kill_at_any_moment_leaves_no_half_folder_under_the_name(void **unused)
     assert_int_equal(run.code, 0);
     whole = hash_of_folder();
     for (unsigned i = 0; i < 60; i++) {
-        const pid_t child = start();
+        const pid_t child = start("-q");
         int status;
 
         scratch_remove("out");
@@ -92,6 +93,83 @@ a_kill_at_any_moment_leaves_no_half_folder_under_the_name(void **unused)
     assert_int_equal(hash_of_folder(), whole);
     assert_false(scratch_exists(scratch_path("out.partial")));
     scratch_remove("out");
+}
+
+/* The old folder is there until the new one is. */
+static void
+force_replaces_a_folder_at_once(void **unused)
+{
+    uint64_t old, whole;
+    unsigned replaced = 0;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "3bit", "-o", "out");
+    assert_int_equal(run.code, 0);
+    old = hash_of_folder();
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "out");
+    assert_int_equal(run.code, 2);
+    assert_int_equal(hash_of_folder(), old);
+    scratch_write_text("out/tokenizer.model", "of a model that was there before");
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "out", "--force");
+    assert_int_equal(run.code, 0);
+    whole = hash_of_folder();
+    assert_true(whole != old && !scratch_exists(scratch_path("out/tokenizer.model")));
+    for (unsigned i = 0; i < 30; i++) {
+        pid_t child;
+        int status;
+
+        RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "3bit", "-o", "out", "--force");
+        assert_int_equal(run.code, 0);
+        child = start("--force");
+        nanosleep(&(struct timespec){ 0, (long)(i * i) * 100000 }, NULL);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (hash_of_folder() == whole)
+            replaced++;
+        else
+            assert_int_equal(hash_of_folder(), old);
+    }
+    print_message("%u of 30 were replaced\n", replaced);
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-o", "out", "--force");
+    assert_int_equal(run.code, 0);
+    assert_false(scratch_exists(scratch_path("out.partial")));
+    scratch_remove("out");
+}
+
+/* Neither what is no model, nor one with more than files, nor the source. */
+static void
+force_replaces_nothing_else(void **unused)
+{
+    static const char *const outputs[] = { "plain", "deep", "file" };
+
+    (void)unused;
+    scratch_folder("plain");
+    scratch_write_text("plain/notes.txt", "mine");
+    tiny_checkpoint("deep");
+    scratch_folder("deep/more");
+    scratch_write_text("file", "mine");
+    tiny_checkpoint("model");
+    for (size_t i = 0; i < 3; i++) {
+        RUN(&run, "quantize", "model", "--format", "mlx", "-t", "bf16", "-o", outputs[i], "--force");
+        assert_int_equal(run.code, 2);
+        assert_non_null(strstr(run.err, "exists already, and is not replaced"));
+        RUN(&run, "dequantize", "model", "-o", outputs[i], "--force");
+        assert_int_equal(run.code, 2);
+    }
+    assert_true(scratch_exists(scratch_path("plain/notes.txt")) && scratch_exists(scratch_path("deep/more")) &&
+                scratch_exists(scratch_path("file")));
+    RUN(&run, "dequantize", "model", "-o", "model", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is the source"));
+    RUN(&run, "quantize", "model/model.safetensors", "--format", "mlx", "-t", "bf16", "-o", "model", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is the source"));
+    RUN(&run, "dequantize", "model", "-o", "again");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "dequantize", "model", "-o", "again/", "--force", "--dtype", "f32");
+    assert_int_equal(run.code, 0);
+    assert_true(scratch_hash(scratch_path("again/model.safetensors")) != 0);
+    assert_false(scratch_exists(scratch_path("again.partial")));
 }
 
 static void
@@ -187,6 +265,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk_leaves_no_folder),
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_folder_under_the_name),
+        cmocka_unit_test(force_replaces_a_folder_at_once),
+        cmocka_unit_test(force_replaces_nothing_else),
         cmocka_unit_test(weights_that_are_not_finite_are_refused),
         cmocka_unit_test(inspect_tells_what_quantized_weights_take),
         cmocka_unit_test(running_out_of_memory_is_never_silent),
