@@ -42,27 +42,33 @@ typedef uint64_t longs __attribute__((vector_size(16)));
 #define LOW_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 0, 2)
 #define HIGH_8(a, b) __builtin_shufflevector((longs)(a), (longs)(b), 1, 3)
 
-/* The four quarters of a square of 4 bytes. */
+/* A quarter of a square of 4 bytes. */
+static inline void
+turn_4(const uint32_t *from, uint64_t width, longs column[SIDE / 2])
+{
+    words r[4], w[4];
+
+    for (size_t i = 0; i < 4; i++)
+        memcpy(&r[i], from + i * width, sizeof r[i]);
+    for (size_t i = 0; i < 2; i++) {
+        w[2 * i] = LOW_4(r[2 * i], r[2 * i + 1]);
+        w[2 * i + 1] = HIGH_4(r[2 * i], r[2 * i + 1]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        column[2 * i] = LOW_8(w[i], w[i + 2]);
+        column[2 * i + 1] = HIGH_8(w[i], w[i + 2]);
+    }
+}
+
 static void
 square_4(const uint32_t *from, uint64_t width, uint32_t *to, uint64_t pitch)
 {
     for (size_t quarter = 0; quarter < 4; quarter++) {
-        const uint32_t *at = from + quarter / 2 * 4 * width + quarter % 2 * 4;
         uint32_t *out = to + quarter % 2 * 4 * pitch + quarter / 2 * 4;
-        words r[4], w[4];
-        longs column[4];
+        longs column[SIDE / 2];
 
-        for (size_t i = 0; i < 4; i++)
-            memcpy(&r[i], at + i * width, sizeof r[i]);
-        for (size_t i = 0; i < 2; i++) {
-            w[2 * i] = LOW_4(r[2 * i], r[2 * i + 1]);
-            w[2 * i + 1] = HIGH_4(r[2 * i], r[2 * i + 1]);
-        }
-        for (size_t i = 0; i < 2; i++) {
-            column[2 * i] = LOW_8(w[i], w[i + 2]);
-            column[2 * i + 1] = HIGH_8(w[i], w[i + 2]);
-        }
-        for (size_t c = 0; c < 4; c++)
+        turn_4(from + quarter / 2 * 4 * width + quarter % 2 * 4, width, column);
+        for (size_t c = 0; c < SIDE / 2; c++)
             memcpy(out + c * pitch, &column[c], sizeof column[c]);
     }
 }
@@ -120,6 +126,25 @@ square_2_streamed(const uint16_t *from, uint64_t width, uint16_t *to, uint64_t p
 }
 
 static void
+square_4_streamed(const uint32_t *from, uint64_t width, uint32_t *to, uint64_t pitch)
+{
+#ifdef __SSE2__
+    if ((uintptr_t)to % sizeof(longs) == 0 && pitch % (SIDE / 2) == 0) {
+        for (size_t quarter = 0; quarter < 4; quarter++) {
+            uint32_t *out = to + quarter / 2 * 4 * pitch + quarter % 2 * 4;
+            longs column[SIDE / 2];
+
+            turn_4(from + quarter % 2 * 4 * width + quarter / 2 * 4, width, column);
+            for (size_t c = 0; c < SIDE / 2; c++)
+                _mm_stream_si128((__m128i *)(void *)(out + c * pitch), (__m128i)column[c]);
+        }
+        return;
+    }
+#endif
+    square_4(from, width, to, pitch);
+}
+
+static void
 end_streaming(void)
 {
 #ifdef __SSE2__
@@ -146,6 +171,7 @@ TRANSPOSE(transpose_1, uint8_t, square_1)
 TRANSPOSE(transpose_2, uint16_t, square_2)
 TRANSPOSE(transpose_2_streamed, uint16_t, square_2_streamed)
 TRANSPOSE(transpose_4, uint32_t, square_4)
+TRANSPOSE(transpose_4_streamed, uint32_t, square_4_streamed)
 TRANSPOSE(transpose_8, uint64_t, square_8)
 
 void
@@ -162,7 +188,7 @@ nb_transpose(const struct nb_matrix *m, uint64_t column, uint64_t n, unsigned ch
         (streamed ? transpose_2_streamed : transpose_2)(from, m->width, m->rows, n, out, pitch);
         break;
     case 4:
-        transpose_4(from, m->width, m->rows, n, out, pitch);
+        (streamed ? transpose_4_streamed : transpose_4)(from, m->width, m->rows, n, out, pitch);
         break;
     default:
         transpose_8(from, m->width, m->rows, n, out, pitch);

@@ -2,6 +2,7 @@
  * AWQ as AutoAWQ's "gemm" stores it: a row of codes of 4 bits for each input, eight outputs in a word in an order of their
  * own; scales and zero points for groups of inputs. Checked against autoawq 0.2.9, but with the product in float32.
  */
+#include "formats/elements/code_loops.h"
 #include "formats/models/packed/format.h"
 
 #include <string.h>
@@ -14,19 +15,19 @@ enum { QWEIGHT, SCALES, QZEROS };
 static void
 unpack(const struct nb_codes *c, const unsigned char *units, uint64_t skip, uint64_t count, float *out)
 {
-    static const unsigned shift[IN_WORD] = { 0, 16, 4, 20, 8, 24, 12, 28 }; /* of each output in its word */
+    static const uint32_t shift[IN_WORD] = { 0, 16, 4, 20, 8, 24, 12, 28 }; /* of each output in its word */
 
-    for (uint64_t i = 0; i < count;) {
+    for (uint64_t i = 0, n; i < count; i += n) {
+        const unsigned char *at = units + (skip + i) / IN_WORD * sizeof(uint32_t);
         uint32_t word;
 
-        memcpy(&word, units + (skip + i) / IN_WORD * sizeof word, sizeof word);
-        if ((skip + i) % IN_WORD == 0 && i + IN_WORD <= count) {
-            for (unsigned k = 0; k < IN_WORD; k++)
-                out[i + k] = (float)((int)(word >> shift[k] & 15) - c->minus);
-            i += IN_WORD;
+        n = (count - i) / IN_WORD * IN_WORD;
+        if ((skip + i) % IN_WORD == 0 && n > 0) {
+            nb_code_loops()->of_nibbles(at, shift, c->minus, (size_t)(n / IN_WORD), out + i);
         } else {
+            memcpy(&word, at, sizeof word);
             out[i] = (float)((int)(word >> shift[(skip + i) % IN_WORD] & 15) - c->minus);
-            i++;
+            n = 1;
         }
     }
 }

@@ -2,6 +2,7 @@
  * Weights that are stored as their transpose, a row for each input: GPTQ and AWQ. The transpose is computed, by rows as it
  * is stored, and then turned; or it is given as it is to those who turn it themselves.
  */
+#include "formats/elements/code_loops.h"
 #include "formats/models/packed/format.h"
 #include "formats/models/transpose.h"
 #include "formats/models/view_parts.h"
@@ -103,19 +104,6 @@ load(struct area *a)
     return status == NB_OK ? load_codes(a) : status;
 }
 
-/* A constant length makes vectors of the loop. */
-static void
-scale(float *x, uint64_t n, const float *zeros, const float *scales)
-{
-    uint64_t i = 0;
-
-    for (; zeros != NULL && i + STRIP <= n; i += STRIP)
-        for (uint64_t k = i; k < i + STRIP; k++)
-            x[k] = (x[k] - zeros[k]) * scales[k];
-    for (; i < n; i++)
-        x[i] = (x[i] - (zeros != NULL ? zeros[i] : 0)) * scales[i];
-}
-
 /* Input NUMBER, counted from the first, for each of A's outputs. */
 static void
 compute(const struct area *a, uint64_t number, float *out)
@@ -129,7 +117,8 @@ compute(const struct area *a, uint64_t number, float *out)
         nb_codes_down(c, a->codes, a->outputs, input - a->begin, a->outputs, out);
     else
         c->unpack(c, a->codes + number * a->units * c->unit_bytes, a->output - a->begin * c->unit, a->outputs, out);
-    scale(out, a->outputs, a->zeros == NULL ? NULL : a->zeros + group * a->outputs, a->scales + group * a->outputs);
+    nb_code_loops()->scale(out, a->zeros == NULL ? NULL : a->zeros + group * a->outputs, a->scales + group * a->outputs,
+                           (size_t)a->outputs);
 }
 
 enum nb_status

@@ -1,4 +1,5 @@
 /* Packed codes to floats. */
+#include "formats/elements/code_loops.h"
 #include "formats/elements/decode.h"
 #include "formats/models/packed/format.h"
 
@@ -43,20 +44,18 @@ unpack_stream(const struct nb_codes *c, const unsigned char *units, uint64_t ski
 static void
 unpack_nibbles(const struct nb_codes *c, const unsigned char *units, uint64_t skip, uint64_t count, float *out)
 {
-    float value[16];
-    uint64_t i = 0;
+    static const uint32_t shift[] = { 0, 4, 8, 12, 16, 20, 24, 28 };
+    uint64_t i = 0, words;
 
-    for (int k = 0; k < 16; k++)
-        value[k] = (float)(k - c->minus);
     units += skip / 2;
     if (skip % 2 != 0 && count > 0)
-        out[i++] = value[*units++ >> 4];
-    for (; i + 2 <= count; i += 2, units++) {
-        out[i] = value[*units & 15];
-        out[i + 1] = value[*units >> 4];
-    }
-    if (i < count)
-        out[i] = value[*units & 15];
+        out[i++] = (float)((int)(*units++ >> 4) - c->minus);
+    words = (count - i) / 8;
+    nb_code_loops()->of_nibbles(units, shift, c->minus, (size_t)words, out + i);
+    i += words * 8;
+    units += words * 4;
+    for (uint64_t k = 0; i + k < count; k++)
+        out[i + k] = (float)((int)(units[k / 2] >> k % 2 * 4 & 15) - c->minus);
 }
 
 static void
@@ -173,20 +172,6 @@ nb_codes_of_columns(const struct nb_tensor *t, unsigned bits, bool dense, int mi
         struct nb_codes){ .tensor = t, .bits = bits, .unit = dense && 32 % bits != 0 ? 0 : 32 / bits, .minus = minus };
 }
 
-/* The loops of this length become vectors. */
-#define STEP 16
-
-/* Code BIT / BITS of STEP columns, all in one word. */
-static void
-step_down(const unsigned char *words, unsigned shift, unsigned mask, int minus, float *out)
-{
-    uint32_t word[STEP];
-
-    memcpy(word, words, sizeof word);
-    for (int i = 0; i < STEP; i++)
-        out[i] = (float)((int)(word[i] >> shift & mask) - minus);
-}
-
 void
 nb_codes_down(const struct nb_codes *c, const unsigned char *words, uint64_t width, uint64_t number, uint64_t count,
               float *out)
@@ -195,17 +180,15 @@ nb_codes_down(const struct nb_codes *c, const unsigned char *words, uint64_t wid
     const unsigned shift = bit % 32, mask = (1u << c->bits) - 1;
     const unsigned char *at = words + bit / 32 * width * sizeof(uint32_t);
     const bool is_in_two = shift + c->bits > 32;
-    uint64_t i = 0;
 
-    for (; !is_in_two && i + STEP <= count; i += STEP)
-        step_down(at + i * sizeof(uint32_t), shift, mask, c->minus, out + i);
-    for (; i < count; i++) {
-        uint32_t low, high = 0;
+    if (!is_in_two)
+        nb_code_loops()->of_words(at, shift, mask, c->minus, (size_t)count, out);
+    for (uint64_t i = 0; is_in_two && i < count; i++) {
+        uint32_t low, high;
 
         memcpy(&low, at + i * sizeof low, sizeof low);
-        if (is_in_two)
-            memcpy(&high, at + (width + i) * sizeof high, sizeof high);
-        out[i] = (float)((int)((low >> shift | (is_in_two ? high << (32 - shift) : 0)) & mask) - c->minus);
+        memcpy(&high, at + (width + i) * sizeof high, sizeof high);
+        out[i] = (float)((int)((low >> shift | high << (32 - shift)) & mask) - c->minus);
     }
 }
 
