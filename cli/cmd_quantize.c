@@ -132,6 +132,7 @@ struct quantization {
     const struct quantize_options *options;
     const struct nb_source *source;
     const struct nb_plan *plan;
+    struct mlx_quantization *mlx; /* of --also-mlx; NULL: none */
     struct nb_refine_summary refined;
 };
 
@@ -167,13 +168,16 @@ plan_json(void *context)
     if (a->dry_run)
         cli_json_set(object, "memory", memory_json(&subject, &a->memory));
     refinement_json(object, &q->refined);
+    if (q->mlx != NULL)
+        cli_json_set(object, "mlx", quantize_mlx_object(q->mlx));
     return object;
 }
 
 static void
 print_plan(void *context, FILE *f)
 {
-    const struct nb_plan *plan = ((const struct quantization *)context)->plan;
+    const struct quantization *q = context;
+    const struct nb_plan *plan = q->plan;
     char shape[CLI_TEXT], bytes[CLI_TEXT];
 
     for (size_t i = 0; i < plan->n_tensors; i++) {
@@ -185,6 +189,8 @@ print_plan(void *context, FILE *f)
         cli_print_to(f, " %7s -> %-7s %-8s %10s\n", nb_type_info(t->source->type)->name,
                      nb_type_info(t->choice.type)->name, reason(&t->choice), cli_bytes(bytes, (double)t->bytes));
     }
+    if (q->mlx != NULL)
+        quantize_mlx_print(q->mlx, f);
 }
 
 static int
@@ -210,6 +216,8 @@ print_summary(void *context, double seconds)
     else
         cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
     refinement_print(&q->refined);
+    if (q->mlx != NULL)
+        (void)quantize_mlx_summary(q->mlx, seconds);
     return a->dry_run ? print_memory(&subject, &a->memory) : NB_OK;
 }
 
@@ -219,6 +227,22 @@ write_plan(const void *plan, const char *name, const struct nb_pipeline_options 
     return nb_pipeline_run(plan, name, options, err);
 }
 
+/* The file and the folder, with the source read once. */
+static enum nb_status
+write_both(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
+{
+    const struct quantization *q = plan;
+    struct nb_pipeline_product products[2];
+    enum nb_status status = nb_pipeline_product_of(q->plan, name, &products[0], err);
+
+    if (status != NB_OK)
+        return status;
+    products[1] = nb_mlx_plan_product(&q->mlx->plan, q->mlx->output);
+    status = nb_pipeline_write_all(products, 2, options, err);
+    nb_pipeline_product_free(&products[0]);
+    return status;
+}
+
 static enum nb_status
 write_file(void *context, struct nb_error *err)
 {
@@ -226,6 +250,8 @@ write_file(void *context, struct nb_error *err)
     const struct quantize_options *a = q->options;
     const struct nb_refine_target target = { a->output, q->plan, write_plan, false };
 
+    if (q->mlx != NULL)
+        return planned_write(write_both, q, a->output, &a->pipeline, err);
     if (a->refine == NULL)
         return planned_write(write_plan, q->plan, a->output, &a->pipeline, err);
     if (q->plan->n_files > 1)
@@ -234,13 +260,43 @@ write_file(void *context, struct nb_error *err)
 }
 
 static int
-run_plan(const struct quantize_options *a, const struct nb_source *source, const struct nb_plan *plan)
+run_plan(struct quantization *q)
 {
-    struct quantization q = { a, source, plan, { 0 } };
-    const struct planned planned = { &q, a->dry_run, a->json, write_file, print_plan, print_summary, plan_json };
+    const struct quantize_options *a = q->options;
+    const struct planned planned = { q, a->dry_run, a->json, write_file, print_plan, print_summary, plan_json };
     struct nb_error err;
 
-    return nb_plan_check_output(plan, source, a->output, &err) == NB_OK ? planned_run(&planned) : cli_fail(&err);
+    return nb_plan_check_output(q->plan, q->source, a->output, &err) == NB_OK ? planned_run(&planned) : cli_fail(&err);
+}
+
+/* With the folder of --also-mlx, which CHECKPOINT becomes: SOURCE, or what it was made of. */
+static int
+run_both(struct quantization *q, struct quantize_options *a, const struct nb_source *checkpoint)
+{
+    struct mlx_quantization mlx;
+    int code = quantize_mlx_begin(&mlx, a, checkpoint, q->source);
+
+    if (code != NB_OK)
+        return code;
+    q->mlx = &mlx;
+    code = run_plan(q);
+    q->mlx = NULL;
+    nb_mlx_plan_free(&mlx.plan);
+    return code;
+}
+
+static int
+run_with_mlx(struct quantization *q, struct quantize_options *a)
+{
+    struct nb_as_checkpoint as;
+    struct nb_error err;
+    int code;
+
+    if (nb_as_checkpoint_open(&as, q->source, a->as.model_class, false, &err) != NB_OK)
+        return cli_fail(&err);
+    code = run_both(q, a, as.source);
+    nb_as_checkpoint_close(&as);
+    return code;
 }
 
 /* The matrix of --calibrate: SOURCE itself is run. */
@@ -301,6 +357,7 @@ static int
 quantize(struct quantize_options *a, const struct nb_source *source)
 {
     struct nb_plan plan;
+    struct quantization q = { .options = a, .source = source, .plan = &plan };
     struct nb_error err;
     char name[240]; /* with ".partial" added still short enough for every file system */
     int code;
@@ -323,7 +380,7 @@ quantize(struct quantize_options *a, const struct nb_source *source)
         if (plan.needs_importance)
             cli_warn("this is refused without --dry-run, because it needs an importance matrix (--imatrix)");
     }
-    code = run_plan(a, source, &plan);
+    code = a->also_mlx ? run_with_mlx(&q, a) : run_plan(&q);
     nb_plan_free(&plan);
     return code;
 }

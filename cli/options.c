@@ -291,6 +291,8 @@ const struct cli_option cli_options[] = {
       .help = "round the weights to f16 or bf16 first; the result is the same as if such a file had been "
               "made and then quantized" },
 
+    { OPT_ALSO_MLX, 0, "also-mlx", NULL, IN(quantize), ARG_TEXT, "RECIPE[=FOLDER]", .group = TYPES,
+      .help = "write a folder for mlx-lm, too, as --format mlx -t RECIPE does, and read the source once for both" },
     { OPT_GROUP_SIZE, 0, "group-size", "q-group-size", IN(quantize), ARG_WORD, "N", "16 32 64 128", .group = TYPES,
       .help = "of MLX's affine formats: how many weights share a scale and a bias, 32, 64 (default) or 128" },
     { OPT_DTYPE, 0, "dtype", NULL, IN(quantize), ARG_WORD, "TYPE", CLI_FLOAT_TYPES,

@@ -98,6 +98,7 @@ enum cli_option_id {
     OPT_FORMAT,
     OPT_FROM_CHUNK,
     OPT_FULL,
+    OPT_ALSO_MLX,
     OPT_GROUP_SIZE,
     OPT_HELLASWAG,
     OPT_HELP,

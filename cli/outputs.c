@@ -15,6 +15,18 @@ is_output(const struct cli_given *g)
     return g->option->id == OPT_OUTPUT || g->option->id == OPT_HTML || g->option->id == OPT_SAVE_BASE;
 }
 
+/* The path of an output; NULL: the option names none. */
+static const char *
+output_of(const struct cli_given *g)
+{
+    const char *equals;
+
+    if (g->option->id != OPT_ALSO_MLX)
+        return is_output(g) ? g->text : NULL;
+    equals = strchr(g->text, '='); /* RECIPE=FOLDER */
+    return equals == NULL ? NULL : equals + 1;
+}
+
 static bool
 is_path(enum cli_argument argument)
 {
@@ -98,8 +110,11 @@ cli_check_outputs(const struct cli_line *line)
 {
     int code = NB_OK;
 
-    for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
-        if (is_output(&line->given[i]) && strcmp(line->given[i].text, "-") != 0) /* the standard output */
-            code = check_output(line, line->given[i].text);
+    for (size_t i = 0; i < line->n_given && code == NB_OK; i++) {
+        const char *path = output_of(&line->given[i]);
+
+        if (path != NULL && strcmp(path, "-") != 0) /* the standard output */
+            code = check_output(line, path);
+    }
     return code;
 }

@@ -37,21 +37,12 @@ reason(const struct nb_mlx_choice *choice)
     return names[choice->why];
 }
 
-/* What is done, and with what. */
-struct mlx_quantization {
-    const struct quantize_options *options;
-    const struct nb_source *source;   /* a checkpoint */
-    const struct nb_source *original; /* what it was made of, or itself: what runs */
-    const struct nb_mlx_plan *plan;
-    struct nb_refine_summary refined;
-};
-
-static json_t *
-plan_json(void *context)
+json_t *
+quantize_mlx_object(void *context)
 {
     const struct mlx_quantization *q = context;
     const struct quantize_options *a = q->options;
-    const struct nb_mlx_plan *plan = q->plan;
+    const struct nb_mlx_plan *plan = &q->plan;
     json_t *object, *tensors = cli_json_array();
 
     for (size_t i = 0; i < plan->sources.count; i++) {
@@ -70,7 +61,7 @@ plan_json(void *context)
                               (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
     object = cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source,
-                      "output", a->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
+                      "output", q->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
                       (int)plan->folder.n_files, "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters,
                       "source_bytes", (json_int_t)plan->source_bytes, "file_bytes",
                       (json_int_t)plan->folder.total_bytes, "bpw", nb_mlx_plan_bpw(plan), "fallbacks",
@@ -79,10 +70,10 @@ plan_json(void *context)
     return object;
 }
 
-static void
-print_plan(void *context, FILE *f)
+void
+quantize_mlx_print(void *context, FILE *f)
 {
-    const struct nb_mlx_plan *plan = ((const struct mlx_quantization *)context)->plan;
+    const struct nb_mlx_plan *plan = &((const struct mlx_quantization *)context)->plan;
     char shape[CLI_TEXT], bytes[CLI_TEXT], format[CLI_TEXT];
 
     for (size_t i = 0; i < plan->sources.count; i++) {
@@ -136,18 +127,18 @@ print_lost(const struct nb_mlx_plan *plan)
             blocks, tensors, plan->sources.tensors[most].module);
 }
 
-static int
-print_summary(void *context, double seconds)
+int
+quantize_mlx_summary(void *context, double seconds)
 {
     const struct mlx_quantization *q = context;
     const struct quantize_options *a = q->options;
-    const struct nb_mlx_plan *plan = q->plan;
+    const struct nb_mlx_plan *plan = &q->plan;
     char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
     size_t quantized = 0;
 
     for (size_t i = 0; i < plan->sources.count; i++)
         quantized += plan->tensors[i].choice.format.bits > 0;
-    cli_print("%s -> %s (MLX, %s)\n", a->source, a->output, a->mlx.recipe.recipe->name);
+    cli_print("%s -> %s (MLX, %s)\n", a->source, q->output, a->mlx.recipe.recipe->name);
     cli_print("  %s parameters in %zu tensor%s, %zu of them quantized", cli_count(x, (double)plan->parameters),
               plan->sources.count, cli_s(plan->sources.count), quantized);
     cli_print("\n  %s -> %s, %.3f bits per weight", cli_bytes(x, (double)plan->source_bytes),
@@ -172,12 +163,12 @@ write_folder(void *context, struct nb_error *err)
 {
     struct mlx_quantization *q = context;
     const struct quantize_options *a = q->options;
-    const struct nb_refine_target target = { a->output, q->plan, write_plan, true };
+    const struct nb_refine_target target = { q->output, &q->plan, write_plan, true };
     enum nb_status status;
 
     if (a->refine == NULL)
-        return planned_write(write_plan, q->plan, a->output, &a->pipeline, err);
-    status = nb_mlx_tensors_check_readable(&q->plan->sources, q->source, err);
+        return planned_write(write_plan, &q->plan, q->output, &a->pipeline, err);
+    status = nb_mlx_tensors_check_readable(&q->plan.sources, q->source, err);
     return status == NB_OK ? refinement_run(a, q->original, &target, &q->refined, err) : status;
 }
 
@@ -192,27 +183,39 @@ default_name(const struct quantize_options *a, char *name, size_t size)
 }
 
 int
+quantize_mlx_begin(struct mlx_quantization *q, struct quantize_options *a, const struct nb_source *source,
+                   const struct nb_source *original)
+{
+    struct nb_error err;
+
+    *q = (struct mlx_quantization){ a, source, original, { .tensors = NULL }, a->mlx_output, "", { 0 } };
+    a->mlx.imatrix = a->plan.imatrix;
+    if (nb_mlx_plan_make(&q->plan, source, &a->mlx, &err) != NB_OK)
+        return cli_fail(&err);
+    if (q->output == NULL) {
+        default_name(a, q->name, sizeof q->name);
+        q->output = q->name;
+    }
+    if (!a->json)
+        print_warnings(a, &q->plan);
+    return NB_OK;
+}
+
+int
 quantize_mlx(struct quantize_options *a, const struct nb_source *source, const struct nb_source *original)
 {
-    struct nb_mlx_plan plan;
-    struct mlx_quantization q = { a, source, original, &plan, { 0 } };
-    const struct planned planned = { &q, a->dry_run, a->json, write_folder, print_plan, print_summary, plan_json };
-    struct nb_error err;
-    char name[240];
+    struct mlx_quantization q;
+    const struct planned planned = {
+        &q, a->dry_run, a->json, write_folder, quantize_mlx_print, quantize_mlx_summary, quantize_mlx_object
+    };
     int code;
 
-    a->mlx.imatrix = a->plan.imatrix;
-    if (nb_mlx_plan_make(&plan, source, &a->mlx, &err) != NB_OK)
-        return cli_fail(&err);
-    if (a->output == NULL) {
-        default_name(a, name, sizeof name);
-        a->output = name;
-    }
-    if (!a->json) {
+    if (!a->json)
         cli_print_notes(source);
-        print_warnings(a, &plan);
+    code = quantize_mlx_begin(&q, a, source, original);
+    if (code == NB_OK) {
+        code = planned_run(&planned);
+        nb_mlx_plan_free(&q.plan);
     }
-    code = planned_run(&planned);
-    nb_mlx_plan_free(&plan);
     return code;
 }

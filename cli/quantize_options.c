@@ -224,6 +224,26 @@ check_mlx_options(const struct cli_line *line)
     return NB_OK;
 }
 
+/* The recipe and the folder of --also-mlx; what would make one of the two outputs of its own. */
+static int
+read_also_mlx(struct quantize_options *a, const struct cli_line *line, const char **recipe)
+{
+    static const enum cli_option_id others[] = {
+        OPT_FORMAT, OPT_REFINE, OPT_TARGET_SIZE, OPT_TARGET_BPW, OPT_MAX_KLD, OPT_LIKE, OPT_PRUNE_LAYERS,
+    };
+    char *text = cli_find(line, OPT_ALSO_MLX)->text, *equals = strchr(text, '=');
+
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (cli_has(line, others[i]))
+            return cli_usage("quantize", "--%s: does not go with --also-mlx", cli_find(line, others[i])->option->name);
+    if (equals != NULL)
+        *equals = '\0';
+    *recipe = text;
+    a->mlx_output = equals == NULL ? NULL : equals + 1;
+    return equals == NULL || equals[1] != '\0' ? NB_OK
+                                               : cli_usage("quantize", "--also-mlx: no folder after '%s='", text);
+}
+
 /* The recipe, the type of the rest and the size of groups, of an MLX folder. */
 static int
 read_mlx(struct quantize_options *a, const struct cli_line *line)
@@ -231,22 +251,28 @@ read_mlx(struct quantize_options *a, const struct cli_line *line)
     static const uint16_t groups[] = { 16, 32, 64, 128 };
     const struct cli_given *dtype = cli_find(line, OPT_DTYPE), *group = cli_find(line, OPT_GROUP_SIZE);
     const char *recipe = cli_text(line, OPT_TYPE);
+    int code;
 
     a->to_mlx = cli_has(line, OPT_FORMAT) && cli_find(line, OPT_FORMAT)->value.word == 1;
-    if (!a->to_mlx && (dtype != NULL || group != NULL))
-        return cli_usage("quantize", "--dtype and --group-size need --format mlx");
-    if (!a->to_mlx)
-        return recipe == NULL || cli_find(line, OPT_TYPE)->value.recipe != NULL
-                   ? NB_OK
-                   : cli_usage("quantize", "-t: '%s' is a recipe of --format mlx", recipe);
+    a->also_mlx = cli_has(line, OPT_ALSO_MLX);
+    a->mlx_output = a->output;
+    if (!a->to_mlx && !a->also_mlx && (dtype != NULL || group != NULL))
+        return cli_usage("quantize", "--dtype and --group-size need --format mlx or --also-mlx");
+    if (!a->to_mlx && recipe != NULL && cli_find(line, OPT_TYPE)->value.recipe == NULL)
+        return cli_usage("quantize", "-t: '%s' is a recipe of --format mlx", recipe);
+    if (!a->to_mlx && !a->also_mlx)
+        return NB_OK;
+    if (a->also_mlx && (code = read_also_mlx(a, line, &recipe)) != NB_OK)
+        return code;
     a->mlx.recipe.recipe = nb_mlx_recipe_by_name(recipe == NULL ? "4bit" : recipe);
     if (a->mlx.recipe.recipe == NULL)
-        return cli_usage("quantize", "-t: '%s' is not a recipe of --format mlx; 'nibble types' lists them", recipe);
+        return cli_usage("quantize", "%s: '%s' is not a recipe of --format mlx; 'nibble types' lists them",
+                         a->also_mlx ? "--also-mlx" : "-t", recipe);
     a->mlx.recipe.overrides = a->mlx_types;
     a->mlx.recipe.no_fallback = cli_has(line, OPT_NO_FALLBACK);
     a->mlx.recipe.group = group == NULL ? 0 : groups[group->value.word];
     a->mlx.dtype = cli_float_type(line, OPT_DTYPE, NB_TYPE_NONE);
-    return check_mlx_options(line);
+    return a->also_mlx ? NB_OK : check_mlx_options(line);
 }
 
 static void

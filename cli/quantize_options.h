@@ -19,8 +19,10 @@
 struct quantize_options {
     const char *source, *output;
     struct nb_plan_options plan;
-    bool to_mlx; /* --format mlx: what follows counts instead */
+    bool to_mlx;   /* --format mlx: what follows counts instead */
+    bool also_mlx; /* --also-mlx: a folder beside the GGUF file */
     struct nb_mlx_plan_options mlx;
+    const char *mlx_output;
     struct nb_mlx_override mlx_types[MAX_OVERRIDES];
     struct nb_pipeline_options pipeline;
     struct nb_type_override types[MAX_OVERRIDES];

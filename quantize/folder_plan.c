@@ -285,11 +285,10 @@ nb_folder_plan_copies(struct nb_folder_plan *plan, struct nb_checkpoint *cp, str
 
 /* --- the plan ------------------------------------------------------------------------------------------------ */
 
-enum nb_status
-nb_folder_plan_write(const struct nb_folder_plan *plan, const char *name, uint64_t source_bytes,
-                     const struct nb_pipeline_options *options, struct nb_error *err)
+struct nb_pipeline_product
+nb_folder_plan_product(const struct nb_folder_plan *plan, const char *name, uint64_t source_bytes)
 {
-    const struct nb_pipeline_product product = {
+    return (struct nb_pipeline_product){
         .outputs = plan->outputs,
         .n_outputs = plan->n_outputs,
         .files = plan->files,
@@ -297,6 +296,13 @@ nb_folder_plan_write(const struct nb_folder_plan *plan, const char *name, uint64
         .source_bytes = source_bytes,
         .folder = name,
     };
+}
+
+enum nb_status
+nb_folder_plan_write(const struct nb_folder_plan *plan, const char *name, uint64_t source_bytes,
+                     const struct nb_pipeline_options *options, struct nb_error *err)
+{
+    const struct nb_pipeline_product product = nb_folder_plan_product(plan, name, source_bytes);
 
     return nb_pipeline_write(&product, options, err);
 }

@@ -49,7 +49,10 @@ enum nb_status nb_folder_plan_index(struct nb_folder_plan *plan, const struct nb
 enum nb_status nb_folder_plan_load(struct nb_checkpoint *cp, const char *name, json_t **object,
                                    struct nb_error *err) NB_MUST_CHECK;
 
-/* Writes the folder NAME, which must not exist; SOURCE_BYTES are read for it. */
+/* The folder NAME as a product, for which SOURCE_BYTES are read; it points into PLAN. */
+struct nb_pipeline_product nb_folder_plan_product(const struct nb_folder_plan *plan, const char *name,
+                                                  uint64_t source_bytes);
+/* Writes the folder NAME; SOURCE_BYTES are read for it. */
 enum nb_status nb_folder_plan_write(const struct nb_folder_plan *plan, const char *name, uint64_t source_bytes,
                                     const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_folder_plan_free(struct nb_folder_plan *plan);

@@ -340,6 +340,12 @@ nb_mlx_plan_free(struct nb_mlx_plan *plan)
     *plan = (struct nb_mlx_plan){ 0 };
 }
 
+struct nb_pipeline_product
+nb_mlx_plan_product(const struct nb_mlx_plan *plan, const char *name)
+{
+    return nb_folder_plan_product(&plan->folder, name, plan->source_bytes);
+}
+
 enum nb_status
 nb_mlx_plan_write(const struct nb_mlx_plan *plan, const char *name, const struct nb_pipeline_options *options,
                   struct nb_error *err)

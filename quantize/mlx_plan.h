@@ -41,7 +41,9 @@ struct nb_mlx_plan {
 enum nb_status nb_mlx_plan_make(struct nb_mlx_plan *plan, const struct nb_source *source,
                                 const struct nb_mlx_plan_options *options, struct nb_error *err) NB_MUST_CHECK;
 void nb_mlx_plan_free(struct nb_mlx_plan *plan);
-/* Writes the folder NAME, which must not exist. */
+/* The folder NAME as a product, which points into PLAN. */
+struct nb_pipeline_product nb_mlx_plan_product(const struct nb_mlx_plan *plan, const char *name);
+/* Writes the folder NAME. */
 enum nb_status nb_mlx_plan_write(const struct nb_mlx_plan *plan, const char *name,
                                  const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
 /* Average bits per weight of all arrays. */

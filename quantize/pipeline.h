@@ -44,7 +44,18 @@ struct nb_pipeline_product {
 enum nb_status nb_pipeline_write(const struct nb_pipeline_product *product, const struct nb_pipeline_options *options,
                                  struct nb_error *err) NB_MUST_CHECK;
 
-/* Writes the GGUF file NAME that PLAN describes, or the parts of a split set. */
+/*
+ * Writes COUNT products of one source, reading it once: what is made of the same weights is made together. Each product is
+ * there as a whole or not at all, and none is if one fails before all are complete.
+ */
+enum nb_status nb_pipeline_write_all(const struct nb_pipeline_product *products, size_t count,
+                                     const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
+
+/* The product that PLAN describes: the GGUF file NAME, or the parts of a split set. */
+enum nb_status nb_pipeline_product_of(const struct nb_plan *plan, const char *name, struct nb_pipeline_product *product,
+                                      struct nb_error *err) NB_MUST_CHECK;
+void nb_pipeline_product_free(struct nb_pipeline_product *product); /* one of nb_pipeline_product_of */
+/* Writes it. */
 enum nb_status nb_pipeline_run(const struct nb_plan *plan, const char *name, const struct nb_pipeline_options *options,
                                struct nb_error *err) NB_MUST_CHECK;
 

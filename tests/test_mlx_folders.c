@@ -172,6 +172,71 @@ force_replaces_nothing_else(void **unused)
     assert_false(scratch_exists(scratch_path("again.partial")));
 }
 
+/* With the same bytes as two runs. */
+static void
+one_run_writes_a_file_and_a_folder(void **unused)
+{
+    uint64_t folder;
+    json_t *report;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "3bit", "--group-size", "32", "-o", "out");
+    assert_int_equal(run.code, 0);
+    folder = hash_of_folder();
+    scratch_remove("out");
+    RUN(&run, "quantize", SAMPLE, "-t", "Q4_K_M", "-o", "one.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", SAMPLE, "-t", "Q4_K_M", "-o", "both.gguf", "--also-mlx", "3bit=out", "--group-size", "32",
+        "-j", "3", "--json");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(hash_of_folder(), folder);
+    assert_int_equal(scratch_hash(scratch_path("one.gguf")), scratch_hash(scratch_path("both.gguf")));
+    report = json_loads(run.out, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(report, "recipe")), "Q4_K_M");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "mlx"), "recipe")), "3bit");
+    json_decref(report);
+    RUN(&run, "quantize", "one.gguf", "--allow-requantize", "-t", "Q8_0", "-o", "both.gguf", "--also-mlx", "3bit=out");
+    assert_int_equal(run.code, 2); /* they are there */
+    assert_int_equal(hash_of_folder(), folder);
+    scratch_remove("both.gguf");
+    RUN(&run, "quantize", "one.gguf", "--allow-requantize", "-t", "Q8_0", "-o", "both.gguf", "--also-mlx", "3bit=out");
+    assert_int_equal(run.code, 2);
+    assert_false(scratch_exists(scratch_path("both.gguf")) || scratch_exists(scratch_path("both.gguf.partial")));
+    scratch_remove("out");
+    RUN(&run, "quantize", "one.gguf", "--allow-requantize", "-t", "Q8_0", "-o", "both.gguf", "--also-mlx", "3bit=out");
+    assert_int_equal(run.code, 0);
+    assert_true(scratch_exists(scratch_path("both.gguf")) && hash_of_folder() != folder);
+    scratch_remove("out");
+}
+
+static void
+of_two_outputs_neither_is_there_after_an_error(void **unused)
+{
+    static const unsigned char nan[4] = { 0, 0, 0xC0, 0x7F };
+    unsigned char *bytes;
+    size_t size;
+
+    (void)unused;
+    tiny_checkpoint("spoilt");
+    bytes = scratch_read(scratch_path("spoilt/model.safetensors"), &size);
+    memcpy(bytes + size - 4, nan, 4);
+    scratch_write("spoilt/model.safetensors", bytes, size);
+    free(bytes);
+    RUN(&run, "quantize", "spoilt", "-t", "Q8_0", "-o", "a.gguf", "--also-mlx", "bf16=a", "--allow-other-tokens");
+    assert_int_equal(run.code, 3);
+    assert_non_null(strstr(run.err, "is NaN or infinite"));
+    assert_false(scratch_exists(scratch_path("a.gguf")) || scratch_exists(scratch_path("a.gguf.partial")) ||
+                 scratch_exists(scratch_path("a")) || scratch_exists(scratch_path("a.partial")));
+    RUN(&run, "quantize", "spoilt", "--also-mlx", "Q4_K_M=a", "-o", "a.gguf");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "'Q4_K_M' is not a recipe of --format mlx"));
+    RUN(&run, "quantize", "spoilt", "--format", "mlx", "--also-mlx", "4bit=a", "-o", "b");
+    assert_int_equal(run.code, 2);
+    RUN(&run, "quantize", "spoilt", "--also-mlx", "4bit=spoilt", "-o", "a.gguf", "--force");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "is the source"));
+}
+
 static void
 weights_that_are_not_finite_are_refused(void **unused)
 {
@@ -267,6 +332,8 @@ main(void)
         cmocka_unit_test(a_kill_at_any_moment_leaves_no_half_folder_under_the_name),
         cmocka_unit_test(force_replaces_a_folder_at_once),
         cmocka_unit_test(force_replaces_nothing_else),
+        cmocka_unit_test(one_run_writes_a_file_and_a_folder),
+        cmocka_unit_test(of_two_outputs_neither_is_there_after_an_error),
         cmocka_unit_test(weights_that_are_not_finite_are_refused),
         cmocka_unit_test(inspect_tells_what_quantized_weights_take),
         cmocka_unit_test(running_out_of_memory_is_never_silent),
