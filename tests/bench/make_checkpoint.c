@@ -1,7 +1,7 @@
 /*
  * Writes a made-up checkpoint: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER [KIND].
  * BF16, Gaussian weights, real proportions, and the sample model's tokenizer, whose vocabulary is
- * filled up to the embedding. KIND is "dense", a Llama; "mixture", a Qwen 3 MoE with 128 experts a
+ * filled up to the embedding. KIND is "dense", a Llama; "large", one with the layers of 8 billion weights; "mixture", a Qwen 3 MoE with 128 experts a
  * layer, each stored by itself; or "transposed", a Llama 4, whose 16 experts a layer are stored
  * together, gates and up projections in one, on their sides.
  */
@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HIDDEN 2048u
-#define FEED_FORWARD 5632u
-#define KV 512u
 #define VOCAB 32000u
 #define EXPERTS 128u /* of a mixture */
 #define EXPERT_FEED_FORWARD 768u
@@ -29,6 +26,7 @@ struct tensor {
     unsigned shard;
 };
 
+static unsigned hidden, kv, feed_forward; /* of its layers */
 static struct tensor tensors[MAX_TENSORS];
 static size_t n_tensors;
 static uint16_t gaussian[65536];
@@ -84,20 +82,20 @@ elements(const struct tensor *t)
 static void
 add_attention(int layer)
 {
-    add(layer, "input_layernorm.weight", 0, HIDDEN, 0);
-    add(layer, "post_attention_layernorm.weight", 0, HIDDEN, 0);
-    add(layer, "self_attn.q_proj.weight", 0, HIDDEN, HIDDEN);
-    add(layer, "self_attn.k_proj.weight", 0, KV, HIDDEN);
-    add(layer, "self_attn.v_proj.weight", 0, KV, HIDDEN);
-    add(layer, "self_attn.o_proj.weight", 0, HIDDEN, HIDDEN);
+    add(layer, "input_layernorm.weight", 0, hidden, 0);
+    add(layer, "post_attention_layernorm.weight", 0, hidden, 0);
+    add(layer, "self_attn.q_proj.weight", 0, hidden, hidden);
+    add(layer, "self_attn.k_proj.weight", 0, kv, hidden);
+    add(layer, "self_attn.v_proj.weight", 0, kv, hidden);
+    add(layer, "self_attn.o_proj.weight", 0, hidden, hidden);
 }
 
 static void
 add_dense(int layer)
 {
-    add(layer, "mlp.gate_proj.weight", 0, FEED_FORWARD, HIDDEN);
-    add(layer, "mlp.up_proj.weight", 0, FEED_FORWARD, HIDDEN);
-    add(layer, "mlp.down_proj.weight", 0, HIDDEN, FEED_FORWARD);
+    add(layer, "mlp.gate_proj.weight", 0, feed_forward, hidden);
+    add(layer, "mlp.up_proj.weight", 0, feed_forward, hidden);
+    add(layer, "mlp.down_proj.weight", 0, hidden, feed_forward);
 }
 
 static void
@@ -105,36 +103,37 @@ add_mixture(int layer)
 {
     add(layer, "self_attn.q_norm.weight", 0, 64, 0);
     add(layer, "self_attn.k_norm.weight", 0, 64, 0);
-    add(layer, "mlp.gate.weight", 0, EXPERTS, HIDDEN);
+    add(layer, "mlp.gate.weight", 0, EXPERTS, hidden);
     for (unsigned i = 0; i < EXPERTS; i++) {
-        add(layer, "mlp.experts.%u.gate_proj.weight", i, EXPERT_FEED_FORWARD, HIDDEN);
-        add(layer, "mlp.experts.%u.up_proj.weight", i, EXPERT_FEED_FORWARD, HIDDEN);
-        add(layer, "mlp.experts.%u.down_proj.weight", i, HIDDEN, EXPERT_FEED_FORWARD);
+        add(layer, "mlp.experts.%u.gate_proj.weight", i, EXPERT_FEED_FORWARD, hidden);
+        add(layer, "mlp.experts.%u.up_proj.weight", i, EXPERT_FEED_FORWARD, hidden);
+        add(layer, "mlp.experts.%u.down_proj.weight", i, hidden, EXPERT_FEED_FORWARD);
     }
 }
 
 static void
 add_transposed(int layer)
 {
-    add(layer, "feed_forward.router.weight", 0, STACK, HIDDEN);
-    add(layer, "feed_forward.experts.gate_up_proj", 0, HIDDEN, 2 * STACK_FEED_FORWARD)->matrices = STACK;
-    add(layer, "feed_forward.experts.down_proj", 0, STACK_FEED_FORWARD, HIDDEN)->matrices = STACK;
-    add(layer, "feed_forward.shared_expert.gate_proj.weight", 0, STACK_FEED_FORWARD, HIDDEN);
-    add(layer, "feed_forward.shared_expert.up_proj.weight", 0, STACK_FEED_FORWARD, HIDDEN);
-    add(layer, "feed_forward.shared_expert.down_proj.weight", 0, HIDDEN, STACK_FEED_FORWARD);
+    add(layer, "feed_forward.router.weight", 0, STACK, hidden);
+    add(layer, "feed_forward.experts.gate_up_proj", 0, hidden, 2 * STACK_FEED_FORWARD)->matrices = STACK;
+    add(layer, "feed_forward.experts.down_proj", 0, STACK_FEED_FORWARD, hidden)->matrices = STACK;
+    add(layer, "feed_forward.shared_expert.gate_proj.weight", 0, STACK_FEED_FORWARD, hidden);
+    add(layer, "feed_forward.shared_expert.up_proj.weight", 0, STACK_FEED_FORWARD, hidden);
+    add(layer, "feed_forward.shared_expert.down_proj.weight", 0, hidden, STACK_FEED_FORWARD);
 }
 
-/* A kind of checkpoint; CONFIG has its own entries of config.json, and FEED_FORWARD stands in intermediate_size. */
+/* A kind of checkpoint; CONFIG has its own entries of config.json. */
 static const struct kind {
     const char *name, *class;
     void (*add_feed_forward)(int layer);
-    unsigned feed_forward;
+    unsigned hidden, kv, feed_forward;
     const char *config;
 } kinds[] = {
-    { "dense", "LlamaForCausalLM", add_dense, FEED_FORWARD, "" },
-    { "mixture", "Qwen3MoeForCausalLM", add_mixture, FEED_FORWARD,
+    { "dense", "LlamaForCausalLM", add_dense, 2048, 512, 5632, "" },
+    { "large", "LlamaForCausalLM", add_dense, 4096, 1024, 14336, "" },
+    { "mixture", "Qwen3MoeForCausalLM", add_mixture, 2048, 512, 5632,
       ",\"head_dim\":64,\"num_experts\":128,\"num_experts_per_tok\":8,\"moe_intermediate_size\":768" },
-    { "transposed", "Llama4ForCausalLM", add_transposed, STACK_FEED_FORWARD,
+    { "transposed", "Llama4ForCausalLM", add_transposed, 2048, 512, STACK_FEED_FORWARD,
       ",\"head_dim\":64,\"num_local_experts\":16,\"num_experts_per_tok\":1,\"intermediate_size_mlp\":4096" },
 };
 
@@ -142,7 +141,7 @@ static const struct kind {
 static unsigned
 add_layers(const struct kind *kind, uint64_t bytes)
 {
-    uint64_t total = 4ull * VOCAB * HIDDEN;
+    uint64_t total = 4ull * VOCAB * hidden;
     unsigned layer = 0;
 
     for (; total < bytes && n_tensors + 4 * EXPERTS < MAX_TENSORS; layer++) {
@@ -268,7 +267,7 @@ write_config(const char *folder, const struct kind *kind, unsigned layers)
             "{\"architectures\":[\"%s\"],\"hidden_size\":%u,\"intermediate_size\":%u,"
             "\"num_hidden_layers\":%u,\"num_attention_heads\":%u,\"num_key_value_heads\":%u,\"vocab_size\":%u,"
             "\"max_position_embeddings\":2048,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":false%s}\n",
-            kind->class, HIDDEN, kind->feed_forward, layers, HIDDEN / 64, KV / 64, VOCAB, kind->config);
+            kind->class, hidden, feed_forward, layers, hidden / 64, kv / 64, VOCAB, kind->config);
     finish(f);
 }
 
@@ -282,15 +281,19 @@ main(int argc, char **argv)
     while (argc == 6 && kind < last && strcmp(kind->name, argv[5]) != 0)
         kind++;
     if (argc < 5 || argc > 6 || kind == last) {
-        fputs("usage: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER [dense|mixture|transposed]\n", stderr);
+        fputs("usage: make_checkpoint FOLDER MEGABYTES SHARDS TOKENIZER_FOLDER [dense|large|mixture|transposed]\n",
+              stderr);
         return 2;
     }
     shards = (unsigned)strtoul(argv[3], NULL, 10);
+    hidden = kind->hidden;
+    kv = kind->kv;
+    feed_forward = kind->feed_forward;
     make_gaussian();
-    add(-1, "model.embed_tokens.weight", 0, VOCAB, HIDDEN);
+    add(-1, "model.embed_tokens.weight", 0, VOCAB, hidden);
     layers = add_layers(kind, strtoull(argv[2], NULL, 10) * 1000000);
-    add(-1, "model.norm.weight", 0, HIDDEN, 0);
-    add(-1, "lm_head.weight", 0, VOCAB, HIDDEN);
+    add(-1, "model.norm.weight", 0, hidden, 0);
+    add(-1, "lm_head.weight", 0, VOCAB, hidden);
     for (size_t i = 0; i < n_tensors; i++)
         total += elements(&tensors[i]);
     for (size_t i = 0; i < n_tensors; i++) {
