@@ -4,6 +4,7 @@
 #include "formats/elements/tier.h"
 #include "formats/models/expression.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/source.h"
 #include "golden_checkpoint.h"
 #include "golden_inputs.h"
 #include "quantize/search/encode.h"
@@ -15,6 +16,8 @@
 #include <stdbool.h>
 #include <xxhash.h>
 #include <zlib.h>
+
+static struct nb_error err;
 
 static enum nb_mlx_mode
 mode_of(const char *name)
@@ -311,6 +314,95 @@ check_family(const struct family_row *r)
     scratch_remove("model");
 }
 
+/* Whether the views A and B have the same shape and the same floats. */
+static bool
+is_same_tensor(const struct nb_view *a, const struct nb_view *b)
+{
+    const uint64_t rows = a->ne[1] * a->ne[2] * a->ne[3];
+    struct nb_view_reader reader = { 0 };
+    float *x = malloc((size_t)(a->elements + 1) * sizeof *x), *y = malloc((size_t)(a->elements + 1) * sizeof *y);
+    bool same = memcmp(a->ne, b->ne, sizeof a->ne) == 0;
+
+    if (same)
+        same = nb_view_rows(a, 0, rows, x, &reader, &err) == NB_OK &&
+               nb_view_rows(b, 0, rows, y, &reader, &err) == NB_OK;
+    for (uint64_t i = 0; i < a->elements && same; i++)
+        same = x[i] == y[i];
+    nb_view_reader_free(&reader);
+    free(x);
+    free(y);
+    return same;
+}
+
+/* Whether SOURCE has tensors of the layer that the tensor NAME is of. */
+static bool
+has_layer(const struct nb_source *source, const char *name)
+{
+    const char *end = strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
+
+    for (size_t i = 0; i < source->n_tensors && end != NULL; i++)
+        if (strncmp(source->tensors[i].name, name, (size_t)(end - name) + 1) == 0)
+            return true;
+    return end == NULL;
+}
+
+/* Whether the folder "out" can be opened; what it holds then must be what "model" does, but layers that MLX leaves out. */
+static bool
+is_read_back(const char *name)
+{
+    struct nb_source model, out;
+    const struct nb_view **sorted;
+
+    if (nb_source_open(&out, scratch_path("out"), NULL, &err) != NB_OK)
+        return false;
+    scratch_open_source(&model, "model");
+    sorted = nb_views_by_name(out.tensors, out.n_tensors);
+    for (size_t i = 0; i < model.n_tensors; i++) {
+        const struct nb_view *v = nb_views_find(sorted, out.n_tensors, model.tensors[i].name);
+
+        if (v == NULL ? has_layer(&out, model.tensors[i].name) : !is_same_tensor(&model.tensors[i], v))
+            fail_msg("%s: '%s' comes back as another", name, model.tensors[i].name);
+    }
+    free(sorted);
+    nb_source_close(&model);
+    nb_source_close(&out);
+    return true;
+}
+
+/* Names that MLX has given, and stacks of experts, are undone; what cannot be is not read as something else. */
+static void
+folders_of_mlx_are_read_as_checkpoints(void **unused)
+{
+    static struct run run;
+    FILE *table = fopen(TEST_DATA "/golden/mlx/families.tsv", "r");
+    struct family_row r;
+    char line[512];
+    unsigned read = 0;
+
+    (void)unused;
+    assert_non_null(table);
+    while (fgets(line, sizeof line, table) != NULL) {
+        json_t *golden;
+
+        if (*line == '#')
+            continue;
+        assert_int_equal(sscanf(line, "%63s", r.golden), 1);
+        golden = golden_by_name(r.golden);
+        golden_checkpoint(golden, "model");
+        json_decref(golden);
+        scratch_remove("out");
+        RUN(&run, "quantize", "model", "--format", "mlx", "-t", "f32", "-o", "out");
+        assert_int_equal(run.code, 0);
+        if (is_read_back(r.golden))
+            read++;
+        else
+            assert_non_null(strstr(err.message, "tensor '")); /* that has no place, or is missing */
+        scratch_remove("model");
+    }
+    fclose(table);
+    assert_int_equal(read, 57); /* not gpt-oss, GPT-2, Llama 4, Granite's mixtures, DeepSeek's attention */
+}
+
 static void
 families_get_the_names_and_bytes_of_mlx_lm(void **unused)
 {
@@ -547,6 +639,7 @@ main(void)
         cmocka_unit_test(every_tier_fits_groups_alike),
         cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),
         cmocka_unit_test(families_get_the_names_and_bytes_of_mlx_lm),
+        cmocka_unit_test(folders_of_mlx_are_read_as_checkpoints),
         cmocka_unit_test(expressions_of_all_layouts_parse_and_no_module_comes_twice),
         cmocka_unit_test(files_beside_the_weights_are_copied_verbatim),
         cmocka_unit_test(a_folder_that_exists_is_refused_and_stays),

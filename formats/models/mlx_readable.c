@@ -1,5 +1,5 @@
 /* Whether a folder with MLX's arrays can be read as a checkpoint again. */
-#include "formats/models/mlx_layout.h"
+#include "formats/models/mlx_names.h"
 
 #include <string.h>
 
@@ -34,6 +34,9 @@ nb_mlx_tensors_check_readable(const struct nb_mlx_tensors *t, const struct nb_so
     enum nb_status status = stored == NULL ? nb_fail_memory(err) : NB_OK;
 
     probe.store = (struct nb_store){ stored, t->count, NULL, 0 };
+    if (status == NB_OK)
+        status = nb_mlx_names_undo(&probe.store, &(struct nb_mlx_undo){ .layout = source->family->mlx }, &probe.arena,
+                                   err);
     if (status == NB_OK)
         status = nb_source_build(&probe, &options, err);
     probe.checkpoint = NULL; /* it is SOURCE's */

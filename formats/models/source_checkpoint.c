@@ -3,6 +3,7 @@
 
 #include "formats/gguf/gguf.h"
 #include "formats/models/config_defaults.h"
+#include "formats/models/mlx_names.h"
 #include "formats/models/model_card.h"
 #include "formats/models/multimodal.h"
 #include "formats/models/packed/packed.h"
@@ -246,6 +247,20 @@ open_store(struct nb_builder *b)
     return NB_OK;
 }
 
+/* A folder that MLX's tools wrote has the arrays of their classes. A class that is not known is told of later. */
+static enum nb_status
+undo_mlx_names(struct nb_builder *b, const struct nb_source_options *options)
+{
+    struct nb_error ignored;
+    struct nb_builder probe = { .cp = b->cp, .err = &ignored };
+
+    if (options->family != NULL || find_family(&probe, options->model_class) != NB_OK || probe.family->mlx == NULL)
+        return NB_OK;
+    return nb_mlx_names_undo(&b->source->store,
+                             &(struct nb_mlx_undo){ probe.family->mlx, b->cp->config, b->cp->is_mlx },
+                             &b->source->arena, b->err);
+}
+
 /* Takes the parts of weights that are quantized together. */
 static enum nb_status
 unpack_store(struct nb_builder *b, const struct nb_source_options *options)
@@ -288,6 +303,8 @@ build(struct nb_builder *b, const char *path, const struct nb_source_options *op
         nb_source_note(source,
                        "model.safetensors is taken; the shards that model.safetensors.index.json names are gone");
     status = open_store(b);
+    if (status == NB_OK)
+        status = undo_mlx_names(b, options);
     if (status == NB_OK)
         status = unpack_store(b, options);
     if (status == NB_OK)

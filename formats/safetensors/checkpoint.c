@@ -393,6 +393,7 @@ open_shard(struct nb_checkpoint *cp, const char *name, size_t number, bool singl
         nb_file_close(file);
         return NB_OK;
     }
+    cp->is_mlx = cp->is_mlx || st.is_mlx;
     return status == NB_OK ? adopt(cp, &st, number, room, err) : status;
 }
 

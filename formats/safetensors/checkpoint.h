@@ -38,6 +38,7 @@ struct nb_checkpoint {
     struct nb_checkpoint_tensor *tensors; /* shard by shard, sorted by name within each */
     size_t n_tensors;
     bool index_is_stale;                     /* the index names shards that are not here, and model.safetensors is */
+    bool is_mlx;                             /* MLX's tools wrote it */
     bool follow_links;                       /* also those that lead out of the folder */
     struct nb_findings *findings;            /* NULL: the first finding is an error */
     struct nb_made_file made[NB_MADE_FILES]; /* all of its files, if there are any, instead of those in FOLDER */

@@ -165,6 +165,8 @@ check_metadata(const struct reader *r, struct nb_json_span value)
     if (good)
         json_object_foreach(map, key, entry)
             good = good && json_is_string(entry);
+    r->out->is_mlx = good && json_is_string(json_object_get(map, "format")) &&
+                     strcmp(json_string_value(json_object_get(map, "format")), "mlx") == 0;
     json_decref(map);
     return good ? NB_OK
                 : FOUND(r, NB_BAD_ST_METADATA, nb_in_file(r->file->name),

@@ -26,6 +26,7 @@ struct nb_safetensor {
 struct nb_safetensors {
     struct nb_safetensor *tensors; /* sorted by offset */
     size_t count;
+    bool is_mlx; /* by its metadata, MLX's tools wrote it */
 };
 
 /*
