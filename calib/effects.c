@@ -3,6 +3,7 @@
 #include "calib/texts.h"
 #include "formats/base/checked.h"
 #include "formats/base/pool.h"
+#include "verify/drift/divergence.h"
 #include "verify/run/forward.h"
 
 #include <inttypes.h>
@@ -68,18 +69,6 @@ predict(struct run *r, const float *stream, float *logits, struct nb_error *err)
     return status == NB_OK ? nb_forward_logits(r->forward, r->model, r->picked, r->scored, logits, err) : status;
 }
 
-static double
-log_sum(const float *logits, size_t n)
-{
-    double sum = 0, largest = (double)logits[0];
-
-    for (size_t i = 1; i < n; i++)
-        largest = (double)logits[i] > largest ? (double)logits[i] : largest;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - largest);
-    return largest + log(sum);
-}
-
 struct divergence {
     const struct run *run;
     double *kld; /* of each scored token */
@@ -91,16 +80,11 @@ divergence_task(void *context, size_t task, unsigned worker, struct nb_error *er
     const struct divergence *d = context;
     const size_t vocab = nb_model_vocab(d->run->model);
     const float *base = d->run->base + task * vocab, *other = d->run->logits + task * vocab;
-    const double base_sum = log_sum(base, vocab), sum = log_sum(other, vocab);
-    double kld = 0;
+    const struct nb_log_sum of_base = nb_log_sum_of(base, vocab), of_other = nb_log_sum_of(other, vocab);
+    const double kld = nb_divergence(base, &of_base, other, &of_other, vocab);
 
     (void)worker;
     (void)err;
-    for (size_t i = 0; i < vocab; i++) {
-        const double p = exp((double)base[i] - base_sum);
-
-        kld += p * (((double)base[i] - base_sum) - ((double)other[i] - sum));
-    }
     d->kld[task] = kld > 0 ? kld : 0;
     return NB_OK;
 }

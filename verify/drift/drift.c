@@ -2,8 +2,8 @@
 
 #include "formats/base/checked.h"
 #include "formats/base/pool.h"
+#include "verify/drift/divergence.h"
 #include "verify/run/forward.h"
-#include "verify/run/vector_math.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,13 +12,6 @@
 
 /* Bytes of logits in memory per model; those of two models are held at once. */
 #define LOGITS_BYTES ((size_t)96 << 20)
-
-/* Values computed from one row of the base's logits. */
-struct base_row {
-    float max;
-    size_t top;
-    double sum, log_sum; /* sum of exp(logit - max); ln of the sum of exp(logit) */
-};
 
 struct run {
     const struct nb_model *const *model;
@@ -35,7 +28,7 @@ struct run {
     double output_share;    /* the part of the work that the output matrices are */
     float **states;         /* per model: the scored states of a batch */
     float *base_logits, *logits;
-    struct base_row *base_rows;
+    struct nb_log_sum *base_rows;
     size_t max_rows; /* rows of logits */
     uint32_t vocab;
     size_t first_model; /* that is run: 1 if the base is saved */
@@ -99,17 +92,15 @@ score_base_row(void *context, size_t row, unsigned worker, struct nb_error *err)
     struct run *r = context;
     const size_t vocab = r->vocab, i = r->first + row;
     const float *logits = r->base_logits + row * vocab;
-    struct base_row *b = &r->base_rows[row];
+    struct nb_log_sum *b = &r->base_rows[row];
     enum nb_status status;
 
-    b->max = nb_vector_math()->largest(logits, vocab, &b->top);
-    b->sum = nb_vector_math()->sum_exp(logits, vocab, b->max);
-    b->log_sum = (double)b->max + log(b->sum);
-    r->drift->score[0][i] = (struct nb_score){ (float)(b->log_sum - (double)logits[true_token(r, i)]), 0, true,
+    *b = nb_log_sum_of(logits, vocab);
+    r->drift->score[0][i] = (struct nb_score){ (float)(b->log - (double)logits[true_token(r, i)]), 0, true,
                                                (int32_t)b->top };
-    status = check_finite(r, b->log_sum, i, err);
+    status = check_finite(r, b->log, i, err);
     if (status == NB_OK && r->options->save != NULL)
-        nb_predict(logits, r->vocab, b->log_sum, true_token(r, i), i,
+        nb_predict(logits, r->vocab, b->log, true_token(r, i), i,
                    r->candidates + worker * (size_t)nb_prediction_capacity(r->vocab), &r->predictions[row]);
     return status;
 }
@@ -126,39 +117,27 @@ take_saved_rows(struct run *r, size_t rows, struct nb_error *err)
     return status;
 }
 
-/*
- * KL divergence of q from the base p: the sum of p (ln p - ln q), computed as the
- * mean under p of the difference of the logits, plus the difference of the
- * log-sums. Equal logits give exactly 0.
- */
 static enum nb_status
 score_row(void *context, size_t row, unsigned worker, struct nb_error *err)
 {
     struct run *r = context;
-    const struct nb_vector_math *math = nb_vector_math();
     const size_t vocab = r->vocab, i = r->first + row;
     const float *q = r->logits + row * vocab;
-    size_t top;
-    const float max = math->largest(q, vocab, &top);
-    const double log_sum = (double)max + log(math->sum_exp(q, vocab, max));
+    const struct nb_log_sum own = nb_log_sum_of(q, vocab);
     double kld;
 
     (void)worker;
-    if (r->options->base_from != NULL) {
-        kld = nb_prediction_kld(&r->predictions[row], q, log_sum);
-    } else {
-        const struct base_row *b = &r->base_rows[row];
-        const float *p = r->base_logits + row * vocab;
-
-        kld = math->sum_exp_difference(p, q, vocab, b->max) / b->sum + log_sum - b->log_sum;
-    }
+    if (r->options->base_from != NULL)
+        kld = nb_prediction_kld(&r->predictions[row], q, own.log);
+    else
+        kld = nb_divergence(r->base_logits + row * vocab, &r->base_rows[row], q, &own, vocab);
     r->drift->score[r->which][i] = (struct nb_score){
-        .nll = (float)(log_sum - (double)q[true_token(r, i)]),
+        .nll = (float)(own.log - (double)q[true_token(r, i)]),
         .kld = (float)kld,
-        .same_top = (int32_t)top == r->drift->score[0][i].top,
-        .top = (int32_t)top,
+        .same_top = (int32_t)own.top == r->drift->score[0][i].top,
+        .top = (int32_t)own.top,
     };
-    return check_finite(r, log_sum, i, err);
+    return check_finite(r, own.log, i, err);
 }
 
 /* Scores ROWS rows of the batch from row FIRST on, which is scored token r->first. */
