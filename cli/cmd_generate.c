@@ -209,13 +209,14 @@ static int
 print_texts(const struct generate_run *r)
 {
     struct cli_side *sides = calloc(r->models, sizeof *sides);
+    const int columns = cli_columns(stdout);
     int code;
 
     if (sides == NULL)
         return cli_fail_memory();
     for (size_t i = 0; i < r->models; i++)
         sides[i] = utterance_side(&r->utterances[i]);
-    code = cli_side_by_side(sides, r->models, cli_is_wide() ? cli_columns(stdout) : CLI_NARROW);
+    code = cli_side_by_side(sides, r->models, cli_is_wide() || columns < CLI_NARROW ? columns : CLI_NARROW);
     free(sides);
     if (code == NB_OK)
         cli_print("\n");

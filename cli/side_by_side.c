@@ -98,18 +98,24 @@ print_lines(struct column *columns, size_t count, int width)
     }
 }
 
+/* TITLE in at most WIDTH columns. */
+static void
+print_title(const char *title, int width)
+{
+    const int columns = cli_columns_of(title, strlen(title));
+
+    cli_print_name(stdout, title, columns < width ? columns : width);
+    cli_print("\n");
+}
+
 static void
 print_beside(const struct cli_side *sides, struct column *columns, size_t count, int width)
 {
-    int last;
-
     for (size_t i = 0; i + 1 < count; i++) {
         cli_print_name(stdout, sides[i].title, width);
         cli_print("%*s", GAP, "");
     }
-    last = cli_columns_of(sides[count - 1].title, strlen(sides[count - 1].title));
-    cli_print_name(stdout, sides[count - 1].title, last < width ? last : width);
-    cli_print("\n");
+    print_title(sides[count - 1].title, width);
     print_lines(columns, count, width);
 }
 
@@ -119,7 +125,7 @@ print_in_turn(const struct cli_side *sides, struct column *columns, size_t count
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
             cli_print("\n");
-        cli_print("%s\n", sides[i].title);
+        print_title(sides[i].title, width);
         print_lines(&columns[i], 1, width);
     }
 }

@@ -463,6 +463,33 @@ tokens_are_drawn_as_often_as_they_are_likely(void **unused)
     assert_in_range(nb_sample(&sampler, logits, COUNT(logits)), 0, COUNT(logits) - 1);
 }
 
+/* Two texts beside each other need 51 columns; on fewer they stand in turn, and no line is cut by the terminal. */
+static void
+texts_fit_into_a_narrow_terminal(void **unused)
+{
+    static const char *const args[] = { "generate", "-q", "-p", "once", "-n", "24", SAMPLE, SAMPLE, NULL };
+    static const int widths[] = { 45, 60 };
+
+    (void)unused;
+    for (size_t i = 0; i < COUNT(widths); i++) {
+        const char *texts = run.out;
+        size_t longest = 0;
+
+        if (!run_on_terminal(&run, widths[i], "dumb", args))
+            skip();
+        assert_int_equal(run.code, 0);
+        for (const char *line = texts; *line != '\0'; line += strcspn(line, "\n") + 1) {
+            const size_t length = strcspn(line, "\n");
+
+            if (strstr(line, "says the same") == NULL || line[length] == '\0')
+                break; /* what follows wraps */
+            if (strstr(line, "says the same") > line + length)
+                longest = length > longest ? length : longest;
+        }
+        assert_true(longest > 20 && longest <= (size_t)widths[i]);
+    }
+}
+
 /* --- where a text ends ----------------------------------------------------------------------------------------------- */
 
 static void
@@ -707,6 +734,7 @@ main(void)
         cmocka_unit_test(a_model_without_a_vocabulary_is_refused),
         cmocka_unit_test(a_tokenizer_that_cannot_be_read_is_no_hindrance_to_ids),
         cmocka_unit_test(logits_that_are_no_numbers_are_refused),
+        cmocka_unit_test(texts_fit_into_a_narrow_terminal),
         cmocka_unit_test(the_first_other_token_is_marked),
         cmocka_unit_test(other_vocabularies_are_compared_by_their_texts),
         cmocka_unit_test(what_is_said_cannot_give_orders),
