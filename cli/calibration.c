@@ -37,10 +37,9 @@ load_texts(struct calibration *c, const struct nb_source *source, struct nb_ids 
 static void
 on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 {
-    char text[64];
+    char text[CLI_TEXT];
 
-    snprintf(text, sizeof text, "%u of %u chunks", (unsigned)chunks, (unsigned)of);
-    cli_progress_share(context, share, text);
+    cli_progress_share(context, share, cli_chunks(text, chunks, of));
 }
 
 enum nb_status

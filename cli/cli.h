@@ -90,6 +90,8 @@ void cli_progress_update(void *context, uint64_t done, uint64_t total);
 /* The same with the SHARE that is done, from 0 to 1; TEXT, which may be "", is shown after the bar. */
 void cli_progress_share(struct cli_progress *progress, double share, const char *text);
 void cli_progress_end(struct cli_progress *progress);
+/* "3 of 8 chunks" in TEXT of at least CLI_TEXT bytes; "8 chunks" as long as none is done, for they are run together. */
+const char *cli_chunks(char *text, uint32_t done, uint32_t of);
 /* Starts PROGRESS and returns what shows it, and stops at a signal (cli_catch_signals), for a command that cleans up. */
 struct nb_watch cli_watch(struct cli_progress *progress);
 /* The same for a run that tells its steps, and notes. */

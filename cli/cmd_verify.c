@@ -168,7 +168,7 @@ on_progress(void *context, uint32_t chunks, uint32_t of, double share)
 {
     struct verify_run *r = context;
     char text[160];
-    size_t at = (size_t)snprintf(text, sizeof text, "%u of %u chunks", (unsigned)chunks, (unsigned)of);
+    size_t at = strlen(cli_chunks(text, chunks, of));
 
     if (chunks > 0)
         at += (size_t)snprintf(text + at, sizeof text - at, ", PPL %.4f", exp(running_mean(r, 0, chunks, false)));
@@ -202,6 +202,16 @@ judge(const struct verify_options *o, const struct verify_report *report)
     return code;
 }
 
+/* Whether a matrix of SOURCE is quantized. */
+static bool
+is_quantized(const struct nb_source *source)
+{
+    for (size_t i = 0; i < source->n_tensors; i++)
+        if (nb_source_packed_format(&source->tensors[i]) != NULL || nb_type_info(source->tensors[i].type)->block > 1)
+            return true;
+    return false;
+}
+
 /* What must be known of the models to read their numbers. */
 static void
 say_of_models(const struct verify_run *r, const struct verify_options *o)
@@ -209,6 +219,8 @@ say_of_models(const struct verify_run *r, const struct verify_options *o)
     cli_warn_context(&r->source[r->first], o->drift.chunk_tokens);
     for (size_t i = r->first; i < r->models; i++) {
         cli_note_further_layers(&r->model[i]);
+        if (i == 0 && is_quantized(&r->source[0]))
+            cli_note("%s is itself quantized: what that cost is not in these numbers", r->source[0].path);
         if (verify_was_calibrated_on(&r->source[i], o->text))
             cli_warn("%s: its importance matrix was made with a text of this name, %s; on other texts it may do worse",
                      r->source[i].path, nb_base_name(o->text));

@@ -111,6 +111,16 @@ cli_progress_share(struct cli_progress *p, double share, const char *text)
         show(p, share, now, text);
 }
 
+const char *
+cli_chunks(char *text, uint32_t done, uint32_t of)
+{
+    if (done == 0)
+        snprintf(text, CLI_TEXT, "%u chunks", (unsigned)of);
+    else
+        snprintf(text, CLI_TEXT, "%u of %u chunks", (unsigned)done, (unsigned)of);
+    return text;
+}
+
 void
 cli_progress_end(struct cli_progress *p)
 {

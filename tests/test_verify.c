@@ -706,6 +706,23 @@ layers_that_are_not_run_are_told(void **unused)
     assert_null(strstr(run.err, "runs without"));
 }
 
+/* Of a quantized base the numbers tell only what comes on top. */
+static void
+a_base_that_is_quantized_is_told(void **unused)
+{
+    static struct run run;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "Q8_0", "-o", "quantized.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "verify", "-f", TEXT, "-c", "64", "--chunks", "2", "quantized.gguf", "further.gguf");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "quantized.gguf is itself quantized"));
+    RUN(&run, "verify", "-f", TEXT, "-c", "64", "--chunks", "2", SAMPLE, "quantized.gguf");
+    assert_int_equal(run.code, 0);
+    assert_null(strstr(run.err, "is itself quantized"));
+}
+
 static void
 a_model_that_equals_its_base_is_told(void **unused)
 {
@@ -861,6 +878,7 @@ main(void)
         cmocka_unit_test(a_verdict_follows_the_divergence),
         cmocka_unit_test(the_calibration_text_is_told),
         cmocka_unit_test(layers_that_are_not_run_are_told),
+        cmocka_unit_test(a_base_that_is_quantized_is_told),
         cmocka_unit_test(a_model_that_equals_its_base_is_told),
         cmocka_unit_test(limits_decide_the_exit_code),
         cmocka_unit_test(the_first_of_several_errors_is_told),
