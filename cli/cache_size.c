@@ -26,8 +26,8 @@ struct attention {
     uint64_t full, swa;                   /* a key and a value of one head: of a full layer, of a sliding one */
     const struct nb_arch_tensor *indexer; /* a tensor of the layers with an indexer, which keeps INDEXED for a token */
     uint64_t indexed;
-    struct nb_window_rule rule; /* with the file's own period and window */
-    bool has_pattern;           /* which layers slide stands in the file, not in RULE */
+    struct nb_window_rule rule;
+    uint64_t window; /* of layers that slide */
 };
 
 static uint64_t
@@ -46,15 +46,9 @@ is_by_layer(const struct attention *a, enum nb_hparam hparam)
 static void
 read_windows(const struct nb_arch *arch, struct attention *a)
 {
-    const bool has_rule = arch != NULL && arch->window.period > 0;
-
-    a->rule = has_rule ? arch->window : (struct nb_window_rule){ .period = 1 };
-    a->rule.window = number(a, NB_HP_SLIDING_WINDOW, a->rule.window);
-    a->has_pattern = is_by_layer(a, NB_HP_SLIDING_PATTERN);
-    if (!a->has_pattern)
-        a->rule.period = number(a, NB_HP_SLIDING_PATTERN, a->rule.period);
-    if (!has_rule && !nb_hp_has(a->hp, NB_HP_SLIDING_PATTERN))
-        a->rule.window = 0;
+    a->rule = arch != NULL ? arch->window : (struct nb_window_rule){ 0 };
+    if (a->rule.period > 0 || nb_hp_has(a->hp, NB_HP_SLIDING_PATTERN))
+        a->window = number(a, NB_HP_SLIDING_WINDOW, a->rule.window);
 }
 
 /*
@@ -94,7 +88,7 @@ read_sides(const struct nb_arch *arch, const struct nb_metadata *meta, struct at
         return false;
     a->full = compressed ? key : key + value; /* the compressed key is the value, too */
     a->swa = key_swa + value_swa;
-    return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->rule.window == 0)) &&
+    return key > 0 && (!compressed || (nb_hp_has(a->hp, NB_HP_KEY_LENGTH_MLA) && a->window == 0)) &&
            read_indexer(arch, meta, value, a);
 }
 
@@ -117,16 +111,6 @@ read_attention(const struct nb_arch *arch, const struct nb_metadata *meta, struc
     a->heads = nb_hp_has(a->hp, NB_HP_KV_HEADS) ? NB_HP_KV_HEADS : NB_HP_HEADS;
     read_windows(arch, a);
     return nb_hp_has(a->hp, a->heads) && read_sides(arch, meta, a);
-}
-
-static bool
-slides(const struct attention *a, uint64_t layer)
-{
-    if (a->rule.window == 0)
-        return false;
-    if (a->has_pattern)
-        return nb_hp_at(a->hp, NB_HP_SLIDING_PATTERN, layer) != 0;
-    return a->rule.period == 0 || nb_window_slides(&a->rule, layer);
 }
 
 /* The heads whose keys and values LAYER keeps. */
@@ -153,7 +137,7 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
 {
     const struct nb_type_info *info = nb_type_info(type);
     const uint64_t cells = whole_cells(out->context);
-    uint64_t window_cells = a->rule.window < cells ? whole_cells(a->rule.window + BATCH) : cells;
+    uint64_t window_cells = a->window < cells ? whole_cells(a->window + BATCH) : cells;
     double values = 0;
 
     window_cells = window_cells < cells ? window_cells : cells;
@@ -161,7 +145,7 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
     out->window_cells = window_cells;
     for (uint64_t i = 0; i < a->layers; i++) {
         const uint64_t heads = heads_of_layer(a, i);
-        const bool sliding = slides(a, i);
+        const bool sliding = nb_layer_slides(&a->rule, a->hp, i);
         const bool indexed = a->indexer != NULL && nb_expression_holds(a->indexer->when, a->hp, i);
         const double kept = (double)heads * (double)(sliding ? a->swa * window_cells : a->full * cells) +
                             (double)(indexed ? a->indexed * cells : 0);
@@ -176,7 +160,7 @@ add_layers(const struct attention *a, enum nb_type type, struct cache_size *out)
     if (!out->known)
         return;
     out->bytes = (uint64_t)(values / info->block * info->block_bytes);
-    out->window = out->sliding > 0 ? a->rule.window : 0;
+    out->window = out->sliding > 0 ? a->window : 0;
 }
 
 /* --- recurrent layers ------------------------------------------------------------------------------------------- */

@@ -33,21 +33,27 @@ nb_window_slides(const struct nb_window_rule *rule, uint64_t layer)
     return rule->first_is_full ? layer % rule->period != 0 : layer % rule->period < rule->period - 1;
 }
 
+bool
+nb_layer_slides(const struct nb_window_rule *usual, const struct nb_hparams *hp, uint64_t layer)
+{
+    struct nb_window_rule rule = *usual;
+
+    if (nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)rule.window) == 0 ||
+        (rule.period == 0 && !nb_hp_has(hp, NB_HP_SLIDING_PATTERN)))
+        return false;
+    if (hp->value[NB_HP_SLIDING_PATTERN].each != NULL)
+        return nb_hp_at(hp, NB_HP_SLIDING_PATTERN, layer) != 0;
+    rule.period = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_PATTERN, (double)rule.period);
+    return rule.period == 0 || nb_window_slides(&rule, layer);
+}
+
 uint64_t
 nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer)
 {
     const uint64_t given = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_WINDOW, (double)arch->window.window);
     const uint64_t window = given == 0 ? 0 : given + arch->window.own;
-    struct nb_window_rule rule = arch->window;
 
-    if (arch->attention.always_slides)
-        return window;
-    if (window == 0 || (rule.period == 0 && !nb_hp_has(hp, NB_HP_SLIDING_PATTERN)))
-        return 0;
-    if (hp->value[NB_HP_SLIDING_PATTERN].each != NULL)
-        return nb_hp_at(hp, NB_HP_SLIDING_PATTERN, layer) != 0 ? window : 0;
-    rule.period = (uint64_t)nb_hp_or(hp, NB_HP_SLIDING_PATTERN, (double)rule.period);
-    return rule.period == 0 || nb_window_slides(&rule, layer) ? window : 0;
+    return arch->attention.always_slides || nb_layer_slides(&arch->window, hp, layer) ? window : 0;
 }
 
 const struct nb_arch_tensor *

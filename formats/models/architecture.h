@@ -171,6 +171,8 @@ bool nb_arch_shape(const struct nb_arch_tensor *row, const struct nb_hparams *hp
 /* The same, but lengths that only the tensor shows are those of FOUND, its dimensions. */
 bool nb_arch_shape_beside(const struct nb_arch_tensor *row, const struct nb_hparams *hp, uint64_t layer,
                           const uint64_t found[NB_MAX_DIMS], uint64_t ne[NB_MAX_DIMS], uint32_t *n_dims);
+/* Whether LAYER slides: by the file's own window and pattern, and RULE where it has none. RULE.period 0: only by the file. */
+bool nb_layer_slides(const struct nb_window_rule *rule, const struct nb_hparams *hp, uint64_t layer);
 /* The sliding window of LAYER in tokens; 0 if it does not slide. */
 uint64_t nb_arch_window(const struct nb_arch *arch, const struct nb_hparams *hp, uint64_t layer);
 /* Whether each layer has its own tensor of ROW. */
