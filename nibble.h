@@ -294,6 +294,12 @@ struct nibble_source_options {
     const char *pre_tokenizer; /* the value of tokenizer.ggml.pre, if the tokenizer is not recognized */
     const char *model_class;   /* treat the model as this class instead of the one in config.json */
     bool follow_links;         /* also links that lead out of the folder, which are refused otherwise */
+    /*
+     * Weights that are quantized already are read as floats. These keep what GGUF can hold, for quantizing the model as the
+     * command does it, which sets the first one.
+     */
+    bool keep_packed;    /* MXFP4 and NVFP4 stay so, unless the options of quantizing say otherwise */
+    bool keep_quantized; /* codes of 4 bits stay as q4_0 or q4_1; NIBBLE_UNSUPPORTED where that is not exact */
 };
 
 struct nibble_source_info {
@@ -404,6 +410,7 @@ struct nibble_quantize_options {
     bool allow_nonfinite;  /* write NaN and infinity instead of failing */
     bool replace;          /* replace an existing output file */
     bool dry_run;          /* the plan will not be written, so a missing importance matrix is no error */
+    bool requantize_all;   /* also what a source has in MXFP4 or NVFP4; sets allow_requantize */
 };
 
 /*

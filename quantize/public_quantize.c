@@ -204,7 +204,8 @@ nb_public_quantize_take(struct nb_public_quantize *g, const struct nibble_quanti
     r->leave_output = g->o.leave_output;
     r->no_fallback = g->o.no_fallback;
     g->plan.keep_split = g->o.keep_split;
-    g->plan.allow_requantize = g->o.allow_requantize;
+    g->plan.allow_requantize = g->o.allow_requantize || g->o.requantize_all;
+    r->requantize_all = g->o.requantize_all;
     g->plan.only_look = g->o.dry_run;
     return status;
 }

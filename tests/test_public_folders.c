@@ -91,6 +91,60 @@ a_rule_gives_a_tensor_its_own_format(void **unused)
     free(config);
 }
 
+/* What a folder has in MXFP4 stays as the command keeps it, or is quantized as the command does it when it is told to. */
+static void
+packed_weights_stay_or_are_quantized_as_by_the_command(void **unused)
+{
+    struct nibble_source_options keep;
+    struct nibble_quantize_options options;
+    struct nibble_mlx_options mlx;
+    struct nibble_source *packed, *floats;
+    struct run run;
+
+    (void)unused;
+    NIBBLE_INIT(keep);
+    NIBBLE_INIT(options);
+    NIBBLE_INIT(mlx);
+    mlx.recipe = "mxfp4";
+    MUST(nibble_quantize_mlx(source, scratch_path("mxfp4"), &mlx, NULL, &error));
+    RUN(&run, "quantize", "mxfp4", "-t", "Q8_0", "-o", "kept.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", "mxfp4", "-t", "Q8_0", "--requantize-all", "-o", "again.gguf");
+    assert_int_equal(run.code, 0);
+    assert_true(scratch_hash(scratch_path("kept.gguf")) != scratch_hash(scratch_path("again.gguf")));
+
+    keep.keep_packed = true;
+    options.recipe = "Q8_0";
+    MUST(nibble_source_open(scratch_path("mxfp4"), &keep, &packed, &error));
+    floats = open_source(scratch_path("mxfp4"));
+    MUST(nibble_quantize(packed, scratch_path("a.gguf"), &options, NULL, &error));
+    assert_true(scratch_hash(scratch_path("a.gguf")) == scratch_hash(scratch_path("kept.gguf")));
+    MUST(nibble_quantize(floats, scratch_path("b.gguf"), &options, NULL, &error));
+    assert_true(scratch_hash(scratch_path("b.gguf")) == scratch_hash(scratch_path("again.gguf")));
+    nibble_source_close(packed);
+    nibble_source_close(floats);
+
+    keep.keep_quantized = true; /* of the sample in 4 bits: they are Q4_1 */
+    mlx.recipe = "4bit";
+    mlx.group_size = 32;
+    mlx.dtype = "f16";
+    MUST(nibble_quantize_mlx(source, scratch_path("4bit"), &mlx, NULL, &error));
+    RUN(&run, "quantize", "4bit", "-t", "Q8_0", "--keep-quantized", "-o", "codes.gguf");
+    assert_int_equal(run.code, 0);
+    MUST(nibble_source_open(scratch_path("4bit"), &keep, &packed, &error));
+    MUST(nibble_quantize(packed, scratch_path("c.gguf"), &options, NULL, &error));
+    assert_true(scratch_hash(scratch_path("c.gguf")) == scratch_hash(scratch_path("codes.gguf")));
+    nibble_source_close(packed);
+
+    packed = open_source(scratch_path("kept.gguf")); /* a GGUF file has them in any case */
+    options.requantize_all = true;
+    MUST(nibble_quantize(packed, scratch_path("d.gguf"), &options, NULL, &error));
+    RUN(&run, "quantize", "kept.gguf", "-t", "Q8_0", "--requantize-all", "-o", "e.gguf");
+    assert_int_equal(run.code, 0);
+    assert_true(scratch_hash(scratch_path("d.gguf")) == scratch_hash(scratch_path("e.gguf")));
+    nibble_source_close(packed);
+}
+
 static int
 setup(void **state)
 {
@@ -113,6 +167,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_that_cannot_be_are_refused),
         cmocka_unit_test(a_stop_leaves_no_folder),
+        cmocka_unit_test(packed_weights_stay_or_are_quantized_as_by_the_command),
         cmocka_unit_test(a_rule_gives_a_tensor_its_own_format),
     };
 

@@ -26,7 +26,9 @@ nibble_source_open(const char *path, const struct nibble_source_options *options
     if (status == NB_OK) {
         const struct nb_source_options own = { .pre_tokenizer = o.pre_tokenizer,
                                                .model_class = o.model_class,
-                                               .follow_links = o.follow_links };
+                                               .follow_links = o.follow_links,
+                                               .keep_packed = o.keep_packed,
+                                               .keep_quantized = o.keep_quantized };
 
         status = nb_source_open(&s->source, path, &own, &err);
     }
