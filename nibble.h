@@ -362,6 +362,23 @@ NIBBLE_API enum nibble_code nibble_source_find(const struct nibble_source *sourc
 NIBBLE_API enum nibble_code nibble_source_rows(const struct nibble_source *source, size_t index, uint64_t first,
                                                uint64_t count, float *out, struct nibble_error *error);
 
+/* Whether two tokenizers make the same tokens of a text. */
+enum nibble_agreement {
+    NIBBLE_AGREES = 0,
+    NIBBLE_AGREEMENT_UNKNOWN = 1, /* the folder has no tokenizer.json, or one with steps that cannot be followed */
+    NIBBLE_DIFFERS_RARELY = 2,    /* only beside control tokens, with combining marks or a space at the beginning */
+    NIBBLE_DIFFERS = 3            /* in plain text: the command 'nibble quantize' refuses such a model */
+};
+
+/*
+ * Sets *AGREEMENT to whether llama.cpp, by the keys that a GGUF file of SOURCE has, makes the tokens that the tokenizer of
+ * the checkpoint's folder makes, over texts of many kinds. WHAT, of ROOM bytes, receives the first difference, or why it is
+ * not known, as the end of a sentence, as far as there is room; "" if they agree. A GGUF file agrees with itself.
+ */
+NIBBLE_API enum nibble_code nibble_source_agreement(const struct nibble_source *source,
+                                                    enum nibble_agreement *agreement, char *what, size_t room,
+                                                    struct nibble_error *error);
+
 /* --- quantizing a model ------------------------------------------------------------------------- */
 
 /* A recipe chooses a type for each tensor. The recipes are those of llama-quantize. */

@@ -5,6 +5,7 @@
 #include "formats/gguf/metadata.h"
 #include "formats/models/source.h"
 #include "formats/tokenizer/vocabulary.h"
+#include "nibble.h"
 #include "scratch.h"
 #include "testing.h"
 #include "verify/tokenize/agreement.h"
@@ -201,14 +202,36 @@ write_other_model(void)
     scratch_write("model/tokenizer.model", bytes, n);
 }
 
+/* What nibble.h says of the folder "model". */
+static enum nibble_agreement
+agreement_told(char *what, size_t room)
+{
+    enum nibble_agreement agreement;
+    struct nibble_source *model;
+
+    assert_int_equal(nibble_source_open(scratch_path("model"), NULL, &model, NULL), NIBBLE_OK);
+    assert_int_equal(nibble_source_agreement(model, &agreement, what, room, NULL), NIBBLE_OK);
+    nibble_source_close(model);
+    return agreement;
+}
+
 static void
 a_tokenizer_model_of_another_vocabulary_is_refused(void **unused)
 {
     struct run run;
+    char what[64];
 
     (void)unused;
     write_tokenizer(PREPEND "," REPLACE, "");
+    assert_int_equal(agreement_told(what, sizeof what), NIBBLE_AGREES);
+    assert_string_equal(what, "");
+    write_tokenizer(PREPEND "," REPLACE, "");
     write_other_model();
+    assert_int_equal(agreement_told(what, sizeof what), NIBBLE_DIFFERS);
+    assert_memory_equal(what, "after [", strlen("after ["));
+    memset(what, 'x', sizeof what);
+    assert_int_equal(agreement_told(what, 3), NIBBLE_DIFFERS);
+    assert_memory_equal(what, "af\0x", 4);
     RUN(&run, "quantize", scratch_path("model"), "-t", "f16", "-o", scratch_path("out.gguf"));
     assert_int_equal(run.code, 3);
     assert_non_null(strstr(run.err, "other tokens of a text"));
