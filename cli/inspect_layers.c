@@ -176,12 +176,14 @@ inspect_is_effects(const char *path)
 {
     const size_t length = strlen(path), ending = sizeof ".json" - 1;
     struct nb_effects_file effects;
+    enum nb_status status;
 
-    if (length <= ending || strcmp(path + length - ending, ".json") != 0 || !nb_is_file(path) ||
-        nb_effects_load(&effects, path, NULL) != NB_OK)
+    if (length <= ending || strcmp(path + length - ending, ".json") != 0 || !nb_is_file(path))
         return false;
-    nb_effects_free(&effects);
-    return true;
+    status = nb_effects_load(&effects, path, NULL);
+    if (status == NB_OK)
+        nb_effects_free(&effects);
+    return status == NB_OK || status == NB_NO_MEMORY; /* which the next call tells */
 }
 
 int

@@ -904,6 +904,12 @@ running_out_of_memory_is_told(void **unused)
     STARVE(NULL, "inspect", "tiny");
     STARVE(NULL, "inspect", "--markdown", "tiny");
     STARVE(NULL, "inspect", "--json", "tiny");
+    scratch_write_text("effects.json",
+                       "{\"in which jansson may lose a character\": 0, \"effects\": 1, \"tensors\": [{\"name\": "
+                       "\"blk.0.attn_q.weight\", \"kld\": {\"q4_K\": 0.5, \"q8_0\": 0.25}}]}");
+    STARVE(NULL, "inspect", "--layers", "--effects", "effects.json", "tiny.gguf");
+    STARVE(NULL, "inspect", "--json", "--effects", "effects.json", "tiny.gguf");
+    STARVE(NULL, "inspect", "effects.json");
     STARVE(NULL, "quantize", "-j", "1", "tiny", "--dry-run", "--json");
     STARVE(NULL, "tokenize", "-p", "abab", "--json", "tiny");
     STARVE(NULL, "diff", "-j", "1", "tiny.gguf", "tiny.gguf");
