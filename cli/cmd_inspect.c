@@ -295,6 +295,8 @@ cmd_inspect(const struct cli_line *line)
     };
     int code;
 
+    if (o.markdown && (o.layers || cli_has(line, OPT_EFFECTS)))
+        return cli_usage("inspect", "--markdown does not go with --%s", o.layers ? "layers" : "effects");
     code = cli_sandbox(line);
     if (code != NB_OK)
         return code;

@@ -191,6 +191,9 @@ a_bad_file_of_effects_is_refused(void **unused)
     RUN(&run, "inspect", "--effects", "twice.json", "model.gguf");
     assert_int_equal(run.code, 3);
     assert_non_null(strstr(run.err, "tensor 'a' is there twice"));
+    RUN(&run, "inspect", "--effects", "effects.json", "--markdown", "model.gguf");
+    assert_int_equal(run.code, 2);
+    assert_non_null(strstr(run.err, "--markdown does not go with --effects"));
 }
 
 /* A layer and a role of its own for every tensor: a table of them would have the square of their number. */
