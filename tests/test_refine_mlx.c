@@ -65,7 +65,7 @@ assert_same_format(const char *a, const char *b)
     y = scratch_read(scratch_path(other), &other_size);
     memcpy(&length, x, sizeof length);
     assert_true(size == other_size && length < size);
-    assert_memory_equal(x, y, length + sizeof length);
+    assert_memory_equal(x, y, (size_t)length + sizeof length);
     assert_memory_not_equal(x, y, size);
     free(x);
     free(y);
