@@ -1,5 +1,5 @@
-#ifndef _SYS_MMAN_H
-#define _SYS_MMAN_H
+#ifndef STUB_SYS_MMAN_H
+#define STUB_SYS_MMAN_H
 #include <sys/types.h>
 #define PROT_READ 0x01
 #define PROT_WRITE 0x02
