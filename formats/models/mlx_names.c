@@ -91,7 +91,8 @@ find_row(const struct undoing *u, const char *module, const char *suffix, const 
 
     for (size_t i = 0; i < u->how->layout->n_rows && f.row == NULL; i++) {
         const struct nb_mlx_row *row = &u->how->layout->rows[i];
-        const uint64_t parts = t->n_dims > 1 ? t->ne[t->n_dims - 1] : 0;
+        const bool is_stackable = t->n_dims > 1 && t->n_dims <= NB_MAX_DIMS; /* files may have more */
+        const uint64_t parts = is_stackable ? t->ne[t->n_dims - 1] : 0;
 
         if (is_bare(row) != (*suffix == '\0') || !(is_renamed(row) || has_sum(u, row) || is_convolution(u, row)) ||
             !nb_name_matches(row->module, module, &f.layer, &expert))
