@@ -264,16 +264,17 @@ inspect(const struct arguments *o)
 
 /* The same with the file PATH of --effects. */
 static int
-inspect_with_effects(struct arguments *o, const char *path)
+inspect_with_effects(const struct arguments *given, const char *path)
 {
+    struct arguments o = *given;
     struct nb_effects_file effects;
     struct nb_error err;
     int code;
 
     if (nb_effects_load(&effects, path, &err) != NB_OK)
         return cli_fail(&err);
-    o->effects = &effects;
-    code = inspect(o);
+    o.effects = &effects;
+    code = inspect(&o);
     nb_effects_free(&effects);
     return code;
 }
