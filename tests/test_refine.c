@@ -422,7 +422,7 @@ static void
 quantize(const char *type, const char *name, const char *threads, bool refined)
 {
     RUN(&run, "quantize", SAMPLE, "-t", type, refined ? "--refine" : "--calibrate", "first.txt", "-c", "64", "-o", name,
-        "-j", threads, refined ? "--refine-tokens" : "-q", refined ? "6400" : "-q");
+        "-j", threads, refined ? "--refine-tokens" : "-q", refined ? "3200" : "-q");
     if (run.code != 0)
         fail_msg("%s", run.err);
 }
@@ -444,7 +444,7 @@ a_refined_model_is_nearer_to_its_base(void **unused)
 
         quantize(types[i], "start.gguf", "2", false);
         quantize(types[i], "end.gguf", "2", true);
-        assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
+        assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 3200 tokens"));
         start = divergence_of(SAMPLE, "start.gguf");
         end = divergence_of(SAMPLE, "end.gguf");
         if (!(end < 0.7 * start))
@@ -473,7 +473,7 @@ states_in_a_file_do_not_change_a_refined_file(void **unused)
     (void)unused;
     scratch_folder("states");
     RUN(&run, "quantize", SAMPLE, "-t", "Q4_0", "--refine", "first.txt", "-c", "64", "-o", "spilled.gguf",
-        "--refine-tokens", "6400", "--scratch", scratch_path("states"));
+        "--refine-tokens", "3200", "--scratch", scratch_path("states"));
     assert_int_equal(run.code, 0);
     assert_true(scratch_hash(scratch_path("spilled.gguf")) == scratch_hash(scratch_path("end.gguf")));
     assert_int_equal(rmdir(scratch_path("states")), 0); /* it is empty */
@@ -531,7 +531,7 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
         child = fork();
         if (child == 0) {
             execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "-t", "Q4_0", "--refine", scratch_path("first.txt"),
-                  "-c", "64", "-o", scratch_path("again.gguf"), "-j", "1", "--refine-tokens", "6400", (char *)NULL);
+                  "-c", "64", "-o", scratch_path("again.gguf"), "-j", "1", "--refine-tokens", "3200", (char *)NULL);
             _exit(127);
         }
         for (int i = 0; i < 3000 && !scratch_exists(scratch_path("again.gguf.refining.state")) &&
@@ -546,7 +546,7 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
                 !scratch_exists(scratch_path("again.gguf")));
     quantize("Q4_0", "again.gguf", "2", true);
     assert_non_null(strstr(run.err, "going on with what a stopped run left"));
-    assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
+    assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 3200 tokens"));
     assert_true(scratch_hash(scratch_path("again.gguf")) == scratch_hash(scratch_path("end.gguf")));
     assert_false(scratch_exists(scratch_path("again.gguf.refining")) ||
                  scratch_exists(scratch_path("again.gguf.refining.state")));
@@ -616,7 +616,7 @@ refine_until(const char *where, const char *path)
     assert_int_equal(nb_source_open(&source, scratch_path("untied.gguf"), NULL, &err), NB_OK);
     assert_int_equal(nb_model_open(&model, &source, &err), NB_OK);
     assert_int_equal(nb_calibration_chunks(&source, &text, 64, &ids, &bos, &err), NB_OK);
-    status = nb_refine_file(&model, scratch_path(path), ids.id, ids.count < 6400 ? ids.count : 6400, &o, &summary,
+    status = nb_refine_file(&model, scratch_path(path), ids.id, ids.count < 3200 ? ids.count : 3200, &o, &summary,
                             &err);
     nb_ids_free(&ids);
     nb_model_close(&model);
@@ -665,7 +665,7 @@ a_model_is_refined_by_what_it_writes(void **unused)
     (void)unused;
     RUN(&run, "quantize", SAMPLE, "-t", "Q2_K", "-o", "plain.gguf");
     for (int i = 0; i < 2; i++) {
-        RUN(&run, "quantize", SAMPLE, "-t", "Q2_K", "--refine", "self", "-c", "64", "--refine-tokens", "4096", "-j",
+        RUN(&run, "quantize", SAMPLE, "-t", "Q2_K", "--refine", "self", "-c", "64", "--refine-tokens", "2048", "-j",
             i == 0 ? "2" : "1", "-o", i == 0 ? "own.gguf" : "own2.gguf");
         if (run.code != 0)
             fail_msg("%s", run.err);

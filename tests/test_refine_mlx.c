@@ -39,7 +39,7 @@ static void
 refine(const char *source, const char *type, const char *name)
 {
     RUN(&run, "quantize", source, "--format", "mlx", "-t", type, "--refine", "first.txt", "-c", "64", "-o", name,
-        "--refine-tokens", "6400");
+        "--refine-tokens", "3200");
     if (run.code != 0)
         fail_msg("%s", run.err);
 }
@@ -87,7 +87,7 @@ a_refined_folder_is_nearer_to_its_base(void **unused)
         RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", types[i], "--calibrate", "first.txt", "-o", "fitted");
         assert_int_equal(run.code, 0);
         refine(SAMPLE, types[i], "refined");
-        assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
+        assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 3200 tokens"));
         assert_same_format("plain", "refined");
         plain = divergence_of(SAMPLE, "plain");
         calibrated = divergence_of(SAMPLE, "fitted");
@@ -155,7 +155,7 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
         if (child == 0) {
             execl(NIBBLE_PROGRAM, "nibble", "quantize", SAMPLE, "--format", "mlx", "-t", "4bit", "--refine",
                   scratch_path("first.txt"), "-c", "64", "-o", scratch_path("again"), "-j", "1", "-q",
-                  "--refine-tokens", "6400", (char *)NULL);
+                  "--refine-tokens", "3200", (char *)NULL);
             _exit(127);
         }
         for (int i = 0;
@@ -169,7 +169,7 @@ a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
     assert_true(stopped && scratch_exists(scratch_path("again.refining")) && !scratch_exists(scratch_path("again")));
     refine(SAMPLE, "4bit", "again");
     assert_non_null(strstr(run.err, "going on with what a stopped run left"));
-    assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 6400 tokens"));
+    assert_non_null(strstr(run.out, "refined: 29 of 29 matrices, by 3200 tokens"));
     assert_true(scratch_hash(scratch_path("again/model.safetensors")) ==
                 scratch_hash(scratch_path("refined/model.safetensors")));
     assert_false(scratch_exists(scratch_path("again.refining")) ||
