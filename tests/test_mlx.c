@@ -503,7 +503,8 @@ its_bits_per_weight_are_those_of_codes_and_scales(void **unused)
 
     (void)unused;
     assert_int_equal(write_sample(&run, "-t 4bit", "1"), 0);
-    RUN(&run, "verify", "-c", "64", "--chunks", "1", "--json", SAMPLE, scratch_path("out"));
+    RUN(&run, "verify", "-f", SAMPLE_DATA "/tinystories-valid.txt", "-c", "64", "--chunks", "1", "--json", SAMPLE,
+        scratch_path("out"));
     assert_int_equal(run.code, 0);
     report = json_loads(run.out, 0, NULL);
     assert_float_equal(json_real_value(json_object_get(json_object_get(report, "base"), "bpw")), 16, 0);
