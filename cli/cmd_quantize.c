@@ -443,7 +443,8 @@ cmd_quantize(const struct cli_line *line)
     if (code == NB_OK && nb_source_open(&source, a.source, &a.as, &err) != NB_OK) {
         code = cli_fail(&err);
     } else if (code == NB_OK) {
-        code = check_tokens(&a, &source, &err) == NB_OK && load_imatrix(&a, &source, &imatrix, &err) == NB_OK
+        code = check_tokens(&a, &source, &err) == NB_OK && refinement_check(&a, &err) == NB_OK &&
+                       load_imatrix(&a, &source, &imatrix, &err) == NB_OK
                    ? quantize_as(&a, &source)
                    : cli_fail(&err);
         nb_source_close(&source);

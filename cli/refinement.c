@@ -1,5 +1,17 @@
 #include "cli/refinement.h"
 
+#include "formats/base/spill.h"
+
+enum nb_status
+refinement_check(const struct quantize_options *a, struct nb_error *err)
+{
+    struct nb_spill spill;
+    enum nb_status status = nb_spill_new(&spill, a->scratch, 1, err);
+
+    nb_spill_free(&spill);
+    return status;
+}
+
 enum nb_status
 refinement_keys(struct quantize_options *a, struct nb_error *err)
 {

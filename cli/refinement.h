@@ -8,6 +8,8 @@
 #include "formats/base/status.h"
 #include "formats/models/source.h"
 
+/* Refuses a folder of --scratch where no file can be made, before there is work that would be lost. */
+enum nb_status refinement_check(const struct quantize_options *options, struct nb_error *err) NB_MUST_CHECK;
 /* Adds the keys to OPTIONS that tell how the file was made. */
 enum nb_status refinement_keys(struct quantize_options *options, struct nb_error *err) NB_MUST_CHECK;
 /* nb_refine_model with what OPTIONS say, and progress on the terminal. */

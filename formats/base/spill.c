@@ -60,6 +60,16 @@ map(struct nb_spill *spill, int fd, size_t size)
 }
 
 static enum nb_status
+refused(const char *folder, size_t size, int code, struct nb_error *err)
+{
+    const enum nb_status status = nb_status_of_errno(code, NB_INPUT);
+
+    return code == ENOSPC
+               ? nb_fail(err, status, "%s: cannot hold a file of %zu bytes: %s", folder, size, strerror(code))
+               : nb_fail(err, status, "%s: no file can be made there: %s", folder, strerror(code));
+}
+
+static enum nb_status
 in_file(struct nb_spill *spill, const char *folder, size_t size, struct nb_error *err)
 {
     char *path = nb_joined(folder, NAME);
@@ -75,9 +85,7 @@ in_file(struct nb_spill *spill, const char *folder, size_t size, struct nb_error
         close(fd);
     }
     free(path);
-    return code == 0 ? NB_OK
-                     : nb_fail(err, nb_status_of_errno(code, NB_INPUT), "%s: cannot hold a file of %zu bytes: %s",
-                               folder, size, strerror(code));
+    return code == 0 ? NB_OK : refused(folder, size, code, err);
 }
 
 enum nb_status
