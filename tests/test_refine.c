@@ -7,6 +7,7 @@
 #include "formats/base/blas.h"
 #include "formats/elements/decode.h"
 #include "formats/elements/tier.h"
+#include "halves.h"
 #include "quantize/search/mlx.h"
 #include "quantize/search/parts_rows.h"
 #include "quantize/search/refine.h"
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
-#define TEXT SAMPLE_DATA "/tinystories-valid.txt"
 #define COLUMNS 512
 #define ROWS 70 /* more than a tile */
 #define TOKENS 700
@@ -406,18 +406,6 @@ inputs_that_are_no_numbers_are_refused(void **unused)
 
 /* --- whole files ----------------------------------------------------------------------------------------------- */
 
-static double
-divergence_of(const char *base, const char *model)
-{
-    const char *at;
-
-    RUN(&run, "verify", base, model, "-f", "second.txt", "-c", "64", "--chunks", "40", "--json");
-    at = strstr(run.out, "\"kld_mean\":");
-    if (run.code != 0 || at == NULL)
-        fail_msg("%s%s", run.out, run.err);
-    return at == NULL ? 0 : strtod(at + strlen("\"kld_mean\":"), NULL);
-}
-
 static void
 quantize(const char *type, const char *name, const char *threads, bool refined)
 {
@@ -432,13 +420,9 @@ static void
 a_refined_model_is_nearer_to_its_base(void **unused)
 {
     static const char *const types[] = { "Q2_K", "Q4_0" };
-    size_t length;
-    char *text = (char *)scratch_read(TEXT, &length);
 
     (void)unused;
-    scratch_write("first.txt", text, 40000);
-    scratch_write("second.txt", text + length / 2, 40000);
-    free(text);
+    write_halves();
     for (size_t i = 0; i < 2; i++) {
         double start, end;
 

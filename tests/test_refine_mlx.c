@@ -1,4 +1,5 @@
 /* Refined MLX folders: nearer to the model, in the same format, and there as a whole or not at all. */
+#include "halves.h"
 #include "scratch.h"
 #include "testing.h"
 
@@ -8,32 +9,8 @@
 #include <unistd.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
-#define TEXT SAMPLE_DATA "/tinystories-valid.txt"
 
 static struct run run;
-
-static void
-write_halves(void)
-{
-    size_t length;
-    char *text = (char *)scratch_read(TEXT, &length);
-
-    scratch_write("first.txt", text, 40000);
-    scratch_write("second.txt", text + length / 2, 40000);
-    free(text);
-}
-
-static double
-divergence_of(const char *base, const char *model)
-{
-    const char *at;
-
-    RUN(&run, "verify", base, model, "-f", "second.txt", "-c", "64", "--chunks", "40", "--json");
-    at = strstr(run.out, "\"kld_mean\":");
-    if (run.code != 0 || at == NULL)
-        fail_msg("%s%s", run.out, run.err);
-    return at == NULL ? 0 : strtod(at + strlen("\"kld_mean\":"), NULL);
-}
 
 static void
 refine(const char *source, const char *type, const char *name)
