@@ -101,6 +101,13 @@ smallest(const struct nb_allocated *t)
     return best;
 }
 
+static void
+choose_smallest(struct run *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        r->tensors[i].chosen = smallest(&r->tensors[i]);
+}
+
 /* --- named types ----------------------------------------------------------------------------------------------- */
 
 static int
@@ -212,8 +219,7 @@ write_smallest(struct run *r, const char *path, struct nb_error *err)
     struct nb_plan plan;
     enum nb_status status;
 
-    for (size_t i = 0; i < r->count; i++)
-        r->tensors[i].chosen = smallest(&r->tensors[i]);
+    choose_smallest(r);
     status = name_types(r, &small, err);
     nb_types_use(&small, &options);
     if (status == NB_OK)
@@ -334,8 +340,7 @@ too_large(const struct run *r, struct nb_error *err)
 static bool
 fits(struct run *r)
 {
-    for (size_t i = 0; i < r->count; i++)
-        r->tensors[i].chosen = smallest(&r->tensors[i]);
+    choose_smallest(r);
     return r->search->max_kld > 0 || nb_allocated_bytes(r->tensors, r->count) <= budget(r);
 }
 

@@ -13,7 +13,8 @@ struct nb_type_search {
     uint64_t target_size; /* of the file at most, in bytes */
     double target_bpw;    /* bits per weight at most, of all tensors */
     double max_kld;       /* the smallest file that costs so much, in nats a token */
-    /* Types that may be chosen; without any the K-quants from q2_K on and q8_0, or simpler ones where rows ask for them. */
+    /* Types that may be chosen; without any the K-quants from q2_K on and q8_0, or simpler ones where rows ask for them;
+     * i-quants as well where all these are too large. */
     const enum nb_type *allowed;
     size_t n_allowed;
     const char *effects;        /* a file to keep what was measured in, or to use if it is there; NULL: none */

@@ -7,6 +7,7 @@
 #include "verify/say/writer.h"
 #include "verify/tokenize/repair_utf8.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,47 +56,42 @@ take_out_replacements(char *text, size_t length)
     return kept;
 }
 
-static char *
-grown(char *text, size_t length)
+/* Writes the text of the tokens at IDS to F; what is no UTF-8 is left out. False if memory is out. */
+static bool
+write_text(const struct run *r, const int32_t *ids, FILE *f)
 {
-    char *more = realloc(text, length);
+    size_t length, clean_length = 0;
+    char *clean = NULL, *seen = NULL, *text = nb_text_of(r->tokenizer, ids, r->writing.length, &length);
+    const bool good = text != NULL && nb_repair_utf8(text, length, &clean, &seen, &clean_length);
 
-    if (more == NULL)
-        free(text);
-    return more;
+    if (good) {
+        fwrite(clean, 1, take_out_replacements(clean, clean_length), f);
+        fputs(BETWEEN, f);
+    }
+    free(text);
+    free(clean);
+    free(seen);
+    return good;
 }
 
-/* The texts of the tokens, one after another; what is no UTF-8 is left out. */
+/* The texts of the tokens, one after another. */
 static enum nb_status
-join_texts(const struct run *r, struct nb_text *text, struct nb_error *err)
+join_texts(const struct run *r, struct nb_text *out, struct nb_error *err)
 {
-    char *all = malloc(1);
+    char *text = NULL;
     size_t length = 0;
+    FILE *f = open_memstream(&text, &length);
+    bool good = f != NULL;
 
-    for (size_t i = 0; i < r->writing.texts && all != NULL; i++) {
-        size_t n = 0, clean_n = 0;
-        char *clean = NULL, *seen = NULL;
-        char *one = nb_text_of(r->tokenizer, r->ids + i * r->writing.length, r->writing.length, &n);
-        const bool good = one != NULL && nb_repair_utf8(one, n, &clean, &seen, &clean_n);
-
-        if (good) {
-            clean_n = take_out_replacements(clean, clean_n);
-            all = grown(all, length + clean_n + strlen(BETWEEN) + 1);
-        } else {
-            free(all);
-            all = NULL;
-        }
-        if (all != NULL) {
-            memcpy(all + length, clean, clean_n);
-            memcpy(all + length + clean_n, BETWEEN, sizeof BETWEEN);
-            length += clean_n + strlen(BETWEEN);
-        }
-        free(one);
-        free(clean);
-        free(seen);
+    for (size_t i = 0; i < r->writing.texts && good; i++)
+        good = write_text(r, r->ids + i * r->writing.length, f);
+    good = f != NULL && fclose(f) == 0 && good;
+    if (!good) {
+        free(text);
+        return nb_fail_memory(err);
     }
-    *text = (struct nb_text){ NB_WRITTEN_TEXT, all, length };
-    return all == NULL ? nb_fail_memory(err) : NB_OK;
+    *out = (struct nb_text){ NB_WRITTEN_TEXT, text, length };
+    return NB_OK;
 }
 
 static enum nb_status

@@ -1,5 +1,6 @@
 #include "cli/quantize_options.h"
 
+#include "calib/refine_model.h"
 #include "cli/allocation.h"
 #include "cli/cli.h"
 #include "cli/memory_report.h"
@@ -285,7 +286,7 @@ read_single(struct quantize_options *a, const struct cli_line *line)
     a->calibrate = cli_text(line, OPT_CALIBRATE);
     a->refine = cli_text(line, OPT_REFINE);
     a->scratch = cli_text(line, OPT_SCRATCH);
-    a->refine_tokens = cli_number(line, OPT_REFINE_TOKENS, 65536);
+    a->refine_tokens = cli_number(line, OPT_REFINE_TOKENS, NB_REFINE_TOKENS);
     a->chunk_tokens = cli_number(line, OPT_CTX, 0);
     a->target_size = cli_size(line, OPT_TARGET_SIZE, 0);
     a->target_bpw = cli_real(line, OPT_TARGET_BPW, 0);
