@@ -644,8 +644,8 @@ struct nibble_tune_options {
     double max_kld;        /* the smallest file with this expected KL divergence, in nats per token */
     const char *like;      /* the types that the tensors have in this GGUF file */
     /* For the first three: */
-    const char *const
-        *types; /* that may be chosen; NULL: q2_K to q6_K and q8_0, or simpler ones where rows ask for them */
+    const char *const *
+        types; /* that may be chosen; NULL: q2_K to q6_K and q8_0, or simpler ones where rows ask for them; i-quants if these are too large */
     size_t n_types;
     const char *effects; /* a file to keep in what the types do to the model, or to use if it exists; NULL: none */
 };
