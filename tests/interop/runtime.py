@@ -118,7 +118,9 @@ class Runtime:
         floats): from an empty cache, with ADD_BOS the first token replaced where the model wants it to be BOS.
         """
         library = self.library
-        model = library.llama_model_load_from_file(path.encode(), library.llama_model_default_params())
+        loading = library.llama_model_default_params()
+        loading.use_extra_bufts = False  # on a CPU with AMX it aborts at products of heads that are laid out for that
+        model = library.llama_model_load_from_file(path.encode(), loading)
         vocab = library.llama_model_get_vocab(model)
         parameters = library.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = length
