@@ -219,6 +219,12 @@ name_output(const struct nb_refine_target *target, const char *path, bool replac
 }
 
 enum nb_status
+nb_refine_check_output(const struct nb_refine_target *target, bool replace, struct nb_error *err)
+{
+    return name_output(target, NULL, replace, err);
+}
+
+enum nb_status
 nb_refine_model(const struct nb_source *source, const struct nb_refine_target *target,
                 const struct nb_refine_model_options *o, struct nb_refine_summary *summary, struct nb_error *err)
 {

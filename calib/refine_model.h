@@ -36,6 +36,10 @@ struct nb_refine_target {
     bool is_folder; /* without keys */
 };
 
+/* Whether the output can be there when all is done. */
+enum nb_status nb_refine_check_output(const struct nb_refine_target *target, bool replace,
+                                      struct nb_error *err) NB_MUST_CHECK;
+
 /* Keys that tell how a file was refined, for the options of its plan; and what they point to. */
 struct nb_refine_keys {
     struct nb_kv_override key[NB_REFINE_KEYS];

@@ -31,7 +31,7 @@ by_effect(struct quantize_options *a, const struct nb_source *source, struct nb_
         .effects = a->effects,
         .text = text.name == NULL ? NULL : &text,
         .chunk_tokens = a->chunk_tokens,
-        .output = a->output != NULL ? a->output : "nibble",
+        .output = a->outputs[0].path != NULL ? a->outputs[0].path : "nibble",
         .threads = a->pipeline.threads,
         .allow_nonfinite = a->pipeline.allow_nonfinite,
         .watch = cli_step_watch(&progress),
@@ -52,7 +52,9 @@ allocation_run(struct quantize_options *a, const struct nb_source *source, struc
 {
     enum nb_status status = a->like != NULL ? nb_types_like(a->like, &a->types_found, err) : by_effect(a, source, err);
 
-    if (status == NB_OK)
+    if (status == NB_OK) {
         nb_types_use(&a->types_found, &a->plan);
+        a->outputs[0].recipe = a->plan.recipe.recipe;
+    }
     return status;
 }

@@ -124,7 +124,8 @@ dequantize(const struct dequantize_options *o, const struct nb_source *source)
 {
     struct nb_checkpoint_plan plan;
     struct dequantization d = { o, source, &plan };
-    const struct planned planned = { &d, o->dry_run, o->json, write_folder, print_plan, print_summary, plan_json };
+    const struct planned_output output = { &d, print_plan, print_summary, plan_json };
+    const struct planned planned = { &d, o->dry_run, o->json, write_folder, &output, 1 };
     struct nb_error err;
     int code;
 

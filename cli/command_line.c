@@ -186,25 +186,37 @@ read_listed_type(const struct cli_command *command, const char *what, struct cli
 }
 
 static int
-read_recipe(const struct cli_command *command, const char *what, struct cli_given *g)
+check_recipe(const struct cli_command *command, const char *what, const char *name)
 {
     struct cli_suggestion s;
     size_t n, n_mlx;
     const struct nb_recipe *recipes = nb_recipes(&n);
     const struct nb_mlx_recipe *of_mlx = nb_mlx_recipes(&n_mlx);
 
-    g->value.recipe = nb_recipe_by_name(g->text);
-    if (g->value.recipe != NULL || nb_mlx_recipe_by_name(g->text) != NULL)
+    if (nb_recipe_by_name(name) != NULL || nb_mlx_recipe_by_name(name) != NULL)
         return NB_OK;
-    cli_suggest_start(&s, g->text);
+    cli_suggest_start(&s, name);
     for (size_t i = 0; i < n; i++)
         cli_suggest_offer(&s, recipes[i].name);
     for (size_t i = 0; nb_recipe_aliases[i][0] != NULL; i++)
         cli_suggest_offer(&s, nb_recipe_aliases[i][0]);
     for (size_t i = 0; i < n_mlx; i++)
         cli_suggest_offer(&s, of_mlx[i].name);
-    return cli_usage(command->name, "%s: '%s' is not a recipe%s 'nibble types' lists them", what, g->text,
+    return cli_usage(command->name, "%s: '%s' is not a recipe%s 'nibble types' lists them", what, name,
                      s.best == NULL ? ";" : cli_suggest_text(&s, ""));
+}
+
+/* Names, separated by commas. */
+static int
+check_recipes(const struct cli_command *command, const char *what, const char *text)
+{
+    char *list = strdup(text), *rest, *word = list == NULL ? NULL : strtok_r(list, ",", &rest);
+    int code = list == NULL ? cli_fail_memory() : word == NULL ? check_recipe(command, what, text) : NB_OK;
+
+    for (; word != NULL && code == NB_OK; word = strtok_r(NULL, ",", &rest))
+        code = check_recipe(command, what, word);
+    free(list);
+    return code;
 }
 
 static int
@@ -266,7 +278,7 @@ read_argument(const struct cli_command *command, const char *what, struct cli_gi
     case ARG_WORD:
         return read_word(command, what, g);
     case ARG_RECIPE:
-        return read_recipe(command, what, g);
+        return check_recipes(command, what, g->text);
     case ARG_TYPE:
         return g->option->words != NULL ? read_listed_type(command, what, g)
                                         : cli_read_type(command, what, g->text, &g->value.type);

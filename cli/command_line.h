@@ -20,7 +20,6 @@ struct cli_given {
         double real;     /* ARG_REAL */
         uint64_t size;   /* ARG_SIZE */
         enum nb_type type;
-        const struct nb_recipe *recipe; /* NULL for a recipe of MLX alone */
     } value;
 };
 

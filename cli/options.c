@@ -25,8 +25,9 @@ const char cli_common_group[] = "Common options";
 /* clang-format off */
 const struct cli_option cli_options[] = {
     /* --- what is read --- */
-    { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE",
-      .help = "which tensor becomes which type (default: Q4_K_M, of MLX 4bit); 'nibble types' lists all recipes" },
+    { OPT_TYPE, 't', "type", NULL, IN(quantize), ARG_RECIPE, "RECIPE[,RECIPE...]",
+      .help = "which tensor becomes which type (default: Q4_K_M, of MLX 4bit); 'nibble types' lists all recipes. Of several, "
+              "each makes an output, and the source is read once" },
     { OPT_FORMAT, 0, "format", NULL, IN(quantize), ARG_WORD, "FORMAT", "gguf mlx",
       .help = "what to write: gguf (default), or mlx, a folder for mlx-lm and LM Studio" },
     { OPT_FILE, 'f', "file", NULL, IN(calibrate), ARG_FILE, "FILE", .repeats = true,
@@ -226,8 +227,8 @@ const struct cli_option cli_options[] = {
 
     /* --- what is written --- */
     { OPT_OUTPUT, 'o', "output", NULL, IN(quantize), ARG_GGUF, "FILE",
-      .help = "file to write, or for MLX a new folder (default: a name by the GGUF naming convention, or SOURCE-RECIPE, "
-              "in the current folder)" },
+      .help = "file to write, or for MLX a new folder; {ftype} in it becomes the recipe, which several recipes need (default: a "
+              "name by the GGUF naming convention, or SOURCE-RECIPE, in the current folder)" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(calibrate), ARG_FILE, "FILE",
       .help = "importance matrix to write" },
     { OPT_OUTPUT, 'o', "output", NULL, IN(edit), ARG_GGUF, "FILE",

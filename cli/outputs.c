@@ -85,8 +85,8 @@ is_read(const struct cli_line *line, const char *path)
     return found;
 }
 
-static int
-check_output(const struct cli_line *line, const char *path)
+int
+cli_check_named_output(const struct cli_line *line, const char *path)
 {
     char *partial = nb_joined(path, NB_PARTIAL);
     int code = NB_OK;
@@ -114,7 +114,7 @@ cli_check_outputs(const struct cli_line *line)
         const char *path = output_of(&line->given[i]);
 
         if (path != NULL && strcmp(path, "-") != 0) /* the standard output */
-            code = check_output(line, path);
+            code = cli_check_named_output(line, path);
     }
     return code;
 }

@@ -9,5 +9,7 @@
  * it says to read, under any name, or a folder with such a file. Returns an exit code.
  */
 int cli_check_outputs(const struct cli_line *line);
+/* The same for the output PATH, which stands otherwise in LINE. */
+int cli_check_named_output(const struct cli_line *line, const char *path);
 
 #endif

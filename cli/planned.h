@@ -17,18 +17,24 @@ typedef enum nb_status planned_writer(const void *plan, const char *name, const 
 enum nb_status planned_write(planned_writer *write, const void *plan, const char *name,
                              const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
 
-struct planned {
-    void *context; /* of all functions */
-    bool dry_run, json;
-    enum nb_status (*write)(void *context, struct nb_error *err);
+struct planned_output {
+    void *context; /* of its functions */
     void (*print_tensors)(void *context, FILE *f);
-    int (*print_summary)(void *context, double seconds); /* returns an exit code */
+    int (*print_summary)(void *context, double seconds); /* 0: it was made beside others; returns an exit code */
     json_t *(*object)(void *context);                    /* of --json */
 };
 
+struct planned {
+    void *context; /* of WRITE */
+    bool dry_run, json;
+    enum nb_status (*write)(void *context, struct nb_error *err); /* all outputs */
+    const struct planned_output *outputs;
+    size_t n_outputs;
+};
+
 /*
- * Writes, unless it is a dry run, and then prints the object, or with -v or in a dry run all tensors, and the summary.
- * Returns an exit code.
+ * Writes, unless it is a dry run, and then prints the object, or with -v or in a dry run all tensors, and the summary, of
+ * each output; the objects of several are the list "outputs" of one. Returns an exit code.
  */
 int planned_run(const struct planned *planned);
 

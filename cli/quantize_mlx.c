@@ -1,6 +1,5 @@
 #include "cli/quantize_mlx.h"
 
-#include "cli/planned.h"
 #include "cli/refinement.h"
 #include "formats/base/text.h"
 #include "formats/elements/tier.h"
@@ -61,7 +60,7 @@ quantize_mlx_object(void *context)
                               (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
     object = cli_json("{s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source,
-                      "output", q->output, "format", "mlx", "recipe", a->mlx.recipe.recipe->name, "files",
+                      "output", q->output, "format", "mlx", "recipe", q->how.recipe.recipe->name, "files",
                       (int)plan->folder.n_files, "dry_run", (int)a->dry_run, "parameters", (json_int_t)plan->parameters,
                       "source_bytes", (json_int_t)plan->source_bytes, "file_bytes",
                       (json_int_t)plan->folder.total_bytes, "bpw", nb_mlx_plan_bpw(plan), "fallbacks",
@@ -89,15 +88,16 @@ quantize_mlx_print(void *context, FILE *f)
 
 /* What the user should know before the work. */
 static void
-print_warnings(const struct quantize_options *a, const struct nb_mlx_plan *plan)
+print_warnings(const struct mlx_quantization *q)
 {
+    const struct nb_mlx_plan *plan = &q->plan;
     size_t lacking = 0;
 
     for (size_t i = 0; i < plan->sources.count; i++)
         lacking += plan->tensors[i].lacks_importance;
     if (plan->n_fallbacks > 0)
         cli_warn("%zu matrices are not quantized, because their rows do not divide into groups of %u%s",
-                 plan->n_fallbacks, (unsigned)nb_mlx_base_format(&a->mlx.recipe).group,
+                 plan->n_fallbacks, (unsigned)nb_mlx_base_format(&q->how.recipe).group,
                  cli_is_verbose() ? "" : "; -v names them");
     if (lacking > 0)
         cli_warn(
@@ -138,84 +138,48 @@ quantize_mlx_summary(void *context, double seconds)
 
     for (size_t i = 0; i < plan->sources.count; i++)
         quantized += plan->tensors[i].choice.format.bits > 0;
-    cli_print("%s -> %s (MLX, %s)\n", a->source, q->output, a->mlx.recipe.recipe->name);
+    cli_print("%s -> %s (MLX, %s)\n", a->source, q->output, q->how.recipe.recipe->name);
     cli_print("  %s parameters in %zu tensor%s, %zu of them quantized", cli_count(x, (double)plan->parameters),
               plan->sources.count, cli_s(plan->sources.count), quantized);
     cli_print("\n  %s -> %s, %.3f bits per weight", cli_bytes(x, (double)plan->source_bytes),
               cli_bytes(y, (double)plan->folder.total_bytes), nb_mlx_plan_bpw(plan));
     if (a->dry_run)
         cli_print(" (nothing written)\n");
-    else
+    else if (seconds > 0)
         cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
+    else
+        cli_print("\n");
     refinement_print(&q->refined);
     print_lost(plan);
     return NB_OK;
 }
 
-static enum nb_status
-write_plan(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
-{
-    return nb_mlx_plan_write(plan, name, options, err);
-}
-
-static enum nb_status
-write_folder(void *context, struct nb_error *err)
-{
-    struct mlx_quantization *q = context;
-    const struct quantize_options *a = q->options;
-    const struct nb_refine_target target = { q->output, &q->plan, write_plan, true };
-    enum nb_status status;
-
-    if (a->refine == NULL)
-        return planned_write(write_plan, &q->plan, q->output, &a->pipeline, err);
-    status = nb_mlx_tensors_check_readable(&q->plan.sources, q->source, err);
-    return status == NB_OK ? refinement_run(a, q->original, &target, &q->refined, err) : status;
-}
-
 /* The last part of the source's path and the recipe: "Llama-3.2-1B-4bit". */
 static void
-default_name(const struct quantize_options *a, char *name, size_t size)
+default_name(const struct mlx_quantization *q, char *name, size_t size)
 {
     char base[200];
 
-    cli_model_name(a->source, base, sizeof base);
-    snprintf(name, size, "%s-%s", base, a->mlx.recipe.recipe->name);
+    cli_model_name(q->options->source, base, sizeof base);
+    snprintf(name, size, "%s-%s", base, q->how.recipe.recipe->name);
 }
 
 int
-quantize_mlx_begin(struct mlx_quantization *q, struct quantize_options *a, const struct nb_source *source,
-                   const struct nb_source *original)
+quantize_mlx_begin(struct mlx_quantization *q, const struct quantize_options *a, const struct quantize_output *output,
+                   const struct nb_source *source)
 {
     struct nb_error err;
 
-    *q = (struct mlx_quantization){ a, source, original, { .tensors = NULL }, a->mlx_output, "", { 0 } };
-    a->mlx.imatrix = a->plan.imatrix;
-    if (nb_mlx_plan_make(&q->plan, source, &a->mlx, &err) != NB_OK)
+    *q = (struct mlx_quantization){ .options = a, .how = a->mlx, .source = source, .output = output->path };
+    q->how.recipe.recipe = output->mlx_recipe;
+    q->how.imatrix = a->plan.imatrix;
+    if (nb_mlx_plan_make(&q->plan, source, &q->how, &err) != NB_OK)
         return cli_fail(&err);
     if (q->output == NULL) {
-        default_name(a, q->name, sizeof q->name);
+        default_name(q, q->name, sizeof q->name);
         q->output = q->name;
     }
     if (!a->json)
-        print_warnings(a, &q->plan);
+        print_warnings(q);
     return NB_OK;
-}
-
-int
-quantize_mlx(struct quantize_options *a, const struct nb_source *source, const struct nb_source *original)
-{
-    struct mlx_quantization q;
-    const struct planned planned = {
-        &q, a->dry_run, a->json, write_folder, quantize_mlx_print, quantize_mlx_summary, quantize_mlx_object
-    };
-    int code;
-
-    if (!a->json)
-        cli_print_notes(source);
-    code = quantize_mlx_begin(&q, a, source, original);
-    if (code == NB_OK) {
-        code = planned_run(&planned);
-        nb_mlx_plan_free(&q.plan);
-    }
-    return code;
 }

@@ -15,14 +15,23 @@
 #define MAX_PATTERNS 64
 #define MAX_PRUNED 1024
 #define MAX_ALLOWED 16
+#define MAX_OUTPUTS 32
+
+/* What is to be made: a GGUF file, or an MLX folder. */
+struct quantize_output {
+    const struct nb_recipe *recipe; /* NULL: of MLX */
+    const struct nb_mlx_recipe *mlx_recipe;
+    char *path; /* from malloc; NULL: a name made of the model's and the recipe's */
+};
 
 struct quantize_options {
-    const char *source, *output;
-    struct nb_plan_options plan;
-    bool to_mlx;   /* --format mlx: what follows counts instead */
-    bool also_mlx; /* --also-mlx: a folder beside the GGUF file */
-    struct nb_mlx_plan_options mlx;
-    const char *mlx_output;
+    const char *source;
+    struct quantize_output outputs[MAX_OUTPUTS]; /* at least one */
+    size_t n_outputs;
+    struct nb_plan_options plan;    /* but for the recipe, which each output has of its own */
+    bool to_mlx;                    /* --format mlx: what follows counts instead */
+    bool also_mlx;                  /* --also-mlx: a folder beside the GGUF files */
+    struct nb_mlx_plan_options mlx; /* but for the recipe, as PLAN */
     struct nb_mlx_override mlx_types[MAX_OVERRIDES];
     struct nb_pipeline_options pipeline;
     struct nb_type_override types[MAX_OVERRIDES];
@@ -44,7 +53,7 @@ struct quantize_options {
     enum nb_type allowed[MAX_ALLOWED];
     size_t n_allowed;
     const char *effects, *like;
-    struct nb_found_types types_found;    /* to which plan points */
+    struct nb_found_types types_found;    /* to which PLAN points */
     uint32_t refine_tokens, chunk_tokens; /* of texts: at most, and of a chunk; CHUNK_TOKENS 0: as the model has it */
     struct memory_question memory;        /* of --dry-run */
     bool dry_run, json, allow_other_tokens;

@@ -177,7 +177,7 @@ static void
 one_run_writes_a_file_and_a_folder(void **unused)
 {
     uint64_t folder;
-    json_t *report;
+    json_t *report, *outputs;
 
     (void)unused;
     RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", "3bit", "--group-size", "32", "-o", "out");
@@ -192,8 +192,9 @@ one_run_writes_a_file_and_a_folder(void **unused)
     assert_int_equal(hash_of_folder(), folder);
     assert_int_equal(scratch_hash(scratch_path("one.gguf")), scratch_hash(scratch_path("both.gguf")));
     report = json_loads(run.out, 0, NULL);
-    assert_string_equal(json_string_value(json_object_get(report, "recipe")), "Q4_K_M");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(report, "mlx"), "recipe")), "3bit");
+    outputs = json_object_get(report, "outputs");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(outputs, 0), "recipe")), "Q4_K_M");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(outputs, 1), "recipe")), "3bit");
     json_decref(report);
     RUN(&run, "quantize", "one.gguf", "--allow-requantize", "-t", "Q8_0", "-o", "both.gguf", "--also-mlx", "3bit=out");
     assert_int_equal(run.code, 2); /* they are there */
