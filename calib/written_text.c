@@ -2,11 +2,13 @@
 
 #include "calib/texts.h"
 #include "formats/base/checked.h"
+#include "formats/base/text.h"
 #include "verify/run/model.h"
 #include "verify/say/continuation.h"
 #include "verify/say/writer.h"
 #include "verify/tokenize/repair_utf8.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +96,21 @@ join_texts(const struct run *r, struct nb_text *out, struct nb_error *err)
     return NB_OK;
 }
 
+/* Says what it will take. */
+static void
+say_needs(const struct run *r)
+{
+    char memory[32], sentence[160];
+
+    if (r->step_watch->note == NULL)
+        return;
+    snprintf(sentence, sizeof sentence,
+             "the model first writes %" PRIu64 " tokens, %" PRIu32 " texts at a time, which takes %s of memory",
+             (uint64_t)r->writing.texts * r->writing.length, nb_texts_at_once(&r->model, &r->writing),
+             nb_scaled(memory, sizeof memory, (double)nb_writing_bytes(&r->model, &r->writing), "B"));
+    r->step_watch->note(r->step_watch->context, sentence);
+}
+
 static enum nb_status
 write_it(struct run *r, const struct nb_written_text_options *o, struct nb_text *text, struct nb_error *err)
 {
@@ -129,6 +146,7 @@ nb_written_text(const struct nb_source *source, const struct nb_written_text_opt
     r.writing.seed = SEED;
     status = nb_model_open(&r.model, source, err);
     if (status == NB_OK) {
+        say_needs(&r);
         status = write_it(&r, o, text, err);
         nb_model_close(&r.model);
     }

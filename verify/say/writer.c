@@ -38,6 +38,12 @@ nb_texts_at_once(const struct nb_model *m, const struct nb_writing *w)
     return at_once < w->texts ? (uint32_t)at_once : w->texts;
 }
 
+uint64_t
+nb_writing_bytes(const struct nb_model *m, const struct nb_writing *w)
+{
+    return nb_texts_at_once(m, w) * (nb_forward_text_bytes(m, w->length) + nb_model_vocab(m) * sizeof(float));
+}
+
 static int32_t *
 token_at(const struct writer *w, size_t text, size_t position)
 {

@@ -21,6 +21,8 @@ struct nb_writing {
 
 /* How many of these texts are written side by side: it depends on MODEL alone. */
 uint32_t nb_texts_at_once(const struct nb_model *model, const struct nb_writing *writing);
+/* About how much memory that takes. */
+uint64_t nb_writing_bytes(const struct nb_model *model, const struct nb_writing *writing);
 /*
  * IDS receives the tokens, text after text. A text begins with the token that begins all texts, if TOKENIZER, which is that
  * of MODEL, adds one; then a random token of words; the others are drawn by the probabilities that the model gives them.
