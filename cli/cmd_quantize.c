@@ -135,6 +135,15 @@ write_outputs(void *context, struct nb_error *err)
 
 /* --- what it is made with ---------------------------------------------------------------------------------------- */
 
+#define GLANCE_TOKENS 8u
+
+/* Whether of an importance matrix only the entries count that it will have. */
+static bool
+glances(const struct quantize_options *a)
+{
+    return a->dry_run && !allocation_is_wanted(a);
+}
+
 /* The matrix of --calibrate: SOURCE itself is run. */
 static enum nb_status
 make_imatrix(const struct quantize_options *a, const struct nb_source *source, struct nb_imatrix *imatrix,
@@ -146,7 +155,10 @@ make_imatrix(const struct quantize_options *a, const struct nb_source *source, s
 
     if (a->calibrate == a->refine) /* its blocks are only where refinement begins */
         c.most_tokens = a->refine_tokens;
-    c.options = (struct nb_calibrate_options){ .chunk_tokens = a->chunk_tokens, .threads = a->pipeline.threads };
+    if (glances(a))
+        c.most_tokens = GLANCE_TOKENS;
+    c.options = (struct nb_calibrate_options){ .chunk_tokens = glances(a) ? GLANCE_TOKENS : a->chunk_tokens,
+                                               .threads = a->pipeline.threads };
     status = calibration_run(&c, source, &sums, err);
     if (status == NB_OK)
         status = nb_sums_imatrix(&sums, imatrix, err);
@@ -159,11 +171,17 @@ static enum nb_status
 write_text(struct quantize_options *a, const struct nb_source *source, struct nb_error *err)
 {
     struct cli_progress progress;
-    const struct nb_written_text_options options = { .tokens = a->refine_tokens,
-                                                     .chunk_tokens = a->chunk_tokens,
-                                                     .threads = a->pipeline.threads,
-                                                     .watch = cli_step_watch(&progress) };
-    enum nb_status status = nb_written_text(source, &options, &a->written, err);
+    struct nb_written_text_options options = { .tokens = a->refine_tokens,
+                                               .chunk_tokens = a->chunk_tokens,
+                                               .threads = a->pipeline.threads,
+                                               .watch = cli_step_watch(&progress) };
+    enum nb_status status;
+
+    if (glances(a)) {
+        options.tokens = options.chunk_tokens = GLANCE_TOKENS;
+        options.watch.note = NULL;
+    }
+    status = nb_written_text(source, &options, &a->written, err);
 
     cli_progress_end(&progress);
     return status;

@@ -439,12 +439,46 @@ what_cannot_be_calibrated_is_refused(void **unused)
     REFUSES("another shape", 3, "calibrate", "--merge", GOLDEN, "tiny.imatrix", "-o", "x");
 }
 
+/* The types that the last run, with --json, tells. */
+static char *
+types_told(void)
+{
+    json_t *report = json_loads(run.out, 0, NULL), *tensor;
+    char *text = calloc(1, 65536);
+    size_t i;
+
+    json_array_foreach(json_object_get(report, "tensors"), i, tensor)
+        strncat(strcat(text, " "), json_string_value(json_object_get(tensor, "type")), 16);
+    json_decref(report);
+    return text;
+}
+
+/* A dry run runs only a few tokens, but recipes choose types by whether there is importance. */
+static void
+a_dry_run_tells_the_types_of_the_real_one(void **unused)
+{
+    char *dry, *real;
+
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "IQ2_M", "--calibrate", TEXT, "--dry-run", "--json");
+    assert_int_equal(run.code, 0);
+    dry = types_told();
+    RUN(&run, "quantize", SAMPLE, "-t", "IQ2_M", "--calibrate", TEXT, "-o", "real.gguf", "--json");
+    assert_int_equal(run.code, 0);
+    real = types_told();
+    assert_true(strlen(real) > 100);
+    assert_string_equal(dry, real);
+    free(dry);
+    free(real);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_those_of_llama_imatrix),
         cmocka_unit_test(merged_runs_are_the_whole_one),
+        cmocka_unit_test(a_dry_run_tells_the_types_of_the_real_one),
         cmocka_unit_test(both_forms_say_the_same),
         cmocka_unit_test(experts_have_sums_of_their_own),
         cmocka_unit_test(only_experts_are_counted_as_experts),
