@@ -50,23 +50,37 @@ scale_and_damp(const struct nb_moments *m, struct nb_refine_inputs *in)
     return true;
 }
 
+static enum nb_status
+factor(struct nb_refine_inputs *in, struct nb_error *err)
+{
+    const size_t n = in->fit->columns;
+    bool definite = false, is_fed = false;
+    enum nb_status status = scale_and_damp(in->fit, in) ? nb_cholesky(in->factor, n, &definite, err) : NB_OK;
+
+    if (status == NB_OK && definite)
+        status = nb_refine_feedback(in->damped, n, in->feedback, &is_fed, err);
+    if (status == NB_OK && !(definite && is_fed))
+        status = nb_fail(err, NB_INPUT, "the inputs of a matrix are NaN or infinite");
+    return status;
+}
+
 enum nb_status
 nb_refine_prepare(struct nb_refine_inputs *in, const struct nb_moments *fit, const struct nb_moments *held,
                   struct nb_error *err)
 {
-    const size_t n = fit->columns;
-    bool definite = false;
-    enum nb_status status;
+    const size_t n = fit->columns, bytes = n * n * sizeof(float);
+    enum nb_status status = NB_OK;
 
-    *in = (struct nb_refine_inputs){ fit, held, nb_aligned(n * n * sizeof(float)), nb_aligned(n * n * sizeof(float)),
-                                     nb_aligned(n * sizeof(float)) };
-    if (in->factor == NULL || in->damped == NULL || in->scale == NULL) {
-        nb_refine_inputs_free(in);
-        return nb_fail_memory(err);
-    }
-    status = scale_and_damp(fit, in) ? nb_cholesky(in->factor, n, &definite, err) : NB_OK;
-    if (status == NB_OK && !definite)
-        status = nb_fail(err, NB_INPUT, "the inputs of a matrix are NaN or infinite");
+    *in = (struct nb_refine_inputs){ .fit = fit,
+                                     .held = held,
+                                     .factor = nb_aligned(bytes),
+                                     .damped = nb_aligned(bytes),
+                                     .feedback = nb_aligned(bytes),
+                                     .scale = nb_aligned(n * sizeof(float)) };
+    if (in->factor == NULL || in->damped == NULL || in->feedback == NULL || in->scale == NULL)
+        status = nb_fail_memory(err);
+    if (status == NB_OK)
+        status = factor(in, err);
     if (status != NB_OK)
         nb_refine_inputs_free(in);
     return status;
@@ -77,6 +91,7 @@ nb_refine_inputs_free(struct nb_refine_inputs *in)
 {
     free(in->factor);
     free(in->damped);
+    free(in->feedback);
     free(in->scale);
     *in = (struct nb_refine_inputs){ 0 };
 }
@@ -225,7 +240,7 @@ static enum nb_status
 refine_task(void *context, size_t task, unsigned worker, struct nb_error *err)
 {
     const struct job *j = context;
-    const struct nb_refine refine = { j->matrix->encoding, j->matrix->columns, j->in->damped, SWEEPS };
+    const struct nb_refine refine = { j->matrix->encoding, j->matrix->columns, j->in->damped, j->in->feedback, SWEEPS };
     size_t first, rows = task_rows(j, task, &first);
     const size_t n = j->matrix->columns, row_bytes = nb_rows_bytes(j->matrix->encoding, n);
     const unsigned char *given = (const unsigned char *)j->matrix->blocks + first * row_bytes;

@@ -16,9 +16,10 @@
  */
 struct nb_refine_inputs {
     const struct nb_moments *fit, *held;
-    float *factor; /* of the scaled and damped FIT->H */
-    float *damped; /* FIT->H as blocks are fitted to it */
-    float *scale;  /* of each column: one over the root of the diagonal; 0 for columns that are always zero */
+    float *factor;   /* of the scaled and damped FIT->H */
+    float *damped;   /* FIT->H as blocks are fitted to it */
+    float *feedback; /* of that (quantize/search/refine.h) */
+    float *scale;    /* of each column: one over the root of the diagonal; 0 for columns that are always zero */
 };
 
 enum nb_status nb_refine_prepare(struct nb_refine_inputs *inputs, const struct nb_moments *fit,

@@ -78,7 +78,7 @@ static double
 operations(const struct nb_linear *m, double tokens, uint64_t *bytes)
 {
     const double rows = (double)m->rows * (double)m->experts, columns = (double)m->columns;
-    const uint64_t moments = (uint64_t)m->columns * m->columns * sizeof(float) * (m->experts > 1 ? 4 : 6);
+    const uint64_t moments = (uint64_t)m->columns * m->columns * sizeof(float) * (m->experts > 1 ? 5 : 7);
     const uint64_t floats = (uint64_t)m->rows * m->columns * sizeof(float) * 4;
 
     *bytes = moments + floats > *bytes ? moments + floats : *bytes;

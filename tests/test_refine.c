@@ -204,11 +204,11 @@ struct refined_rows {
     double before, after;
 };
 
-/* No row has a larger error than before. */
+/* No row has a larger error than before. FEEDBACK may be NULL. */
 static struct refined_rows
-refine_rows(const struct nb_encoding *e, const float *w, const float *h, void *memory)
+refine_rows(const struct nb_encoding *e, const float *w, const float *h, const float *feedback, void *memory)
 {
-    const struct nb_refine refine = { e, COLUMNS, h, 12 };
+    const struct nb_refine refine = { e, COLUMNS, h, feedback, 12 };
     const size_t bytes = nb_rows_bytes(e, COLUMNS);
     unsigned char *rows = malloc(NB_REFINE_ROWS * bytes);
     float *decoded = malloc(2 * NB_REFINE_ROWS * COLUMNS * sizeof *decoded),
@@ -234,30 +234,67 @@ refine_rows(const struct nb_encoding *e, const float *w, const float *h, void *m
     return sums;
 }
 
-/* For every type, and for MLX's formats; and all together have much less. */
+/* H is U D U' again, of which the first and the last rows are looked at. */
+static void
+multiplies_to(const float *h, const float *u)
+{
+    static const size_t rows[] = { 0, 1, COLUMNS / 2, COLUMNS - 1 };
+    double *d = calloc(COLUMNS, sizeof *d);
+
+    for (size_t k = COLUMNS; k-- > 0;) {
+        d[k] = (double)h[k * COLUMNS + k];
+        for (size_t j = k + 1; j < COLUMNS; j++)
+            d[k] -= d[j] * (double)u[k * COLUMNS + j] * (double)u[k * COLUMNS + j];
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (size_t k = rows[i]; k < COLUMNS; k++) {
+            double sum = 0;
+
+            for (size_t j = k; j < COLUMNS; j++)
+                sum += (double)u[rows[i] * COLUMNS + j] * d[j] * (double)u[k * COLUMNS + j];
+            assert_true(fabs(sum - (double)h[rows[i] * COLUMNS + k]) < 1e-3 * (double)h[0]);
+            assert_true(u[rows[i] * COLUMNS + k] == u[k * COLUMNS + rows[i]]);
+        }
+    free(d);
+}
+
+/* For every type, and for MLX's formats; and all together have much less, and still less from where feedback begins. */
 static void
 no_row_gets_worse(void **unused)
 {
     struct nb_pool *pool = new_pool(1);
-    float *x = made_inputs(2, TOKENS), *w = made_weights(3);
+    float *x = made_inputs(2, TOKENS), *w = made_weights(3), *feedback = malloc(COLUMNS * COLUMNS * sizeof *feedback);
     struct nb_moments m = moments_of(pool, x, NULL, NULL, TOKENS);
     void *memory = aligned_alloc(64, nb_refine_memory(COLUMNS));
     struct nb_encoding each[NB_TYPES + MLX_ENCODINGS];
     size_t count = mlx_encodings(each);
+    double plain = 0, fed = 0;
+    bool definite;
 
     (void)unused;
+    for (size_t i = 0; i < COLUMNS; i++)
+        m.h[i * COLUMNS + i] *= 1.02f;
+    assert_int_equal(nb_refine_feedback(m.h, COLUMNS, feedback, &definite, &err), NB_OK);
+    assert_true(definite);
+    multiplies_to(m.h, feedback);
     for (unsigned type = 0; type < NB_TYPES; type++) {
         each[count] = nb_encoding_of((enum nb_type)type);
         count += nb_can_refine(&each[count]);
     }
     for (size_t i = 0; i < count; i++) {
-        const struct refined_rows sums = refine_rows(&each[i], w, m.h, memory);
+        const struct refined_rows sums = refine_rows(&each[i], w, m.h, NULL, memory);
+        const struct refined_rows with = refine_rows(&each[i], w, m.h, feedback, memory);
 
-        if (!(sums.after < 0.7 * sums.before))
-            fail_msg("%s, %u bits, groups of %u: %g became %g", each[i].name, each[i].bits, each[i].block, sums.before,
-                     sums.after);
+        if (!(sums.after < 0.7 * sums.before && with.after < 1.02 * sums.after))
+            fail_msg("%s, %u bits, groups of %u: %g became %g and %g", each[i].name, each[i].bits, each[i].block,
+                     sums.before, sums.after, with.after);
+        plain += sums.after / sums.before;
+        fed += with.after / with.before;
     }
+    if (!(fed < 0.95 * plain))
+        fail_msg("%g of the error is left, without feedback %g", fed, plain);
     free(memory);
+    free(feedback);
     free(w);
     free(x);
     nb_moments_free(&m);

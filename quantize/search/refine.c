@@ -9,11 +9,15 @@
 
 #define FEW_CHANGES 2000u /* a sweep that changes less than one code in so many is the last */
 
-#define DECLARE(tier) extern nb_sweep_fn nb_refine_sweep_##tier;
-#define POINT_TO(tier) nb_refine_sweep_##tier,
+#define DECLARE(tier)                          \
+    extern nb_sweep_fn nb_refine_sweep_##tier; \
+    extern nb_feed_fn nb_refine_feed_##tier;
+#define SWEEP(tier) nb_refine_sweep_##tier,
+#define FEED(tier) nb_refine_feed_##tier,
 
 NB_TIERS(DECLARE)
-static nb_sweep_fn *const sweeps[] = { NB_TIERS(POINT_TO) };
+static nb_sweep_fn *const sweeps[] = { NB_TIERS(SWEEP) };
+static nb_feed_fn *const feeds[] = { NB_TIERS(FEED) };
 
 bool
 nb_can_refine(const struct nb_encoding *encoding)
@@ -23,7 +27,7 @@ nb_can_refine(const struct nb_encoding *encoding)
     return nb_rows_parts(encoding, &parts);
 }
 
-/* Rows of lanes: g, w, level and the target; scale, min, d, dmin for groups of 16 at least; a stride and room for four. */
+/* Rows of lanes: g, w, level and the error; scale, min, d, dmin for groups of 16 at least; a stride and room for four. */
 static size_t
 lanes(size_t columns)
 {
@@ -36,7 +40,7 @@ nb_refine_memory(size_t columns)
     return lanes(columns) * sizeof(nb_lane);
 }
 
-/* Returns the memory for what the target is put into. */
+/* Returns the memory for the error. */
 static nb_lane *
 place(struct nb_tile *t, void *memory)
 {
@@ -106,25 +110,53 @@ store_block(const struct nb_tile *t, size_t r, size_t block, void *to)
     nb_rows_pack(t->refine->encoding, &parts, to, t->refine->columns, block);
 }
 
-/* G = (target - w) H */
+/* ERROR = target - w */
 static void
-first_gradient(struct nb_tile *t, const float *target, size_t rows, nb_lane *difference)
+find_error(const struct nb_tile *t, const float *target, size_t rows, nb_lane *error)
 {
     const size_t n = t->refine->columns;
 
     for (size_t j = 0; j < n; j++)
         for (size_t r = 0; r < rows; r++)
-            difference[j][r] = target[r * n + j] - t->w[j][r];
+            error[j][r] = target[r * n + j] - t->w[j][r];
+}
+
+/* G = ERROR H */
+static void
+find_gradient(struct nb_tile *t, nb_lane *error)
+{
+    const size_t n = t->refine->columns;
+
     nb_sgemm(&(struct nb_sgemm){ .m = n,
                                  .n = NB_TILE,
                                  .k = n,
                                  .alpha = 1,
                                  .a = t->refine->h,
-                                 .b = difference[0],
+                                 .b = error[0],
                                  .c = t->g[0],
                                  .a_row = n,
                                  .b_row = NB_TILE,
                                  .c_row = NB_TILE });
+}
+
+/* The error of each row, from that of its elements and from their gradients. */
+static void
+add_up(const struct nb_tile *t, nb_lane *error, double sum[NB_TILE])
+{
+    memset(sum, 0, NB_TILE * sizeof *sum);
+    for (size_t j = 0; j < t->refine->columns; j++)
+        for (size_t r = 0; r < NB_TILE; r++)
+            sum[r] += (double)t->g[j][r] * (double)error[j][r];
+}
+
+static void
+descend(struct nb_tile *t, size_t rows)
+{
+    for (unsigned i = 0; i < t->refine->sweeps; i++) {
+        sweeps[nb_tier_index()](t);
+        if (t->changed < rows * t->refine->columns / FEW_CHANGES)
+            break;
+    }
 }
 
 void
@@ -134,7 +166,8 @@ nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows,
     const size_t in_row = n / refine->encoding->block;
     struct nb_parts_type parts;
     struct nb_tile t = { .refine = refine, .parts = &parts };
-    nb_lane *difference = place(&t, memory);
+    double before[NB_TILE], after[NB_TILE];
+    nb_lane *error = place(&t, memory);
     unsigned char *at = blocks;
 
     if (!nb_rows_parts(refine->encoding, &parts))
@@ -142,13 +175,17 @@ nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows,
     for (size_t r = 0; r < rows; r++)
         for (size_t b = 0; b < in_row; b++)
             load_block(&t, r, b, at + r * bytes);
-    first_gradient(&t, target, rows, difference);
-    for (unsigned i = 0; i < refine->sweeps; i++) {
-        sweeps[nb_tier_index()](&t);
-        if (t.changed < rows * n / FEW_CHANGES)
-            break;
+    find_error(&t, target, rows, error);
+    find_gradient(&t, error);
+    add_up(&t, error, before);
+    if (refine->feedback != NULL && parts.cell == 0) {
+        feeds[nb_tier_index()](&t, error);
+        find_gradient(&t, error);
     }
+    descend(&t, rows);
+    find_error(&t, target, rows, error);
+    add_up(&t, error, after);
     for (size_t r = 0; r < rows; r++)
-        for (size_t b = 0; b < in_row; b++)
+        for (size_t b = 0; b < in_row && after[r] <= before[r]; b++)
             store_block(&t, r, b, at + r * bytes);
 }

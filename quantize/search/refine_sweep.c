@@ -5,29 +5,14 @@
 #include "formats/base/blas.h"
 #include "formats/elements/halves.h"
 #include "quantize/search/refine_cells.h"
+#include "quantize/search/refine_feed.h"
+#include "quantize/search/refine_levels.h"
 #include "quantize/search/refiners.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PANEL 32u          /* columns whose gradients are updated after each change: a group, or two */
 #define LARGEST_PANEL 128u /* a group of MLX */
-
-/* Rounds to the nearest integer; |x| < 2^22. */
-static inline float
-nearest(float x)
-{
-    const float magic = 12582912.0f; /* 1.5 * 2^23: the sum has no bits for a fraction */
-
-    return (x + magic) - magic;
-}
-
-static inline float
-clamped(float x, float low, float top)
-{
-    x = x < low ? low : x;
-    return x > top ? top : x;
-}
 
 /* --- products ------------------------------------------------------------------------------------------------ */
 
@@ -52,28 +37,6 @@ spread(const struct nb_tile *t, size_t first, size_t end, size_t at, size_t coun
 }
 
 /* --- codes --------------------------------------------------------------------------------------------------- */
-
-/* The nearest of the type's levels to each X. */
-static inline void
-nearest_levels(const struct nb_parts_type *p, const float *restrict x, float *restrict level)
-{
-    if (p->levels == NULL) {
-        const float low = p->first, top = (float)(p->first + p->codes - 1);
-
-        for (size_t r = 0; r < NB_TILE; r++)
-            level[r] = nearest(clamped(x[r], low, top));
-        return;
-    }
-    for (size_t r = 0; r < NB_TILE; r++)
-        level[r] = p->levels[0];
-    for (int i = 1; i < p->codes; i++) {
-        const float middle = 0.5f * ((float)p->levels[i - 1] + (float)p->levels[i]);
-        const float step = (float)p->levels[i] - (float)p->levels[i - 1];
-
-        for (size_t r = 0; r < NB_TILE; r++)
-            level[r] += x[r] >= middle ? step : 0.0f;
-    }
-}
 
 /* Moves the elements of column J to their best levels; the gradients of the panel's COUNT columns from FIRST on follow. */
 static void
@@ -371,7 +334,7 @@ visit_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *change)
 void
 NB_TIERED(nb_refine_sweep)(struct nb_tile *t)
 {
-    const size_t n = t->refine->columns, panel = t->parts->group > PANEL ? t->parts->group : PANEL;
+    const size_t n = t->refine->columns, panel = t->parts->group > NB_PANEL ? t->parts->group : NB_PANEL;
 
     t->changed = 0;
     for (size_t at = 0, size; at < n; at += size) {

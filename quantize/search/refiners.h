@@ -11,6 +11,8 @@
 #define NB_TILE NB_REFINE_ROWS
 #define NB_STRIDE_COLUMNS 256u /* columns whose gradients are kept up to date at once: a super-block */
 
+#define NB_PANEL 32u /* columns whose gradients are updated after each change: a group, or two */
+
 /* One float for each row of a tile. */
 typedef float nb_lane[NB_TILE];
 
@@ -30,9 +32,12 @@ struct nb_tile {
 
 /* One sweep over all columns. */
 typedef void nb_sweep_fn(struct nb_tile *tile);
+/* New codes for the scales that blocks have, found from the first column to the last; ERROR is the target less w, and stays that. */
+typedef void nb_feed_fn(struct nb_tile *tile, nb_lane *error);
 
 #ifdef NB_TIER
 nb_sweep_fn NB_TIERED(nb_refine_sweep);
+nb_feed_fn NB_TIERED(nb_refine_feed);
 #endif
 
 #endif
