@@ -4,7 +4,7 @@
 #include "cli/allocation.h"
 #include "cli/cli.h"
 #include "cli/memory_report.h"
-#include "cli/outputs.h"
+#include "cli/quantize_outputs.h"
 #include "formats/base/file_in.h"
 #include "formats/base/regex.h"
 #include "formats/base/status.h"
@@ -15,7 +15,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -200,154 +199,6 @@ read_one(struct quantize_options *a, const struct cli_given *g)
     }
 }
 
-/* What --format mlx does not take. */
-static int
-check_mlx_options(const struct cli_line *line)
-{
-    static const enum cli_option_id others[] = {
-        OPT_PURE,
-        OPT_OUTPUT_TENSOR_TYPE,
-        OPT_TOKEN_EMBEDDING_TYPE,
-        OPT_LEAVE_OUTPUT_TENSOR,
-        OPT_VIA,
-        OPT_CACHE_TYPE,
-        OPT_RAM,
-        OPT_VRAM,
-        OPT_OVERRIDE_KV,
-        OPT_PRUNE_LAYERS,
-        OPT_KEEP_SPLIT,
-        OPT_ALLOW_NONFINITE,
-        OPT_PRE_TOKENIZER,
-    };
-
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        if (cli_has(line, others[i]))
-            return cli_usage("quantize", "--%s: does not go with --format mlx",
-                             cli_find(line, others[i])->option->name);
-    return NB_OK;
-}
-
-/* PATH receives the place of its path, which is not set. */
-static int
-add_output(struct quantize_options *a, const struct nb_recipe *recipe, const struct nb_mlx_recipe *mlx, char ***path)
-{
-    for (size_t i = 0; i < a->n_outputs; i++)
-        if (a->outputs[i].recipe == recipe && a->outputs[i].mlx_recipe == mlx)
-            return cli_usage("quantize", "-t: '%s' is named twice", recipe != NULL ? recipe->name : mlx->name);
-    if (a->n_outputs == MAX_OUTPUTS)
-        return cli_usage("quantize", "-t: more than %d recipes", MAX_OUTPUTS);
-    *path = &a->outputs[a->n_outputs].path;
-    a->outputs[a->n_outputs++] = (struct quantize_output){ .recipe = recipe, .mlx_recipe = mlx };
-    return NB_OK;
-}
-
-/* The recipe and the folder of --also-mlx; what would make one of the outputs of its own. */
-static int
-read_also_mlx(struct quantize_options *a, const struct cli_line *line)
-{
-    static const enum cli_option_id others[] = {
-        OPT_FORMAT, OPT_REFINE, OPT_TARGET_SIZE, OPT_TARGET_BPW, OPT_MAX_KLD, OPT_LIKE, OPT_PRUNE_LAYERS,
-    };
-    char *text = cli_find(line, OPT_ALSO_MLX)->text, *equals = strchr(text, '='), **path = NULL;
-    const struct nb_mlx_recipe *recipe;
-    int code;
-
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
-        if (cli_has(line, others[i]))
-            return cli_usage("quantize", "--%s: does not go with --also-mlx", cli_find(line, others[i])->option->name);
-    if (equals != NULL && equals[1] == '\0')
-        return cli_usage("quantize", "--also-mlx: no folder after '%s'", text);
-    if (equals != NULL)
-        *equals = '\0';
-    recipe = nb_mlx_recipe_by_name(text);
-    if (recipe == NULL)
-        return cli_usage("quantize", "--also-mlx: '%s' is not a recipe of --format mlx; 'nibble types' lists them",
-                         text);
-    code = add_output(a, NULL, recipe, &path);
-    if (code == NB_OK && equals != NULL && (*path = strdup(equals + 1)) == NULL)
-        return cli_fail_memory();
-    return code;
-}
-
-#define PLACE "{ftype}" /* as llama.cpp's converter has it */
-
-/* The name of the output of RECIPE: what -o says, with the recipe in the place of {ftype}; without -o it stays NULL. */
-static int
-name_output(const struct cli_line *line, const char *recipe, char **path)
-{
-    const char *given = cli_text(line, OPT_OUTPUT), *at = given == NULL ? NULL : strstr(given, PLACE);
-    size_t size;
-
-    if (given == NULL)
-        return NB_OK;
-    size = strlen(given) + strlen(recipe) + 1;
-    *path = malloc(size);
-    if (*path == NULL)
-        return cli_fail_memory();
-    if (at == NULL)
-        snprintf(*path, size, "%s", given);
-    else
-        snprintf(*path, size, "%.*s%s%s", (int)(at - given), given, recipe, at + strlen(PLACE));
-    return cli_check_named_output(line, *path);
-}
-
-static int
-add_recipe(struct quantize_options *a, const struct cli_line *line, const char *name)
-{
-    const struct nb_recipe *recipe = a->to_mlx ? NULL : nb_recipe_by_name(name);
-    const struct nb_mlx_recipe *mlx = a->to_mlx ? nb_mlx_recipe_by_name(name) : NULL;
-    char **path = NULL;
-    int code;
-
-    if (recipe == NULL && mlx == NULL)
-        return cli_usage("quantize",
-                         a->to_mlx ? "-t: '%s' is not a recipe of --format mlx; 'nibble types' lists them"
-                                   : "-t: '%s' is a recipe of --format mlx",
-                         name);
-    code = add_output(a, recipe, mlx, &path);
-    return code == NB_OK ? name_output(line, recipe != NULL ? recipe->name : mlx->name, path) : code;
-}
-
-/* An output for each recipe of -t, "Q4_K_M,Q8_0". */
-static int
-read_recipes(struct quantize_options *a, const struct cli_line *line)
-{
-    const char *output = cli_text(line, OPT_OUTPUT);
-    char *list = cli_text(line, OPT_TYPE), *rest;
-    int code = NB_OK;
-
-    if (list == NULL)
-        return add_recipe(a, line, a->to_mlx ? "4bit" : "Q4_K_M");
-    for (char *word = strtok_r(list, ",", &rest); word != NULL && code == NB_OK; word = strtok_r(NULL, ",", &rest))
-        code = add_recipe(a, line, word);
-    if (code == NB_OK && a->n_outputs > 1 && output != NULL && strstr(output, PLACE) == NULL)
-        return cli_usage("quantize", "-o: several recipes need a name with " PLACE " in it, as 'model-" PLACE "%s'",
-                         a->to_mlx ? "" : ".gguf");
-    return code;
-}
-
-/* The recipes, the type of the rest and the size of groups of MLX folders. */
-static int
-read_outputs(struct quantize_options *a, const struct cli_line *line)
-{
-    static const uint16_t groups[] = { 16, 32, 64, 128 };
-    const struct cli_given *dtype = cli_find(line, OPT_DTYPE), *group = cli_find(line, OPT_GROUP_SIZE);
-    int code;
-
-    a->to_mlx = cli_has(line, OPT_FORMAT) && cli_find(line, OPT_FORMAT)->value.word == 1;
-    a->also_mlx = cli_has(line, OPT_ALSO_MLX);
-    if (!a->to_mlx && !a->also_mlx && (dtype != NULL || group != NULL))
-        return cli_usage("quantize", "--dtype and --group-size need --format mlx or --also-mlx");
-    a->mlx.recipe.overrides = a->mlx_types;
-    a->mlx.recipe.no_fallback = cli_has(line, OPT_NO_FALLBACK);
-    a->mlx.recipe.group = group == NULL ? 0 : groups[group->value.word];
-    a->mlx.dtype = cli_float_type(line, OPT_DTYPE, NB_TYPE_NONE);
-    code = read_recipes(a, line);
-    if (code == NB_OK && a->also_mlx)
-        code = read_also_mlx(a, line);
-    return code == NB_OK && a->to_mlx ? check_mlx_options(line) : code;
-}
-
 static void
 read_single(struct quantize_options *a, const struct cli_line *line)
 {
@@ -439,7 +290,7 @@ quantize_options_read(struct quantize_options *a, const struct cli_line *line)
     int code;
 
     read_single(a, line);
-    code = read_outputs(a, line);
+    code = quantize_read_outputs(a, line);
     if (code == NB_OK)
         code = read_target(a, line);
     for (size_t i = 0; i < line->n_given && code == NB_OK; i++)
