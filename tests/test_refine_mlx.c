@@ -52,11 +52,11 @@ assert_same_format(const char *a, const char *b)
 static void
 a_refined_folder_is_nearer_to_its_base(void **unused)
 {
-    static const char *const types[] = { "3bit", "4bit" };
+    static const char *const types[] = { "3bit", "4bit", "mxfp4", "nvfp4" };
 
     (void)unused;
     write_halves();
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         double plain, calibrated, refined;
 
         RUN(&run, "quantize", SAMPLE, "--format", "mlx", "-t", types[i], "-o", "plain");
@@ -69,7 +69,8 @@ a_refined_folder_is_nearer_to_its_base(void **unused)
         plain = divergence_of(SAMPLE, "plain");
         calibrated = divergence_of(SAMPLE, "fitted");
         refined = divergence_of(SAMPLE, "refined");
-        if (!(calibrated <= 0.85 * plain && refined <= 0.5 * plain))
+        /* Importance changes nothing in formats of floats. */
+        if (!(calibrated <= (i < 2 ? 0.85 : 1.0) * plain && refined <= 0.5 * plain))
             fail_msg("%s: plain %g, calibrated %g, refined %g", types[i], plain, calibrated, refined);
         RUN(&run, "check", "refined");
         assert_int_equal(run.code, 0);

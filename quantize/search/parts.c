@@ -4,6 +4,7 @@
 #include "formats/elements/codebooks.h"
 #include "formats/elements/four_bit.h"
 #include "formats/elements/halves.h"
+#include "quantize/search/parts_fp4.h"
 #include "quantize/search/parts_grids.h"
 
 #include <string.h>
@@ -38,6 +39,14 @@ static const struct nb_parts_type types[NB_TYPES] = {
     [NB_Q5_0] = SIMPLE(32, -16, NULL, 0),
     [NB_Q5_1] = SIMPLE(32, 0, NULL, 1),
     [NB_IQ4_NL] = SIMPLE(16, 0, nb_iq4_values, 0),
+    [NB_MXFP4] = { .block = BLOCK,
+                   .group = BLOCK,
+                   .codes = NB_FP4_LEVELS,
+                   .levels = nb_fp4_levels,
+                   .scale_low = 1,
+                   .scale_top = 1,
+                   .scale_step = 1,
+                   .step = NB_F8_E8M0 },
     [NB_Q2_K] = SUPER(16, 4, 0, NULL, 0, 15, 15),
     [NB_Q3_K] = SUPER(16, 8, -4, NULL, -32, 31, 0),
     [NB_Q4_K] = SUPER(32, 16, 0, NULL, 0, 63, 63),
@@ -262,6 +271,29 @@ move_codes(bool packs, enum nb_type type, unsigned char *block, uint8_t *code)
     }
 }
 
+static void
+unpack_mxfp4(const struct block_mxfp4 *b, struct nb_parts *p)
+{
+    uint8_t qs[BLOCK / 2];
+
+    memcpy(qs, b->qs, sizeof qs);
+    move_nibbles(false, qs, p->code, BLOCK / 2);
+    nb_fp4_to_levels(p->code, BLOCK);
+    p->scale[0] = 1;
+    p->d = nb_fp4_step(NB_F8_E8M0, b->e);
+}
+
+static void
+pack_mxfp4(const struct nb_parts *p, struct block_mxfp4 *b)
+{
+    uint8_t code[BLOCK];
+
+    memcpy(code, p->code, sizeof code);
+    nb_fp4_to_codes(code, BLOCK);
+    move_nibbles(true, b->qs, code, BLOCK / 2);
+    b->e = nb_fp4_byte(NB_F8_E8M0, p->d);
+}
+
 /* Q4_1 and Q5_1 add their minimum. */
 static float
 min_sign(enum nb_type type)
@@ -280,6 +312,10 @@ nb_parts_unpack(enum nb_type type, const void *block, struct nb_parts *p)
     memset(p, 0, sizeof *p);
     if (t->cell > 0) {
         nb_parts_unpack_grid(type, t, block, p);
+        return;
+    }
+    if (type == NB_MXFP4) {
+        unpack_mxfp4(block, p);
         return;
     }
     memcpy(bytes, block, nb_type_info(type)->block_bytes);
@@ -306,6 +342,10 @@ nb_parts_pack(enum nb_type type, const struct nb_parts *p, void *block)
 
     if (t->cell > 0) {
         nb_parts_pack_grid(type, t, p, block);
+        return;
+    }
+    if (type == NB_MXFP4) {
+        pack_mxfp4(p, block);
         return;
     }
     memcpy(code, p->code, sizeof code);

@@ -24,7 +24,7 @@ struct nb_parts_type {
     int16_t scale_low, scale_top; /* of the integers of a group */
     int16_t scale_step;           /* from one integer to the next: 2 where all are odd */
     int16_t min_top;              /* its minimums are 0 to this; 0: the type has none */
-    enum nb_type step;            /* in which D and DMIN are stored: F16, BF16 or F32 */
+    enum nb_type step;            /* in which D and DMIN are stored: F16, BF16, F32, or those of parts_fp4.h */
     /*
      * Types with codebooks (parts_grids.c): CELL elements have the magnitudes of an entry, of BITS bits each, and signs of
      * their own. A code is the number of a magnitude, with NB_NEGATIVE for the sign. 0: the type has none.

@@ -2,16 +2,30 @@
 
 #include "formats/elements/decode.h"
 #include "formats/elements/halves.h"
+#include "quantize/search/parts_fp4.h"
 
 #include <string.h>
 
-/* The planes of MLX's affine formats. */
+/* The planes of MLX's formats; those of floats have no biases. */
 enum { CODES, SCALES, BIASES };
 
 static bool
 is_affine(const struct nb_encoding *e)
 {
     return e->type == NB_TYPE_NONE && e->n_planes == 3 && e->bits > 0 && e->block <= NB_PARTS_ELEMENTS;
+}
+
+/* MXFP4 and NVFP4 of MLX. */
+static bool
+is_fp4(const struct nb_encoding *e)
+{
+    return e->type == NB_TYPE_NONE && e->n_planes == 2 && e->bits == 4;
+}
+
+static enum nb_type
+fp4_step(const struct nb_encoding *e)
+{
+    return e->block == 16 ? NB_F8_E4M3 : NB_F8_E8M0;
 }
 
 bool
@@ -30,7 +44,16 @@ nb_rows_parts(const struct nb_encoding *e, struct nb_parts_type *parts)
                                          .scale_step = 1,
                                          .min_top = 1,
                                          .step = e->computed_in };
-    return of_type != NULL || is_affine(e);
+    else if (is_fp4(e))
+        *parts = (struct nb_parts_type){ .block = e->block,
+                                         .group = e->block,
+                                         .codes = NB_FP4_LEVELS,
+                                         .levels = nb_fp4_levels,
+                                         .scale_low = 1,
+                                         .scale_top = 1,
+                                         .scale_step = 1,
+                                         .step = fp4_step(e) };
+    return of_type != NULL || is_affine(e) || is_fp4(e);
 }
 
 size_t
@@ -117,6 +140,11 @@ nb_rows_unpack(const struct nb_encoding *e, const void *row, size_t columns, siz
     memset(p, 0, sizeof *p);
     p->scale[0] = p->min[0] = 1;
     unpack_codes(at + place(e, columns, CODES, block), e->bits, e->block, p->code);
+    if (is_fp4(e)) {
+        nb_fp4_to_levels(p->code, e->block);
+        p->d = nb_fp4_step(fp4_step(e), at[place(e, columns, SCALES, block)]);
+        return;
+    }
     p->d = load_step(e->computed_in, at + place(e, columns, SCALES, block));
     p->dmin = -load_step(e->computed_in, at + place(e, columns, BIASES, block));
 }
@@ -130,6 +158,15 @@ nb_rows_pack(const struct nb_encoding *e, const struct nb_parts *p, void *row, s
         nb_parts_pack(e->type, p, at + place(e, columns, 0, block));
         return;
     }
+    if (is_fp4(e)) {
+        uint8_t code[NB_PARTS_ELEMENTS];
+
+        memcpy(code, p->code, e->block);
+        nb_fp4_to_codes(code, e->block);
+        pack_codes(code, e->bits, e->block, at + place(e, columns, CODES, block));
+        at[place(e, columns, SCALES, block)] = nb_fp4_byte(fp4_step(e), p->d);
+        return;
+    }
     pack_codes(p->code, e->bits, e->block, at + place(e, columns, CODES, block));
     store_step(e->computed_in, p->d, at + place(e, columns, SCALES, block));
     store_step(e->computed_in, -p->dmin, at + place(e, columns, BIASES, block));
@@ -140,16 +177,19 @@ nb_rows_decode(const struct nb_encoding *e, const void *rows, size_t count, size
 {
     const size_t bytes = nb_rows_bytes(e, columns);
     const uint8_t *row = rows;
+    struct nb_parts_type type;
     struct nb_parts p;
 
     if (e->type != NB_TYPE_NONE) {
         nb_decode(e->type, rows, count * columns, out);
         return;
     }
+    if (!nb_rows_parts(e, &type))
+        return;
     for (size_t r = 0; r < count; r++, row += bytes)
         for (size_t block = 0; block < columns / e->block; block++) {
             nb_rows_unpack(e, row, columns, block, &p);
             for (size_t i = 0; i < e->block; i++)
-                *out++ = p.d * (float)p.code[i] - p.dmin;
+                *out++ = p.d * nb_parts_level(&type, p.code[i]) - p.dmin;
         }
 }

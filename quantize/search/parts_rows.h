@@ -1,6 +1,6 @@
 /*
- * Rows of a quantized matrix, to be taken apart: blocks of a type of GGUF, or groups of an affine format of MLX, whose codes,
- * scales and biases are arrays of their own. In memory a row has its planes one after the other, and the next row follows.
+ * Rows of a quantized matrix, to be taken apart: blocks of a type of GGUF, or groups of a format of MLX, whose codes,
+ * scales and biases (of the affine ones) are arrays of their own. In memory a row has its planes one after the other, and the next row follows.
  */
 #ifndef NB_PARTS_ROWS_H
 #define NB_PARTS_ROWS_H

@@ -4,6 +4,7 @@
  */
 #include "formats/base/blas.h"
 #include "formats/elements/halves.h"
+#include "quantize/search/parts_fp4.h"
 #include "quantize/search/refine_cells.h"
 #include "quantize/search/refine_feed.h"
 #include "quantize/search/refine_levels.h"
@@ -110,6 +111,8 @@ stored(enum nb_type type, float x)
 {
     if (type == NB_F16)
         return nb_f16_to_f32(nb_f32_to_f16(x));
+    if (type == NB_F8_E8M0 || type == NB_F8_E4M3)
+        return nb_fp4_step(type, nb_fp4_byte(type, x));
     return type == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(x)) : x;
 }
 

@@ -86,11 +86,28 @@ open_mlx(struct nb_packed *p, const struct nb_packing *packing)
                    p->part[WEIGHT]->name, mode);
 }
 
+/* Of four-bit floats, by their scales. */
+static bool
+as_fp4(const struct nb_packed *p, struct nb_packed_mlx *out)
+{
+    const bool is_nvfp4 = p->scales.type == NB_F8_E4M3;
+
+    *out = (struct nb_packed_mlx){
+        .format = { is_nvfp4 ? NB_MLX_NVFP4 : NB_MLX_MXFP4, 4, is_nvfp4 ? 16 : 32 },
+        .type = NB_F32,
+        .columns = p->columns,
+        .part = { p->part[WEIGHT], p->part[SCALES] },
+    };
+    return p->codes.table == nb_packed_e2m1;
+}
+
 bool
 nb_packed_as_mlx(const struct nb_packed *p, struct nb_packed_mlx *out)
 {
-    if (p->format != &nb_packed_mlx || p->kept != NB_TYPE_NONE || p->biases.tensor == NULL)
+    if (p->format != &nb_packed_mlx || p->kept != NB_TYPE_NONE)
         return false;
+    if (p->biases.tensor == NULL)
+        return as_fp4(p, out);
     *out = (struct nb_packed_mlx){
         .format = { NB_MLX_AFFINE, (uint8_t)p->codes.bits, (uint16_t)p->scales.wide },
         .type = p->part[SCALES]->type,

@@ -87,11 +87,11 @@ uint64_t nb_packed_stored_bytes(const struct nb_packed *packed);
 /* A weight in an affine format of MLX, with the arrays that it is: codes, scales and biases. */
 struct nb_packed_mlx {
     struct nb_mlx_format format;
-    enum nb_type type; /* of scales and biases */
+    enum nb_type type; /* of scales and biases; F32 where there are no biases */
     uint64_t columns;
     const struct nb_tensor *part[NB_MAX_PLANES];
 };
-/* False for weights in other formats, or whose scales and biases differ in type. */
+/* False for weights in other formats (MXFP8 too), or whose scales and biases differ in type. */
 bool nb_packed_as_mlx(const struct nb_packed *packed, struct nb_packed_mlx *out);
 
 /* The factors of a weight that stays in NVFP4: in GGUF they are tensors beside it. 1 of any other. */
