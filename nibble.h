@@ -664,8 +664,7 @@ struct nibble_tuning {
  * steps. Refining works in OUTPUT.refining, which a stop leaves: the same call continues there. Refined blocks can differ
  * between CPUs and BLAS libraries, but not with the number of threads.
  * The errors of nibble_plan_new, nibble_plan_write and nibble_calibrate, and NIBBLE_USAGE: options that exclude each other.
- * NIBBLE_INVALID: no choice of types reaches the target, or EFFECTS is malformed. NIBBLE_UNSUPPORTED: layers of the model
- * use what others leave, so that they cannot be measured or refined one by one.
+ * NIBBLE_INVALID: no choice of types reaches the target, or EFFECTS is malformed.
  *
  * Example (tests/installed/tune.c):
  *     text.name = "calibration.txt";

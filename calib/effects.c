@@ -26,7 +26,8 @@ struct run {
     int32_t *tokens;
     uint32_t chunks;
     size_t scored;
-    float *stream, *copy;          /* of all tokens: before the current step, and what is changed */
+    struct nb_stream stream, copy; /* of all tokens: before the current step, and what is changed */
+    size_t lent_bytes;             /* of either */
     float *picked, *base, *logits; /* SCORED x embedding; SCORED x vocabulary */
     const struct nb_view **views;  /* of the matrices of the current step */
     size_t n_views;
@@ -58,14 +59,15 @@ scored_token(const struct run *r, size_t i)
     return chunk * each + each / 2 + i % in_chunk * half / in_chunk;
 }
 
-/* LOGITS receives those of the scored tokens after STREAM. */
+/* LOGITS receives those of the scored tokens after the residual stream X. */
 static enum nb_status
-predict(struct run *r, const float *stream, float *logits, struct nb_error *err)
+predict(struct run *r, const float *x, float *logits, struct nb_error *err)
 {
-    enum nb_status status = nb_forward_end(r->forward, r->model, r->chunks, stream, r->copy, err);
+    enum nb_status status = nb_forward_end(r->forward, r->model, r->chunks, x, r->copy.x, err);
 
     for (size_t i = 0; i < r->scored; i++)
-        memcpy(r->picked + i * embedding(r), r->copy + scored_token(r, i) * embedding(r), embedding(r) * sizeof(float));
+        memcpy(r->picked + i * embedding(r), r->copy.x + scored_token(r, i) * embedding(r),
+               embedding(r) * sizeof(float));
     return status == NB_OK ? nb_forward_logits(r->forward, r->model, r->picked, r->scored, logits, err) : status;
 }
 
@@ -126,6 +128,14 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
     return NB_OK;
 }
 
+static void
+copy_stream(const struct run *r, const struct nb_stream *from, const struct nb_stream *to)
+{
+    memcpy(to->x, from->x, tokens(r) * embedding(r) * sizeof *to->x);
+    if (r->lent_bytes > 0)
+        memcpy(to->lent, from->lent, r->lent_bytes);
+}
+
 /* Runs the steps from block FIRST on, on r->copy. */
 static enum nb_status
 run_from(struct run *r, size_t first, struct nb_error *err)
@@ -133,7 +143,7 @@ run_from(struct run *r, size_t first, struct nb_error *err)
     enum nb_status status = NB_OK;
 
     for (size_t i = first; i < r->model->n_blocks && status == NB_OK; i = nb_forward_step_end(r->model, i))
-        status = nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, i, r->copy, err);
+        status = nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, i, &r->copy, err);
     return status;
 }
 
@@ -152,13 +162,13 @@ measure(struct run *r, const struct nb_view *view, size_t first, bool is_embeddi
     r->model->replaced = view;
     r->model->replacement = other;
     if (is_embedding)
-        status = nb_forward_embed(r->forward, r->model, r->tokens, r->options->bos, r->chunks, r->copy, err);
+        status = nb_forward_embed(r->forward, r->model, r->tokens, r->options->bos, r->chunks, r->copy.x, err);
     else
-        memcpy(r->copy, r->stream, tokens(r) * embedding(r) * sizeof(float));
+        copy_stream(r, &r->stream, &r->copy);
     if (status == NB_OK)
         status = run_from(r, first, err);
     if (status == NB_OK)
-        status = predict(r, r->copy, r->logits, err);
+        status = predict(r, r->copy.x, r->logits, err);
     if (status == NB_OK)
         status = compare(r, &effect->kld, err);
     r->model->replaced = NULL;
@@ -172,13 +182,13 @@ measure_step(struct run *r, size_t first, struct nb_error *err)
 
     r->n_views = 0;
     nb_forward_observe(r->forward, note, r);
-    memcpy(r->copy, r->stream, tokens(r) * embedding(r) * sizeof(float));
-    status = nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, first, r->copy, err);
+    copy_stream(r, &r->stream, &r->copy);
+    status = nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, first, &r->copy, err);
     nb_forward_observe(r->forward, NULL, NULL);
     for (size_t i = 0; i < r->n_views && status == NB_OK; i++)
         status = measure(r, r->views[i], first, false, err);
     return status == NB_OK
-               ? nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, first, r->stream, err)
+               ? nb_forward_step(r->forward, r->model, r->tokens, r->options->bos, r->chunks, first, &r->stream, err)
                : status;
 }
 
@@ -186,14 +196,14 @@ static enum nb_status
 measure_all(struct run *r, struct nb_error *err)
 {
     const struct nb_model *m = r->model;
-    enum nb_status status = nb_forward_embed(r->forward, m, r->tokens, r->options->bos, r->chunks, r->copy, err);
+    enum nb_status status = nb_forward_embed(r->forward, m, r->tokens, r->options->bos, r->chunks, r->copy.x, err);
 
     if (status == NB_OK)
-        memcpy(r->stream, r->copy, tokens(r) * embedding(r) * sizeof(float));
+        memcpy(r->stream.x, r->copy.x, tokens(r) * embedding(r) * sizeof(float));
     if (status == NB_OK)
         status = run_from(r, 0, err);
     if (status == NB_OK)
-        status = predict(r, r->copy, r->base, err);
+        status = predict(r, r->copy.x, r->base, err);
     if (status == NB_OK)
         status = measure(r, m->token_embedding->weight, 0, true, err);
     for (size_t i = 0; i < m->n_blocks && status == NB_OK; i = nb_forward_step_end(m, i))
@@ -231,6 +241,7 @@ start(struct run *r, const int32_t *text, size_t count, const struct nb_source *
 {
     const uint64_t floats = (uint64_t)tokens(r) * embedding(r) * sizeof(float);
     const uint64_t logits = (uint64_t)r->scored * nb_model_vocab(r->model) * sizeof(float);
+    const uint64_t lent = nb_forward_lent_bytes(r->model, r->chunks, r->options->chunk_tokens);
     enum nb_status status = nb_pool_new(&r->pool, r->options->threads, err);
 
     if (status == NB_OK) {
@@ -241,14 +252,16 @@ start(struct run *r, const int32_t *text, size_t count, const struct nb_source *
     r->n_others = other->n_tensors;
     r->others = nb_views_by_name(other->tensors, other->n_tensors);
     r->tokens = nb_malloc((uint64_t)tokens(r) * sizeof *r->tokens);
-    r->stream = nb_aligned(floats);
-    r->copy = nb_aligned(floats);
+    r->stream = (struct nb_stream){ nb_aligned(floats), nb_aligned(lent) };
+    r->copy = (struct nb_stream){ nb_aligned(floats), nb_aligned(lent) };
+    r->lent_bytes = (size_t)lent;
     r->picked = nb_aligned((uint64_t)r->scored * embedding(r) * sizeof(float));
     r->base = nb_aligned(logits);
     r->logits = nb_aligned(logits);
     r->views = calloc(r->all, sizeof *r->views);
-    if (status == NB_OK && (r->others == NULL || r->tokens == NULL || r->stream == NULL || r->copy == NULL ||
-                            r->picked == NULL || r->base == NULL || r->logits == NULL || r->views == NULL))
+    if (status == NB_OK && (r->others == NULL || r->tokens == NULL || r->stream.x == NULL || r->copy.x == NULL ||
+                            (lent > 0 && (r->stream.lent == NULL || r->copy.lent == NULL)) || r->picked == NULL ||
+                            r->base == NULL || r->logits == NULL || r->views == NULL))
         status = nb_fail_memory(err);
     if (status == NB_OK)
         nb_spread_chunks(text, count, r->options->chunk_tokens, r->chunks, r->tokens);
@@ -266,9 +279,6 @@ nb_effects_measure(struct nb_model *m, const struct nb_source *other, const int3
     if (all == 0)
         return nb_fail(err, NB_INPUT, "the text has %zu tokens, fewer than a chunk of %" PRIu32, count,
                        o->chunk_tokens);
-    if (!nb_forward_has_steps(m))
-        return nb_fail(err, NB_UNSUPPORTED, "%s: layers that use what others leave cannot be measured one by one",
-                       m->source->path);
     r.chunks = all < o->chunks ? (uint32_t)all : o->chunks;
     r.scored = tokens(&r) / 2 < SCORED ? tokens(&r) / 2 : SCORED;
     status = start(&r, text, count, other, err);
@@ -279,8 +289,10 @@ nb_effects_measure(struct nb_model *m, const struct nb_source *other, const int3
     m->replaced = NULL;
     free(r.others);
     free(r.tokens);
-    free(r.stream);
-    free(r.copy);
+    free(r.stream.x);
+    free(r.stream.lent);
+    free(r.copy.x);
+    free(r.copy.lent);
     free(r.picked);
     free(r.base);
     free(r.logits);

@@ -41,17 +41,15 @@ each_batch(struct nb_refine_run *r, bool is_original, bool embeds, struct nb_err
 {
     struct nb_forward *f = is_original ? r->of_original : r->of_quantized;
     const struct nb_model *m = is_original ? r->original : &r->quantized;
-    float *all = is_original ? r->original_stream : r->quantized_stream;
     enum nb_status status = NB_OK;
 
     for (uint32_t b = 0; b < nb_refine_batches(r) && status == NB_OK; b++) {
-        const size_t start = nb_refine_start_of(r, b);
-        const int32_t *tokens = r->tokens + start;
-        float *stream = all + start * nb_refine_embedding(r);
+        const int32_t *tokens = r->tokens + nb_refine_start_of(r, b);
+        const struct nb_stream stream = nb_refine_stream(r, is_original, b);
+        const uint32_t chunks = nb_refine_chunks_in(r, b);
 
-        status = embeds
-                     ? nb_forward_embed(f, m, tokens, r->options->bos, nb_refine_chunks_in(r, b), stream, err)
-                     : nb_forward_step(f, m, tokens, r->options->bos, nb_refine_chunks_in(r, b), r->step, stream, err);
+        status = embeds ? nb_forward_embed(f, m, tokens, r->options->bos, chunks, stream.x, err)
+                        : nb_forward_step(f, m, tokens, r->options->bos, chunks, r->step, &stream, err);
     }
     return status;
 }
@@ -62,7 +60,7 @@ each_batch(struct nb_refine_run *r, bool is_original, bool embeds, struct nb_err
 static enum nb_status
 gather_states(struct nb_refine_run *r, bool is_tied, uint32_t batch, struct nb_error *err)
 {
-    const size_t start = nb_refine_start_of(r, batch), at = start * nb_refine_embedding(r);
+    const size_t start = nb_refine_start_of(r, batch);
     const uint32_t n = nb_refine_chunks_in(r, batch);
     const float *states = r->stream;
     enum nb_status status;
@@ -70,9 +68,10 @@ gather_states(struct nb_refine_run *r, bool is_tied, uint32_t batch, struct nb_e
     if (is_tied) {
         status = nb_forward_run(r->of_original, r->original, r->tokens + start, r->options->bos, n, &states, err);
     } else {
-        status = nb_forward_end(r->of_original, r->original, n, r->original_stream + at, r->input, err);
+        status = nb_forward_end(r->of_original, r->original, n, nb_refine_stream(r, true, batch).x, r->input, err);
         if (status == NB_OK)
-            status = nb_forward_end(r->of_quantized, &r->quantized, n, r->quantized_stream + at, r->stream, err);
+            status = nb_forward_end(r->of_quantized, &r->quantized, n, nb_refine_stream(r, false, batch).x, r->stream,
+                                    err);
     }
     if (status == NB_OK) {
         const struct nb_moments_input in = { .n = nb_refine_tokens_in(r, batch), .x = states, .o = r->input };
@@ -223,20 +222,15 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
 {
     const uint64_t all = (uint64_t)r->chunks * r->options->chunk_tokens;
     const uint64_t batch = (uint64_t)r->batch * r->options->chunk_tokens, columns = nb_refine_embedding(r);
-    enum nb_status status = NB_OK;
+    enum nb_status status = nb_refine_new_streams(r, err);
 
     for (uint32_t i = 0; i < nb_model_layers(r->original); i++) {
         const size_t heads = (size_t)nb_hp_at(&r->original->hp, NB_HP_HEADS, i);
 
         r->heads = heads > r->heads ? heads : r->heads;
     }
-    for (int i = 0; i < 2 && status == NB_OK; i++)
-        status = nb_spill_new(&r->streams[i], r->options->scratch, all * columns * sizeof(float), err);
     if (status != NB_OK)
         return status;
-    r->original_stream = r->streams[0].memory;
-    r->quantized_stream = r->streams[1].memory;
-    r->stream = nb_aligned(batch * columns * sizeof(float));
     r->error = nb_aligned(batch * columns * sizeof(float));
     r->weights = nb_aligned(batch * sizeof(float));
     r->shares = nb_aligned((r->heads + 1) * batch * sizeof(float));
@@ -244,8 +238,7 @@ allocate(struct nb_refine_run *r, const int32_t *tokens, size_t count, struct nb
     r->tokens = nb_malloc(all * sizeof *tokens);
     if (r->tokens != NULL)
         nb_spread_chunks(tokens, count, r->options->chunk_tokens, r->chunks, r->tokens);
-    return r->tokens != NULL && r->stream != NULL && r->error != NULL && r->weights != NULL && r->shares != NULL &&
-                   r->readers != NULL
+    return r->tokens != NULL && r->error != NULL && r->weights != NULL && r->shares != NULL && r->readers != NULL
                ? NB_OK
                : nb_fail_memory(err);
 }
@@ -292,9 +285,7 @@ finish(struct nb_refine_run *r)
         nb_view_reader_free(&r->readers[i]);
     free(r->readers);
     free(r->tokens);
-    for (int i = 0; i < 2; i++)
-        nb_spill_free(&r->streams[i]);
-    free(r->stream);
+    nb_refine_free_streams(r);
     free(r->error);
     free(r->weights);
     free(r->shares);
@@ -366,9 +357,6 @@ nb_refine_file(const struct nb_model *original, const char *path, const int32_t 
         return nb_fail(err, NB_INPUT,
                        "the text has %zu tokens, fewer than the two chunks of %" PRIu32 " that are needed", count,
                        o->chunk_tokens);
-    if (!nb_forward_has_steps(original))
-        return nb_fail(err, NB_UNSUPPORTED, "%s: layers that use what others leave cannot be refined one by one",
-                       original->source->path);
     r.batch = nb_refine_batch(count, o);
     status = nb_source_open(&r.source, path, NULL, err);
     if (status != NB_OK)

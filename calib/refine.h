@@ -26,7 +26,7 @@ struct nb_refine_options {
      * bytes; NULL: none. It is written before each layer, read at the start if it exists, and removed at the end.
      */
     const char *state;
-    const char *scratch; /* a folder for the residual streams; NULL: they are in memory */
+    const char *scratch; /* a folder for the streams of all tokens; NULL: they are in memory */
     /* Called ten times a second from the calling thread: what is being done, and the share (0 to 1) that is done. */
     void (*progress)(void *context, const char *what, double share); /* may be NULL */
     /* Called for each matrix, or part of one, that was looked at. May be NULL. */
@@ -51,8 +51,7 @@ uint32_t nb_refine_chunks(size_t count, const struct nb_refine_options *options)
 enum nb_status nb_refine_needs(const struct nb_model *original, size_t count, const struct nb_refine_options *options,
                                uint64_t *bytes, double *seconds, struct nb_error *err) NB_MUST_CHECK;
 /*
- * Changes PATH, a GGUF file or an MLX folder that is ORIGINAL quantized, in place. Refused: models whose layers share what they leave
- * (nb_forward_has_steps), and texts of less than two chunks.
+ * Changes PATH, a GGUF file or an MLX folder that is ORIGINAL quantized, in place. Texts of less than two chunks are refused.
  */
 enum nb_status nb_refine_file(const struct nb_model *original, const char *path, const int32_t *tokens, size_t count,
                               const struct nb_refine_options *options, struct nb_refine_summary *summary,

@@ -81,13 +81,13 @@ nb_refine_find_groups(struct nb_refine_run *r, struct nb_error *err)
 {
     const struct nb_block *b = &r->quantized.blocks[r->step];
     const size_t blocks = nb_forward_step_end(&r->quantized, r->step) - r->step;
+    const struct nb_stream copy = nb_refine_copy(r, false, 0);
     enum nb_status status;
 
     r->n_groups = 0;
     nb_forward_observe(r->of_quantized, note, r);
-    memcpy(r->stream, r->quantized_stream, nb_refine_tokens_in(r, 0) * nb_refine_embedding(r) * sizeof(float));
     status = nb_forward_step(r->of_quantized, &r->quantized, r->tokens, r->options->bos, nb_refine_chunks_in(r, 0),
-                             r->step, r->stream, err);
+                             r->step, &copy, err);
     nb_forward_observe(r->of_quantized, NULL, NULL);
     for (size_t i = 0; i < r->n_groups; i++) {
         struct nb_refine_group *g = &r->groups[i];

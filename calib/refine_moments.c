@@ -116,36 +116,34 @@ weigh_by_stream(struct nb_refine_run *r, size_t n)
 static enum nb_status
 run_copy(struct nb_refine_run *r, bool is_original, uint32_t batch, struct nb_error *err)
 {
-    const size_t start = nb_refine_start_of(r, batch);
-    const float *stream = is_original ? r->original_stream : r->quantized_stream;
+    const struct nb_stream copy = nb_refine_copy(r, is_original, batch);
     enum nb_status status;
 
-    memcpy(r->stream, stream + start * nb_refine_embedding(r),
-           nb_refine_tokens_in(r, batch) * nb_refine_embedding(r) * sizeof *stream);
     r->seen = false;
     status = nb_forward_step(is_original ? r->of_original : r->of_quantized, is_original ? r->original : &r->quantized,
-                             r->tokens + start, r->options->bos, nb_refine_chunks_in(r, batch), r->step, r->stream,
-                             err);
+                             r->tokens + nb_refine_start_of(r, batch), r->options->bos, nb_refine_chunks_in(r, batch),
+                             r->step, &copy, err);
     return status == NB_INTERRUPTED && r->seen && !r->break_off ? NB_OK : status;
 }
 
 static enum nb_status
 gather_batch(struct nb_refine_run *r, uint32_t batch, struct nb_error *err)
 {
-    const size_t n = nb_refine_tokens_in(r, batch), from = nb_refine_start_of(r, batch) * nb_refine_embedding(r);
+    const size_t n = nb_refine_tokens_in(r, batch);
+    const float *original = nb_refine_stream(r, true, batch).x, *quantized = nb_refine_stream(r, false, batch).x;
     enum nb_status status;
 
     r->is_held = nb_refine_is_held_out(r, batch);
     memset(r->shares, 0, r->heads * r->batch * r->options->chunk_tokens * sizeof *r->shares);
     for (size_t i = 0; r->wanted->repairs && i < n * nb_refine_embedding(r); i++)
-        r->error[i] = r->original_stream[from + i] - r->quantized_stream[from + i];
+        r->error[i] = original[i] - quantized[i];
     status = r->wanted->matrix[0]->experts > 1 ? NB_OK : run_copy(r, true, batch, err);
     if (r->wanted->weighting == NB_BY_SHARES)
         weigh_by_shares(r, n);
     else if (r->wanted->weighting == NB_BY_STREAM)
         weigh_by_stream(r, n);
     if (r->wanted->is_last)
-        memcpy(r->original_stream + from, r->stream, n * nb_refine_embedding(r) * sizeof *r->stream);
+        nb_refine_take_copy(r, true, batch);
     return status == NB_OK ? run_copy(r, false, batch, err) : status;
 }
 

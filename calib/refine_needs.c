@@ -92,14 +92,15 @@ nb_refine_needs(const struct nb_model *model, size_t count, const struct nb_refi
                 double *seconds, struct nb_error *err)
 {
     const double tokens = (double)nb_refine_chunks(count, o) * o->chunk_tokens;
-    const uint64_t streams = 2 * (uint64_t)tokens * nb_model_embedding(model) * sizeof(float);
+    const uint64_t streams = nb_refine_streams_bytes(model, count, o);
     uint64_t at_once = 0;
     double all = 0, speed = 1;
     enum nb_status status = time_machine(o->threads, &speed, err);
 
     for (const struct nb_linear *m = model->matrices; m != NULL; m = m->next)
         all += operations(m, tokens, &at_once);
-    *bytes = (o->scratch == NULL ? streams : 0) + at_once;
+    if (!nb_add_u64(o->scratch == NULL ? streams : 0, at_once, bytes))
+        *bytes = UINT64_MAX;
     *seconds = status == NB_OK ? all / speed : 0;
     return status;
 }

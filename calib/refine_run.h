@@ -50,9 +50,11 @@ struct nb_refine_run {
     struct nb_forward *of_original, *of_quantized;
     struct nb_view_reader *readers; /* one per thread */
     int32_t *tokens;
-    uint32_t chunks, batch; /* chunks */
-    struct nb_spill streams[2];
-    float *original_stream, *quantized_stream; /* of all tokens, which are there */
+    uint32_t chunks, batch;     /* chunks */
+    struct nb_spill streams[2]; /* of the original and of the quantized model: nb_refine_stream */
+    float *stream;              /* a batch's copy, */
+    unsigned char *lent;        /* and of what its blocks lend, */
+    size_t lent_bytes;          /* so many */
     struct nb_refine_summary *summary;
     uint64_t fingerprint; /* of all that must be equal for a run to be taken up again */
     size_t resumed;       /* the step that a stopped run was in; SIZE_MAX: there was none */
@@ -67,8 +69,7 @@ struct nb_refine_run {
     struct nb_moments fit_pool, held_pool; /* of all experts */
     uint32_t first_expert, experts;
     bool is_held, seen;
-    float *stream; /* a batch's copy */
-    float *input;  /* of the original model */
+    float *input; /* of the original model */
     float *room, *error, *weights;
     float *shares; /* of attention that the tokens of a batch get from each head: heads x tokens */
     size_t heads;
@@ -118,6 +119,18 @@ nb_refine_is_held_out(const struct nb_refine_run *r, uint32_t batch)
 
 /* The chunks of a batch. */
 uint32_t nb_refine_batch(size_t count, const struct nb_refine_options *options);
+
+/* refine_streams.c */
+/* The bytes of both streams of COUNT tokens; UINT64_MAX if there are more. */
+uint64_t nb_refine_streams_bytes(const struct nb_model *model, size_t count, const struct nb_refine_options *options);
+enum nb_status nb_refine_new_streams(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
+void nb_refine_free_streams(struct nb_refine_run *run);
+/* BATCH of the original model's stream, or of the other. */
+struct nb_stream nb_refine_stream(const struct nb_refine_run *run, bool is_original, uint32_t batch);
+/* A copy, on which the current step can be run without a change. It lasts until the next one. */
+struct nb_stream nb_refine_copy(const struct nb_refine_run *run, bool is_original, uint32_t batch);
+/* Makes the copy, on which the step has been run, the stream. */
+void nb_refine_take_copy(const struct nb_refine_run *run, bool is_original, uint32_t batch);
 
 /* refine_rows.c */
 /* How MATRIX is quantized; false if it cannot be refined. */

@@ -21,6 +21,7 @@ struct nb_forward {
     size_t blocks_done;                  /* in the current run */
     size_t trunk_room;                   /* tokens of nb_branches' trunks, which have streams of their own */
     float *trunk, *trunk_aside;          /* trunk_room x embedding */
+    void *trunk_lent;                    /* as large as run.lent; NULL if there is no trunk_room */
 };
 
 static enum nb_status
@@ -150,6 +151,32 @@ adds_at_once(const struct nb_model *m, const struct nb_block *b)
                                     nb_hp_or(&m->hp, NB_HP_RESIDUAL_SCALE, 1) == 1);
 }
 
+static void
+place_state(struct nb_forward *f, const struct nb_model *m, size_t i, struct nb_scratch *s)
+{
+    f->states[i] = s->used;
+    if (m->blocks[i].kind->state != NULL)
+        m->blocks[i].kind->state(&m->blocks[i], s);
+}
+
+/* Takes the memory for states that later blocks read: a part of its own, which callers of steps keep for each batch. */
+static void
+take_lent(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
+{
+    struct nb_scratch *lent = &f->run.lent;
+
+    *lent = *s;
+    lent->memory = NULL;
+    lent->used = 0;
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].lends)
+            place_state(f, m, i, lent);
+    s->too_large |= lent->too_large;
+    lent->size = lent->used;
+    lent->memory = nb_scratch_take(s, lent->size / sizeof(float), 1);
+    f->trunk_lent = nb_scratch_take(s, f->trunk_room > 0 ? lent->size / sizeof(float) : 0, 1);
+}
+
 /* Takes the memory that is used throughout all layers; that of the blocks follows. */
 static void
 take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
@@ -170,33 +197,20 @@ take_lasting(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *
     f->trunk = nb_scratch_take(s, f->trunk_room, embedding);
     f->trunk_aside = nb_scratch_take(s, is_parallel ? f->trunk_room : 0, embedding);
     r->rotations = nb_scratch_take(s, s->chunk_tokens, rotated_dims(m));
+    take_lent(f, m, s);
 }
 
-static void
-place_state(struct nb_forward *f, const struct nb_model *m, size_t i, struct nb_scratch *s)
-{
-    f->states[i] = s->used;
-    if (m->blocks[i].kind->state != NULL)
-        m->blocks[i].kind->state(&m->blocks[i], s);
-}
-
-/*
- * Places the states of the blocks: one after the other if they are kept, else all of them in the same memory, but for
- * those that later blocks read.
- */
+/* Places the states that no other block reads: one after the other if they are kept, else all of them in the same memory. */
 static void
 take_states(struct nb_forward *f, const struct nb_model *m, struct nb_scratch *s)
 {
-    size_t start, end;
+    const size_t start = s->used;
+    size_t end = start;
 
-    for (size_t i = 0; i < m->n_blocks; i++)
-        if (f->continues || m->blocks[i].lends)
-            place_state(f, m, i, s);
-    start = end = s->used;
     for (size_t i = 0; i < m->n_blocks; i++) {
-        if (f->continues || m->blocks[i].lends)
+        if (m->blocks[i].lends)
             continue;
-        s->used = start;
+        s->used = f->continues ? end : start;
         place_state(f, m, i, s);
         end = s->used > end ? s->used : end;
     }
@@ -223,15 +237,32 @@ scratch_size(struct nb_forward *f, const struct nb_model *m, size_t *size)
     return !s.too_large;
 }
 
+/* The bytes of the states of all blocks, or of those that lend theirs. */
+static uint64_t
+state_bytes(const struct nb_model *m, struct nb_scratch *s, bool only_lent)
+{
+    for (size_t i = 0; i < m->n_blocks; i++)
+        if (m->blocks[i].kind->state != NULL && (m->blocks[i].lends || !only_lent))
+            m->blocks[i].kind->state(&m->blocks[i], s);
+    return s->too_large ? UINT64_MAX : s->used;
+}
+
 uint64_t
 nb_forward_text_bytes(const struct nb_model *m, uint32_t context)
 {
     struct nb_scratch s = { .tokens = 1, .chunks = 1, .chunk_tokens = context, .threads = 1 };
 
-    for (size_t i = 0; i < m->n_blocks; i++)
-        if (m->blocks[i].kind->state != NULL)
-            m->blocks[i].kind->state(&m->blocks[i], &s);
-    return s.too_large ? UINT64_MAX : s.used;
+    return state_bytes(m, &s, false);
+}
+
+uint64_t
+nb_forward_lent_bytes(const struct nb_model *m, uint32_t chunks, uint32_t chunk_tokens)
+{
+    struct nb_scratch s = {
+        .tokens = (size_t)chunks * chunk_tokens, .chunks = chunks, .chunk_tokens = chunk_tokens, .threads = 1
+    };
+
+    return state_bytes(m, &s, true);
 }
 
 static enum nb_status
@@ -425,8 +456,7 @@ run_block(struct nb_forward *f, size_t i, struct nb_error *err)
     r->in = b->norm != NULL ? f->normed : r->x;
     r->out = at_once ? r->x : b->beside ? f->aside : f->result;
     r->scratch.used = f->blocks;
-    r->state = r->scratch;
-    r->state.used = f->states[i];
+    r->state = nb_run_state_of(r, b);
     if (!at_once)
         memset(r->out, 0, r->n * nb_model_embedding(m) * sizeof *r->out);
     if (b->norm != NULL)
@@ -505,15 +535,18 @@ nb_forward_continue(struct nb_forward *f, const struct nb_model *m, const int32_
 
 /* --- texts that begin alike --------------------------------------------------------------------------------------- */
 
-/* Makes the trunks the batch, or the branches; their streams change places. */
+/* Makes the trunks the batch, or the branches; their streams change places, and what their blocks lend. */
 static void
 turn_to(struct nb_forward *f, const struct nb_branches *b, bool trunks)
 {
     struct nb_run *r = &f->run;
     float *x = r->x, *aside = f->aside;
+    void *lent = r->lent.memory;
 
     r->x = f->trunk;
     f->trunk = x;
+    r->lent.memory = f->trunk_lent;
+    f->trunk_lent = lent;
     f->aside = f->trunk_aside;
     f->trunk_aside = aside;
     r->each = trunks ? b->trunk_tokens : b->branch_tokens;
@@ -526,6 +559,7 @@ turn_to(struct nb_forward *f, const struct nb_branches *b, bool trunks)
 struct branching {
     const struct nb_branches *branches;
     size_t chunks;
+    const unsigned char *trunks, *all; /* where their states are; both are the same unless they are lent */
 };
 
 /* Copies what an array of a state has of each trunk to each of its branches, from the last on: none is still to be read. */
@@ -534,20 +568,21 @@ copy_array(void *context, unsigned char *array, size_t bytes)
 {
     const struct branching *b = context;
     const size_t each = bytes / b->chunks;
+    const unsigned char *from = b->trunks + (array - b->all);
 
     for (size_t i = b->branches->branches; i-- > 0;)
-        if (b->branches->trunk[i] != i)
-            memcpy(array + i * each, array + b->branches->trunk[i] * each, each);
+        if (from != array || b->branches->trunk[i] != i)
+            memcpy(array + i * each, from + b->branches->trunk[i] * each, each);
 }
 
+/* The batch is the branches. */
 static void
 copy_state(const struct nb_forward *f, size_t i, const struct nb_branches *b)
 {
     const struct nb_block *block = &f->run.model->blocks[i];
-    struct branching branching = { b, f->run.scratch.chunks };
-    struct nb_scratch state = f->run.scratch;
+    struct nb_scratch state = nb_run_state_of(&f->run, block);
+    struct branching branching = { b, state.chunks, block->lends ? f->trunk_lent : state.memory, state.memory };
 
-    state.used = f->states[i];
     state.on_take = copy_array;
     state.context = &branching;
     if (block->kind->state != NULL)
@@ -562,9 +597,9 @@ run_block_of_both(struct nb_forward *f, size_t i, const struct nb_branches *b, s
 
     turn_to(f, b, true);
     status = run_block(f, i, err);
+    turn_to(f, b, false);
     if (status == NB_OK)
         copy_state(f, i, b);
-    turn_to(f, b, false);
     return status == NB_OK ? run_block(f, i, err) : status;
 }
 
@@ -608,15 +643,6 @@ nb_forward_run_branches(struct nb_forward *f, const struct nb_model *m, const st
 
 /* --- in steps ------------------------------------------------------------------------------------------------- */
 
-bool
-nb_forward_has_steps(const struct nb_model *m)
-{
-    for (size_t i = 0; i < m->n_blocks; i++)
-        if (m->blocks[i].lends)
-            return false;
-    return true;
-}
-
 size_t
 nb_forward_step_end(const struct nb_model *m, size_t first)
 {
@@ -625,9 +651,18 @@ nb_forward_step_end(const struct nb_model *m, size_t first)
     return first + 1;
 }
 
+bool
+nb_forward_step_lends(const struct nb_model *m, size_t first)
+{
+    for (size_t i = first; i < nb_forward_step_end(m, first); i++)
+        if (m->blocks[i].lends || m->blocks[i].changes_lent)
+            return true;
+    return false;
+}
+
 enum nb_status
 nb_forward_embed(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
-                 float *stream, struct nb_error *err)
+                 float *x, struct nb_error *err)
 {
     struct nb_run *r = &f->run;
     enum nb_status status = take_chunks(f, m, tokens, bos, chunks, err);
@@ -635,7 +670,7 @@ nb_forward_embed(struct nb_forward *f, const struct nb_model *m, const int32_t *
 
     if (status != NB_OK)
         return status;
-    r->x = stream;
+    r->x = x;
     status = nb_run_rows(r, embed_task, f, err);
     r->x = own;
     return status;
@@ -643,32 +678,35 @@ nb_forward_embed(struct nb_forward *f, const struct nb_model *m, const int32_t *
 
 enum nb_status
 nb_forward_step(struct nb_forward *f, const struct nb_model *m, const int32_t *tokens, int64_t bos, uint32_t chunks,
-                size_t first, float *stream, struct nb_error *err)
+                size_t first, const struct nb_stream *stream, struct nb_error *err)
 {
     struct nb_run *r = &f->run;
     const size_t end = nb_forward_step_end(m, first);
     enum nb_status status = take_chunks(f, m, tokens, bos, chunks, err);
-    float *own = r->x;
+    float *x = r->x;
+    void *lent = r->lent.memory;
 
     if (status != NB_OK)
         return status;
     fill_rotations(f);
-    r->x = stream;
+    r->x = stream->x;
+    r->lent.memory = stream->lent;
     for (size_t i = first; i < end && status == NB_OK; i++)
         status = run_block(f, i, err);
-    r->x = own;
+    r->x = x;
+    r->lent.memory = lent;
     return status;
 }
 
 enum nb_status
-nb_forward_end(struct nb_forward *f, const struct nb_model *m, uint32_t chunks, const float *stream, float *hidden,
+nb_forward_end(struct nb_forward *f, const struct nb_model *m, uint32_t chunks, const float *x, float *hidden,
                struct nb_error *err)
 {
     struct nb_run *r = &f->run;
     enum nb_status status = take_chunks(f, m, NULL, -1, chunks, err);
 
     r->layer = nb_model_layers(m);
-    return status == NB_OK ? nb_run_norm(r, m->output_norm, stream, hidden, err) : status;
+    return status == NB_OK ? nb_run_norm(r, m->output_norm, x, hidden, err) : status;
 }
 
 /* --- the output ---------------------------------------------------------------------------------------------- */

@@ -78,10 +78,7 @@ struct nb_branches {
     uint32_t trunks, branches, trunk_tokens, branch_tokens;
 };
 
-/*
- * For as many of them, or fewer, by nb_forward_run_branches, which runs what they have in common once. Only for models with
- * nb_forward_has_steps, or without trunk tokens.
- */
+/* For as many of them, or fewer, by nb_forward_run_branches, which runs what they have in common once. */
 enum nb_status nb_forward_new_branches(struct nb_forward **forward, struct nb_pool *pool,
                                        const struct nb_branches *most, struct nb_error *err) NB_MUST_CHECK;
 /* *HIDDEN receives the states of the tokens of the continuations, as in nb_forward_run. */
@@ -90,22 +87,30 @@ enum nb_status nb_forward_run_branches(struct nb_forward *forward, const struct 
                                        struct nb_error *err) NB_MUST_CHECK;
 
 /*
- * A pass in steps, for callers that keep the residual streams of many chunks: STREAM (tokens x embedding) of CHUNKS chunks
- * is made by nb_forward_embed, and changed by the blocks of a step. Only for models with nb_forward_has_steps: where later
- * blocks read what earlier ones left, the stream is not all.
+ * A pass in steps, for callers that keep what a pass has between them, for many batches. A step changes both parts of it;
+ * the order of steps is that of the blocks.
  */
-bool nb_forward_has_steps(const struct nb_model *model);
+struct nb_stream {
+    float *x;   /* the residual stream: tokens x embedding */
+    void *lent; /* the states that later blocks read: nb_forward_lent_bytes, aligned to 64; may be NULL if that is 0 */
+};
+
+/* For batches of up to CHUNKS chunks, which are those of nb_forward_new; UINT64_MAX if that exceeds the address space. */
+uint64_t nb_forward_lent_bytes(const struct nb_model *model, uint32_t chunks, uint32_t chunk_tokens);
 /* The blocks from FIRST up to the returned one make a step: one, or those that read the same stream. */
 size_t nb_forward_step_end(const struct nb_model *model, size_t first);
+/* Whether the step changes the lent part. */
+bool nb_forward_step_lends(const struct nb_model *model, size_t first);
+/* Makes the residual stream X of CHUNKS chunks; what the lent part has before the first step is of no matter. */
 enum nb_status nb_forward_embed(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
-                                int64_t bos, uint32_t chunks, float *stream, struct nb_error *err) NB_MUST_CHECK;
+                                int64_t bos, uint32_t chunks, float *x, struct nb_error *err) NB_MUST_CHECK;
 /* An observer that returns a status ends the step with it. */
 enum nb_status nb_forward_step(struct nb_forward *forward, const struct nb_model *model, const int32_t *tokens,
-                               int64_t bos, uint32_t chunks, size_t first, float *stream,
+                               int64_t bos, uint32_t chunks, size_t first, const struct nb_stream *stream,
                                struct nb_error *err) NB_MUST_CHECK;
-/* HIDDEN (tokens x embedding), which may be STREAM, is what nb_forward_logits takes. */
-enum nb_status nb_forward_end(struct nb_forward *forward, const struct nb_model *model, uint32_t chunks,
-                              const float *stream, float *hidden, struct nb_error *err) NB_MUST_CHECK;
+/* HIDDEN (tokens x embedding), which may be X, is what nb_forward_logits takes. */
+enum nb_status nb_forward_end(struct nb_forward *forward, const struct nb_model *model, uint32_t chunks, const float *x,
+                              float *hidden, struct nb_error *err) NB_MUST_CHECK;
 
 /* The logits (ROWS x vocabulary) of ROWS states of MODEL. */
 enum nb_status nb_forward_logits(struct nb_forward *forward, const struct nb_model *model, const float *hidden,

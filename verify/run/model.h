@@ -45,6 +45,7 @@ struct nb_block {
     const struct nb_norm *norm_sum;          /* of its result with that of the block beside which it is; NULL: none */
     bool beside;                             /* its result is added after the next block has read the stream */
     bool lends;                              /* later blocks read its state, which therefore lasts through all layers */
+    bool changes_lent;                       /* it changes what an earlier block lends */
     float times;                             /* factor of the stream after it */
     void *data;                              /* data of its kind, in the model's arena */
 };

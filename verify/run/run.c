@@ -62,7 +62,7 @@ nb_run_task_rows(const struct nb_run *r, size_t task, size_t *first)
 struct nb_scratch
 nb_run_state_of(const struct nb_run *r, const struct nb_block *b)
 {
-    struct nb_scratch state = r->scratch;
+    struct nb_scratch state = b->lends ? r->lent : r->scratch;
 
     state.used = r->states[b - r->model->blocks];
     return state;

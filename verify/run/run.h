@@ -46,18 +46,19 @@ struct nb_run {
     struct nb_pool *pool;
     struct nb_panels panels;
     struct nb_scratch scratch, state;
-    float *x;              /* the residual stream: tokens x embedding */
-    float *rotations;      /* tables of the model's rotary embeddings, for the positions of a chunk */
-    size_t n;              /* tokens of this batch: as many of each chunk */
-    size_t each;           /* tokens of a chunk in this batch */
-    size_t first;          /* the position of the first of these in its chunk */
-    const int32_t *tokens; /* of this batch; see nb_run_token */
-    int64_t bos;           /* replaces the first token of each chunk if it is not negative */
-    const size_t *states;  /* offsets of the blocks' states in the memory */
-    uint32_t layer;        /* the current layer */
-    const float *in;       /* the input of the current block: tokens x embedding */
-    float *out;            /* to which it adds its result: tokens x embedding */
-    nb_observe *observe;   /* may be NULL */
+    struct nb_scratch lent; /* the states that later blocks read */
+    float *x;               /* the residual stream: tokens x embedding */
+    float *rotations;       /* tables of the model's rotary embeddings, for the positions of a chunk */
+    size_t n;               /* tokens of this batch: as many of each chunk */
+    size_t each;            /* tokens of a chunk in this batch */
+    size_t first;           /* the position of the first of these in its chunk */
+    const int32_t *tokens;  /* of this batch; see nb_run_token */
+    int64_t bos;            /* replaces the first token of each chunk if it is not negative */
+    const size_t *states;   /* offsets of the blocks' states, in LENT or in SCRATCH */
+    uint32_t layer;         /* the current layer */
+    const float *in;        /* the input of the current block: tokens x embedding */
+    float *out;             /* to which it adds its result: tokens x embedding */
+    nb_observe *observe;    /* may be NULL */
     void *observer;
     nb_observe_shares *observe_shares; /* may be NULL */
     void *shares_observer;
@@ -106,7 +107,7 @@ nb_run_token(const struct nb_run *run, size_t i)
     return run->bos >= 0 && nb_run_position(run, i) == 0 ? run->bos : run->tokens[i];
 }
 
-/* The state of an earlier BLOCK that lends it, from which the calls of its kind's STATE take the same memory again. */
+/* The state of BLOCK, or of an earlier one that lends it: the calls of its kind's STATE take the same memory again. */
 struct nb_scratch nb_run_state_of(const struct nb_run *run, const struct nb_block *block);
 
 /* OUT = the normalized row X of N elements, which may be the same. Returns the mean of squares, or the variance. */

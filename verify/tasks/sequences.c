@@ -165,12 +165,12 @@ rounded(uint32_t length)
     return (length + LENGTH_STEP - 1) / LENGTH_STEP * LENGTH_STEP;
 }
 
-/* The family of the sequences from S on; SHARES: their beginning may be run apart. */
+/* The family of the sequences from S on. */
 static struct family
-family_of(struct nb_sequence *s, bool shares)
+family_of(struct nb_sequence *s)
 {
     struct family f = { s, s->alike, 0, 0 };
-    uint32_t trunk = shares && f.count > 1 ? s->shared : 0, longest = 0;
+    uint32_t trunk = f.count > 1 ? s->shared : 0, longest = 0;
 
     for (uint32_t i = 0; i < f.count; i++) {
         trunk = s[i].start - 1 < trunk ? s[i].start - 1
@@ -196,10 +196,8 @@ by_lengths(const void *left, const void *right)
 
 /* *FAMILIES receives those of COUNT sequences, sorted by their lengths. */
 static enum nb_status
-find_families(const struct nb_model *model, struct nb_sequence *sequences, size_t count, struct family **families,
-              size_t *n, struct nb_error *err)
+find_families(struct nb_sequence *sequences, size_t count, struct family **families, size_t *n, struct nb_error *err)
 {
-    const bool shares = nb_forward_has_steps(model);
     struct family *f = nb_calloc(count, sizeof *f);
 
     *families = f;
@@ -207,7 +205,7 @@ find_families(const struct nb_model *model, struct nb_sequence *sequences, size_
     if (f == NULL)
         return nb_fail_memory(err);
     for (size_t i = 0; i < count; i += f[*n - 1].count)
-        f[(*n)++] = family_of(&sequences[i], shares);
+        f[(*n)++] = family_of(&sequences[i]);
     qsort(f, *n, sizeof *f, by_lengths);
     return NB_OK;
 }
@@ -261,7 +259,7 @@ nb_score_sequences(const struct nb_model *model, struct nb_sequence *sequences, 
     struct run r = { .model = model, .pool = pool, .progress = progress, .context = context };
     struct family *families;
     size_t n;
-    enum nb_status status = find_families(model, sequences, count, &families, &n, err);
+    enum nb_status status = find_families(sequences, count, &families, &n, err);
 
     if (status == NB_OK)
         status = allocate(&r, families, n, err);

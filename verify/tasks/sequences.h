@@ -21,7 +21,7 @@ struct nb_sequence {
 };
 
 /*
- * What sequences share is run once, but for a few tokens, where the model allows it (nb_forward_has_steps).
+ * What sequences share is run once, but for a few tokens.
  * Sets SCORE of COUNT sequences; with ROUND with rounded activations (verify/run/activations.h). PROGRESS, which may be NULL,
  * is told how many are done.
  */

@@ -269,6 +269,7 @@ load_mixing(struct nb_loader *l, struct nb_block *b, const char *coefficients, b
         status = nb_load_small(l, "blk.%l.altup_correct_scale.weight", &x->scale);
     if (status != NB_OK)
         return status;
+    b->changes_lent = true;
     x->start = starting_block(l->model);
     all = x->start == NULL ? NULL : x->start->data;
     x->count = all == NULL ? 0 : all->count;
@@ -436,6 +437,7 @@ load_input(struct nb_loader *l, struct nb_block *b)
     if (status != NB_OK)
         return status;
     x->start = starting_block(l->model);
+    b->changes_lent = true;
     if (x->norm != NULL && x->start != NULL)
         return NB_OK;
     return nb_fail(l->err, NB_UNSUPPORTED, "%s: layer %" PRIu32 " lacks what its embeddings are added by",
