@@ -47,6 +47,17 @@ group_of(struct nb_refine_run *r, const char *key, enum nb_refine_weighting weig
     return g;
 }
 
+/* Whether an earlier block has the same weights: they are refined where they are used first. */
+static bool
+is_used_before(const struct nb_refine_run *r, const struct nb_linear *m)
+{
+    const struct nb_linear *first = r->quantized.matrices;
+
+    while (first != NULL && first->weight != m->weight)
+        first = first->next;
+    return first != NULL && first != m;
+}
+
 /* Notes the matrices of the quantized model that are used. */
 static enum nb_status
 note(void *context, const struct nb_linear *const *matrices, size_t count, uint32_t expert, const float *input,
@@ -60,7 +71,7 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
     (void)err;
     for (size_t i = 0; i < count; i++) {
         struct nb_encoding encoding;
-        struct nb_refine_group *g = nb_refine_encoding(matrices[i], &encoding)
+        struct nb_refine_group *g = nb_refine_encoding(matrices[i], &encoding) && !is_used_before(r, matrices[i])
                                         ? group_of(r, matrices[0]->name, weighting_of(matrices[i]))
                                         : NULL;
         bool is_new = g != NULL && g->count < NB_MAX_PRODUCTS;

@@ -26,23 +26,24 @@
 
 static struct nb_error err;
 static struct run run;
+static const char *base; /* the model that is quantized */
 
 /* --- models ------------------------------------------------------------------------------------------------------ */
 
-/* The golden NAME as the F32 file "base.gguf". */
+/* The golden NAME as the folder "golden" and the F32 file "base.gguf". */
 static void
-base_of(const char *name)
+make_golden(const char *name)
 {
     json_t *golden = golden_by_name(name);
     const char *pre = json_string_value(json_object_get(golden, "pre"));
 
+    scratch_remove("golden");
     golden_checkpoint(golden, "golden");
     RUN(&run, "quantize", "golden", "-t", "f32", "-o", "base.gguf", "--force", "--allow-other-tokens", "-q",
         "--pre-tokenizer", pre == NULL ? "default" : pre);
     if (run.code != 0)
         fail_msg("%s: %s", name, run.err);
     json_decref(golden);
-    scratch_remove("golden");
 }
 
 /* "base.gguf" with the indexer of its first layer alone, whose choice then holds in the others. */
@@ -119,7 +120,7 @@ stop_there(void *context, const char *name, const struct nb_refine_result *resul
     nanosleep(&a_while, NULL);
 }
 
-/* Refines a copy NAME of "start.gguf" until it is at WHERE. */
+/* Refines NAME until it is at WHERE. */
 static enum nb_status
 refine_until(const char *where, const char *name, unsigned threads, bool in_files, struct nb_refine_summary *summary)
 {
@@ -134,48 +135,60 @@ refine_until(const char *where, const char *name, unsigned threads, bool in_file
                                          .context = &stopping,
                                          .stop = &stopping.stop };
     static int32_t tokens[TOKENS];
-    struct opened base;
+    struct opened original;
     enum nb_status status;
 
     snprintf(state, sizeof state, "%s", scratch_path("lent.state"));
     snprintf(folder, sizeof folder, "%s", scratch_path("streams"));
-    open_model(&base, "base.gguf");
-    make_tokens(1, nb_model_vocab(&base.model), tokens);
-    status = nb_refine_file(&base.model, scratch_path(name), tokens, TOKENS, &o, summary, &err);
-    close_model(&base);
+    open_model(&original, base);
+    make_tokens(1, nb_model_vocab(&original.model), tokens);
+    status = nb_refine_file(&original.model, scratch_path(name), tokens, TOKENS, &o, summary, &err);
+    close_model(&original);
     return status;
 }
 
+/* The base quantized, as the file or the folder NAME. */
 static void
-copy_start(const char *name)
+make_start(const char *name)
 {
-    size_t length;
-    void *start = scratch_read(scratch_path("start.gguf"), &length);
+    const bool is_file = strcmp(base, "base.gguf") == 0;
 
-    scratch_write(name, start, length);
-    free(start);
+    RUN(&run, "quantize", base, is_file ? "--pure" : "--format=mlx", "-t", is_file ? "Q4_0" : "4bit", "-o", name,
+        "--force");
+    if (run.code != 0)
+        fail_msg("%s", run.err);
 }
 
-/* The mean KL divergence of the file NAME from "base.gguf", on chunks by which nothing was refined. */
+/* Of the file NAME, or of the weights in the folder. */
+static uint64_t
+hash_of(const char *name)
+{
+    char path[SCRATCH_PATH];
+
+    snprintf(path, sizeof path, "%s%s", name, strcmp(base, "base.gguf") == 0 ? "" : "/model.safetensors");
+    return scratch_hash(scratch_path(path));
+}
+
+/* The mean KL divergence of NAME from the base, on chunks by which nothing was refined. */
 static double
 divergence(const char *name, size_t chunks)
 {
     const struct nb_drift_options options = { .chunk_tokens = CHUNK, .bos = -1 };
     static int32_t tokens[TOKENS];
-    struct opened base, other;
-    const struct nb_model *models[2] = { &base.model, &other.model };
+    struct opened original, other;
+    const struct nb_model *models[2] = { &original.model, &other.model };
     struct nb_drift_stats stats;
     struct nb_drift drift;
 
-    open_model(&base, "base.gguf");
+    open_model(&original, base);
     open_model(&other, name);
-    make_tokens(2, nb_model_vocab(&base.model), tokens);
+    make_tokens(2, nb_model_vocab(&original.model), tokens);
     if (nb_drift_measure(models, 2, tokens, chunks * CHUNK, &options, &drift, &err) != NB_OK ||
         nb_drift_stats(&drift, 1, drift.scored, &stats, &err) != NB_OK)
         fail_msg("%s", err.message);
     nb_drift_free(&drift);
     close_model(&other);
-    close_model(&base);
+    close_model(&original);
     return stats.kld.value;
 }
 
@@ -186,33 +199,36 @@ refine_in_parts(const char *name, const char *where)
     struct nb_refine_summary summary;
 
     scratch_folder("streams");
-    copy_start("parts.gguf");
-    if (refine_until(where, "parts.gguf", 1, true, &summary) != NB_INTERRUPTED)
+    scratch_remove("parts");
+    make_start("parts");
+    if (refine_until(where, "parts", 1, true, &summary) != NB_INTERRUPTED)
         fail_msg("%s was not stopped at %s", name, where);
     assert_true(scratch_exists(scratch_path("lent.state")));
-    if (refine_until(NULL, "parts.gguf", 2, true, &summary) != NB_OK)
+    if (refine_until(NULL, "parts", 2, true, &summary) != NB_OK)
         fail_msg("%s, stopped at %s: %s", name, where, err.message);
-    if (scratch_hash(scratch_path("parts.gguf")) != scratch_hash(scratch_path("whole.gguf")))
+    if (hash_of("parts") != hash_of("whole"))
         fail_msg("%s: stopped at %s it became another file", name, where);
     assert_false(scratch_exists(scratch_path("lent.state")));
     scratch_remove("streams");
 }
 
-/* "base.gguf": nearer to itself when it is refined, and to the same bytes if that is stopped in any of the PLACES. */
+/* What is refined is nearer to the base BASE, and has the same bytes if that is stopped in any of the PLACES. */
 static void
-refine_base(const char *name, const char *const *places, double share)
+refine_base(const char *name, const char *from, const char *const *places)
 {
     struct nb_refine_summary summary;
     double before, after;
 
-    RUN(&run, "quantize", "base.gguf", "-t", "Q4_0", "--pure", "-o", "start.gguf", "--force");
-    assert_int_equal(run.code, 0);
-    copy_start("whole.gguf");
-    if (refine_until(NULL, "whole.gguf", 2, false, &summary) != NB_OK)
+    base = from;
+    scratch_remove("start");
+    scratch_remove("whole");
+    make_start("start");
+    make_start("whole");
+    if (refine_until(NULL, "whole", 2, false, &summary) != NB_OK)
         fail_msg("%s: %s", name, err.message);
-    before = divergence("start.gguf", CHUNKS);
-    after = divergence("whole.gguf", CHUNKS);
-    if (!(summary.refined > summary.matrices / 2 && summary.kld < summary.kld_before && after < share * before))
+    before = divergence("start", CHUNKS);
+    after = divergence("whole", CHUNKS);
+    if (!(summary.refined > summary.matrices / 2 && summary.kld < summary.kld_before && after < 0.9 * before))
         fail_msg("%s: %zu of %zu matrices, %g became %g, on other tokens %g became %g", name, summary.refined,
                  summary.matrices, summary.kld_before, summary.kld, before, after);
     for (; *places != NULL; places++)
@@ -221,32 +237,32 @@ refine_base(const char *name, const char *const *places, double share)
 
 /* --- effects ----------------------------------------------------------------------------------------------------- */
 
-/* What is measured of MATRIX step by step is what a file with its blocks in "start.gguf" has in a whole pass. */
+/* What is measured of MATRIX step by step is what a file with its blocks in "start" has in a whole pass. */
 static void
 measure_effect(const char *name, const char *matrix)
 {
     const struct nb_effects_options o = { .chunk_tokens = CHUNK, .chunks = EFFECT_CHUNKS, .bos = -1 };
     static int32_t tokens[TOKENS];
-    struct opened base, start;
+    struct opened original, start;
     struct nb_effect *effects;
     char type[NB_MAX_NAME + 8];
     double measured = 0, whole;
     size_t n;
 
-    open_model(&base, "base.gguf");
-    open_model(&start, "start.gguf");
-    make_tokens(2, nb_model_vocab(&base.model), tokens);
-    n = nb_effects_count(&base.model);
+    open_model(&original, base);
+    open_model(&start, "start");
+    make_tokens(2, nb_model_vocab(&original.model), tokens);
+    n = nb_effects_count(&original.model);
     effects = calloc(n, sizeof *effects);
     assert_non_null(effects);
-    if (nb_effects_measure(&base.model, &start.source, tokens, EFFECT_CHUNKS * CHUNK, &o, effects, &err) != NB_OK)
+    if (nb_effects_measure(&original.model, &start.source, tokens, EFFECT_CHUNKS * CHUNK, &o, effects, &err) != NB_OK)
         fail_msg("%s: %s", name, err.message);
     for (size_t i = 0; i < n; i++)
         if (effects[i].name != NULL && strncmp(effects[i].name, matrix, strlen(matrix)) == 0)
             measured += effects[i].kld;
     free(effects);
     close_model(&start);
-    close_model(&base);
+    close_model(&original);
     snprintf(type, sizeof type, "%s=q4_0", matrix);
     RUN(&run, "quantize", "base.gguf", "-t", "f32", "--tensor-type", type, "-o", "one.gguf", "--force");
     if (run.code != 0)
@@ -265,8 +281,8 @@ gemma3n_is_refined_and_measured(void **unused)
     static const char *const places[] = { "blk.2.attn_k", "blk.3.proj", "blk.5.attn_q", NULL };
 
     (void)unused;
-    base_of("gemma3n");
-    refine_base("gemma3n", places, 0.9);
+    make_golden("gemma3n");
+    refine_base("gemma3n", "base.gguf", places);
     measure_effect("gemma3n", "blk.2.attn_v");
     measure_effect("gemma3n", "blk.1.inp_gate");
 }
@@ -278,8 +294,8 @@ gemma4_is_refined_and_measured(void **unused)
     static const char *const places[] = { "blk.0.inp_gate", "blk.2.attn_v", "blk.4.attn_q", NULL };
 
     (void)unused;
-    base_of("gemma4_e");
-    refine_base("gemma4_e", places, 0.9);
+    make_golden("gemma4_e");
+    refine_base("gemma4_e", "base.gguf", places);
     measure_effect("gemma4_e", "blk.2.attn_v");
     measure_effect("gemma4_e", "blk.1.attn_k");
 }
@@ -290,10 +306,21 @@ layers_that_share_an_indexer_are_refined_and_measured(void **unused)
     static const char *const places[] = { "blk.0.attn_output", "blk.2.attn_q", NULL };
 
     (void)unused;
-    base_of("glm5");
+    make_golden("glm5");
     share_the_indexer();
-    refine_base("glm5", places, 0.9);
+    refine_base("glm5", "base.gguf", places);
     measure_effect("glm5", "blk.0.indexer.attn_k");
+}
+
+/* In these folders what chooses among the streams is quantized, too, which two blocks of a layer use. */
+static void
+folders_are_refined(void **unused)
+{
+    static const char *const places[] = { "blk.1.attn_k", "blk.3.ffn_down", NULL };
+
+    (void)unused;
+    make_golden("gemma3n");
+    refine_base("gemma3n", "golden", places);
 }
 
 int
@@ -302,6 +329,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gemma3n_is_refined_and_measured),
         cmocka_unit_test(gemma4_is_refined_and_measured),
+        cmocka_unit_test(folders_are_refined),
         cmocka_unit_test(layers_that_share_an_indexer_are_refined_and_measured),
     };
 
