@@ -149,7 +149,7 @@ static enum nb_status
 refine_steps(struct nb_refine_run *r, struct nb_error *err)
 {
     struct nb_encoding encoding;
-    const bool refines_output = nb_refine_encoding(r->quantized.output, &encoding);
+    const bool refines_output = nb_refine_can(r, r->quantized.output, &encoding);
     const bool is_tied = r->quantized.output->weight == r->quantized.token_embedding->weight;
     enum nb_status status = NB_OK;
 

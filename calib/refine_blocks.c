@@ -28,16 +28,6 @@ read_task(void *context, size_t task, unsigned worker, struct nb_error *err)
                          g->out + first * g->matrix->columns, err);
 }
 
-static const struct nb_linear *
-original_of(const struct nb_refine_run *r, const struct nb_linear *m)
-{
-    const struct nb_linear *o = r->original->matrices;
-
-    while (o != NULL && strcmp(o->name, m->name) != 0)
-        o = o->next;
-    return o;
-}
-
 /* ROWS rows of matrix NUMBER of the group from row FIRST on; those of all experts are counted. */
 static enum nb_status
 refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, size_t number, uint64_t first, size_t rows,
@@ -47,7 +37,7 @@ refine_piece(struct nb_refine_run *r, const struct nb_refine_inputs *in, size_t 
     const struct nb_encoding *encoding = &r->wanted->encoding[number];
     float *weights = nb_aligned((uint64_t)rows * m->columns * sizeof *weights);
     void *blocks = nb_malloc((uint64_t)rows * nb_rows_bytes(encoding, m->columns));
-    struct reading reading = { r, original_of(r, m), first, rows, weights };
+    struct reading reading = { r, nb_refine_original_of(r, m), first, rows, weights };
     const struct nb_refine_matrix matrix = { encoding, rows, m->columns, weights, blocks };
     struct nb_refine_result result = { 0 };
     enum nb_status status = weights == NULL || blocks == NULL ? nb_fail_memory(err) : NB_OK;

@@ -5,6 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
+const struct nb_linear *
+nb_refine_original_of(const struct nb_refine_run *r, const struct nb_linear *m)
+{
+    const struct nb_linear *o = r->original->matrices;
+
+    while (o != NULL && strcmp(o->name, m->name) != 0)
+        o = o->next;
+    return o;
+}
+
+bool
+nb_refine_can(const struct nb_refine_run *r, const struct nb_linear *m, struct nb_encoding *encoding)
+{
+    const struct nb_linear *o = nb_refine_original_of(r, m);
+
+    return (o == NULL || o->weight->type != m->weight->type) && nb_refine_encoding(m, encoding);
+}
+
 static bool
 has_role(const struct nb_linear *m, const char *name)
 {
@@ -71,7 +89,7 @@ note(void *context, const struct nb_linear *const *matrices, size_t count, uint3
     (void)err;
     for (size_t i = 0; i < count; i++) {
         struct nb_encoding encoding;
-        struct nb_refine_group *g = nb_refine_encoding(matrices[i], &encoding) && !is_used_before(r, matrices[i])
+        struct nb_refine_group *g = nb_refine_can(r, matrices[i], &encoding) && !is_used_before(r, matrices[i])
                                         ? group_of(r, matrices[0]->name, weighting_of(matrices[i]))
                                         : NULL;
         bool is_new = g != NULL && g->count < NB_MAX_PRODUCTS;

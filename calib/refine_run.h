@@ -142,6 +142,10 @@ enum nb_status nb_refine_write(struct nb_refine_run *run, const struct nb_linear
                                void *rows, struct nb_error *err) NB_MUST_CHECK;
 
 /* refine_groups.c */
+/* NULL: it has no such matrix. */
+const struct nb_linear *nb_refine_original_of(const struct nb_refine_run *run, const struct nb_linear *matrix);
+/* As nb_refine_encoding; false too for a copy of what the original model has, which has lost nothing. */
+bool nb_refine_can(const struct nb_refine_run *run, const struct nb_linear *matrix, struct nb_encoding *encoding);
 /* Finds the groups of the current step, in the order in which they are used. */
 enum nb_status nb_refine_find_groups(struct nb_refine_run *run, struct nb_error *err) NB_MUST_CHECK;
 

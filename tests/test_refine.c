@@ -554,6 +554,22 @@ experts_are_refined_by_the_tokens_they_get(void **unused)
     scratch_remove("start.gguf");
 }
 
+/* What is copied as it is has lost nothing, and would only be made to repair what others lose. */
+static void
+weights_that_are_copied_stay(void **unused)
+{
+    (void)unused;
+    RUN(&run, "quantize", SAMPLE, "-t", "F16", "--tensor-type", "ffn=mxfp4", "-o", "source.gguf");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "quantize", "source.gguf", "-t", "Q4_0", "--tensor-type", "ffn=mxfp4", "--refine", "first.txt", "-c",
+        "64", "--refine-tokens", "1024", "--allow-requantize", "-o", "copied.gguf");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.out, " of 17 matrices"));
+    RUN(&run, "diff", "source.gguf", "copied.gguf");
+    assert_non_null(strstr(run.out, "attn_q"));
+    assert_null(strstr(run.out, "ffn_"));
+}
+
 /* Stopped in the middle, and taken up again: the file is the same. */
 static void
 a_stopped_run_is_taken_up_again_to_the_same_bytes(void **unused)
@@ -754,6 +770,7 @@ main(void)
         cmocka_unit_test(states_in_a_file_do_not_change_a_refined_file),
         cmocka_unit_test(a_disk_without_room_for_states_is_told),
         cmocka_unit_test(experts_are_refined_by_the_tokens_they_get),
+        cmocka_unit_test(weights_that_are_copied_stay),
         cmocka_unit_test(a_stopped_run_is_taken_up_again_to_the_same_bytes),
         cmocka_unit_test(an_output_of_its_own_is_a_step_that_is_taken_up_again),
         cmocka_unit_test(a_model_is_refined_by_what_it_writes),
