@@ -93,6 +93,11 @@ enum nb_map_op_kind {
     NB_MAP_SCALE_BY,
     NB_MAP_SCALE_PARTS,
     NB_MAP_NEGATE_EXP, /* -exp of each element */
+    /*
+     * Nothing is done. It says which sides a checkpoint has where GGUF has others, for the way back: a text with "r" for the
+     * rows of the matrix, "c" for its columns, "n" for all elements, and "1".
+     */
+    NB_MAP_SIDES,
 };
 
 struct nb_map_op {
@@ -118,6 +123,15 @@ struct nb_made_row {
                            uint64_t *count, struct nb_error *err);
 };
 
+/* A GGUF file that is written back as a checkpoint; the argument of nb_family.restore. */
+struct nb_restoration {
+    const struct nb_hparams *said, *hp; /* what the file's keys say, and the same with llama.cpp's defaults */
+    const struct nb_view *const *tensors; /* of the file, by name */
+    size_t n_tensors;
+    const struct nb_metadata *meta; /* of the file */
+    json_t *config;                 /* config.json in the making */
+};
+
 struct nb_family {
     const char *const *classes; /* config.json's "architectures"; ends with NULL */
     /* Some classes are of several architectures: whether CONFIG is of this family. NULL: always. */
@@ -125,6 +139,18 @@ struct nb_family {
     const struct nb_arch *arch;
     /* config.json's model_type of a checkpoint that is written back from GGUF; NULL: none is (formats/models/reverse) */
     const char *model_type;
+    /* The class of such a checkpoint. NULL: the first one. For families whose first class is one with vision parts. */
+    const char *model_class;
+    /*
+     * The model_type of the wrapper in whose text_config that of such a checkpoint stands, if transformers has no class of the
+     * text model alone. Names then begin with "model.language_model." instead of "model.". NULL: there is one.
+     */
+    const char *wrapper;
+    /*
+     * Sets, before all else, the entries of such a checkpoint's config.json that no row of CONFIG can say: what DERIVE undoes.
+     * Rows then leave them as they are. NB_UNSUPPORTED: the file is none of this family's. NULL: nothing.
+     */
+    enum nb_status (*restore)(const struct nb_restoration *restoration, struct nb_error *err);
     const struct nb_config_row *config;
     size_t n_config;
     /* Sets, after CONFIG, what no row can say. NULL: nothing. NAME is config.json's, for messages. */

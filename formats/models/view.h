@@ -50,6 +50,7 @@ struct nb_element_op {
         NB_OP_SCALE,
         NB_OP_SCALE_ROWS,
         NB_OP_NEGATE_EXP,
+        NB_OP_LOG_NEGATED,
         NB_OP_TERNARY,
     } kind;
     float by;

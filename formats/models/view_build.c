@@ -519,6 +519,7 @@ apply(struct builder *b, const struct nb_map_op *op)
     case NB_MAP_NEGATE_EXP:
         return add_op(b, NB_OP_NEGATE_EXP, op);
     case NB_MAP_FOLD:
+    case NB_MAP_SIDES:
     case NB_MAP_JOIN:
     case NB_MAP_NOTHING:
     default:

@@ -119,6 +119,30 @@ config_json(const struct nb_vocabulary *v, const struct nb_metadata *meta)
 
 /* --- generation_config.json ---------------------------------------------------------------------------------- */
 
+/* Tokens that are never to be written. */
+static bool
+add_suppressed(json_t *object, const struct nb_metadata *meta)
+{
+    const struct nb_kv *kv = nb_meta_find(meta, "tokenizer.ggml.suppress_tokens");
+    json_t *list;
+    bool good;
+
+    if (kv == NULL || kv->type != NB_KV_ARRAY || kv->element != NB_KV_I32)
+        return true;
+    list = json_array();
+    good = list != NULL;
+    for (uint64_t i = 0; i < kv->count && good; i++) {
+        int32_t id;
+
+        memcpy(&id, (const unsigned char *)kv->data + i * sizeof id, sizeof id);
+        good = json_array_append_new(list, json_integer(id)) == 0;
+    }
+    if (good)
+        return json_object_set_new(object, "suppress_tokens", list) == 0;
+    json_decref(list);
+    return false;
+}
+
 /* Every token that ends a text or a turn. */
 static json_t *
 generation_json(const struct nb_vocabulary *v, const struct nb_metadata *meta)
@@ -141,7 +165,7 @@ generation_json(const struct nb_vocabulary *v, const struct nb_metadata *meta)
     if (good && n > 0)
         good = json_object_set(object, "eos_token_id", n > 1 ? list : json_array_get(list, 0)) == 0;
     json_decref(list);
-    if (good)
+    if (good && add_suppressed(object, meta))
         return object;
     json_decref(object);
     return NULL;

@@ -6,6 +6,7 @@
 #include "formats/elements/types.h"
 #include "formats/models/config_defaults.h"
 #include "formats/models/expression.h"
+#include "formats/models/restore.h"
 #include "formats/models/reverse/work.h"
 
 #include <math.h>
@@ -18,21 +19,6 @@
 
 /* --- values -------------------------------------------------------------------------------------------------- */
 
-/* The double with the fewest digits that becomes the float NUMBER: 1e-05, not 9.999999747378752e-06. */
-static double
-shortest(double number)
-{
-    const float wanted = (float)number;
-    char text[32];
-
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)wanted);
-        if (strtof(text, NULL) == wanted)
-            return strtod(text, NULL);
-    }
-    return number;
-}
-
 static json_t *
 number_json(enum nb_hparam hparam, double number, bool flag)
 {
@@ -43,7 +29,7 @@ number_json(enum nb_hparam hparam, double number, bool flag)
         return json_string(name);
     if (type == NB_HP_TYPE_BOOL || flag)
         return json_boolean(number != 0);
-    return type == NB_HP_TYPE_F32 ? json_real(shortest(number)) : json_integer((json_int_t)number);
+    return type == NB_HP_TYPE_F32 ? json_real(nb_shortest_double(number)) : json_integer((json_int_t)number);
 }
 
 /* VALUE as the entry that ENTRY, "name" or "name=text", has it; NULL if out of memory. */
@@ -132,28 +118,63 @@ set_entry(json_t *object, const char *name, json_t *value)
     return set_entry(inner, name + n + 1, value);
 }
 
+/* Whether one of the alternatives ENTRIES is set. */
 static bool
-is_set(json_t *config, const char *entry)
+is_set(json_t *config, const char *entries)
 {
     char name[MAX_ENTRY];
 
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(entry, "="), entry);
-    return nb_config_find(config, name) != NULL;
+    for (const char *at = entries; *at != '\0'; at += *at == '|') {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "=|"), at);
+        if (nb_config_find(config, name) != NULL)
+            return true;
+        at += strcspn(at, "|");
+    }
+    return false;
 }
 
-/* What a later row adds to ROW's number, as "layers + nextn_layers" does to that of "layers". */
+/* Splits FORMULA, "A SIGN B", of which NAME is the first or the last, and computes the other side; NaN if it is none. */
 static double
-added_later(const struct nb_reversal *r, const struct nb_config_row *row)
+other_side(const struct nb_reversal *r, const char *formula, const char *sign, const char *name, bool is_first)
 {
-    const struct nb_config_row *end = r->family->config + r->family->n_config;
-    const char *name = nb_hparam_info(row->hparam)->name;
-    const size_t n = strlen(name);
+    const size_t n = strlen(name), length = strlen(formula), s = strlen(sign);
+    char side[MAX_ENTRY];
 
-    for (const struct nb_config_row *later = row + 1; later < end; later++)
-        if (later->hparam == row->hparam && *later->entries == '\0' && later->otherwise != NULL &&
-            strncasecmp(later->otherwise, name, n) == 0 && strncmp(later->otherwise + n, " + ", 3) == 0)
-            return nb_expression(later->otherwise + n + 3, &r->hp, 0);
-    return 0;
+    if (length <= n + s)
+        return NAN;
+    if (is_first && strncasecmp(formula, name, n) == 0 && strncmp(formula + n, sign, s) == 0)
+        return nb_expression(formula + n + s, &r->hp, 0);
+    if (is_first || strcasecmp(formula + length - n, name) != 0 || strncmp(formula + length - n - s, sign, s) != 0)
+        return NAN;
+    snprintf(side, sizeof side, "%.*s", (int)(length - n - s), formula);
+    return nb_expression(side, &r->hp, 0);
+}
+
+/* The number of NAME of which FORMULA, of a later row, makes NUMBER: "name + y", "name * y" and "y // name" are known. */
+static double
+undo_formula(const struct nb_reversal *r, const char *formula, const char *name, double number)
+{
+    double side = other_side(r, formula, " + ", name, true);
+
+    if (!isnan(side))
+        return number - side;
+    side = other_side(r, formula, " * ", name, true);
+    if (!isnan(side) && side != 0)
+        return number / side;
+    side = other_side(r, formula, " // ", name, false);
+    return isnan(side) || number == 0 ? number : floor(side / number);
+}
+
+/* What ROW's number is before later rows compute with it, as "layers + nextn_layers" does with that of "layers". */
+static double
+before_later(const struct nb_reversal *r, const struct nb_config_row *row, double number)
+{
+    const char *name = nb_hparam_info(row->hparam)->name;
+
+    for (const struct nb_config_row *later = r->family->config + r->family->n_config; --later > row;)
+        if (later->hparam == row->hparam && later->otherwise != NULL)
+            number = undo_formula(r, later->otherwise, name, number);
+    return number;
 }
 
 /* What ROW's hyperparameter is in the file: SAID with what follows from other keys, or HP with llama.cpp's defaults. */
@@ -167,7 +188,11 @@ value_of(const struct nb_reversal *r, const struct nb_hparams *hp, const struct 
         v = (struct nb_hparam_value){ .present = true, .number = nb_hp(&r->hp, NB_HP_ROPE_DIMS) / length };
     if (row->hparam == NB_HP_VOCAB && !v.present)
         v = r->hp.value[NB_HP_VOCAB];
-    v.number -= added_later(r, row);
+    if (row->hparam == NB_HP_LAYERS && r->family->further_layers != NULL) /* they are stored apart */
+        v.number -= nb_hp(&r->hp, NB_HP_NEXTN_LAYERS);
+    if (v.each != NULL && r->family->further_layers != NULL && (double)v.count == nb_hp(&r->hp, NB_HP_LAYERS))
+        v.count -= (size_t)nb_hp(&r->hp, NB_HP_NEXTN_LAYERS);
+    v.number = before_later(r, row, v.number);
     return v;
 }
 
@@ -176,7 +201,9 @@ set_row(struct nb_reversal *r, const struct nb_config_row *row, const struct nb_
 {
     char entry[MAX_ENTRY];
 
-    if (!value->present || !choose_entry(row->entries, defaults, entry) || is_set(r->config, entry) ||
+    if (!value->present || (value->each == NULL && nb_hparam_info(row->hparam)->type == NB_HP_TYPE_U32 &&
+                            value->number != floor(value->number)) ||
+        !choose_entry(row->entries, defaults, entry) || is_set(r->config, row->entries) ||
         (strchr(entry, '=') != NULL && value->each == NULL))
         return NB_OK;
     return set_entry(r->config, entry, value_json(row->hparam, value, entry)) ? NB_OK : nb_fail_memory(r->err);
@@ -276,6 +303,74 @@ set_flags(struct nb_reversal *r)
     return good ? NB_OK : nb_fail_memory(r->err);
 }
 
+/* How many parts "a,b,c" has. */
+static size_t
+count_parts(const char *heights)
+{
+    size_t n = 1;
+
+    for (; *heights != '\0'; heights++)
+        n += *heights == ',';
+    return n;
+}
+
+/* The length of the list NAME is of, "list.0": one more than the largest index at which a row of the table reads it. */
+static size_t
+list_length(const struct nb_family *family, const char *name)
+{
+    const size_t n = strcspn(name, ".");
+    size_t length = 0;
+
+    for (size_t i = 0; i < family->n_to_gguf; i++)
+        for (size_t k = 0; k < NB_MAP_OPS; k++) {
+            const struct nb_map_op *op = &family->to_gguf[i].op[k];
+            size_t index;
+
+            if (op->kind != NB_MAP_SCALE_BY || strncmp(op->argument[0], name, n + 1) != 0)
+                continue;
+            index = strtoul(op->argument[0] + n + 1, NULL, 10);
+            length = index + 1 > length ? index + 1 : length;
+        }
+    return length;
+}
+
+/* Sets the entry of a factor, or of a list of factors, to 1. */
+static bool
+set_factor(struct nb_reversal *r, const struct nb_map_op *op)
+{
+    const char *name = op->argument[0];
+    const size_t count = op->kind == NB_MAP_SCALE_PARTS  ? count_parts(op->argument[1])
+                         : strchr(name, '.') != NULL ? list_length(r->family, name)
+                                                     : 0;
+    json_t *array = count > 0 ? json_array() : NULL;
+    char entry[MAX_ENTRY];
+    bool good = count == 0 || array != NULL;
+
+    snprintf(entry, sizeof entry, "%.*s", (int)strcspn(name, "."), name);
+    for (size_t i = 0; i < count && good; i++)
+        good = json_array_append_new(array, json_real(1)) == 0;
+    if (good)
+        return set_entry(r->config, entry, array == NULL ? json_real(1) : array);
+    json_decref(array);
+    return false;
+}
+
+/* Factors that have been multiplied into the weights. */
+static enum nb_status
+set_factors(struct nb_reversal *r)
+{
+    bool good = true;
+
+    for (size_t i = 0; i < r->family->n_to_gguf && good; i++)
+        for (size_t k = 0; k < NB_MAP_OPS && good; k++) {
+            const struct nb_map_op *op = &r->family->to_gguf[i].op[k];
+
+            if (op->kind == NB_MAP_SCALE_BY || op->kind == NB_MAP_SCALE_PARTS)
+                good = set_factor(r, op);
+        }
+    return good ? NB_OK : nb_fail_memory(r->err);
+}
+
 /* The first of VALUES, which "|" separates. */
 static json_t *
 first_value(const char *values)
@@ -295,16 +390,27 @@ first_value(const char *values)
                                      : json_real(number);
 }
 
-/* What llama.cpp runs without a key, where the class would do something else. */
+/* Whether RULE says what an entry of a class must be of which no defaults are known. */
+static bool
+is_only_value(const struct nb_config_rule *rule)
+{
+    return rule->kind == NB_CONFIG_ONLY && *rule->values != '\0' && strchr(rule->entry, '.') == NULL &&
+           strstr(rule->entry, "layer_types") == NULL && strstr(rule->entry, "pattern") == NULL;
+}
+
+/* What llama.cpp runs without a key, where the class would do something else, or it is not known what. */
 static enum nb_status
 set_known(struct nb_reversal *r, json_t *defaults)
 {
+    const bool is_unknown = json_object_size(defaults) == 1; /* of the model_type alone */
     bool good = true;
 
     for (size_t i = 0; i < r->family->n_rules && good; i++) {
         const struct nb_config_rule *rule = &r->family->rules[i];
         json_t *usual = json_object_get(defaults, rule->entry);
 
+        if (is_unknown && is_only_value(rule) && !is_set(r->config, rule->entry))
+            good = set_entry(r->config, rule->entry, first_value(rule->values));
         if ((rule->kind == NB_CONFIG_ONLY || rule->kind == NB_CONFIG_NOTED) && usual != NULL &&
             !nb_config_is_one_of(usual, rule->values) && !is_set(r->config, rule->entry))
             good = set_entry(r->config, rule->entry, first_value(rule->values));
@@ -344,16 +450,53 @@ dtype_of(const struct nb_reversal *r)
     return type == NB_F16 ? "float16" : type == NB_F32 ? "float32" : "bfloat16";
 }
 
+static enum nb_status
+restore(struct nb_reversal *r)
+{
+    const struct nb_restoration all = { &r->said, &r->hp, r->sorted, r->gguf->n_tensors, &r->gguf->meta, r->config };
+
+    return r->family->restore == NULL ? NB_OK : r->family->restore(&all, r->err);
+}
+
+/* Puts CONFIG into that of the wrapper, which has the class. What is set of the vision part moves out. */
+static enum nb_status
+wrap(struct nb_reversal *r)
+{
+    static const char *const outer[] = { "architectures", "torch_dtype", "tie_word_embeddings", "vision_config" };
+    json_t *wrapper = json_pack("{s:s, s:O}", "model_type", r->family->wrapper, "text_config", r->config);
+    bool good = wrapper != NULL;
+
+    for (size_t i = 0; i < sizeof outer / sizeof outer[0] && good; i++) {
+        json_t *value = json_object_get(r->config, outer[i]);
+
+        good = value == NULL || json_object_set(wrapper, outer[i], value) == 0;
+    }
+    if (!good) {
+        json_decref(wrapper);
+        return nb_fail_memory(r->err);
+    }
+    (void)json_object_del(r->config, "architectures");
+    (void)json_object_del(r->config, "vision_config");
+    json_decref(r->config);
+    r->config = wrapper;
+    return NB_OK;
+}
+
 enum nb_status
 nb_reverse_config(struct nb_reversal *r)
 {
+    const char *class = r->family->model_class == NULL ? r->family->classes[0] : r->family->model_class;
     json_t *defaults = json_pack("{s:s}", "model_type", r->family->model_type);
     enum nb_status status = defaults == NULL ? nb_fail_memory(r->err) : nb_config_complete(defaults, r->err);
 
-    r->config = json_pack("{s:[s], s:s, s:s}", "architectures", r->family->classes[0], "model_type",
+    r->config = json_pack("{s:[s], s:s, s:s}", "architectures", class, "model_type",
                           r->family->model_type, "torch_dtype", dtype_of(r));
     if (status == NB_OK && r->config == NULL)
         status = nb_fail_memory(r->err);
+    if (status == NB_OK)
+        status = restore(r);
+    if (status == NB_OK)
+        status = set_factors(r);
     if (status == NB_OK)
         status = set_said(r, defaults);
     if (status == NB_OK)
@@ -369,5 +512,7 @@ nb_reverse_config(struct nb_reversal *r)
     if (status == NB_OK)
         status = set_unlike(r, defaults); /* defaults may be those of others */
     json_decref(defaults);
-    return status == NB_OK ? set_token_ids(r) : status;
+    if (status == NB_OK)
+        status = set_token_ids(r);
+    return status == NB_OK && r->family->wrapper != NULL ? wrap(r) : status;
 }

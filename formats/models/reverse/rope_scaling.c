@@ -149,7 +149,7 @@ enum nb_status
 nb_reverse_rope_scaling(struct nb_reversal *r)
 {
     const char *type = nb_hp_text(&r->said, NB_HP_ROPE_SCALING);
-    json_t *scaling = json_object();
+    json_t *there = json_object_get(r->config, "rope_scaling"), *scaling = there == NULL ? json_object() : json_incref(there);
     enum nb_status status = scaling == NULL ? nb_fail_memory(r->err) : NB_OK;
 
     if (status == NB_OK && type != NULL && strcmp(type, "none") != 0 && !add_keys(r, scaling))

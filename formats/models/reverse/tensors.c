@@ -67,13 +67,11 @@ refuse(const struct group *g, const char *what)
 
 /* --- shapes -------------------------------------------------------------------------------------------------- */
 
-/* Operations that lose something, or compute what cannot be computed back exactly. */
+/* Operations that lose something. Factors that are multiplied into weights stay there (config.c sets them to 1). */
 static bool
 is_reversible(const struct nb_map_row *row)
 {
-    static const enum nb_map_op_kind others[] = { NB_MAP_FILL,  NB_MAP_TERNARY,     NB_MAP_SCALE_BY,
-                                                  NB_MAP_FOLD,  NB_MAP_SCALE_PARTS, NB_MAP_NEGATE_EXP,
-                                                  NB_MAP_MXFP4, NB_MAP_SWAP_COLUMNS };
+    static const enum nb_map_op_kind others[] = { NB_MAP_FILL, NB_MAP_TERNARY, NB_MAP_MXFP4, NB_MAP_NUMBERS };
 
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (has_op(row, others[i]))
@@ -122,13 +120,38 @@ columns_of(const struct group *g)
     return has_op(g->row[0], NB_MAP_CUT_COLUMNS) ? together : g->part[0]->ne[1];
 }
 
+/* The sides that ROW says a checkpoint has; false if they are more than a tensor can have. */
+static bool
+set_sides(const struct group *g, const struct nb_map_row *row, struct nb_tensor *shape)
+{
+    const char *sides = NULL;
+    uint32_t n;
+
+    for (size_t i = 0; i < NB_MAP_OPS; i++)
+        if (row->op[i].kind == NB_MAP_SIDES)
+            sides = row->op[i].argument[0];
+    if (sides == NULL)
+        return true;
+    n = (uint32_t)strlen(sides);
+    if (n > NB_MAX_DIMS)
+        return false;
+    shape->n_dims = n;
+    for (uint32_t i = 0; i < NB_MAX_DIMS; i++) {
+        const char side = i < n ? sides[n - 1 - i] : '1';
+
+        shape->ne[i] = side == 'r' ? g->rows : side == 'c' ? g->columns : side == 'n' ? g->rows * g->columns : 1;
+    }
+    return true;
+}
+
 /* The shape of the stored tensors, which is that of their parts together. */
 static enum nb_status
 find_shape(struct group *g, struct nb_tensor *shape)
 {
     const struct nb_view *first = g->part[0];
     const bool stacked = strstr(g->row[0]->from, "%e") != NULL, joined = has_op(g->row[0], NB_MAP_JOIN);
-    const uint32_t n_dims = first->n_dims - (stacked && !joined);
+    const bool folded = has_op(g->row[0], NB_MAP_FOLD); /* a vector */
+    const uint32_t n_dims = folded ? 1 : first->n_dims - (stacked && !joined);
     uint64_t total = 0;
 
     g->count = 1;
@@ -153,6 +176,8 @@ find_shape(struct group *g, struct nb_tensor *shape)
         shape->ne[1] = g->rows / first->ne[2];
         shape->ne[2] = first->ne[2];
     }
+    if (!set_sides(g, g->row[0], shape))
+        return refuse(g, "it has more sides than a tensor of GGUF");
     if (column_step(g) > 1) { /* of single elements it is known where they have gone */
         g->rows *= g->columns;
         g->columns = 1;
@@ -160,6 +185,28 @@ find_shape(struct group *g, struct nb_tensor *shape)
     if (g->rows * g->count > MAX_ROWS || !nb_tensor_measure(shape))
         return refuse(g, "it is too large");
     return NB_OK;
+}
+
+/*
+ * The name of stored tensor NUMBER. Layers that predict further tokens may be numbered on their own, and what is nextn's in
+ * GGUF then stands outside of them. False if one name would be for two.
+ */
+static bool
+name_stored(const struct group *g, uint64_t number, char name[256])
+{
+    static const char layers[] = "model.layers.%l.", outside[] = "blk.%l.nextn.";
+    const char *prefix = g->r->family->further_layers, *from = g->row[0]->from;
+    const double own = nb_hp(&g->r->hp, NB_HP_LAYERS) - nb_hp(&g->r->hp, NB_HP_NEXTN_LAYERS);
+    const bool is_outside = strncmp(g->row[0]->to, outside, strlen(outside)) == 0;
+    char pattern[256];
+
+    if (prefix == NULL || strncmp(from, layers, strlen(layers)) != 0 || (double)g->layer < own) {
+        nb_name_fill(from, g->layer, number, name, 256);
+        return true;
+    }
+    snprintf(pattern, sizeof pattern, "%s%s%s", prefix, is_outside ? "" : "layers.%l.", from + strlen(layers));
+    nb_name_fill(pattern, g->layer - (uint64_t)own, number, name, 256);
+    return !is_outside || (double)g->layer == own;
 }
 
 /* The stored tensors, so far without data. */
@@ -177,7 +224,8 @@ make_stored(struct group *g)
     for (uint64_t e = 0; e < g->count; e++) {
         char name[256];
 
-        nb_name_fill(g->row[0]->from, g->layer, e, name, sizeof name);
+        if (!name_stored(g, e, name))
+            return refuse(g, "several layers predict further tokens");
         g->stored[e] = shape;
         g->stored[e].name = nb_arena_strdup(g->r->arena, name);
         if (g->stored[e].name == NULL)
@@ -200,6 +248,8 @@ reverse_ops(const struct group *g, unsigned part, struct nb_view *view)
         const double by = adds || scales ? nb_expression(op->argument[0], &g->r->hp, g->layer) : 0;
         int exponent;
 
+        if (op->kind == NB_MAP_NEGATE_EXP && n < NB_VIEW_OPS)
+            view->ops[n++] = (struct nb_element_op){ .kind = NB_OP_LOG_NEGATED };
         if (!adds && !scales)
             continue;
         if (!isfinite(by) || (scales && frexp(fabs(by), &exponent) != 0.5)) /* 1 / by is exact for powers of two */
@@ -319,7 +369,7 @@ note_rows(struct group *g, unsigned part, const struct nb_view *view)
 {
     const uint64_t each = view->columns / g->columns, rows = view->rows * each;
 
-    if (g->columns > 1 && (view->column_order.n > 0 || each != 1))
+    if (g->columns > 1 && ((view->column_order.n > 0 && !has_op(g->row[part], NB_MAP_SWAP_COLUMNS)) || each != 1))
         return refuse(g, "its columns are in another order");
     for (uint64_t i = 0; i < rows; i++) {
         uint64_t row = nb_order_apply(&view->row_order, i / each);
@@ -371,6 +421,26 @@ run_of(const struct gone *gone, uint64_t count, uint64_t *step)
     return n;
 }
 
+/* Puts the columns of VIEW, of rows of PART, in the order that they had before those of all rows were swapped. */
+static bool
+swap_columns_back(const struct group *g, unsigned part, struct nb_view *view)
+{
+    for (size_t i = 0; i < NB_MAP_OPS; i++) {
+        const struct nb_map_op *op = &g->row[part]->op[i];
+        uint64_t side[3];
+
+        if (op->kind != NB_MAP_SWAP_COLUMNS)
+            continue;
+        for (unsigned k = 0; k < 3; k++)
+            if (!nb_expression_count(op->argument[k], &g->r->hp, g->layer, &side[k]))
+                return false;
+        view->column_order = (struct nb_order){ .n = 3,
+                                                .digit = { side[0], side[1], side[2] },
+                                                .stride = { side[2], side[0] * side[2], 1 } };
+    }
+    return true;
+}
+
 /* The rows from FIRST to END have gone to the same part. */
 static enum nb_status
 add_rows(struct group *g, uint64_t first, uint64_t end)
@@ -383,7 +453,7 @@ add_rows(struct group *g, uint64_t first, uint64_t end)
     size_t n = 0;
     enum nb_status status;
 
-    status = find_source(g, gone->part, false);
+    status = find_source(g, gone->part, has_op(g->row[gone->part], NB_MAP_SWAP_COLUMNS));
     if (status != NB_OK)
         return status;
     for (uint64_t i = 0; i < count; i += run_of(gone + i, count - i, &step))
@@ -398,6 +468,8 @@ add_rows(struct group *g, uint64_t first, uint64_t end)
         pieces[n++].pitch = step * width;
     }
     r.view = part_view(g, gone->part, count, width, pieces, n);
+    if (!swap_columns_back(g, gone->part, &r.view))
+        return refuse(g, "its columns are in another order");
     status = reverse_ops(g, gone->part, &r.view);
     return status == NB_OK ? add_rectangle(g, &r) : status;
 }
