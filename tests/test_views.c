@@ -71,7 +71,9 @@ check_map(const struct nb_family *f, const struct nb_map_row *row)
     if (strstr(row->from, "%l") != NULL && strstr(row->to, "%l") == NULL && row->op[0].kind != NB_MAP_JOIN)
         fail_msg("%s: '%s' is of a layer, '%s' is not", f->classes[0], row->from, row->to);
     for (size_t i = 0; i < NB_MAP_OPS; i++)
-        for (unsigned k = 0; k < 3 && row->op[i].kind != NB_MAP_SCALE_BY && row->op[i].kind != NB_MAP_SCALE_PARTS; k++)
+        for (unsigned k = 0; k < 3 && row->op[i].kind != NB_MAP_SCALE_BY && row->op[i].kind != NB_MAP_SCALE_PARTS &&
+                             row->op[i].kind != NB_MAP_SIDES;
+             k++)
             if (row->op[i].argument[k] != NULL && !nb_expression_is_valid(row->op[i].argument[k]))
                 fail_msg("%s: '%s' is no expression", f->classes[0], row->op[i].argument[k]);
 }

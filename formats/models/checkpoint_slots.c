@@ -142,6 +142,19 @@ has_come_for(const struct nb_builder *b, const char *to, uint64_t layer)
     return false;
 }
 
+/* Whether some of the parts of TO are there in LAYER. */
+static bool
+has_begun(const struct nb_builder *b, const char *to, uint64_t layer)
+{
+    for (size_t i = 0; i < b->family->n_to_gguf; i++) {
+        const struct nb_slot *slot = slot_of(b, &b->family->to_gguf[i], layer);
+
+        if (strcmp(b->family->to_gguf[i].to, to) == 0 && slot->stored != NULL && slot->count < slot->wanted)
+            return true;
+    }
+    return false;
+}
+
 enum nb_status
 nb_builder_check_complete(const struct nb_builder *b)
 {
@@ -158,6 +171,8 @@ nb_builder_check_complete(const struct nb_builder *b)
             char name[256];
 
             if (has_come_for(b, row->to, layer) || (!begun && !is_needed(b, row, layer)))
+                continue;
+            if (!begun && has_begun(b, row->to, layer)) /* what is missing is a part */
                 continue;
             while (begun && slot->stored[expert] != NULL)
                 expert++;

@@ -172,7 +172,7 @@ struct nb_family {
     const struct nb_mlx_layout *mlx; /* for MLX output; NULL: not supported */
     /*
      * What the names of the layers begin with that predict further tokens, "mtp." for "mtp.layers.0.x" and
-     * "mtp.x", where they are not numbered on from the others. They become the last layers. NULL: no such.
+     * "mtp.x", also behind "model.", where they are not numbered on from the others. They become the last layers. NULL: no such.
      */
     const char *further_layers;
     const char *packed_as;               /* a quant_method of config.json whose tensors TO_GGUF can read; NULL: none */

@@ -90,18 +90,25 @@ rename_stored(struct nb_builder *b, struct nb_tensor *stored, const char *name)
     return NB_OK;
 }
 
+/* NAME behind "model.", if it begins with that. */
+static const char *
+inside_model(const char *name)
+{
+    return name + (strncmp(name, "model.", 6) == 0 ? 6 : 0);
+}
+
 /* Gives the tensors of a family's FURTHER_LAYERS the names that they had if their layers followed on the others. */
 static enum nb_status
 add_further_layers(struct nb_builder *b)
 {
-    const char *prefix = b->family->further_layers;
+    const char *prefix = b->family->further_layers == NULL ? NULL : inside_model(b->family->further_layers);
     struct nb_tensor *stored = (struct nb_tensor *)b->source->store.tensors;
     const uint64_t layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     uint64_t further = 0;
     const struct nb_hparam_value recurrent = b->hp->value[NB_HP_RECURRENT_LAYERS];
 
     for (size_t i = 0; prefix != NULL && i < b->source->store.count; i++) {
-        const char *name = stored[i].name + (strncmp(stored[i].name, "model.", 6) == 0 ? 6 : 0), *rest;
+        const char *name = inside_model(stored[i].name), *rest;
         uint64_t layer = 0;
         char renamed[256];
 

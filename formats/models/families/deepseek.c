@@ -5,6 +5,7 @@
 #include "formats/models/config_defaults.h"
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <float.h>
 #include <math.h>
@@ -230,6 +231,81 @@ static const struct nb_key_row indexed_keys[] = {
     MLA_KEYS, KEY(NB_HP_NEXTN_LAYERS), KEY(NB_HP_INDEXER_HEADS), KEY(NB_HP_INDEXER_KEY_LENGTH), KEY(NB_HP_INDEXER_TOP_K),
 };
 
+/* --- the way back ----------------------------------------------------------------------------------------- */
+
+/* The two entries of YaRN of which GGUF has a tenth of one; both are the same in published models. */
+static bool
+restore_yarn(const struct nb_restoration *r)
+{
+    const double all = nb_hp(r->said, NB_HP_YARN_LOG_MULTIPLIER) * 10;
+
+    return !nb_hp_has(r->said, NB_HP_YARN_LOG_MULTIPLIER) ||
+           (nb_restore_float(r, "rope_scaling.mscale", all) && nb_restore_float(r, "rope_scaling.mscale_all_dim", all));
+}
+
+/* Entries of the classes that no key says: there are as many heads of keys as of queries. */
+static enum nb_status
+restore_mla(const struct nb_restoration *r, const char *method, struct nb_error *err)
+{
+    const bool has_experts = nb_hp(r->hp, NB_HP_EXPERTS) > 0;
+
+    if (!restore_yarn(r) || !nb_restore_number(r, "num_key_value_heads", nb_hp(r->hp, NB_HP_HEADS)) ||
+        (nb_hp(r->hp, NB_HP_Q_LORA_RANK) == 0 && !nb_restore(r, "q_lora_rank", json_null())) ||
+        (has_experts && !nb_restore_text(r, "topk_method", method)) ||
+        (has_experts && !nb_restore_flag(r, "norm_topk_prob", nb_hp(r->hp, NB_HP_EXPERT_WEIGHTS_NORM) != 0)))
+        return nb_fail_memory(err);
+    return NB_OK;
+}
+
+static enum nb_status
+refuse(const char *what, struct nb_error *err)
+{
+    return nb_fail(err, NB_UNSUPPORTED, "%s", what);
+}
+
+/* The router's function tells the classes apart that share an architecture, and whether there is a router. */
+#define SOFTMAX 1
+#define SIGMOID 2
+
+static enum nb_status
+restore_deepseek2(const struct nb_restoration *r, struct nb_error *err)
+{
+    if (nb_hp(r->hp, NB_HP_EXPERTS) == 0 || nb_hp(r->hp, NB_HP_EXPERT_GATING) == SIGMOID)
+        return refuse("a DeepseekV2ForCausalLM has a router that is a softmax", err);
+    return restore_mla(r, nb_hp(r->hp, NB_HP_EXPERT_GROUPS) > 1 ? "group_limited_greedy" : "greedy", err);
+}
+
+/* The same layers with GLM's vocabulary are of other classes. */
+static bool
+is_of_glm(const struct nb_restoration *r)
+{
+    const char *pre = nb_meta_get_string(r->meta, "tokenizer.ggml.pre");
+
+    return pre != NULL && strcmp(pre, "glm4") == 0;
+}
+
+static enum nb_status
+restore_sigmoid(const struct nb_restoration *r, struct nb_error *err)
+{
+    if (nb_hp(r->hp, NB_HP_EXPERTS) == 0 || nb_hp(r->hp, NB_HP_EXPERT_GATING) == SOFTMAX)
+        return refuse("a DeepseekV3ForCausalLM has a router of sigmoids", err);
+    return restore_mla(r, "noaux_tc", err);
+}
+
+static enum nb_status
+restore_deepseek3(const struct nb_restoration *r, struct nb_error *err)
+{
+    return is_of_glm(r) ? refuse("a DeepseekV3ForCausalLM has another vocabulary than GLM's", err)
+                        : restore_sigmoid(r, err);
+}
+
+static enum nb_status
+restore_youtu(const struct nb_restoration *r, struct nb_error *err)
+{
+    return nb_hp(r->hp, NB_HP_EXPERTS) > 0 ? refuse("a YoutuForCausalLM has no experts", err)
+                                           : restore_mla(r, "noaux_tc", err);
+}
+
 /* --- families --------------------------------------------------------------------------------------------- */
 
 static const char *const deepseek_classes[] = { "DeepseekForCausalLM", NULL };
@@ -251,22 +327,34 @@ const struct nb_family nb_family_deepseek = {
     .ignored_suffixes = ignored, .mlx = &nb_mlx_deepseek
 };
 const struct nb_family nb_family_deepseek2 = {
+    .model_type = "deepseek_v2",
+    .restore = restore_deepseek2,
     FAMILY(deepseek2_classes, nb_arch_deepseek2, mla_config, deepseek2_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v2
 };
 const struct nb_family nb_family_deepseek3 = {
+    .model_type = "deepseek_v3",
+    .restore = restore_deepseek3,
     FAMILY(deepseek3_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL,
     WITHOUT_NEXTN, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_youtu = {
+    .model_type = "youtu",
+    .restore = restore_youtu,
     FAMILY(youtu_classes, nb_arch_deepseek2, mla_config, mla_rules, mla_keys, mla_tensors), OF_ALL, WITHOUT_NEXTN
 };
 const struct nb_family nb_family_deepseek32 = {
+    .model_type = "deepseek_v32",
+    .restore = restore_sigmoid,
     FAMILY(deepseek32_classes, nb_arch_deepseek32, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm4moelite = {
+    .model_type = "glm4_moe_lite",
+    .restore = restore_sigmoid,
     FAMILY(glm_lite_classes, nb_arch_deepseek2, nextn_config, mla_rules, nextn_keys, mla_nextn_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };
 const struct nb_family nb_family_glm_dsa = {
+    .model_type = "glm_moe_dsa",
+    .restore = restore_sigmoid,
     FAMILY(glm_dsa_classes, nb_arch_glm_dsa, indexed_config, mla_rules, indexed_keys, indexed_tensors), OF_ALL, OF_GLM, .mlx = &nb_mlx_deepseek_v3
 };

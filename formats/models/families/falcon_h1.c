@@ -4,6 +4,7 @@
  * as in transformers.
  */
 #include "formats/models/families/recurrent.h"
+#include "formats/models/restore.h"
 
 #define SCALED(entry) { { NB_MAP_SCALE_BY, { entry } } }
 #define FFN LAYER "feed_forward."
@@ -91,6 +92,16 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_ROPE_BASE),
 };
 
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    return nb_restore_number(r, "mamba_n_heads", nb_hp(r->hp, NB_HP_SSM_RANK)) ? NB_OK : nb_fail_memory(err);
+}
+
 static const char *const classes[] = { "FalconH1ForCausalLM", NULL };
 
-const struct nb_family nb_family_falcon_h1 = { FAMILY(classes, nb_arch_falcon_h1, config_rows, rules, keys, tensors) };
+const struct nb_family nb_family_falcon_h1 = {
+    .model_type = "falcon_h1",
+    .restore = restore,
+    FAMILY(classes, nb_arch_falcon_h1, config_rows, rules, keys, tensors)
+};

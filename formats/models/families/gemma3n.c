@@ -4,8 +4,11 @@
  */
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #define NORM(from, to) { LAYER from ".weight", BLOCK to ".weight", PLAIN }
 #define FIT { { NB_MAP_FIT, { "vocab" } } }
@@ -78,6 +81,51 @@ inverse_erf(float y)
     return (float)x;
 }
 
+/* How far above the mean values must be to be among all but SHARE of them. */
+static double
+scale_of(double share)
+{
+    return (double)(inverse_erf(2.0F * (float)share - 1.0F) * (float)sqrt(2.0));
+}
+
+/* The share with the fewest digits that gives SCALE; NaN if none does. */
+static double
+share_of(double scale)
+{
+    const double share = (1 + erf(scale / sqrt(2.0))) / 2;
+    char text[32];
+
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, share);
+        if ((float)scale_of(strtod(text, NULL)) == (float)scale)
+            return strtod(text, NULL);
+    }
+    return NAN;
+}
+
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    json_t *shares = json_array();
+    bool good = shares != NULL;
+
+    for (uint64_t i = 0; i < nb_restore_layers(r) && good; i++) {
+        const double share = share_of(nb_hp_at(r->hp, NB_HP_SPARSITY_SCALE, i));
+
+        if (isnan(share)) {
+            json_decref(shares);
+            return nb_fail(err, NB_UNSUPPORTED, "no share of sparsity gives the scale of layer %u", (unsigned)i);
+        }
+        good = json_array_append_new(shares, json_real(share)) == 0;
+    }
+    if (!good)
+        json_decref(shares);
+    good = good && nb_restore(r, "activation_sparsity_pattern", shares) &&
+           nb_restore_each(r, "intermediate_size", NB_HP_FEED_FORWARD) &&
+           nb_restore_number(r, "vocab_size_per_layer_input", nb_hp(r->hp, NB_HP_VOCAB));
+    return good ? NB_OK : nb_fail_memory(err);
+}
+
 /* By layer: the sizes of the feed-forward part, and how far above the mean values must be to count. */
 static enum nb_status
 derive_layers(json_t *root, const char *name, struct nb_hparams *hp, struct nb_error *err)
@@ -95,7 +143,7 @@ derive_layers(json_t *root, const char *name, struct nb_hparams *hp, struct nb_e
 
         if (!(share >= 0 && share < 1))
             return nb_fail(err, NB_INPUT, "%s: activation_sparsity_pattern has a number that is no share", name);
-        scales[i] = (double)(inverse_erf(2.0F * (float)share - 1.0F) * (float)sqrt(2.0));
+        scales[i] = scale_of(share);
         sizes[i] = nb_hp_at(hp, NB_HP_FEED_FORWARD, i);
     }
     status = nb_hp_set_each(hp, NB_HP_SPARSITY_SCALE, scales, layers, given, err);
@@ -132,6 +180,9 @@ static const struct nb_key_row keys[] = {
 static const char *const classes[] = { "Gemma3nForConditionalGeneration", "Gemma3nForCausalLM", NULL };
 
 const struct nb_family nb_family_gemma3n = {
+    .model_type = "gemma3n_text",
+    .model_class = "Gemma3nForCausalLM",
+    .restore = restore,
     FAMILY(classes, nb_arch_gemma3n, config, rules, keys, tensors),
     .derive = derive_layers,
     .tokenizer = { .no_space_prefix = true },

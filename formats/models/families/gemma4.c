@@ -4,7 +4,10 @@
  */
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,6 +167,8 @@ static const struct nb_config_rule rules[] = {
     { "rope.partial_rotary_factor", NB_CONFIG_IGNORED, NULL, NULL }, /* make_rope_freqs */
 };
 
+#define SUPPRESSED "tokenizer.ggml.suppress_tokens"
+
 /* Tokens that are never to be written, which generation_config.json lists. */
 static enum nb_status
 write_suppressed(const struct nb_conversion *c, struct nb_metadata *meta, struct nb_error *err)
@@ -186,11 +191,121 @@ write_suppressed(const struct nb_conversion *c, struct nb_metadata *meta, struct
             ids[i] = (int32_t)number;
     }
     if (status == NB_OK && json_array_size(list) > 0)
-        nb_meta_set(meta, "tokenizer.ggml.suppress_tokens", NB_KV_ARRAY, NB_KV_I32, json_array_size(list), ids,
+        nb_meta_set(meta, SUPPRESSED, NB_KV_ARRAY, NB_KV_I32, json_array_size(list), ids,
                     json_array_size(list) * sizeof *ids);
     free(ids);
     json_decref(file);
     return status == NB_OK ? nb_meta_status(meta, err) : status;
+}
+
+/* --- the way back ------------------------------------------------------------------------------------------- */
+
+#define MAX_DIVISORS 4096
+
+/* The part of a head that full layers rotate, of the divisors of their frequencies; 0 if there are none. */
+static enum nb_status
+rotated_part(const struct nb_restoration *r, double *part, struct nb_error *err)
+{
+    const struct nb_view *divisors = nb_restore_tensor(r, "rope_freqs.weight");
+    struct nb_view_reader reader = { 0 };
+    float values[MAX_DIVISORS];
+    uint64_t n = 0;
+    enum nb_status status;
+
+    *part = 0;
+    if (divisors == NULL || divisors->n_dims != 1 || divisors->elements > MAX_DIVISORS)
+        return NB_OK;
+    status = nb_view_rows(divisors, 0, 1, values, &reader, err);
+    nb_view_reader_free(&reader);
+    while (status == NB_OK && n < divisors->elements && values[n] == 1)
+        n++;
+    *part = (double)n / (double)divisors->elements;
+    return status;
+}
+
+/* The value of HPARAM in the first layer that slides, or does not; OTHERWISE if there is none. */
+static double
+of_kind(const struct nb_restoration *r, enum nb_hparam hparam, bool slides, double otherwise)
+{
+    for (uint64_t i = 0; i < nb_restore_layers(r); i++)
+        if ((nb_hp_at(r->hp, NB_HP_SLIDING_PATTERN, i) != 0) == slides)
+            return nb_hp_at(r->hp, hparam, i);
+    return otherwise;
+}
+
+/* Whether some layers have keys, but no values of their own. */
+static bool
+takes_keys_as_values(const struct nb_restoration *r)
+{
+    for (uint64_t i = 0; i < nb_restore_layers(r); i++) {
+        char key[64], value[64];
+
+        snprintf(key, sizeof key, "blk.%" PRIu64 ".attn_k.weight", i);
+        snprintf(value, sizeof value, "blk.%" PRIu64 ".attn_v.weight", i);
+        if (nb_restore_tensor(r, key) != NULL && nb_restore_tensor(r, value) == NULL)
+            return true;
+    }
+    return false;
+}
+
+#define FULL "rope_parameters.full_attention."
+#define SLIDING "rope_parameters.sliding_attention."
+
+static bool
+restore_rope(const struct nb_restoration *r, double part)
+{
+    return nb_restore_text(r, FULL "rope_type", "proportional") &&
+           nb_restore_number(r, FULL "partial_rotary_factor", part) &&
+           nb_restore_float(r, FULL "rope_theta", nb_hp(r->hp, NB_HP_ROPE_BASE)) &&
+           nb_restore_text(r, SLIDING "rope_type", "default") &&
+           nb_restore_float(r, SLIDING "rope_theta", nb_hp(r->hp, NB_HP_ROPE_BASE_SWA));
+}
+
+/* Counts that differ between layers are those of kinds of them. */
+static bool
+restore_counts(const struct nb_restoration *r)
+{
+    const double heads = of_kind(r, NB_HP_KV_HEADS, true, nb_hp(r->hp, NB_HP_KV_HEADS));
+    bool good = nb_restore_number(r, "num_key_value_heads", heads) &&
+                nb_restore_number(r, "intermediate_size", nb_hp_at(r->hp, NB_HP_FEED_FORWARD, 0)) &&
+                nb_restore_flag(r, "use_double_wide_mlp", r->hp->value[NB_HP_FEED_FORWARD].each != NULL);
+
+    if (r->hp->value[NB_HP_KV_HEADS].each != NULL)
+        good = good && nb_restore_number(r, "num_global_key_value_heads", of_kind(r, NB_HP_KV_HEADS, false, heads));
+    return good;
+}
+
+static enum nb_status
+restore_all(const struct nb_restoration *r, struct nb_error *err)
+{
+    double part;
+    const enum nb_status status = rotated_part(r, &part, err);
+
+    if (status != NB_OK)
+        return status;
+    return restore_rope(r, part) && restore_counts(r) &&
+                   nb_restore_flag(r, "attention_k_eq_v", takes_keys_as_values(r)) &&
+                   nb_restore_flag(r, "enable_moe_block", nb_hp(r->hp, NB_HP_EXPERTS) > 0) &&
+                   nb_restore_number(r, "vocab_size_per_layer_input", nb_hp(r->hp, NB_HP_VOCAB))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
+/* Only the unified models list tokens that are never to be written. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    if (nb_meta_find(r->meta, SUPPRESSED) != NULL)
+        return nb_fail(err, NB_UNSUPPORTED, "a Gemma4ForCausalLM suppresses no tokens");
+    return restore_all(r, err);
+}
+
+static enum nb_status
+restore_unified(const struct nb_restoration *r, struct nb_error *err)
+{
+    if (nb_meta_find(r->meta, SUPPRESSED) == NULL)
+        return nb_fail(err, NB_UNSUPPORTED, "a Gemma4UnifiedForConditionalGeneration suppresses some tokens");
+    return restore_all(r, err);
 }
 
 #define KEYS \
@@ -231,7 +346,14 @@ static const char *const unified_classes[] = { "Gemma4UnifiedForConditionalGener
     .derive = derive, .made = made, .n_made = COUNT(made),   \
     .tokenizer = { .keeps_merges = true, .adds_bos = true, .no_space_prefix = true }, .mlx = &nb_mlx_gemma4
 
-const struct nb_family nb_family_gemma4 = { FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors), OF_BOTH };
+const struct nb_family nb_family_gemma4 = {
+    .model_type = "gemma4_text",
+    .model_class = "Gemma4ForCausalLM",
+    .restore = restore,
+    FAMILY(classes, nb_arch_gemma4, config, rules, keys, tensors), OF_BOTH
+};
 const struct nb_family nb_family_gemma4_unified = {
+    .model_type = "gemma4_text",
+    .restore = restore_unified,
     FAMILY(unified_classes, nb_arch_gemma4, config, rules, unified_keys, tensors), OF_BOTH
 };

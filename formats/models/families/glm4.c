@@ -123,6 +123,8 @@ const struct nb_family nb_family_glm4 = {
     .tokenizer = { .named = glm4_tokens }, .mlx = &nb_mlx_glm4
 };
 const struct nb_family nb_family_glm4v = {
+    .model_type = "glm4v_text",
+    .wrapper = "glm4v",
     FAMILY(glm4v_classes, nb_arch_glm4, glm4v_config, rules, glm4v_keys, glm4v_tensors),
     .derive = nb_pad_rope_sections,
     .tokenizer = { .named = glm4_tokens },

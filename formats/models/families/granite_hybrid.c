@@ -5,6 +5,7 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
 
@@ -230,13 +231,48 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_ROPE_FINETUNED),
 };
 
+/* What both have: the length of a recurrent head, and how many heads of keys the layers with attention have. */
+static bool
+restore_heads(const struct nb_restoration *r)
+{
+    const double rank = nb_hp(r->hp, NB_HP_SSM_RANK);
+
+    return (rank == 0 || nb_restore_number(r, "mamba_d_head", nb_hp(r->hp, NB_HP_SSM_INNER) / rank)) &&
+           nb_restore_number(r, "num_key_value_heads", nb_hp(r->hp, NB_HP_KV_HEADS));
+}
+
+static enum nb_status
+restore_bamba(const struct nb_restoration *r, struct nb_error *err)
+{
+    return restore_heads(r) && nb_restore_numbers(r, "attn_layer_indices", NB_HP_KV_HEADS, true, 0)
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
+/* Without experts, the shared one has the size of the feed-forward part. */
+static enum nb_status
+restore_granite(const struct nb_restoration *r, struct nb_error *err)
+{
+    const bool has_experts = nb_hp(r->hp, NB_HP_EXPERTS) > 0;
+
+    return restore_heads(r) && nb_restore_kinds(r, "layer_types", NB_HP_KV_HEADS, "attention", "mamba") &&
+                   (has_experts || (nb_restore_number(r, "num_local_experts", 0) &&
+                                    nb_restore_number(r, "num_experts_per_tok", 0)))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const bamba_classes[] = { "BambaForCausalLM", NULL };
 static const char *const granite_classes[] = { "GraniteMoeHybridForCausalLM", NULL };
 
 const struct nb_family nb_family_bamba = {
+    .model_type = "bamba",
+    .restore = restore_bamba,
     FAMILY(bamba_classes, nb_arch_granitehybrid, bamba_config, bamba_rules, keys, bamba_tensors), .derive = derive
 };
 const struct nb_family nb_family_granite4_hybrid = {
+    .model_type = "granitemoehybrid",
+    .restore = restore_granite,
     FAMILY(granite_classes, nb_arch_granitehybrid, granite_config, granite_rules, keys, granite_tensors),
     .derive = derive, .is_for = is_hybrid, .mlx = &nb_mlx_granite_hybrid
 };

@@ -3,6 +3,7 @@
  * transformers 4.57 does not know the classes, so that the reference takes config.json as it is.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
 
@@ -23,10 +24,10 @@ static const struct nb_map_row mixture_tensors[] = {
     DENSE,
     { LAYER "block_sparse_moe.router.layer.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
     { LAYER "block_sparse_moe.router.weight", BLOCK "ffn_gate_inp.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.gate_up_proj", BLOCK "ffn_gate_up_exps.weight", PLAIN },
-    { LAYER "block_sparse_moe.experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },
     { LAYER "block_sparse_moe.input_linear.weight", BLOCK "ffn_gate_up_exps.weight", PLAIN },
     { LAYER "block_sparse_moe.output_linear.weight", BLOCK "ffn_down_exps.weight", PLAIN },
+    { LAYER "block_sparse_moe.experts.gate_up_proj", BLOCK "ffn_gate_up_exps.weight", PLAIN },
+    { LAYER "block_sparse_moe.experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },
     { LAYER "shared_mlp.input_linear.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
     { LAYER "shared_mlp.output_linear.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
 };
@@ -109,6 +110,14 @@ static const struct nb_made_row made[] = {
 };
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    return !nb_hp_has(r->said, NB_HP_ROPE_PATTERN) || nb_restore_each(r, "no_rope_layers", NB_HP_ROPE_PATTERN)
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const dense_classes[] = { "GraniteSWAForCausalLM", NULL };
 static const char *const mixture_classes[] = { "GraniteMoeSWAForCausalLM", NULL };
 
@@ -117,8 +126,12 @@ static const char *const mixture_classes[] = { "GraniteMoeSWAForCausalLM", NULL 
     .tokenizer = { .space_prefix = NB_PREFIX_FIRST, .size_quirks = true }
 
 const struct nb_family nb_family_granite_swa = {
+    .model_type = "granite_swa",
+    .restore = restore,
     FAMILY(dense_classes, nb_arch_granite_swa, dense_config, rules, keys, dense_tensors), OF_LLAMA
 };
 const struct nb_family nb_family_granite_moe_swa = {
+    .model_type = "granitemoe_swa",
+    .restore = restore,
     FAMILY(mixture_classes, nb_arch_granite_swa, mixture_config, rules, keys, mixture_tensors), OF_LLAMA
 };

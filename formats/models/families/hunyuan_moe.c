@@ -36,8 +36,8 @@ static const struct nb_map_row hy_v3_tensors[] = {
     EXPERTS_DOWN_FIRST,
     SHARED_MLP,
     SHARED_EXPERTS,
-    NEXTN,
     { LAYER "final_layernorm.weight", BLOCK "nextn.shared_head_norm.weight", PLAIN },
+    NEXTN,
 };
 
 static const struct nb_map_row ernie_tensors[] = {
@@ -210,12 +210,14 @@ static const char *const hy_v3_classes[] = { "HYV3ForCausalLM", NULL };
 static const char *const ernie_classes[] = { "Ernie4_5_MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_hunyuan_moe = {
+    .model_type = "hunyuan_v1_moe",
     FAMILY(hunyuan_classes, nb_arch_hunyuan_moe, hunyuan_config, hunyuan_rules, hunyuan_keys, hunyuan_tensors),
     .derive = derive_hunyuan,
     .skips_tied_output = true,
     .tokenizer = { .bos_token = 127959 }, /* <|bos|>: config.json has another one */
 };
 const struct nb_family nb_family_hy_v3 = {
+    .model_type = "hy_v3",
     FAMILY(hy_v3_classes, nb_arch_hy_v3, hy_v3_config, hy_v3_rules, hy_v3_keys, hy_v3_tensors)
 };
 const struct nb_family nb_family_ernie4_5_moe = {

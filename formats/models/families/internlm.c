@@ -3,9 +3,12 @@
  * Names and keys: llama.cpp's conversion/internlm.py, orion.py, baichuan.py, minicpm.py and exaone.py.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/restore.h"
 #include "formats/models/mlx_layout.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 static const char *const ignored[] = { ".rotary_emb.inv_freq", NULL };
 
@@ -199,6 +202,37 @@ derive_minicpm(json_t *from, const char *name, struct nb_hparams *hp, struct nb_
     return NB_OK;
 }
 
+/* The number with the fewest digits near NEAR of which DIVIDEND / number, or number / DIVISOR, is the float WANTED. */
+static double
+shortest(double near, double dividend, double divisor, double wanted)
+{
+    char text[32];
+
+    for (int digits = 1; digits <= 17; digits++) {
+        double number;
+
+        snprintf(text, sizeof text, "%.*g", digits, near);
+        number = strtod(text, NULL);
+        if ((float)(divisor > 0 ? number / divisor : dividend / number) == (float)wanted)
+            return number;
+    }
+    return near;
+}
+
+static enum nb_status
+restore_minicpm(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double depth = nb_hp(r->hp, NB_HP_RESIDUAL_SCALE), width = nb_hp(r->hp, NB_HP_LOGIT_SCALE);
+    const double root = sqrt(nb_hp(r->hp, NB_HP_LAYERS)), embedding = nb_hp(r->hp, NB_HP_EMBEDDING);
+
+    if (width <= 0)
+        return nb_fail(err, NB_UNSUPPORTED, "a MiniCPMForCausalLM divides its logits");
+    return nb_restore(r, "scale_depth", json_real(shortest(depth * root, 0, root, depth))) &&
+                   nb_restore_number(r, "dim_model_base", shortest(embedding / width, embedding, 0, width))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const struct nb_config_rule minicpm_rules[] = {
     RULES,
     { "attention_bias", NB_CONFIG_ONLY, "false", NULL }, /* the reference leaves their rows in another order */
@@ -218,6 +252,8 @@ static const struct nb_made_row long_factors[] = {
 static const char *const minicpm_classes[] = { "MiniCPMForCausalLM", NULL };
 
 const struct nb_family nb_family_minicpm = {
+    .model_type = "minicpm",
+    .restore = restore_minicpm,
     FAMILY(minicpm_classes, nb_arch_minicpm, minicpm_config, minicpm_rules, minicpm_keys, minicpm_tensors),
     .derive = derive_minicpm,
     .made = long_factors,

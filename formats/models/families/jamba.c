@@ -4,8 +4,11 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #define FFN LAYER "feed_forward."
 
@@ -120,8 +123,42 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_EXPERTS_USED), WRITE(nb_write_file_type),
 };
 
+/* Sets the period and the offset of a kind of layers, which IS lists by layer. False if they have none, or out of memory. */
+static bool
+restore_period(const struct nb_restoration *r, const char *period, const char *offset, const bool *is)
+{
+    uint64_t every, first;
+
+    return nb_restore_period(is, nb_restore_layers(r), &every, &first) &&
+           nb_restore_number(r, period, (double)every) && nb_restore_number(r, offset, (double)first);
+}
+
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    bool attends[NB_MAX_LAYERS], has_experts[NB_MAX_LAYERS];
+
+    for (uint64_t i = 0; i < nb_restore_layers(r); i++) {
+        char name[64];
+
+        snprintf(name, sizeof name, "blk.%" PRIu64 ".ffn_gate_inp.weight", i);
+        attends[i] = nb_hp_at(r->hp, NB_HP_KV_HEADS, i) > 0;
+        has_experts[i] = nb_restore_tensor(r, name) != NULL;
+    }
+    if (!restore_period(r, "attn_layer_period", "attn_layer_offset", attends) ||
+        !restore_period(r, "expert_layer_period", "expert_layer_offset", has_experts))
+        return nb_fail(err, NB_UNSUPPORTED,
+                       "layers with attention or experts are not one of every few, as in a JambaForCausalLM");
+    return nb_restore_number(r, "mamba_dt_rank", nb_hp(r->hp, NB_HP_SSM_RANK)) &&
+                   nb_restore_number(r, "num_key_value_heads", nb_hp(r->hp, NB_HP_KV_HEADS))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const classes[] = { "JambaForCausalLM", NULL };
 
 const struct nb_family nb_family_jamba = {
+    .model_type = "jamba",
+    .restore = restore,
     FAMILY(classes, nb_arch_jamba, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_jamba
 };

@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,10 +17,10 @@ static const struct nb_map_row tensors[] = {
     EMBEDDINGS,
     NORMS,
     ATTENTION(PLAIN),
-    { ATTN "q_conv1d.weight", BLOCK "ssm_conv1d_q.weight", PLAIN },
-    { ATTN "k_conv1d.weight", BLOCK "ssm_conv1d_k.weight", PLAIN },
-    { ATTN "v_conv1d.weight", BLOCK "ssm_conv1d_v.weight", PLAIN },
-    { ATTN "A_log", BLOCK "ssm_a", NEGATE_EXP },
+    { ATTN "q_conv1d.weight", BLOCK "ssm_conv1d_q.weight", KERNELS },
+    { ATTN "k_conv1d.weight", BLOCK "ssm_conv1d_k.weight", KERNELS },
+    { ATTN "v_conv1d.weight", BLOCK "ssm_conv1d_v.weight", KERNELS },
+    { ATTN "A_log", BLOCK "ssm_a", { { NB_MAP_SIDES, { "11n1" } }, { NB_MAP_NEGATE_EXP, { NULL } } } },
     { ATTN "dt_bias", BLOCK "ssm_dt.bias", PLAIN },
     { ATTN "b_proj.weight", BLOCK "ssm_beta.weight", PLAIN },
     { ATTN "f_a_proj.weight", BLOCK "ssm_f_a.weight", PLAIN },
@@ -149,8 +150,27 @@ static const struct nb_key_row keys[] = {
     KEY(NB_HP_EXPERT_GATING), /* llama.cpp demands it, also where config.json takes it for granted */
 };
 
+/* Layers without key-value heads are of delta attention. The lists count layers from 1. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double heads = nb_hp(r->hp, NB_HP_HEADS);
+    bool good = nb_restore_numbers(r, "linear_attn_config.full_attn_layers", NB_HP_KV_HEADS, true, 1) &&
+                nb_restore_numbers(r, "linear_attn_config.kda_layers", NB_HP_KV_HEADS, false, 1) &&
+                nb_restore_number(r, "linear_attn_config.num_heads", heads) &&
+                nb_restore_number(r, "num_key_value_heads", heads);
+
+    if (good && nb_hp_has(r->said, NB_HP_VALUE_LENGTH)) /* a key's is another, whatever head_dim is */
+        good = nb_restore_number(r, "head_dim", nb_hp(r->said, NB_HP_VALUE_LENGTH));
+    if (good && nb_hp(r->hp, NB_HP_Q_LORA_RANK) == 0)
+        good = nb_restore(r, "q_lora_rank", json_null());
+    return good ? NB_OK : nb_fail_memory(err);
+}
+
 static const char *const classes[] = { "KimiLinearForCausalLM", "KimiLinearModel", NULL };
 
 const struct nb_family nb_family_kimi_linear = {
+    .model_type = "kimi_linear",
+    .restore = restore,
     FAMILY(classes, nb_arch_kimi_linear, config_rows, rules, keys, tensors), .derive = derive, .mlx = &nb_mlx_kimi_linear
 };

@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
 
@@ -19,7 +20,7 @@
     { LAYER "self_attn.out_proj.weight", BLOCK "attn_output.weight", PLAIN },                \
     { LAYER "self_attn.q_layernorm.weight", BLOCK "attn_q_norm.weight", PLAIN },             \
     { LAYER "self_attn.k_layernorm.weight", BLOCK "attn_k_norm.weight", PLAIN },             \
-    { LAYER "conv.conv.weight", BLOCK "shortconv.conv.weight", PLAIN },                      \
+    { LAYER "conv.conv.weight", BLOCK "shortconv.conv.weight", KERNELS },                      \
     { LAYER "conv.in_proj.weight", BLOCK "shortconv.in_proj.weight", PLAIN },                \
     { LAYER "conv.out_proj.weight", BLOCK "shortconv.out_proj.weight", PLAIN },              \
     { LAYER "feed_forward.w1.weight", BLOCK "ffn_gate.weight", PLAIN },                      \
@@ -109,6 +110,17 @@ derive_lfm2moe(json_t *config, const char *name, struct nb_hparams *hp, struct n
     return nb_derive_each(config, name, NB_HP_KV_HEADS, kv_heads, hp, err);
 }
 
+/* Layers without key-value heads are convolutions; the feed-forward part has the size that is said. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    return nb_restore_kinds(r, "layer_types", NB_HP_KV_HEADS, "full_attention", "conv") &&
+                   nb_restore_number(r, "num_key_value_heads", nb_hp(r->hp, NB_HP_KV_HEADS)) &&
+                   (nb_hp(r->hp, NB_HP_EXPERTS) > 0 || nb_restore_flag(r, "block_auto_adjust_ff_dim", false))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 #define RULES                                                                                \
     { "layer_types", NB_CONFIG_ONLY, "full_attention|conv", NULL }, /* read by kv_heads */   \
     { "full_attn_idxs", NB_CONFIG_IGNORED, NULL, NULL },                                     \
@@ -157,9 +169,13 @@ static const char *const lfm2_classes[] = { "Lfm2ForCausalLM", "LFM2ForCausalLM"
 static const char *const lfm2moe_classes[] = { "Lfm2MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_lfm2 = {
+    .model_type = "lfm2",
+    .restore = restore,
     FAMILY(lfm2_classes, nb_arch_lfm2, lfm2_config, lfm2_rules, lfm2_keys, lfm2_tensors), .derive = derive_lfm2, .mlx = &nb_mlx_lfm2
 };
 const struct nb_family nb_family_lfm2moe = {
+    .model_type = "lfm2_moe",
+    .restore = restore,
     FAMILY(lfm2moe_classes, nb_arch_lfm2moe, lfm2moe_config, lfm2moe_rules, lfm2moe_keys, lfm2moe_tensors),
     .derive = derive_lfm2moe
 };

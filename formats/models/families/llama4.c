@@ -74,5 +74,7 @@ static const struct nb_made_row made[] = {
 static const char *const classes[] = { "Llama4ForConditionalGeneration", "Llama4ForCausalLM", NULL };
 
 const struct nb_family nb_family_llama4 = {
+    .model_type = "llama4_text",
+    .model_class = "Llama4ForCausalLM",
     FAMILY(classes, nb_arch_llama4, config, rules, keys, tensors), .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_llama4
 };

@@ -5,6 +5,7 @@
  */
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
 #include <string.h>
@@ -155,6 +156,17 @@ static const struct nb_config_rule granite_rules[] = {
 
 static const struct nb_key_row granite_keys[] = { GRANITE_KEYS };
 
+/* The class with shared experts is another one. */
+static enum nb_status
+restore_granitemoe(const struct nb_restoration *r, struct nb_error *err)
+{
+    return nb_hp(r->hp, NB_HP_SHARED_FEED_FORWARD) == 0 ||
+                   (nb_restore_text(r, "model_type", "granitemoeshared") &&
+                    nb_restore(r, "architectures", json_pack("[s]", "GraniteMoeSharedForCausalLM")))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const granite_classes[] = { "GraniteForCausalLM", NULL };
 static const char *const granitemoe_classes[] = { "GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM", NULL };
 
@@ -163,6 +175,8 @@ const struct nb_family nb_family_granite = {
     FAMILY(granite_classes, nb_arch_granite, granite_config, granite_rules, granite_keys, granite_tensors), OF_LLAMA, .mlx = &nb_mlx_granite
 };
 const struct nb_family nb_family_granitemoe = {
+    .model_type = "granitemoe",
+    .restore = restore_granitemoe,
     FAMILY(granitemoe_classes, nb_arch_granitemoe, granitemoe_config, granite_rules, granite_keys, granitemoe_tensors),
     OF_LLAMA, .mlx = &nb_mlx_granite_moe
 };

@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #define MODEL(embeddings)                                                  \
     { embeddings, "token_embd.weight", PLAIN },                            \
@@ -97,17 +98,45 @@ static const struct nb_key_row mamba2_keys[] = {
     KEYS, KEY(NB_HP_SSM_GROUPS), KEY(NB_HP_RMS_EPSILON), WRITE(nb_write_file_type),
 };
 
+/* How much wider a layer is inside, from which the classes compute its size. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double inner = nb_hp(r->hp, NB_HP_SSM_INNER), embedding = nb_hp(r->hp, NB_HP_EMBEDDING);
+
+    return embedding <= 0 || nb_restore_number(r, "expand", inner / embedding) ? NB_OK : nb_fail_memory(err);
+}
+
+static enum nb_status
+restore_mamba2(const struct nb_restoration *r, struct nb_error *err)
+{
+    const enum nb_status status = restore(r, err);
+
+    if (status != NB_OK)
+        return status;
+    return nb_restore_number(r, "num_heads", nb_hp(r->hp, NB_HP_SSM_RANK)) &&
+                   nb_restore_number(r, "intermediate_size", nb_hp(r->hp, NB_HP_SSM_INNER))
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const mamba_classes[] = { "MambaForCausalLM", "MambaLMHeadModel", NULL };
 static const char *const falcon_classes[] = { "FalconMambaForCausalLM", NULL };
 static const char *const mamba2_classes[] = { "Mamba2ForCausalLM", NULL };
 
 const struct nb_family nb_family_mamba = {
+    .model_type = "mamba",
+    .restore = restore,
     FAMILY(mamba_classes, nb_arch_mamba, mamba_config, mamba_rules, mamba_keys, mamba_tensors), .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };
 const struct nb_family nb_family_falcon_mamba = {
+    .model_type = "falcon_mamba",
+    .restore = restore,
     FAMILY(falcon_classes, nb_arch_mamba, falcon_config, mamba_rules, mamba_keys, mamba_tensors),
     .drops_equal_output = true, .mlx = &nb_mlx_mamba
 };
 const struct nb_family nb_family_mamba2 = {
+    .model_type = "mamba2",
+    .restore = restore_mamba2,
     FAMILY(mamba2_classes, nb_arch_mamba2, mamba2_config, mamba2_rules, mamba2_keys, mamba2_tensors)
 };

@@ -70,5 +70,6 @@ static const struct nb_made_row made[] = {
 static const char *const classes[] = { "MiniCPM3ForCausalLM", NULL };
 
 const struct nb_family nb_family_minicpm3 = {
+    .model_type = "minicpm3",
     FAMILY(classes, nb_arch_minicpm3, config, rules, keys, tensors), .made = made, .n_made = COUNT(made), .mlx = &nb_mlx_minicpm3
 };

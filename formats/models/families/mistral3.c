@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <string.h>
 
@@ -67,9 +68,31 @@ static const struct nb_made_row made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_rope_freqs },
 };
 
+/* A file without the keys of Ministral 3 is of an earlier model, whose text part is a Mistral. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const bool is_ministral3 = nb_hp_has(r->said, NB_HP_TEMPERATURE_SCALE);
+    const double all = nb_hp(r->said, NB_HP_YARN_LOG_MULTIPLIER);
+    bool good;
+
+    if (is_ministral3)
+        good = nb_restore_float(r, "rope_scaling.mscale", all) &&
+               nb_restore_float(r, "rope_scaling.mscale_all_dim", all) &&
+               nb_restore_float(r, "rope_scaling.rope_theta", nb_hp(r->hp, NB_HP_ROPE_BASE)) &&
+               nb_restore_float(r, "rope_scaling.llama_4_scaling_beta", nb_hp(r->said, NB_HP_TEMPERATURE_SCALE));
+    else
+        good = nb_restore_text(r, "model_type", "mistral") && nb_restore(r, "sliding_window", json_null()) &&
+               nb_restore(r, "architectures", json_pack("[s]", "Mistral3ForConditionalGeneration"));
+    return good ? NB_OK : nb_fail_memory(err);
+}
+
 static const char *const classes[] = { "Mistral3ForConditionalGeneration", "Ministral3ForCausalLM", NULL };
 
 const struct nb_family nb_family_mistral3 = {
+    .model_type = "ministral3",
+    .model_class = "Ministral3ForCausalLM",
+    .restore = restore,
     FAMILY(classes, nb_arch_mistral3, config, rules, keys, tensors),
     .made = made,
     .n_made = COUNT(made),

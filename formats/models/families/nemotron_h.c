@@ -5,6 +5,7 @@
  */
 #include "formats/models/families/recurrent.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #include <math.h>
 #include <string.h>
@@ -316,14 +317,40 @@ static const struct nb_key_row puzzle_keys[] = {
     KEY(NB_HP_EXPERT_LATENT),
 };
 
+/* Each layer's kind as one character, and what the class calls the sizes of its recurrent layers. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const char feed_forward = nb_hp(r->hp, NB_HP_EXPERTS) > 0 ? 'E' : '-';
+    const uint64_t layers = nb_restore_layers(r);
+    char pattern[NB_MAX_LAYERS + 1] = "";
+
+    for (uint64_t i = 0; i < layers; i++)
+        pattern[i] = nb_hp_at(r->hp, NB_HP_KV_HEADS, i) > 0        ? '*'
+                     : nb_hp_at(r->hp, NB_HP_FEED_FORWARD, i) > 0 ? feed_forward
+                                                                  : 'M';
+    return nb_restore_text(r, "hybrid_override_pattern", pattern) &&
+                   nb_restore_number(r, "num_key_value_heads", nb_hp(r->hp, NB_HP_KV_HEADS)) &&
+                   nb_restore_number(r, "mamba_num_heads", nb_hp(r->hp, NB_HP_SSM_RANK)) &&
+                   nb_restore_number(r, "ssm_state_size", nb_hp(r->hp, NB_HP_SSM_STATE)) &&
+                   nb_restore_float(r, "layer_norm_epsilon", nb_hp(r->hp, NB_HP_NORM_EPSILON)) &&
+                   nb_restore_number(r, "num_hidden_layers", (double)layers)
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
 static const char *const classes[] = { "NemotronHForCausalLM", NULL };
 static const char *const puzzle_classes[] = { "NemotronHPuzzleForCausalLM", NULL };
 
 const struct nb_family nb_family_nemotron_h = {
+    .model_type = "nemotron_h",
+    .restore = restore,
     FAMILY(classes, nb_arch_nemotron_h, dense_config, dense_rules, dense_keys, dense_tensors),
     .is_for = is_dense, .derive = derive, .tokenizer = { .adds_bos = true }, .mlx = &nb_mlx_nemotron_h
 };
 const struct nb_family nb_family_nemotron_h_moe = {
+    .model_type = "nemotron_h",
+    .restore = restore,
     FAMILY(classes, nb_arch_nemotron_h_moe, mixture_config, mixture_rules, mixture_keys, mixture_tensors),
     .is_for = is_mixture, .derive = derive
 };

@@ -3,6 +3,7 @@
  * defaults: the configuration classes of transformers 4.57.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/restore.h"
 #include "formats/models/mlx_layout.h"
 
 #define NORMS_BEHIND                                                                                \
@@ -239,10 +240,23 @@ predicts_one(json_t *config)
     return !predicts_further(config);
 }
 
+static enum nb_status
+restore_further(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double further = nb_hp(r->hp, NB_HP_NEXTN_LAYERS);
+
+    if (further == 0)
+        return nb_fail(err, NB_UNSUPPORTED, "an Exaone4_5_ForConditionalGeneration predicts further tokens");
+    return nb_restore_number(r, "num_nextn_predict_layers", further) ? NB_OK : nb_fail_memory(err);
+}
+
 static const char *const exaone4_5_classes[] = { "Exaone4_5_ForConditionalGeneration", NULL };
 static const char *const further[] = { "mtp.", NULL };
 
 const struct nb_family nb_family_exaone4_5 = {
+    .model_type = "exaone4_5_text",
+    .wrapper = "exaone4_5",
+    .restore = restore_further,
     FAMILY(exaone4_5_classes, nb_arch_exaone4, exaone4_config, exaone4_5_rules, exaone4_5_keys, exaone4_5_tensors),
     .is_for = predicts_further, .further_layers = "mtp.", .made = made, .n_made = COUNT(made), .rope_factor = 16
 };

@@ -6,14 +6,16 @@
 
 #define MINUS_EXP { NB_MAP_NEGATE_EXP, { NULL } }
 
-/* The experts are stored one by one, or together. */
-#define MIXTURE_ROWS                                                                                        \
-    EXPERTS,                                                                                                \
+/* The experts are stored one by one, or together: a checkpoint that is written back has them as the first rows do. */
+#define MIXTURE_ROWS EXPERTS, EXPERTS_TOGETHER, SHARED_EXPERT
+#define MIXTURE_ROWS_TOGETHER EXPERTS_TOGETHER, EXPERTS, SHARED_EXPERT
+#define EXPERTS_TOGETHER                                                                                    \
     { LAYER "mlp.experts.down_proj", BLOCK "ffn_down_exps.weight", PLAIN },                                 \
     { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_gate_exps.weight",                                       \
       { { NB_MAP_CUT_GROUPS, { "experts", "0", "expert_feed_forward" } } } },                               \
     { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_up_exps.weight",                                         \
-      { { NB_MAP_CUT_GROUPS, { "experts", "expert_feed_forward", "expert_feed_forward" } } } },             \
+      { { NB_MAP_CUT_GROUPS, { "experts", "expert_feed_forward", "expert_feed_forward" } } } }
+#define SHARED_EXPERT                                                                                       \
     { LAYER "mlp.shared_expert_gate.weight", BLOCK "ffn_gate_inp_shexp.weight", PLAIN },                    \
     { LAYER "mlp.shared_expert.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },                   \
     { LAYER "mlp.shared_expert.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },                       \
@@ -28,11 +30,12 @@
     { LAYER "linear_attn.in_proj_z.weight", BLOCK "attn_gate.weight", { TILED } },                           \
     { LAYER "linear_attn.in_proj_a.weight", BLOCK "ssm_alpha.weight", { TILED } },                           \
     { LAYER "linear_attn.in_proj_b.weight", BLOCK "ssm_beta.weight", { TILED } },                            \
-    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", TILED_VALUES },                          \
+    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight",                                          \
+      { { NB_MAP_SIDES, { "r1c" } }, { NB_MAP_SWAP_FROM, { "2 * ssm_state * ssm_groups", "ssm_groups", SHARED } } } }, \
     { LAYER "linear_attn.A_log", BLOCK "ssm_a", { TILED, MINUS_EXP } },                                      \
     { LAYER "linear_attn.dt_bias", BLOCK "ssm_dt.bias", { TILED } },                                         \
     { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight",                                           \
-      { { NB_MAP_SWAP_COLUMNS, { "ssm_groups", SHARED, "linear_value_length" } } } }
+      { { NB_MAP_SWAP_COLUMNS, { "ssm_groups", SHARED, "ssm_inner // ssm_rank" } } } }
 
 #define LINEAR_CONFIG(conv, keys, key_length, values, value_length)          \
     { NB_HP_SSM_CONV, "linear_conv_kernel_dim", conv },                      \

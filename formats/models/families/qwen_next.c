@@ -5,6 +5,7 @@
  */
 #include "formats/models/families/qwen_linear.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 #define ROWS                                                                                \
     { "model.embed_tokens.weight", "token_embd.weight", PLAIN },                            \
@@ -34,14 +35,14 @@ static const struct nb_map_row next_tensors[] = {
     { LAYER "linear_attn.in_proj_qkvz.weight", BLOCK "attn_gate.weight",
       { { NB_MAP_CUT_GROUPS, { "ssm_groups", "2 * ssm_state + " PER_KEY, PER_KEY } } } },
     { LAYER "linear_attn.in_proj_ba.weight", BLOCK "ssm_ba.weight", PLAIN },
-    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", PLAIN },
+    { LAYER "linear_attn.conv1d.weight", BLOCK "ssm_conv1d.weight", KERNELS },
     { LAYER "linear_attn.A_log", BLOCK "ssm_a", { MINUS_EXP } },
     { LAYER "linear_attn.dt_bias", BLOCK "ssm_dt.bias", PLAIN },
     { LAYER "linear_attn.out_proj.weight", BLOCK "ssm_out.weight", PLAIN },
 };
 
 static const struct nb_map_row dense_tensors[] = { ROWS, GATED_MLP, LINEAR_ROWS };
-static const struct nb_map_row mixture_tensors[] = { ROWS, MIXTURE_ROWS, LINEAR_ROWS };
+static const struct nb_map_row mixture_tensors[] = { ROWS, MIXTURE_ROWS_TOGETHER, LINEAR_ROWS };
 
 static const struct nb_config_row next_config[] = {
     { NB_HP_LAYERS, "num_hidden_layers", "48" },
@@ -116,6 +117,32 @@ nb_write_usual_sections(const struct nb_conversion *c, struct nb_metadata *meta,
     return nb_meta_status(meta, err);
 }
 
+static enum nb_status
+restore_next(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double rank = nb_hp(r->hp, NB_HP_SSM_RANK);
+
+    return rank == 0 || nb_restore_number(r, "linear_value_head_dim", nb_hp(r->hp, NB_HP_SSM_INNER) / rank)
+               ? NB_OK
+               : nb_fail_memory(err);
+}
+
+/* All that is rotary stands together. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const double length = nb_hp(r->hp, NB_HP_KEY_LENGTH), further = nb_hp(r->hp, NB_HP_NEXTN_LAYERS);
+    const bool good = nb_restore_text(r, "rope_scaling.rope_type", "default") &&
+                      nb_restore_sections(r, "rope_scaling.mrope_section") &&
+                      nb_restore_flag(r, "rope_scaling.mrope_interleaved", true) &&
+                      nb_restore_float(r, "rope_scaling.rope_theta", nb_hp(r->hp, NB_HP_ROPE_BASE)) &&
+                      (length == 0 || nb_restore_float(r, "rope_scaling.partial_rotary_factor",
+                                                       nb_hp(r->hp, NB_HP_ROPE_DIMS) / length)) &&
+                      nb_restore_number(r, "mtp_num_hidden_layers", further);
+
+    return good ? restore_next(r, err) : nb_fail_memory(err);
+}
+
 static const struct nb_key_row next_keys[] = { LINEAR_KEYS(KEY) };
 static const struct nb_key_row keys[] = { LINEAR_KEYS(KEY_IF_GIVEN), WRITE(nb_write_usual_sections) };
 
@@ -124,15 +151,23 @@ static const char *const dense_classes[] = { "Qwen3_5ForConditionalGeneration", 
 static const char *const mixture_classes[] = { "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM", NULL };
 
 const struct nb_family nb_family_qwen3next = {
+    .model_type = "qwen3_next",
+    .restore = restore_next,
     FAMILY(next_classes, nb_arch_qwen3next, next_config, next_rules, next_keys, next_tensors),
     .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_next
 };
 const struct nb_family nb_family_qwen35 = {
+    .model_type = "qwen3_5_text",
+    .model_class = "Qwen3_5ForCausalLM",
+    .restore = restore,
     FAMILY(dense_classes, nb_arch_qwen35, dense_config, rules, keys, dense_tensors),
     .derive = nb_pad_rope_sections,
     .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_5
 };
 const struct nb_family nb_family_qwen35moe = {
+    .model_type = "qwen3_5_moe_text",
+    .model_class = "Qwen3_5MoeForCausalLM",
+    .restore = restore,
     FAMILY(mixture_classes, nb_arch_qwen35moe, mixture_config, rules, keys, mixture_tensors),
     .derive = nb_pad_rope_sections,
     .further_layers = "mtp.", .mlx = &nb_mlx_qwen3_5_moe

@@ -4,6 +4,7 @@
  */
 #include "formats/models/families/rows.h"
 #include "formats/models/mlx_layout.h"
+#include "formats/models/restore.h"
 
 static const struct nb_map_row qwen2vl_tensors[] = {
     EMBEDDINGS,
@@ -27,12 +28,12 @@ static const struct nb_map_row qwen3vlmoe_tensors[] = {
     NORMS,
     ATTENTION(PLAIN),
     Q_K_NORMS,
-    EXPERTS,
     { LAYER "mlp.experts.down_proj", BLOCK "ffn_down_exps.weight", { { NB_MAP_TRANSPOSE, { NULL } } } },
     { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_gate_exps.weight",
       { { NB_MAP_CUT_COLUMNS, { "0", "expert_feed_forward" } }, { NB_MAP_TRANSPOSE, { NULL } } } },
     { LAYER "mlp.experts.gate_up_proj", BLOCK "ffn_up_exps.weight",
       { { NB_MAP_CUT_COLUMNS, { "expert_feed_forward", "expert_feed_forward" } }, { NB_MAP_TRANSPOSE, { NULL } } } },
+    EXPERTS,
 };
 
 #define CONFIG(layers, embedding, feed_forward, heads, kv_heads, context, epsilon, theta)  \
@@ -74,6 +75,26 @@ derive_deepstack(json_t *config, const char *name, struct nb_hparams *hp, struct
         return nb_fail(err, NB_INPUT, "%s: deepstack_visual_indexes has more entries than any model has layers", name);
     nb_hp_set(hp, NB_HP_DEEPSTACK_LAYERS, json_is_array(indexes) ? (double)json_array_size(indexes) : 3, false);
     return nb_pad_rope_sections(config, name, hp, err);
+}
+
+/* The layers of the vision part are not in the file, only how many of them are taken in. */
+static enum nb_status
+restore(const struct nb_restoration *r, struct nb_error *err)
+{
+    const uint64_t count = (uint64_t)nb_hp(r->hp, NB_HP_DEEPSTACK_LAYERS), usual = 3, step = count == usual ? 8 : 1;
+    json_t *indexes = json_array();
+    bool good = indexes != NULL;
+
+    for (uint64_t i = 1; i <= count && good; i++)
+        good = json_array_append_new(indexes, json_integer((json_int_t)(i * step))) == 0;
+    if (!good)
+        json_decref(indexes);
+    good = good && nb_restore(r, "vision_config.deepstack_visual_indexes", indexes) &&
+           nb_restore_number(r, "vision_config.out_hidden_size", nb_hp(r->hp, NB_HP_EMBEDDING)) &&
+           nb_restore_text(r, "rope_scaling.rope_type", "default") &&
+           nb_restore_sections(r, "rope_scaling.mrope_section") &&
+           nb_restore_flag(r, "rope_scaling.mrope_interleaved", true);
+    return good ? NB_OK : nb_fail_memory(err);
 }
 
 #define RULES                                                             \
@@ -118,10 +139,16 @@ const struct nb_family nb_family_qwen2vl = {
     .derive = nb_pad_rope_sections,
 };
 const struct nb_family nb_family_qwen3vl = {
+    .model_type = "qwen3_vl_text",
+    .wrapper = "qwen3_vl",
+    .restore = restore,
     FAMILY(qwen3vl_classes, nb_arch_qwen3vl, qwen3vl_config, qwen3vl_rules, qwen3vl_keys, qwen3vl_tensors),
     .derive = derive_deepstack, .mlx = &nb_mlx_llama
 };
 const struct nb_family nb_family_qwen3vlmoe = {
+    .model_type = "qwen3_vl_moe_text",
+    .wrapper = "qwen3_vl_moe",
+    .restore = restore,
     FAMILY(qwen3vlmoe_classes, nb_arch_qwen3vlmoe, qwen3vlmoe_config, qwen3vlmoe_rules, qwen3vlmoe_keys,
            qwen3vlmoe_tensors),
     .derive = derive_deepstack,

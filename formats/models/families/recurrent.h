@@ -8,7 +8,7 @@
 
 #define MAMBA1(from)                                                     \
     { from "in_proj.weight", BLOCK "ssm_in.weight", PLAIN },             \
-    { from "conv1d.weight", BLOCK "ssm_conv1d.weight", PLAIN },          \
+    { from "conv1d.weight", BLOCK "ssm_conv1d.weight", KERNELS },        \
     { from "conv1d.bias", BLOCK "ssm_conv1d.bias", PLAIN },              \
     { from "x_proj.weight", BLOCK "ssm_x.weight", PLAIN },               \
     { from "dt_proj.weight", BLOCK "ssm_dt.weight", PLAIN },             \
@@ -19,11 +19,11 @@
 
 /* Without in_proj and out_proj, which some families scale. */
 #define MAMBA2_STATE(from)                                               \
-    { from "conv1d.weight", BLOCK "ssm_conv1d.weight", PLAIN },          \
+    { from "conv1d.weight", BLOCK "ssm_conv1d.weight", KERNELS },        \
     { from "conv1d.bias", BLOCK "ssm_conv1d.bias", PLAIN },              \
     { from "dt_bias", BLOCK "ssm_dt.bias", PLAIN },                      \
-    { from "A_log", BLOCK "ssm_a", NEGATE_EXP },                         \
-    { from "D", BLOCK "ssm_d", PLAIN },                                  \
+    { from "A_log", BLOCK "ssm_a", { { NB_MAP_SIDES, { "n" } }, { NB_MAP_NEGATE_EXP, { NULL } } } }, \
+    { from "D", BLOCK "ssm_d", { { NB_MAP_SIDES, { "n" } } } },          \
     { from "norm.weight", BLOCK "ssm_norm.weight", { { NB_MAP_FOLD, { NULL } } } }
 #define MAMBA2(from)                                                     \
     { from "in_proj.weight", BLOCK "ssm_in.weight", PLAIN },             \

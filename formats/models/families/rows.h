@@ -18,6 +18,9 @@
 /* The rows of q and k from Hugging Face's halves to llama.cpp's neighbours. */
 #define NEIGHBOURS { { NB_MAP_NEIGHBOURS, { "key_length" } } }
 
+/* Convolutions of single channels, which checkpoints have with a side of 1. */
+#define KERNELS { { NB_MAP_SIDES, { "r1c" } } }
+
 /* Norms that are stored without the one that the model adds to them. */
 #define PLUS_ONE { { NB_MAP_ADD, { "1" } } }
 

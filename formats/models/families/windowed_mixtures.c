@@ -4,6 +4,7 @@
  * so that the reference takes config.json as it is.
  */
 #include "formats/models/families/rows.h"
+#include "formats/models/restore.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +21,11 @@ static const struct nb_map_row exaone_tensors[] = {
     SHARED_EXPERTS,
     { LAYER "mlp.e_score_correction_bias", BLOCK "exp_probs_b.bias", PLAIN },
     ROUTER_BIAS,
-    NEXTN,
     { LAYER "fc.weight", BLOCK "nextn.eh_proj.weight", PLAIN },
     { LAYER "pre_fc_norm_embedding.weight", BLOCK "nextn.enorm.weight", PLAIN },
     { LAYER "pre_fc_norm_hidden.weight", BLOCK "nextn.hnorm.weight", PLAIN },
     { LAYER "norm.weight", BLOCK "nextn.shared_head_norm.weight", PLAIN },
+    NEXTN,
 };
 
 static const struct nb_map_row cohere_tensors[] = {
@@ -455,6 +456,15 @@ static const struct nb_made_row step_made[] = {
     { "rope_freqs.weight", "config.json: rope_scaling", nb_make_half_rope_freqs },
 };
 
+/* --- the way back ----------------------------------------------------------------------------------------- */
+
+static enum nb_status
+restore_exaone(const struct nb_restoration *r, struct nb_error *err)
+{
+    return nb_restore_number(r, "num_nextn_predict_layers", nb_hp(r->hp, NB_HP_NEXTN_LAYERS)) ? NB_OK
+                                                                                              : nb_fail_memory(err);
+}
+
 static const char *const mellum_classes[] = { "MellumForCausalLM", NULL };
 static const char *const exaone_classes[] = { "ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM", NULL };
 static const char *const biases[] = { ".bias", NULL };
@@ -467,6 +477,8 @@ const struct nb_family nb_family_mellum = {
     FAMILY(mellum_classes, nb_arch_mellum, mellum_config, mellum_rules, mellum_keys, mellum_tensors)
 };
 const struct nb_family nb_family_exaone_moe = {
+    .model_type = "exaone_moe",
+    .restore = restore_exaone,
     FAMILY(exaone_classes, nb_arch_exaone_moe, exaone_config, exaone_rules, exaone_keys, exaone_tensors),
     .further_layers = "mtp.",
     .made = made, .n_made = COUNT(made), .rope_factor = 16
@@ -478,7 +490,7 @@ const struct nb_family nb_family_cohere2moe = {
 };
 const struct nb_family nb_family_mimo2 = {
     FAMILY(mimo_classes, nb_arch_mimo2, mimo_config, mimo_rules, mimo_keys, mimo_tensors),
-    .further_layers = "mtp.", .derive = derive_mimo
+    .further_layers = "model.mtp.", .derive = derive_mimo
 };
 const struct nb_family nb_family_step35 = {
     FAMILY(step_classes, nb_arch_step35, step_config, step_rules, step_keys, step_tensors), .derive = derive_step,

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Llama 3's: the same in all its models. */
+/* Llama 3's: the same in all its models; and the high one of Llama 4's. */
 #define LLAMA3_LOW 1
 #define LLAMA3_HIGH 4
+#define LLAMA4_HIGH 1
 #define LLAMA3_CONTEXT 8192
 #define MAX_CONTEXT (1 << 20)
 #define MAX_FACTORS 1024
@@ -121,14 +122,26 @@ gives(const struct nb_reversal *r, json_t *scaling, int context, const float *va
     return same;
 }
 
-/* The tensor of divisors has the factor; with which original context it was computed is tried out. */
+/* Tries out original contexts; false if the divisors are those of none. */
+static bool
+find_context(const struct nb_reversal *r, json_t *scaling, const float *values, size_t count)
+{
+    int context = 32;
+
+    if (gives(r, scaling, LLAMA3_CONTEXT, values, count))
+        return true;
+    while (context < MAX_CONTEXT && !gives(r, scaling, context, values, count))
+        context *= 2;
+    return context < MAX_CONTEXT;
+}
+
+/* The tensor of divisors has the factor; with what else it was computed is tried out. */
 static enum nb_status
 add_llama3(const struct nb_reversal *r, json_t *scaling)
 {
     float values[MAX_FACTORS];
     size_t count;
     double factor = 1;
-    int context = 32;
     enum nb_status status = read_vector(r, "rope_freqs.weight", values, MAX_FACTORS, &count);
 
     if (status != NB_OK || count == 0)
@@ -138,10 +151,11 @@ add_llama3(const struct nb_reversal *r, json_t *scaling)
     if (json_object_set_new(scaling, "rope_type", json_string("llama3")) != 0 || !set_real(scaling, "factor", factor) ||
         !set_real(scaling, "low_freq_factor", LLAMA3_LOW) || !set_real(scaling, "high_freq_factor", LLAMA3_HIGH))
         return nb_fail_memory(r->err);
-    if (gives(r, scaling, LLAMA3_CONTEXT, values, count))
+    if (find_context(r, scaling, values, count))
         return NB_OK;
-    while (context < MAX_CONTEXT && !gives(r, scaling, context, values, count))
-        context *= 2;
+    if (!set_real(scaling, "high_freq_factor", LLAMA4_HIGH))
+        return nb_fail_memory(r->err);
+    (void)find_context(r, scaling, values, count);
     return NB_OK; /* if it is none of these, the family is not taken: its tensor differs */
 }
 
@@ -156,7 +170,7 @@ nb_reverse_rope_scaling(struct nb_reversal *r)
         status = nb_fail_memory(r->err);
     if (status == NB_OK)
         status = add_longrope(r, scaling);
-    if (status == NB_OK)
+    if (status == NB_OK && json_object_get(r->config, "rope_parameters") == NULL) /* else the family knows its divisors */
         status = add_llama3(r, scaling);
     if (status == NB_OK && json_object_size(scaling) > 0 && json_object_set(r->config, "rope_scaling", scaling) != 0)
         status = nb_fail_memory(r->err);

@@ -187,23 +187,31 @@ find_shape(struct group *g, struct nb_tensor *shape)
     return NB_OK;
 }
 
+/* Whether the tensor NAME of a layer that predicts further tokens stands outside of those layers: before the first, or after. */
+static bool
+stands_outside(const char *name)
+{
+    return strcmp(name, "fc.weight") == 0 || strcmp(name, "norm.weight") == 0 || strncmp(name, "pre_fc_norm_", 12) == 0;
+}
+
 /*
- * The name of stored tensor NUMBER. Layers that predict further tokens may be numbered on their own, and what is nextn's in
- * GGUF then stands outside of them. False if one name would be for two.
+ * The name of stored tensor NUMBER. Layers that predict further tokens may be numbered on their own. False if one name would
+ * be for two.
  */
 static bool
 name_stored(const struct group *g, uint64_t number, char name[256])
 {
-    static const char layers[] = "model.layers.%l.", outside[] = "blk.%l.nextn.";
+    static const char layers[] = "model.layers.%l.";
     const char *prefix = g->r->family->further_layers, *from = g->row[0]->from;
     const double own = nb_hp(&g->r->hp, NB_HP_LAYERS) - nb_hp(&g->r->hp, NB_HP_NEXTN_LAYERS);
-    const bool is_outside = strncmp(g->row[0]->to, outside, strlen(outside)) == 0;
     char pattern[256];
+    bool is_outside;
 
     if (prefix == NULL || strncmp(from, layers, strlen(layers)) != 0 || (double)g->layer < own) {
         nb_name_fill(from, g->layer, number, name, 256);
         return true;
     }
+    is_outside = stands_outside(from + strlen(layers));
     snprintf(pattern, sizeof pattern, "%s%s%s", prefix, is_outside ? "" : "layers.%l.", from + strlen(layers));
     nb_name_fill(pattern, g->layer - (uint64_t)own, number, name, 256);
     return !is_outside || (double)g->layer == own;
@@ -694,7 +702,7 @@ collect(struct group *g, const struct nb_map_row *row, const size_t *claims)
     return g->n_parts > 0 && g->row[0] == row;
 }
 
-/* At most as many stored tensors as there are of the file's, or experts in its stacks. */
+/* At most as many stored tensors as there are of the file's, or matrices in its stacks. */
 static uint64_t
 most_stored(const struct nb_reversal *r)
 {
@@ -703,8 +711,9 @@ most_stored(const struct nb_reversal *r)
     for (size_t i = 0; i < r->gguf->n_tensors; i++) {
         const struct nb_view *v = &r->gguf->tensors[i];
         const uint64_t last = v->n_dims > 1 ? v->ne[v->n_dims - 1] : 1;
+        const bool is_stack = v->n_dims > 2 || strstr(v->name, "_exps.") != NULL;
 
-        n += strstr(v->name, "_exps.") != NULL && last <= NB_MAX_EXPERTS ? last : 1;
+        n += is_stack && last <= NB_MAX_EXPERTS ? last : 1;
     }
     return n;
 }
