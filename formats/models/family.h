@@ -98,6 +98,7 @@ enum nb_map_op_kind {
      * rows of the matrix, "c" for its columns, "n" for all elements, and "1".
      */
     NB_MAP_SIDES,
+    NB_MAP_READ_ONLY, /* Nothing is done. The row is for checkpoints that are read, not for those that are written back */
 };
 
 struct nb_map_op {

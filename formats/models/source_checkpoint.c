@@ -137,6 +137,35 @@ add_further_layers(struct nb_builder *b)
     return NB_OK;
 }
 
+/* Whether a tensor of a layer from FIRST on is stored. */
+static bool
+has_layers(const struct nb_builder *b, uint64_t first)
+{
+    for (size_t i = 0; i < b->source->store.count; i++) {
+        uint64_t layer = 0;
+
+        if (after_layer(inside_model(b->source->store.tensors[i].name), &layer) != NULL && layer >= first)
+            return true;
+    }
+    return false;
+}
+
+/* MLX's tools leave out the layers that predict further tokens, of which config.json still tells. */
+static void
+forget_absent_layers(struct nb_builder *b)
+{
+    const double all = nb_hp(b->hp, NB_HP_LAYERS), further = nb_hp(b->hp, NB_HP_NEXTN_LAYERS);
+
+    if (!b->cp->is_mlx || further == 0 || further >= all || has_layers(b, (uint64_t)(all - further)))
+        return;
+    nb_hp_set(b->hp, NB_HP_LAYERS, all - further, true);
+    nb_hp_set(b->hp, NB_HP_NEXTN_LAYERS, 0, true);
+    for (unsigned i = 0; i < NB_HPARAMS; i++)
+        if (b->hp->value[i].each != NULL && (double)b->hp->value[i].count == all)
+            b->hp->value[i].count -= (size_t)further;
+    nb_source_note(b->source, "the layers that predict further tokens are not in the folder");
+}
+
 static enum nb_status
 read_config(struct nb_builder *b, const struct nb_source_options *options)
 {
@@ -161,6 +190,8 @@ read_config(struct nb_builder *b, const struct nb_source_options *options)
         status = b->family->measure(&b->source->store, name, b->hp, b->err);
     if (status == NB_OK)
         status = add_further_layers(b);
+    if (status == NB_OK)
+        forget_absent_layers(b);
     b->layers = (uint64_t)nb_hp(b->hp, NB_HP_LAYERS);
     return status;
 }

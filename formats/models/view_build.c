@@ -520,6 +520,7 @@ apply(struct builder *b, const struct nb_map_op *op)
         return add_op(b, NB_OP_NEGATE_EXP, op);
     case NB_MAP_FOLD:
     case NB_MAP_SIDES:
+    case NB_MAP_READ_ONLY:
     case NB_MAP_JOIN:
     case NB_MAP_NOTHING:
     default:

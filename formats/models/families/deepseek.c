@@ -46,8 +46,8 @@ static const struct nb_map_row deepseek_tensors[] = {
       { { NB_MAP_CUT_GROUPS, { "heads", UNROTATED, "value_length_mla" } } } },                                  \
     { LAYER "self_attn.o_proj.weight", BLOCK "attn_output.weight", PLAIN }
 
-static const struct nb_map_row mla_tensors[] = { EMBEDDINGS, NORMS, MLA, MIXTURE };
-static const struct nb_map_row mla_nextn_tensors[] = { EMBEDDINGS, NORMS, MLA, MIXTURE, NEXTN };
+static const struct nb_map_row mla_tensors[] = { EMBEDDINGS, NORMS, MLA, MIXTURE, MLX_KEYS_AND_VALUES };
+static const struct nb_map_row mla_nextn_tensors[] = { EMBEDDINGS, NORMS, MLA, MIXTURE, NEXTN, MLX_KEYS_AND_VALUES };
 static const struct nb_map_row indexed_tensors[] = {
     EMBEDDINGS,
     NORMS,
@@ -62,6 +62,7 @@ static const struct nb_map_row indexed_tensors[] = {
     { LAYER "self_attn.indexer.wq_b.weight", BLOCK "indexer.attn_q_b.weight", PLAIN },
     MIXTURE,
     NEXTN,
+    MLX_KEYS_AND_VALUES,
 };
 
 /* --- config.json ------------------------------------------------------------------------------------------ */

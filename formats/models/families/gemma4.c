@@ -39,6 +39,7 @@ static const struct nb_map_row tensors[] = {
     { LAYER "per_layer_input_gate.weight", BLOCK "inp_gate.weight", PLAIN },
     { LAYER "per_layer_projection.weight", BLOCK "proj.weight", PLAIN },
     NORM("post_per_layer_input_norm", "post_norm"),
+    MLX_STACKS(LAYER "experts.switch_glu."),
 };
 
 static const struct nb_config_row config[] = {

@@ -51,6 +51,7 @@ static const struct nb_map_row gpt2_tensors[] = {
     GPT2_ROWS("", TURNED),
     GPT2_ROWS("transformer.", TURNED),
     { "lm_head.weight", "output.weight", PLAIN },
+    GPT2_ROWS("model.", AS_IN_MLX),
 };
 
 static const struct nb_map_row gptbigcode_tensors[] = {

@@ -27,6 +27,8 @@ static const struct nb_map_row tensors[] = {
     { LAYER "mlp.experts.down_proj_bias", BLOCK "ffn_down_exps.bias", PLAIN },
     { LAYER "mlp.experts.gate_up_proj_bias", BLOCK "ffn_gate_exps.bias", { { NB_MAP_EVERY_COLUMN, { "0", "2" } } } },
     { LAYER "mlp.experts.gate_up_proj_bias", BLOCK "ffn_up_exps.bias", { { NB_MAP_EVERY_COLUMN, { "1", "2" } } } },
+    MLX_STACKS(LAYER "mlp.experts."),
+    MLX_STACK_BIASES(LAYER "mlp.experts."),
 };
 
 /* They are read with their blocks. */

@@ -57,6 +57,7 @@ static const struct nb_map_row granite_tensors[] = {
     HYBRID("model.norm.weight", "post_attention_layernorm.weight"),
     DENSE_PART,
     SPARSE_PART,
+    MLX_STACKS(LAYER "block_sparse_moe.switch_mlp."),
 };
 static const struct nb_map_row dense_tensors[] = {
     EMBEDDINGS, NORMS, ATTENTION(NEIGHBOURS), QKV_BIASES(NEIGHBOURS), O_BIAS, DENSE_PART,

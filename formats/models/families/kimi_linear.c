@@ -48,6 +48,7 @@ static const struct nb_map_row tensors[] = {
     { MOE "shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },
     { MOE "shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
     { MOE "shared_experts.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
+    MLX_KEYS_AND_VALUES,
 };
 
 /* What attention runs with is one head of compressed keys; key_length_mla is the unrotated part at first. */

@@ -25,6 +25,7 @@ static const struct nb_map_row tensors[] = {
     { LAYER "feed_forward.shared_expert.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN },
     { LAYER "feed_forward.shared_expert.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },
     { LAYER "feed_forward.shared_expert.down_proj.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
+    MLX_STACKS(LAYER "feed_forward.experts."),
 };
 
 static const struct nb_config_row config[] = {

@@ -111,6 +111,7 @@ static const struct nb_map_row granitemoe_tensors[] = {
       BLOCK "ffn_up_shexp.weight",
       { { NB_MAP_CUT, { "shared_feed_forward", "shared_feed_forward" } } } },
     { LAYER "shared_mlp.output_linear.weight", BLOCK "ffn_down_shexp.weight", PLAIN },
+    MLX_STACKS(LAYER "block_sparse_moe.switch_mlp."),
 };
 
 /* An entry head_dim is not used. */

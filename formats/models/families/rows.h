@@ -92,6 +92,20 @@
     { LAYER "block_sparse_moe.experts.%e.w2.weight", BLOCK "ffn_down_exps.weight", PLAIN },  \
     { LAYER "block_sparse_moe.experts.%e.w3.weight", BLOCK "ffn_up_exps.weight", PLAIN }
 
+/* What MLX's classes make of matrices that are cut or turned, which is what GGUF has too. */
+#define AS_IN_MLX { { NB_MAP_READ_ONLY, { NULL } } }
+#define MLX_STACKS(block)                                                                \
+    { block "gate_proj.weight", BLOCK "ffn_gate_exps.weight", AS_IN_MLX },                   \
+    { block "up_proj.weight", BLOCK "ffn_up_exps.weight", AS_IN_MLX },                       \
+    { block "down_proj.weight", BLOCK "ffn_down_exps.weight", AS_IN_MLX }
+#define MLX_STACK_BIASES(block)                                                          \
+    { block "gate_proj.bias", BLOCK "ffn_gate_exps.bias", AS_IN_MLX },                       \
+    { block "up_proj.bias", BLOCK "ffn_up_exps.bias", AS_IN_MLX },                           \
+    { block "down_proj.bias", BLOCK "ffn_down_exps.bias", AS_IN_MLX }
+#define MLX_KEYS_AND_VALUES                                                              \
+    { LAYER "self_attn.embed_q.weight", BLOCK "attn_k_b.weight", AS_IN_MLX },                \
+    { LAYER "self_attn.unembed_out.weight", BLOCK "attn_v_b.weight", AS_IN_MLX }
+
 #define SHARED_EXPERTS                                                                   \
     { LAYER "mlp.shared_experts.gate_proj.weight", BLOCK "ffn_gate_shexp.weight", PLAIN }, \
     { LAYER "mlp.shared_experts.up_proj.weight", BLOCK "ffn_up_shexp.weight", PLAIN },   \

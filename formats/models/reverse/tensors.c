@@ -643,7 +643,8 @@ claim(const struct nb_reversal *r, size_t *claims)
         for (layers_of(r, row, &layer, &end); layer < end; layer++) {
             const struct nb_view *target = target_of(r, row, layer);
 
-            if (target != NULL && claims[target - r->gguf->tensors] == 0 && !has_op(row, NB_MAP_MXFP4))
+            if (target != NULL && claims[target - r->gguf->tensors] == 0 && !has_op(row, NB_MAP_MXFP4) &&
+                !has_op(row, NB_MAP_READ_ONLY))
                 claims[target - r->gguf->tensors] = i + 1;
         }
     }
