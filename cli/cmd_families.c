@@ -43,6 +43,14 @@ name_width(void)
     return (int)width;
 }
 
+/* Whether a GGUF file of FAMILY can be written back as a checkpoint of class NAME. */
+static bool
+is_written_back(const struct nb_family *family, const char *name)
+{
+    return family->model_type != NULL &&
+           strcmp(name, family->model_class == NULL ? family->classes[0] : family->model_class) == 0;
+}
+
 static int
 print_table(void)
 {
@@ -53,8 +61,7 @@ print_table(void)
     for (const struct nb_family *const *f = nb_families; *f != NULL; f++)
         for (const char *const *name = (*f)->classes; *name != NULL; name++)
             cli_print("%-*s %-14s %-9s %-5s %-4s %s\n", width, *name, (*f)->arch->name, yes_no((*f)->n_to_gguf > 0),
-                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL),
-                      yes_no((*f)->model_type != NULL && name == (*f)->classes));
+                      yes_no((*f)->arch->n_blocks > 0), yes_no((*f)->mlx != NULL), yes_no(is_written_back(*f, *name)));
     return cli_finish();
 }
 

@@ -12,6 +12,8 @@
 #include "scratch.h"
 #include "testing.h"
 
+#include <math.h>
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <xxhash.h>
@@ -433,6 +435,66 @@ folders_of_mlx_are_read_as_checkpoints(void **unused)
     assert_int_equal(read, 70);
 }
 
+/* How far B's values are from A's, in parts of A's own size; INFINITY if B has another shape. */
+static double
+distance(const struct nb_view *a, const struct nb_view *b)
+{
+    const uint64_t rows = a->elements / a->ne[0];
+    struct nb_view_reader reader = { 0 };
+    float *x = malloc((size_t)(a->elements + 1) * sizeof *x), *y = malloc((size_t)(a->elements + 1) * sizeof *y);
+    double difference = 0, size = 0;
+
+    if (memcmp(a->ne, b->ne, sizeof a->ne) != 0 || nb_view_rows(a, 0, rows, x, &reader, &err) != NB_OK ||
+        nb_view_rows(b, 0, rows, y, &reader, &err) != NB_OK)
+        difference = INFINITY;
+    for (uint64_t i = 0; i < a->elements && difference < INFINITY; i++) {
+        difference += (double)(x[i] - y[i]) * (double)(x[i] - y[i]);
+        size += (double)x[i] * (double)x[i];
+    }
+    nb_view_reader_free(&reader);
+    free(x);
+    free(y);
+    return sqrt(difference / (size > 0 ? size : 1));
+}
+
+/* What MLX has cut, turned and stacked is quantized in it: rows taken for columns would have values of other weights. */
+static void
+parts_of_matrices_that_are_quantized_come_back_in_their_places(void **unused)
+{
+    static const char *const goldens[] = { "deepseek3", "gemma4_moe", "gpt2", "granitemoe", "kimi_linear", "llama4" };
+    static struct run run;
+
+    (void)unused;
+    for (size_t k = 0; k < sizeof goldens / sizeof goldens[0]; k++) {
+        json_t *golden = golden_by_name(goldens[k]);
+        struct nb_source model, out;
+        const struct nb_view **sorted;
+        unsigned rounded = 0;
+
+        golden_checkpoint(golden, "model");
+        json_decref(golden);
+        scratch_remove("out");
+        RUN(&run, "quantize", "model", "--format", "mlx", "-t", "8bit", "--group-size", "32", "-o", "out");
+        assert_int_equal(run.code, 0);
+        scratch_open_source(&model, "model");
+        scratch_open_source(&out, "out");
+        sorted = nb_views_by_name(out.tensors, out.n_tensors);
+        for (size_t i = 0; i < model.n_tensors; i++) {
+            const struct nb_view *v = nb_views_find(sorted, out.n_tensors, model.tensors[i].name);
+            const double d = v == NULL ? 0 : distance(&model.tensors[i], v);
+
+            if (d > 0.02)
+                fail_msg("%s: '%s' is %g from what it was", goldens[k], model.tensors[i].name, d);
+            rounded += d > 0;
+        }
+        assert_true(rounded > 4);
+        free(sorted);
+        nb_source_close(&model);
+        nb_source_close(&out);
+        scratch_remove("model");
+    }
+}
+
 static void
 families_get_the_names_and_bytes_of_mlx_lm(void **unused)
 {
@@ -671,6 +733,7 @@ main(void)
         cmocka_unit_test(every_setting_gives_the_files_of_mlx_lm),
         cmocka_unit_test(families_get_the_names_and_bytes_of_mlx_lm),
         cmocka_unit_test(folders_of_mlx_are_read_as_checkpoints),
+        cmocka_unit_test(parts_of_matrices_that_are_quantized_come_back_in_their_places),
         cmocka_unit_test(expressions_of_all_layouts_parse_and_no_module_comes_twice),
         cmocka_unit_test(files_beside_the_weights_are_copied_verbatim),
         cmocka_unit_test(a_folder_that_exists_is_refused_and_stays),

@@ -126,7 +126,7 @@ struct nb_made_row {
 
 /* A GGUF file that is written back as a checkpoint; the argument of nb_family.restore. */
 struct nb_restoration {
-    const struct nb_hparams *said, *hp; /* what the file's keys say, and the same with llama.cpp's defaults */
+    const struct nb_hparams *said, *hp;   /* what the file's keys say, and the same with llama.cpp's defaults */
     const struct nb_view *const *tensors; /* of the file, by name */
     size_t n_tensors;
     const struct nb_metadata *meta; /* of the file */

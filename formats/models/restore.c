@@ -18,7 +18,7 @@ nb_restore_layers(const struct nb_restoration *r)
 {
     const double layers = nb_hp(r->hp, NB_HP_LAYERS), further = nb_hp(r->hp, NB_HP_NEXTN_LAYERS);
 
-    return further < layers ? (uint64_t)(layers - further) : 0;
+    return further < layers ? (uint64_t)fmin(layers - further, NB_MAX_LAYERS) : 0;
 }
 
 static bool
@@ -46,16 +46,25 @@ nb_restore(const struct nb_restoration *r, const char *name, json_t *value)
     return value != NULL && set(r->config, name, value);
 }
 
+/* Whether config.json can have NUMBER. One that it cannot have is left out, and the file is refused as it does not come again. */
+static bool
+is_number(double number)
+{
+    return isfinite(number) && fabs(number) < 1e15;
+}
+
 bool
 nb_restore_number(const struct nb_restoration *r, const char *name, double number)
 {
+    if (!is_number(number))
+        return true;
     return nb_restore(r, name, number == floor(number) ? json_integer((json_int_t)number) : json_real(number));
 }
 
 bool
 nb_restore_float(const struct nb_restoration *r, const char *name, double number)
 {
-    return nb_restore(r, name, json_real(nb_shortest_double(number)));
+    return !isfinite(number) || nb_restore(r, name, json_real(nb_shortest_double(number)));
 }
 
 bool

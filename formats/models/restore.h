@@ -23,7 +23,8 @@ bool nb_restore_flag(const struct nb_restoration *r, const char *name, bool flag
 bool nb_restore_kinds(const struct nb_restoration *r, const char *name, enum nb_hparam hparam, const char *yes,
                       const char *no);
 /* A list of the numbers of the layers in which whether HPARAM is not 0 is IS; the first one has the number FIRST. */
-bool nb_restore_numbers(const struct nb_restoration *r, const char *name, enum nb_hparam hparam, bool is, uint64_t first);
+bool nb_restore_numbers(const struct nb_restoration *r, const char *name, enum nb_hparam hparam, bool is,
+                        uint64_t first);
 /* The values of HPARAM by layer. */
 bool nb_restore_each(const struct nb_restoration *r, const char *name, enum nb_hparam hparam);
 /* The period and the offset with which IS holds for just one of every PERIOD of LAYERS layers; false if there are none. */

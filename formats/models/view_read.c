@@ -448,7 +448,7 @@ compute(const struct nb_element_op *op, float x, uint64_t row)
         return x * op->rows[row];
     case NB_OP_NEGATE_EXP:
         return (float)-exp((double)x); /* the nearest float; the reference's library misses it for one value in 100 */
-    case NB_OP_LOG_NEGATED: /* what it was before, or a float beside it with the same exponential */
+    case NB_OP_LOG_NEGATED:            /* what it was before, or a float beside it with the same exponential */
         return (float)log(-(double)x);
     case NB_OP_NONE:
     default:

@@ -201,8 +201,9 @@ set_row(struct nb_reversal *r, const struct nb_config_row *row, const struct nb_
 {
     char entry[MAX_ENTRY];
 
-    if (!value->present || (value->each == NULL && nb_hparam_info(row->hparam)->type == NB_HP_TYPE_U32 &&
-                            value->number != floor(value->number)) ||
+    if (!value->present ||
+        (value->each == NULL && nb_hparam_info(row->hparam)->type == NB_HP_TYPE_U32 &&
+         value->number != floor(value->number)) ||
         !choose_entry(row->entries, defaults, entry) || is_set(r->config, row->entries) ||
         (strchr(entry, '=') != NULL && value->each == NULL))
         return NB_OK;
@@ -339,9 +340,9 @@ static bool
 set_factor(struct nb_reversal *r, const struct nb_map_op *op)
 {
     const char *name = op->argument[0];
-    const size_t count = op->kind == NB_MAP_SCALE_PARTS  ? count_parts(op->argument[1])
-                         : strchr(name, '.') != NULL ? list_length(r->family, name)
-                                                     : 0;
+    const size_t count = op->kind == NB_MAP_SCALE_PARTS ? count_parts(op->argument[1])
+                         : strchr(name, '.') != NULL    ? list_length(r->family, name)
+                                                        : 0;
     json_t *array = count > 0 ? json_array() : NULL;
     char entry[MAX_ENTRY];
     bool good = count == 0 || array != NULL;
@@ -418,8 +419,9 @@ set_known(struct nb_reversal *r, json_t *defaults)
     return good ? NB_OK : nb_fail_memory(r->err);
 }
 
+/* How many tokens there are, also for classes whose rows take the rows of the embedding for it; and which are special. */
 static enum nb_status
-set_token_ids(struct nb_reversal *r)
+set_tokens(struct nb_reversal *r)
 {
     static const struct {
         const char *entry, *key;
@@ -429,7 +431,9 @@ set_token_ids(struct nb_reversal *r)
         { "pad_token_id", "tokenizer.ggml.padding_token_id" },
         { "unk_token_id", "tokenizer.ggml.unknown_token_id" },
     };
-    bool good = true;
+    const double size = nb_hp(&r->hp, NB_HP_VOCAB);
+    bool good = is_set(r->config, "vocab_size") || size < 1 ||
+                set_entry(r->config, "vocab_size", json_integer((json_int_t)size));
 
     for (size_t i = 0; i < sizeof ids / sizeof ids[0] && good; i++) {
         uint64_t id;
@@ -489,8 +493,8 @@ nb_reverse_config(struct nb_reversal *r)
     json_t *defaults = json_pack("{s:s}", "model_type", r->family->model_type);
     enum nb_status status = defaults == NULL ? nb_fail_memory(r->err) : nb_config_complete(defaults, r->err);
 
-    r->config = json_pack("{s:[s], s:s, s:s}", "architectures", class, "model_type",
-                          r->family->model_type, "torch_dtype", dtype_of(r));
+    r->config = json_pack("{s:[s], s:s, s:s}", "architectures", class, "model_type", r->family->model_type,
+                          "torch_dtype", dtype_of(r));
     if (status == NB_OK && r->config == NULL)
         status = nb_fail_memory(r->err);
     if (status == NB_OK)
@@ -513,6 +517,6 @@ nb_reverse_config(struct nb_reversal *r)
         status = set_unlike(r, defaults); /* defaults may be those of others */
     json_decref(defaults);
     if (status == NB_OK)
-        status = set_token_ids(r);
+        status = set_tokens(r);
     return status == NB_OK && r->family->wrapper != NULL ? wrap(r) : status;
 }

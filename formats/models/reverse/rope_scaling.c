@@ -163,14 +163,16 @@ enum nb_status
 nb_reverse_rope_scaling(struct nb_reversal *r)
 {
     const char *type = nb_hp_text(&r->said, NB_HP_ROPE_SCALING);
-    json_t *there = json_object_get(r->config, "rope_scaling"), *scaling = there == NULL ? json_object() : json_incref(there);
+    json_t *there = json_object_get(r->config, "rope_scaling"),
+           *scaling = there == NULL ? json_object() : json_incref(there);
     enum nb_status status = scaling == NULL ? nb_fail_memory(r->err) : NB_OK;
 
     if (status == NB_OK && type != NULL && strcmp(type, "none") != 0 && !add_keys(r, scaling))
         status = nb_fail_memory(r->err);
     if (status == NB_OK)
         status = add_longrope(r, scaling);
-    if (status == NB_OK && json_object_get(r->config, "rope_parameters") == NULL) /* else the family knows its divisors */
+    if (status == NB_OK &&
+        json_object_get(r->config, "rope_parameters") == NULL) /* else the family knows its divisors */
         status = add_llama3(r, scaling);
     if (status == NB_OK && json_object_size(scaling) > 0 && json_object_set(r->config, "rope_scaling", scaling) != 0)
         status = nb_fail_memory(r->err);

@@ -194,8 +194,9 @@ check_exponentials(const struct nb_reversal *r, const struct nb_view *made, cons
     nb_view_reader_free(&other);
     free(x);
     if (status == NB_OK && !good)
-        return nb_fail(r->err, NB_UNSUPPORTED, "%s: tensor '%s' has values that are not -exp of a number, as those of a %s",
-                       r->gguf->path, made->name, r->family->classes[0]);
+        return nb_fail(r->err, NB_UNSUPPORTED,
+                       "%s: tensor '%s' has values that are not -exp of a number, as those of a %s", r->gguf->path,
+                       made->name, r->family->classes[0]);
     return status;
 }
 
@@ -344,6 +345,38 @@ add_tokenizer(struct nb_source *out, const struct nb_source *gguf, struct nb_err
     return nb_fail(err, status, "%s", why.message);
 }
 
+static bool
+has_factors(const struct nb_family *family)
+{
+    for (size_t i = 0; i < family->n_to_gguf; i++)
+        for (size_t k = 0; k < NB_MAP_OPS; k++)
+            if (family->to_gguf[i].op[k].kind == NB_MAP_SCALE_BY || family->to_gguf[i].op[k].kind == NB_MAP_SCALE_PARTS)
+                return true;
+    return false;
+}
+
+/* Says what is not as it was in the checkpoint that the file was made of. */
+static void
+note_changes(struct nb_source *out, const struct nb_family *family)
+{
+    size_t logarithms = 0;
+
+    for (size_t i = 0; i < out->n_tensors; i++)
+        logarithms += has_exponentials(&out->tensors[i]);
+    if (logarithms > 0)
+        nb_source_note(out,
+                       "%zu tensors are the logarithms of what the file has: floats that may be the neighbours of the "
+                       "checkpoint's, with the same exponentials",
+                       logarithms);
+    if (has_factors(family))
+        nb_source_note(out,
+                       "the factors of a %s are in the weights of the file and stay there: config.json has 1 for them",
+                       family->classes[0]);
+    if (family->wrapper != NULL)
+        nb_source_note(out, "the file has the text model of a %s alone: there are no tensors of the vision part",
+                       family->classes[0]);
+}
+
 enum nb_status
 nb_reverse(struct nb_source *out, const struct nb_source *gguf, const char *model_class, struct nb_error *err)
 {
@@ -359,8 +392,10 @@ nb_reverse(struct nb_source *out, const struct nb_source *gguf, const char *mode
     status = sorted == NULL ? nb_fail_memory(err) : choose(gguf, sorted, architecture, model_class, &family, err);
     if (status == NB_OK) /* anew, because a source cannot be moved */
         status = try_family(gguf, sorted, family, out, &unlike, err);
-    if (status == NB_OK)
+    if (status == NB_OK) {
+        note_changes(out, family);
         status = add_tokenizer(out, gguf, err);
+    }
     free(sorted);
     return status;
 }
