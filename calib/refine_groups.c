@@ -1,4 +1,5 @@
 #include "calib/refine_run.h"
+#include "formats/elements/types.h"
 #include "formats/models/hparams.h"
 #include "verify/run/block.h"
 
@@ -19,8 +20,10 @@ bool
 nb_refine_can(const struct nb_refine_run *r, const struct nb_linear *m, struct nb_encoding *encoding)
 {
     const struct nb_linear *o = nb_refine_original_of(r, m);
+    const enum nb_type type = m->weight->type; /* that of floats, if it is packed */
+    const bool is_copy = o != NULL && o->weight->type == type && nb_type_info(type)->block > 1;
 
-    return (o == NULL || o->weight->type != m->weight->type) && nb_refine_encoding(m, encoding);
+    return !is_copy && nb_refine_encoding(m, encoding);
 }
 
 static bool
