@@ -16,6 +16,9 @@
 #include "verify/tokenize/text_file.h"
 #include "verify/tokenize/tokenize.h"
 
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define SAMPLE SAMPLE_DATA "/tinystories-3m"
