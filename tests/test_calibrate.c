@@ -448,10 +448,11 @@ types_told(void)
 {
     json_t *report = json_loads(run.out, 0, NULL), *tensor;
     char *text = calloc(1, 65536);
-    size_t i;
+    size_t i, length = 0;
 
     json_array_foreach(json_object_get(report, "tensors"), i, tensor)
-        strncat(strcat(text, " "), json_string_value(json_object_get(tensor, "type")), 16);
+        length += (size_t)snprintf(text + length, 65536 - length, "%s ",
+                                   json_string_value(json_object_get(tensor, "type")));
     json_decref(report);
     return text;
 }
