@@ -109,7 +109,7 @@ nb_restore_numbers(const struct nb_restoration *r, const char *name, enum nb_hpa
 
     for (uint64_t i = 0; i < nb_restore_layers(r) && good; i++)
         if ((nb_hp_at(r->hp, hparam, i) != 0) == is)
-            good = json_array_append_new(array, json_integer((json_int_t)(i + first))) == 0;
+            good = json_array_append_new(array, json_integer((json_int_t)i + (json_int_t)first)) == 0;
     return set_array(r, name, array, good);
 }
 

@@ -86,7 +86,7 @@ restore(const struct nb_restoration *r, struct nb_error *err)
     bool good = indexes != NULL;
 
     for (uint64_t i = 1; i <= count && good; i++)
-        good = json_array_append_new(indexes, json_integer((json_int_t)(i * step))) == 0;
+        good = json_array_append_new(indexes, json_integer((json_int_t)i * (json_int_t)step)) == 0;
     if (!good)
         json_decref(indexes);
     good = good && nb_restore(r, "vision_config.deepstack_visual_indexes", indexes) &&
