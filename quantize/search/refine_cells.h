@@ -188,7 +188,8 @@ nb_visit_cells(struct nb_tile *t, size_t at, size_t first, size_t count, nb_lane
         nearest_entries(t, weight + c, magnitude + c, scale, entry);
         for (size_t i = c; i < c + p->cell; i++)
             for (size_t r = 0; r < NB_TILE; r++) {
-                const unsigned level = p->entries[(size_t)entry[r]] >> ((i - c) * p->bits) & ((1u << p->bits) - 1);
+                const unsigned all = p->entries[(size_t)entry[r]];
+                const unsigned level = all >> ((i - c) * p->bits) & ((1u << p->bits) - 1);
 
                 moved[i][r] = scale[r] * (sign[i][r] * p->levels[level] - t->level[at + i][r]);
             }
