@@ -288,6 +288,38 @@ tokenizers_without_what_they_need_are_refused(void **unused)
     }
 }
 
+/* What "tokenize" prints for a text that pre-tokenizers cut in different ways, with the file's set to PRE. */
+static const char *
+tokens_by(const char *pre)
+{
+    static struct run run;
+    char set[64];
+
+    snprintf(set, sizeof set, "tokenizer.ggml.pre=str:%s", pre);
+    RUN(&run, "edit", "tinystories-3m.gguf", "--set", set, "-o", "other.gguf", "--force");
+    assert_int_equal(run.code, 0);
+    RUN(&run, "tokenize", "--ids", "-p", "It's 12345 o'clock,  HelloWorld she'LL\n\n say: \"a/b\"!!", "other.gguf");
+    if (run.code != 0)
+        fail_msg("%s: %s", pre, run.err);
+    return run.out;
+}
+
+static void
+names_that_mean_the_same_cut_the_same(void **unused)
+{
+    static const char *const pairs[][2] = {
+        { "llama-bpe", "llama3" }, { "llama-bpe", "falcon-h1" },    { "llama-bpe", "lfm2" }, { "gpt-4o", "llama4" },
+        { "gpt-2", "exaone4" },    { "qwen2", "deepseek-r1-qwen" }, { "gpt-2", "phi-2" },    { "qwen2", "megrez" },
+    };
+    char first[1024];
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        snprintf(first, sizeof first, "%s", tokens_by(pairs[i][0]));
+        assert_string_equal(first, tokens_by(pairs[i][1]));
+    }
+}
+
 static void
 the_command_shows_ids_and_pieces(void **unused)
 {
@@ -331,6 +363,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_those_of_the_libraries),
         cmocka_unit_test(a_long_word_ends),
+        cmocka_unit_test(names_that_mean_the_same_cut_the_same),
         cmocka_unit_test(nothing_of_a_text_is_lost),
         cmocka_unit_test(a_checkpoint_refuses_text_that_is_not_utf8),
         cmocka_unit_test(every_byte_has_a_character_of_its_own),

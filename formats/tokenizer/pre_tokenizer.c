@@ -151,6 +151,29 @@ nb_pre_tokenizer_steps(const char *name)
     return NULL;
 }
 
+/* The further names by which llama.cpp v0.5.0 (llama-vocab.cpp) knows those above, with the same rules for all else. */
+static const struct {
+    const char *name;
+    const char *also[11];
+} aliases[] = {
+    { "llama-bpe", { "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano" } },
+    { "qwen2", { "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez" } },
+    { "gpt-2",
+      { "phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum", "modern-bert",
+        "exaone4" } },
+    { "gpt-4o", { "llama4", "kanana2", "talkie" } },
+};
+
+const char *
+nb_pre_tokenizer_known_as(const char *name)
+{
+    for (size_t i = 0; i < sizeof aliases / sizeof aliases[0] && name != NULL; i++)
+        for (size_t k = 0; aliases[i].also[k] != NULL; k++)
+            if (strcmp(aliases[i].also[k], name) == 0)
+                return aliases[i].name;
+    return name;
+}
+
 bool
 nb_pre_tokenizer_adds_bos(const char *name)
 {

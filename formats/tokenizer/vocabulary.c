@@ -199,7 +199,7 @@ read_by_metadata(struct nb_vocabulary *v, const struct nb_vocabulary_origin *fro
                        "%s: a tokenizer of kind '%s'; 'gpt2' (BPE) and 'llama' (SentencePiece) can be used", from->path,
                        model);
     v->model = strcmp(model, "llama") == 0 ? NB_VOCABULARY_SCORES : NB_VOCABULARY_BYTE_BPE;
-    v->pre = nb_meta_get_string(from->meta, "tokenizer.ggml.pre");
+    v->pre = nb_pre_tokenizer_known_as(nb_meta_get_string(from->meta, "tokenizer.ggml.pre"));
     if (v->model == NB_VOCABULARY_BYTE_BPE && (v->pre == NULL || nb_pre_tokenizer_steps(v->pre) == NULL))
         return nb_fail(err, NB_UNSUPPORTED, "%s: its pre-tokenizer '%s' is not supported", from->path,
                        v->pre == NULL ? "" : v->pre);

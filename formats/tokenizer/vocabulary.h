@@ -114,5 +114,7 @@ bool nb_vocabulary_same(const struct nb_vocabulary *a, const struct nb_vocabular
  * "digits", "bytes" and "bytes+words"; NULL if it is unknown.
  */
 const char *nb_pre_tokenizer_steps(const char *name);
+/* The name that nb_pre_tokenizer_steps knows for one that means the same; NAME itself, which may be NULL, otherwise. */
+const char *nb_pre_tokenizer_known_as(const char *name);
 
 #endif
