@@ -182,7 +182,6 @@ write_text(struct quantize_options *a, const struct nb_source *source, struct nb
         options.watch.note = NULL;
     }
     status = nb_written_text(source, &options, &a->written, err);
-
     cli_progress_end(&progress);
     return status;
 }

@@ -21,10 +21,10 @@ nb_restore_layers(const struct nb_restoration *r)
     return further < layers ? (uint64_t)fmin(layers - further, NB_MAX_LAYERS) : 0;
 }
 
-static bool
-set(json_t *object, const char *name, json_t *value)
+bool
+nb_restore_entry(json_t *object, const char *name, json_t *value)
 {
-    const size_t n = strcspn(name, ".");
+    const size_t n = strcspn(name, ".=");
     char key[MAX_ENTRY];
     json_t *inner;
 
@@ -35,7 +35,7 @@ set(json_t *object, const char *name, json_t *value)
     if (inner == NULL && json_object_set_new(object, key, json_object()) == 0)
         inner = json_object_get(object, key);
     if (inner != NULL)
-        return set(inner, name + n + 1, value);
+        return nb_restore_entry(inner, name + n + 1, value);
     json_decref(value);
     return false;
 }
@@ -43,7 +43,7 @@ set(json_t *object, const char *name, json_t *value)
 bool
 nb_restore(const struct nb_restoration *r, const char *name, json_t *value)
 {
-    return value != NULL && set(r->config, name, value);
+    return value != NULL && nb_restore_entry(r->config, name, value);
 }
 
 /* Whether config.json can have NUMBER. One that it cannot have is left out, and the file is refused as it does not come again. */

@@ -12,7 +12,12 @@ const struct nb_view *nb_restore_tensor(const struct nb_restoration *r, const ch
 /* How many layers are none that predict further tokens. */
 uint64_t nb_restore_layers(const struct nb_restoration *r);
 
-/* Sets entry NAME, or "a.b", of which the object "a" is made if it is not there, to VALUE, which is released. */
+/*
+ * Sets entry NAME of OBJECT, or "a.b", of which the object "a" is made if it is not there, to VALUE, which is released. What
+ * NAME has behind a "=" does not count.
+ */
+bool nb_restore_entry(json_t *object, const char *name, json_t *value);
+/* The same in the config.json; VALUE may be NULL: out of memory. */
 bool nb_restore(const struct nb_restoration *r, const char *name, json_t *value);
 bool nb_restore_number(const struct nb_restoration *r, const char *name, double number);
 /* The same with a number that is a 32-bit float: the shortest that gives it. */

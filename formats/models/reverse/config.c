@@ -96,28 +96,6 @@ choose_entry(const char *entries, json_t *defaults, char entry[MAX_ENTRY])
     return best > 0;
 }
 
-/* Sets entry NAME, or "a.b", of OBJECT to VALUE, which is released. */
-static bool
-set_entry(json_t *object, const char *name, json_t *value)
-{
-    const size_t n = strcspn(name, ".=");
-    char key[MAX_ENTRY];
-    json_t *inner;
-
-    snprintf(key, sizeof key, "%.*s", (int)n, name);
-    if (name[n] != '.')
-        return json_object_set_new(object, key, value) == 0;
-    inner = json_object_get(object, key);
-    if (inner == NULL) {
-        if (json_object_set_new(object, key, json_object()) != 0) {
-            json_decref(value);
-            return false;
-        }
-        inner = json_object_get(object, key);
-    }
-    return set_entry(inner, name + n + 1, value);
-}
-
 /* Whether one of the alternatives ENTRIES is set. */
 static bool
 is_set(json_t *config, const char *entries)
@@ -207,7 +185,7 @@ set_row(struct nb_reversal *r, const struct nb_config_row *row, const struct nb_
         !choose_entry(row->entries, defaults, entry) || is_set(r->config, row->entries) ||
         (strchr(entry, '=') != NULL && value->each == NULL))
         return NB_OK;
-    return set_entry(r->config, entry, value_json(row->hparam, value, entry)) ? NB_OK : nb_fail_memory(r->err);
+    return nb_restore_entry(r->config, entry, value_json(row->hparam, value, entry)) ? NB_OK : nb_fail_memory(r->err);
 }
 
 /* Whether an earlier row reads the same entries: a head's length is that of keys, of values, and of what is rotated. */
@@ -296,11 +274,11 @@ set_flags(struct nb_reversal *r)
 
     for (size_t i = 0; i < f->n_rules && good; i++)
         if (f->rules[i].kind == NB_CONFIG_BIASES && strchr(f->rules[i].entry, '.') == NULL)
-            good = set_entry(r->config, f->rules[i].entry, json_boolean(has_tensor(r, f->rules[i].values)));
+            good = nb_restore_entry(r->config, f->rules[i].entry, json_boolean(has_tensor(r, f->rules[i].values)));
     for (size_t i = 0; i < f->arch->n_tensors && good; i++)
         if (f->arch->tensors[i].presence == NB_TIED)
-            good = set_entry(r->config, "tie_word_embeddings",
-                             json_boolean(nb_reversal_find(r, f->arch->tensors[i].name) == NULL));
+            good = nb_restore_entry(r->config, "tie_word_embeddings",
+                                    json_boolean(nb_reversal_find(r, f->arch->tensors[i].name) == NULL));
     return good ? NB_OK : nb_fail_memory(r->err);
 }
 
@@ -351,7 +329,7 @@ set_factor(struct nb_reversal *r, const struct nb_map_op *op)
     for (size_t i = 0; i < count && good; i++)
         good = json_array_append_new(array, json_real(1)) == 0;
     if (good)
-        return set_entry(r->config, entry, array == NULL ? json_real(1) : array);
+        return nb_restore_entry(r->config, entry, array == NULL ? json_real(1) : array);
     json_decref(array);
     return false;
 }
@@ -411,10 +389,10 @@ set_known(struct nb_reversal *r, json_t *defaults)
         json_t *usual = json_object_get(defaults, rule->entry);
 
         if (is_unknown && is_only_value(rule) && !is_set(r->config, rule->entry))
-            good = set_entry(r->config, rule->entry, first_value(rule->values));
+            good = nb_restore_entry(r->config, rule->entry, first_value(rule->values));
         if ((rule->kind == NB_CONFIG_ONLY || rule->kind == NB_CONFIG_NOTED) && usual != NULL &&
             !nb_config_is_one_of(usual, rule->values) && !is_set(r->config, rule->entry))
-            good = set_entry(r->config, rule->entry, first_value(rule->values));
+            good = nb_restore_entry(r->config, rule->entry, first_value(rule->values));
     }
     return good ? NB_OK : nb_fail_memory(r->err);
 }
@@ -433,13 +411,13 @@ set_tokens(struct nb_reversal *r)
     };
     const double size = nb_hp(&r->hp, NB_HP_VOCAB);
     bool good = is_set(r->config, "vocab_size") || size < 1 ||
-                set_entry(r->config, "vocab_size", json_integer((json_int_t)size));
+                nb_restore_entry(r->config, "vocab_size", json_integer((json_int_t)size));
 
     for (size_t i = 0; i < sizeof ids / sizeof ids[0] && good; i++) {
         uint64_t id;
 
         if (nb_meta_get_u64(&r->gguf->meta, ids[i].key, &id) && !is_set(r->config, ids[i].entry))
-            good = set_entry(r->config, ids[i].entry, json_integer((json_int_t)id));
+            good = nb_restore_entry(r->config, ids[i].entry, json_integer((json_int_t)id));
     }
     return good ? NB_OK : nb_fail_memory(r->err);
 }
@@ -506,7 +484,7 @@ nb_reverse_config(struct nb_reversal *r)
     if (status == NB_OK)
         status = nb_reverse_rope_scaling(r);
     if (status == NB_OK && json_object_get(defaults, "rope_scaling") != NULL && nb_config_rope(r->config) == NULL)
-        status = set_entry(r->config, "rope_scaling", json_null()) ? NB_OK : nb_fail_memory(r->err);
+        status = nb_restore_entry(r->config, "rope_scaling", json_null()) ? NB_OK : nb_fail_memory(r->err);
     if (status == NB_OK)
         status = set_flags(r);
     if (status == NB_OK)
