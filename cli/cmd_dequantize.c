@@ -2,7 +2,6 @@
 
 #include "formats/base/file_in.h"
 #include "formats/base/text.h"
-#include "formats/elements/tier.h"
 #include "formats/elements/types.h"
 #include "formats/models/packed/composed.h"
 #include "formats/models/reverse/as_checkpoint.h"
@@ -77,25 +76,23 @@ print_summary(void *context, double seconds)
 {
     const struct dequantization *d = context;
     const struct nb_checkpoint_plan *plan = d->plan;
-    char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
+    char x[CLI_TEXT], y[CLI_TEXT];
 
     cli_print("%s -> %s (%s)\n", d->options->source, d->options->output, nb_type_info(plan->dtype)->name);
     cli_print("  %s parameters in %zu tensors, %zu of them unpacked\n", cli_count(x, (double)plan->parameters),
               plan->folder.n_outputs, plan->n_unpacked);
     cli_print("  %s -> %s", cli_bytes(x, (double)d->source->file_bytes),
               cli_bytes(y, (double)plan->folder.total_bytes));
-    if (d->options->dry_run)
-        cli_print(" (nothing written)\n");
-    else
-        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->folder.total_bytes / seconds),
-                  nb_tier());
+    planned_print_time(d->options->dry_run, seconds, plan->folder.total_bytes);
     return NB_OK;
 }
 
 static enum nb_status
-write_plan(const void *plan, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
+write_plan(const void *context, const struct nb_pipeline_options *options, struct nb_error *err)
 {
-    return nb_checkpoint_plan_write(plan, name, options, err);
+    const struct dequantization *d = context;
+
+    return nb_checkpoint_plan_write(d->plan, d->options->output, options, err);
 }
 
 static enum nb_status
@@ -103,7 +100,7 @@ write_folder(void *context, struct nb_error *err)
 {
     const struct dequantization *d = context;
 
-    return planned_write(write_plan, d->plan, d->options->output, &d->options->pipeline, err);
+    return planned_write(write_plan, d, &d->options->pipeline, err);
 }
 
 /* The last part of the source's path without ".gguf", and the type: "Llama-3.2-1B-AWQ-bf16". */

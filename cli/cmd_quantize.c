@@ -35,14 +35,13 @@ struct quantization {
 
 /* Everything, with the source read once. */
 static enum nb_status
-write_all(const void *context, const char *name, const struct nb_pipeline_options *options, struct nb_error *err)
+write_all(const void *context, const struct nb_pipeline_options *options, struct nb_error *err)
 {
     const struct quantization *q = context;
     struct nb_pipeline_product products[MAX_OUTPUTS];
     enum nb_status status = NB_OK;
     size_t made = 0;
 
-    (void)name; /* each has its own */
     while (made < q->n_gguf && status == NB_OK) {
         status = nb_pipeline_product_of(&q->gguf[made].plan, q->gguf[made].output, &products[made], err);
         made += status == NB_OK;
@@ -129,8 +128,7 @@ write_outputs(void *context, struct nb_error *err)
 {
     struct quantization *q = context;
 
-    return q->options->refine != NULL ? refine_all(q, err)
-                                      : planned_write(write_all, q, "", &q->options->pipeline, err);
+    return q->options->refine != NULL ? refine_all(q, err) : planned_write(write_all, q, &q->options->pipeline, err);
 }
 
 /* --- what it is made with ---------------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 #include "formats/elements/tier.h"
 
 enum nb_status
-planned_write(planned_writer *write, const void *plan, const char *name, const struct nb_pipeline_options *options,
+planned_write(planned_writer *write, const void *context, const struct nb_pipeline_options *options,
               struct nb_error *err)
 {
     struct nb_pipeline_options o = *options;
@@ -15,9 +15,22 @@ planned_write(planned_writer *write, const void *plan, const char *name, const s
     o.progress = cli_progress_update;
     o.context = &progress;
     o.stop = cli_catch_signals();
-    status = write(plan, name, &o, err);
+    status = write(context, &o, err);
     cli_progress_end(&progress);
     return status;
+}
+
+void
+planned_print_time(bool dry_run, double seconds, uint64_t bytes)
+{
+    char rate[CLI_TEXT];
+
+    if (dry_run)
+        cli_print(" (nothing written)\n");
+    else if (seconds > 0)
+        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(rate, (double)bytes / seconds), nb_tier());
+    else
+        cli_print("\n");
 }
 
 static json_t *

@@ -9,13 +9,16 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Writes what PLAN, of any kind, says under NAME: nb_mlx_plan_write and the like. */
-typedef enum nb_status planned_writer(const void *plan, const char *name, const struct nb_pipeline_options *options,
+/* Writes what CONTEXT, of any kind, says. */
+typedef enum nb_status planned_writer(const void *context, const struct nb_pipeline_options *options,
                                       struct nb_error *err);
 
 /* Calls WRITE with progress on the terminal and signals caught; of OPTIONS what concerns these is replaced. */
-enum nb_status planned_write(planned_writer *write, const void *plan, const char *name,
-                             const struct nb_pipeline_options *options, struct nb_error *err) NB_MUST_CHECK;
+enum nb_status planned_write(planned_writer *write, const void *context, const struct nb_pipeline_options *options,
+                             struct nb_error *err) NB_MUST_CHECK;
+
+/* The end of a line of a summary: how long it took to make something of BYTES, or that it was a dry run. */
+void planned_print_time(bool dry_run, double seconds, uint64_t bytes);
 
 struct planned_output {
     void *context; /* of its functions */

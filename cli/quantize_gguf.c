@@ -1,30 +1,12 @@
 #include "cli/quantize_gguf.h"
 
 #include "cli/memory_report.h"
+#include "cli/planned.h"
 #include "cli/refinement.h"
-#include "formats/elements/tier.h"
 #include "formats/elements/types.h"
 #include "formats/models/model_name.h"
 
 #include <inttypes.h>
-
-static const char *
-reason(const struct nb_choice *choice)
-{
-    switch (choice->why) {
-    case NB_WHY_KEPT:
-        return "kept";
-    case NB_WHY_BASE:
-        return "recipe";
-    case NB_WHY_RULE:
-        return "rule";
-    case NB_WHY_USER:
-        return "asked";
-    case NB_WHY_FALLBACK:
-    default:
-        return "fallback";
-    }
-}
 
 static bool
 is_same_fallback(const struct nb_plan_tensor *a, const struct nb_plan_tensor *b)
@@ -129,9 +111,9 @@ quantize_gguf_object(void *context)
         cli_json_add(tensors, cli_json("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "name", t->source->name,
                                        "source_name", t->source->source_name, "shape", shape, "source_type",
                                        nb_type_info(t->source->type)->name, "type", nb_type_info(t->choice.type)->name,
-                                       "meant", nb_type_info(t->choice.meant)->name, "why", reason(&t->choice),
-                                       "importance", (int)(t->importance != NULL), "source_bytes",
-                                       (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
+                                       "meant", nb_type_info(t->choice.meant)->name, "why",
+                                       quantize_reason(t->choice.why), "importance", (int)(t->importance != NULL),
+                                       "source_bytes", (json_int_t)t->source->bytes, "bytes", (json_int_t)t->bytes));
     }
     object = cli_json("{s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:I, s:f, s:I, s:o, s:o}", "source", a->source, "output",
                       q->output, "recipe", q->how.recipe.recipe->name, "files", (int)plan->n_files, "dry_run",
@@ -159,7 +141,8 @@ quantize_gguf_print(void *context, FILE *f)
         if (cli_is_wide())
             cli_print_to(f, " %18s ", cli_shape(shape, t->source));
         cli_print_to(f, " %7s -> %-7s %-8s %10s\n", nb_type_info(t->source->type)->name,
-                     nb_type_info(t->choice.type)->name, reason(&t->choice), cli_bytes(bytes, (double)t->bytes));
+                     nb_type_info(t->choice.type)->name, quantize_reason(t->choice.why),
+                     cli_bytes(bytes, (double)t->bytes));
     }
 }
 
@@ -170,7 +153,7 @@ quantize_gguf_summary(void *context, double seconds)
     const struct quantize_options *a = q->options;
     const struct nb_plan *plan = &q->plan;
     const struct memory_subject subject = { q->source, plan, &q->how };
-    char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
+    char x[CLI_TEXT], y[CLI_TEXT];
 
     cli_print("%s -> %s (%s", a->source, q->output, q->how.recipe.recipe->name);
     if (plan->n_files > 1)
@@ -181,12 +164,7 @@ quantize_gguf_summary(void *context, double seconds)
     print_type_counts(plan);
     cli_print("\n  %s -> %s, %.2f bits per weight", cli_bytes(x, (double)plan->source_bytes),
               cli_bytes(y, (double)plan->total_bytes), nb_plan_bpw(plan));
-    if (a->dry_run)
-        cli_print(" (nothing written)\n");
-    else if (seconds > 0)
-        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
-    else
-        cli_print("\n");
+    planned_print_time(a->dry_run, seconds, plan->source_bytes);
     refinement_print(&q->refined);
     return a->dry_run ? print_memory(&subject, &a->memory) : NB_OK;
 }

@@ -1,8 +1,8 @@
 #include "cli/quantize_mlx.h"
 
+#include "cli/planned.h"
 #include "cli/refinement.h"
 #include "formats/base/text.h"
-#include "formats/elements/tier.h"
 #include "formats/elements/types.h"
 #include "quantize/mlx_plan.h"
 
@@ -25,17 +25,6 @@ format_text(const struct nb_mlx_plan_tensor *t, char text[CLI_TEXT])
     return text;
 }
 
-static const char *
-reason(const struct nb_mlx_choice *choice)
-{
-    static const char *const names[] = {
-        [NB_WHY_KEPT] = "kept",  [NB_WHY_BASE] = "recipe",       [NB_WHY_RULE] = "rule",
-        [NB_WHY_USER] = "asked", [NB_WHY_FALLBACK] = "fallback",
-    };
-
-    return names[choice->why];
-}
-
 json_t *
 quantize_mlx_object(void *context)
 {
@@ -55,7 +44,7 @@ quantize_mlx_object(void *context)
         cli_json_add(tensors,
                      cli_json("{s:s, s:s, s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:I}", "name", v->name, "source_name",
                               v->source_name, "shape", shape, "source_type", nb_type_info(v->type)->name, "format",
-                              format_text(t, format), "why", reason(&t->choice), "importance",
+                              format_text(t, format), "why", quantize_reason(t->choice.why), "importance",
                               (int)(t->importance != NULL), "lost_blocks", (json_int_t)plan->lost[i], "source_bytes",
                               (json_int_t)v->bytes, "bytes", (json_int_t)t->bytes));
     }
@@ -82,7 +71,7 @@ quantize_mlx_print(void *context, FILE *f)
         if (cli_is_wide())
             cli_print_to(f, " %18s ", cli_shape(shape, &t->source->view));
         cli_print_to(f, " %s -> %-9s %-8s %10s\n", nb_type_info(t->source->view.type)->name, format_text(t, format),
-                     reason(&t->choice), cli_bytes(bytes, (double)t->bytes));
+                     quantize_reason(t->choice.why), cli_bytes(bytes, (double)t->bytes));
     }
 }
 
@@ -133,7 +122,7 @@ quantize_mlx_summary(void *context, double seconds)
     const struct mlx_quantization *q = context;
     const struct quantize_options *a = q->options;
     const struct nb_mlx_plan *plan = &q->plan;
-    char x[CLI_TEXT], y[CLI_TEXT], z[CLI_TEXT];
+    char x[CLI_TEXT], y[CLI_TEXT];
     size_t quantized = 0;
 
     for (size_t i = 0; i < plan->sources.count; i++)
@@ -143,12 +132,7 @@ quantize_mlx_summary(void *context, double seconds)
               plan->sources.count, cli_s(plan->sources.count), quantized);
     cli_print("\n  %s -> %s, %.3f bits per weight", cli_bytes(x, (double)plan->source_bytes),
               cli_bytes(y, (double)plan->folder.total_bytes), nb_mlx_plan_bpw(plan));
-    if (a->dry_run)
-        cli_print(" (nothing written)\n");
-    else if (seconds > 0)
-        cli_print(", in %.2f s (%s/s, %s)\n", seconds, cli_bytes(z, (double)plan->source_bytes / seconds), nb_tier());
-    else
-        cli_print("\n");
+    planned_print_time(a->dry_run, seconds, plan->source_bytes);
     refinement_print(&q->refined);
     print_lost(plan);
     return NB_OK;

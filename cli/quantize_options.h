@@ -66,6 +66,18 @@ quantize_text(const struct quantize_options *options, const char *name)
     return options->refines_by_itself && name == options->refine ? options->written : (struct nb_text){ .name = name };
 }
 
+/* Why a tensor gets its type, in a word. */
+static inline const char *
+quantize_reason(enum nb_reason why)
+{
+    static const char *const words[] = {
+        [NB_WHY_KEPT] = "kept",  [NB_WHY_BASE] = "recipe",       [NB_WHY_RULE] = "rule",
+        [NB_WHY_USER] = "asked", [NB_WHY_FALLBACK] = "fallback",
+    };
+
+    return words[why];
+}
+
 /* Fills OPTIONS, which must be zero. Returns an exit code; with anything but NB_OK the sentence is printed. */
 int quantize_options_read(struct quantize_options *options, const struct cli_line *line);
 void quantize_options_free(struct quantize_options *options);
