@@ -7,29 +7,10 @@
 #ifndef NB_REFINE_FEED_H
 #define NB_REFINE_FEED_H
 
-#include "formats/base/blas.h"
-#include "quantize/search/refine_levels.h"
+#include "quantize/search/refine_columns.h"
 #include "quantize/search/refiners.h"
 
-/* What the errors of COUNT columns from AT on add to the columns from FIRST up to END, behind them. */
-static void
-feed(const struct nb_tile *t, size_t first, size_t end, size_t at, size_t count, nb_lane *error)
-{
-    const size_t n = t->refine->columns;
-
-    if (end > first)
-        nb_sgemm(&(struct nb_sgemm){ .m = end - first,
-                                     .n = NB_TILE,
-                                     .k = count,
-                                     .alpha = 1,
-                                     .beta = 1,
-                                     .a = t->refine->feedback + first * n + at,
-                                     .b = error[at],
-                                     .c = t->g[first],
-                                     .a_row = n,
-                                     .b_row = NB_TILE,
-                                     .c_row = NB_TILE });
-}
+#include <string.h>
 
 /* Rounds column J, to which t->g says what is to be added; the columns behind it up to END follow. */
 static void
@@ -62,16 +43,11 @@ feed_column(struct nb_tile *t, size_t j, size_t end, float *restrict error, cons
 static void
 feed_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *error)
 {
-    const struct nb_parts_type *p = t->parts;
+    nb_lane scale, min;
 
     for (size_t j = first; j < first + count; j++) {
-        const size_t group = j / p->group, block = j / p->block;
-        nb_lane scale, min;
-
-        for (size_t r = 0; r < NB_TILE; r++) {
-            scale[r] = t->d[block][r] * t->scale[group][r];
-            min[r] = t->dmin[block][r] * t->min[group][r];
-        }
+        if (j == first || j % t->parts->group == 0)
+            group_steps(t, j, scale, min);
         feed_column(t, j, first + count, error[j], scale, min);
     }
 }
@@ -81,15 +57,16 @@ void
 NB_TIERED(nb_refine_feed)(struct nb_tile *t, nb_lane *error)
 {
     const size_t n = t->refine->columns;
+    const float *u = t->refine->feedback; /* its lower half, U', says what errors add to the columns behind them */
 
     memset(t->g, 0, n * sizeof *t->g);
     for (size_t at = 0, size; at < n; at += size) {
         size = n - at < NB_STRIDE_COLUMNS ? n - at : NB_STRIDE_COLUMNS;
         for (size_t first = at; first < at + size; first += NB_PANEL) {
             feed_panel(t, first, NB_PANEL, error);
-            feed(t, first + NB_PANEL, at + size, first, NB_PANEL, error);
+            add_products(t, u, 1, first + NB_PANEL, at + size, first, NB_PANEL, error + first);
         }
-        feed(t, at + size, n, at, size, error);
+        add_products(t, u, 1, at + size, n, at, size, error + at);
     }
 }
 

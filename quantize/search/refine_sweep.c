@@ -6,8 +6,8 @@
 #include "formats/elements/halves.h"
 #include "quantize/search/parts_fp4.h"
 #include "quantize/search/refine_cells.h"
+#include "quantize/search/refine_columns.h"
 #include "quantize/search/refine_feed.h"
-#include "quantize/search/refine_levels.h"
 #include "quantize/search/refiners.h"
 
 #include <math.h>
@@ -21,20 +21,7 @@
 static void
 spread(const struct nb_tile *t, size_t first, size_t end, size_t at, size_t count, nb_lane *change)
 {
-    const size_t n = t->refine->columns;
-
-    if (end > first)
-        nb_sgemm(&(struct nb_sgemm){ .m = end - first,
-                                     .n = NB_TILE,
-                                     .k = count,
-                                     .alpha = -1,
-                                     .beta = 1,
-                                     .a = t->refine->h + first * n + at,
-                                     .b = change[0],
-                                     .c = t->g[first],
-                                     .a_row = n,
-                                     .b_row = NB_TILE,
-                                     .c_row = NB_TILE });
+    add_products(t, t->refine->h, -1, first, end, at, count, change);
 }
 
 /* --- codes --------------------------------------------------------------------------------------------------- */
@@ -320,12 +307,7 @@ visit_panel(struct nb_tile *t, size_t first, size_t count, nb_lane *change)
     nb_lane scale, min;
 
     for (size_t at = first; at < first + count; at += p->group) {
-        const size_t group = at / p->group, block = at / p->block;
-
-        for (size_t r = 0; r < NB_TILE; r++) {
-            scale[r] = t->d[block][r] * t->scale[group][r];
-            min[r] = t->dmin[block][r] * t->min[group][r];
-        }
+        group_steps(t, at, scale, min);
         for (size_t j = at; p->cell > 0 && j < at + p->group; j += NB_SIGNED)
             nb_visit_cells(t, j, first, count, change, scale);
         for (size_t j = at; p->cell == 0 && j < at + p->group; j++)
