@@ -2,6 +2,7 @@
 #include "calib/refine_run.h"
 #include "formats/base/checked.h"
 #include "quantize/search/parts_rows.h"
+#include "quantize/search/refine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,13 +80,16 @@ enum nb_status
 nb_refine_experts(struct nb_refine_run *r, struct nb_error *err)
 {
     enum nb_status status = NB_OK;
+    bool feeds = false;
 
+    for (size_t i = 0; i < r->wanted->count; i++)
+        feeds = feeds || nb_refine_feeds(&r->wanted->encoding[i]);
     for (uint32_t e = 0; e < r->experts && status == NB_OK; e++) {
         struct nb_refine_inputs in;
 
         if (r->fit[e].tokens == 0)
             continue; /* an expert that no token reached keeps its blocks */
-        status = nb_refine_prepare(&in, &r->fit[e], &r->held[e], err);
+        status = nb_refine_prepare(&in, &r->fit[e], &r->held[e], feeds, err);
         for (size_t i = 0; i < r->wanted->count && status == NB_OK; i++)
             status = refine_expert(r, &in, i, r->first_expert + e, err);
         nb_refine_inputs_free(&in);

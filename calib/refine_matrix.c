@@ -54,10 +54,10 @@ static enum nb_status
 factor(struct nb_refine_inputs *in, struct nb_error *err)
 {
     const size_t n = in->fit->columns;
-    bool definite = false, is_fed = false;
+    bool definite = false, is_fed = in->feedback == NULL;
     enum nb_status status = scale_and_damp(in->fit, in) ? nb_cholesky(in->factor, n, &definite, err) : NB_OK;
 
-    if (status == NB_OK && definite)
+    if (status == NB_OK && definite && in->feedback != NULL)
         status = nb_refine_feedback(in->damped, n, in->feedback, &is_fed, err);
     if (status == NB_OK && !(definite && is_fed))
         status = nb_fail(err, NB_INPUT, "the inputs of a matrix are NaN or infinite");
@@ -65,7 +65,7 @@ factor(struct nb_refine_inputs *in, struct nb_error *err)
 }
 
 enum nb_status
-nb_refine_prepare(struct nb_refine_inputs *in, const struct nb_moments *fit, const struct nb_moments *held,
+nb_refine_prepare(struct nb_refine_inputs *in, const struct nb_moments *fit, const struct nb_moments *held, bool feeds,
                   struct nb_error *err)
 {
     const size_t n = fit->columns, bytes = n * n * sizeof(float);
@@ -75,9 +75,9 @@ nb_refine_prepare(struct nb_refine_inputs *in, const struct nb_moments *fit, con
                                      .held = held,
                                      .factor = nb_aligned(bytes),
                                      .damped = nb_aligned(bytes),
-                                     .feedback = nb_aligned(bytes),
+                                     .feedback = feeds ? nb_aligned(bytes) : NULL,
                                      .scale = nb_aligned(n * sizeof(float)) };
-    if (in->factor == NULL || in->damped == NULL || in->feedback == NULL || in->scale == NULL)
+    if (in->factor == NULL || in->damped == NULL || (feeds && in->feedback == NULL) || in->scale == NULL)
         status = nb_fail_memory(err);
     if (status == NB_OK)
         status = factor(in, err);

@@ -18,12 +18,13 @@ struct nb_refine_inputs {
     const struct nb_moments *fit, *held;
     float *factor;   /* of the scaled and damped FIT->H */
     float *damped;   /* FIT->H as blocks are fitted to it */
-    float *feedback; /* of that (quantize/search/refine.h) */
+    float *feedback; /* of that (quantize/search/refine.h), or NULL */
     float *scale;    /* of each column: one over the root of the diagonal; 0 for columns that are always zero */
 };
 
+/* FEEDS: for matrices of which nb_refine_feeds holds. */
 enum nb_status nb_refine_prepare(struct nb_refine_inputs *inputs, const struct nb_moments *fit,
-                                 const struct nb_moments *held, struct nb_error *err) NB_MUST_CHECK;
+                                 const struct nb_moments *held, bool feeds, struct nb_error *err) NB_MUST_CHECK;
 void nb_refine_inputs_free(struct nb_refine_inputs *inputs);
 
 struct nb_refine_matrix {

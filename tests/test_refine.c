@@ -340,7 +340,7 @@ refine_matrix(const struct nb_moments *fit, const struct nb_moments *held, struc
     if (is_exact)
         nb_decode(NB_Q2_K, c.given, ROWS * COLUMNS, c.weights);
     memcpy(c.blocks, c.given, c.bytes);
-    if (nb_refine_prepare(&in, fit, held, &err) != NB_OK ||
+    if (nb_refine_prepare(&in, fit, held, true, &err) != NB_OK ||
         nb_refine_matrix(&in, &matrix, pool, &c.result, &err) != NB_OK)
         fail_msg("%s", err.message);
     nb_refine_inputs_free(&in);
@@ -451,7 +451,7 @@ inputs_that_are_no_numbers_are_refused(void **unused)
     (void)unused;
     x[17] = NAN;
     m = moments_of(pool, x, NULL, NULL, 40);
-    assert_int_equal(nb_refine_prepare(&in, &m, &m, &err), NB_INPUT);
+    assert_int_equal(nb_refine_prepare(&in, &m, &m, true, &err), NB_INPUT);
     assert_non_null(strstr(err.message, "NaN or infinite"));
     nb_moments_free(&m);
     free(x);

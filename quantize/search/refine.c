@@ -27,6 +27,14 @@ nb_can_refine(const struct nb_encoding *encoding)
     return nb_rows_parts(encoding, &parts);
 }
 
+bool
+nb_refine_feeds(const struct nb_encoding *encoding)
+{
+    struct nb_parts_type parts;
+
+    return nb_rows_parts(encoding, &parts) && parts.cell == 0;
+}
+
 /* Rows of lanes: g, w, level and the error; scale, min, d, dmin for groups of 16 at least; a stride and room for four. */
 static size_t
 lanes(size_t columns)
@@ -178,7 +186,7 @@ nb_refine_rows(const struct nb_refine *refine, const float *target, size_t rows,
     find_error(&t, target, rows, error);
     find_gradient(&t, error);
     add_up(&t, error, before);
-    if (refine->feedback != NULL && parts.cell == 0) {
+    if (refine->feedback != NULL && nb_refine_feeds(refine->encoding)) {
         feeds[nb_tier_index()](&t, error);
         find_gradient(&t, error);
     }

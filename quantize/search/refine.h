@@ -32,6 +32,8 @@ enum nb_status nb_refine_feedback(const float *h, size_t n, float *feedback, boo
                                   struct nb_error *err) NB_MUST_CHECK;
 
 bool nb_can_refine(const struct nb_encoding *encoding);
+/* Whether feedback is used: not by types with codebooks. */
+bool nb_refine_feeds(const struct nb_encoding *encoding);
 /* The memory that nb_refine_rows needs, in bytes. */
 size_t nb_refine_memory(size_t columns);
 /*
